@@ -1,0 +1,1 @@
+"""The rules, what was measured against them, and the operation census."""

@@ -1,0 +1,18 @@
+"""The operations of the graph. Each states its typing rule and its meaning, once."""
+
+from purespike.compiler.ops.join import Add as Add
+from purespike.compiler.ops.join import Delay as Delay
+from purespike.compiler.ops.join import Gate as Gate
+from purespike.compiler.ops.neuron import FixedPoint as FixedPoint
+from purespike.compiler.ops.neuron import Neuron as Neuron
+from purespike.compiler.ops.shape import AvgPool2d as AvgPool2d
+from purespike.compiler.ops.shape import BatchNorm as BatchNorm
+from purespike.compiler.ops.shape import Flatten as Flatten
+from purespike.compiler.ops.shape import MaxPool2d as MaxPool2d
+from purespike.compiler.ops.shape import Relu as Relu
+from purespike.compiler.ops.shape import TimeMean as TimeMean
+from purespike.compiler.ops.synapse import Conv2d as Conv2d
+from purespike.compiler.ops.synapse import Linear as Linear
+from purespike.compiler.ops.synapse import Scale as Scale
+
+SYNAPSES = (Conv2d, Linear, Scale)

@@ -1,0 +1,1 @@
+"""Passes: named functions from a graph to a graph, one file each."""

@@ -1,0 +1,1 @@
+"""Lava: scheduled, emitted, and run in a guarded child process."""

@@ -1,0 +1,1 @@
+"""The integer golden model as ONNX."""

@@ -1,0 +1,157 @@
+"""The set of values that an edge may carry at one time step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """All values ``lo + k * step`` up to ``hi``; ``step == 0`` means every real number between.
+
+    With an infinite ``lo`` the grid goes through zero. ``a <= b`` asks whether every value of
+    ``a`` is a value of ``b``; it is the only legality test of the compiler.
+
+    >>> SPIKE <= TERNARY <= integer(8) <= ANALOG
+    True
+    >>> integer(8) <= SPIKE
+    False
+    >>> str(SPIKE), str(integer(4)), str(Domain(0, 2, 1)), str(ANALOG)
+    ('spike', 'int[-8, 7]', 'int[0, 2]', 'analog')
+    """
+
+    lo: float
+    hi: float
+    step: float
+
+    def __post_init__(self) -> None:
+        if not self.lo <= self.hi or self.step < 0:
+            raise ValueError(f"a domain needs lo <= hi and step >= 0, got {self!r}")
+
+    @property
+    def anchor(self) -> float:
+        """A value that the grid goes through."""
+        return self.lo if math.isfinite(self.lo) else 0.0
+
+    def __le__(self, other: Domain) -> bool:
+        """Is every value of this domain also a value of ``other``?"""
+        if self.lo < other.lo or self.hi > other.hi:
+            return False
+        if other.step == 0:
+            return True
+        if self.lo == self.hi:
+            return _whole((self.lo - other.anchor) / other.step)
+        if self.step == 0:
+            return False
+        return _whole((self.anchor - other.anchor) / other.step) and _whole(self.step / other.step)
+
+    def holds(self, x: Array) -> bool:
+        """Does every entry of ``x`` lie in the domain?
+
+        Integer grids are compared exactly. Where real numbers are involved (an interval, or an
+        average over 3 x 3 spikes that moves in steps of 1/9) a float may miss by rounding: 1e-9.
+        """
+        exact = bool(self.step) and self._integral
+        slack = 0.0 if exact else 1e-9
+        room = slack * np.maximum(1.0, np.abs(x))
+        if not bool((x >= self.lo - room).all() and (x <= self.hi + room).all()):
+            return False
+        if self.step == 0 or self.lo == self.hi:
+            return True
+        k = (x - self.anchor) / self.step
+        return bool((np.abs(k - np.rint(k)) <= slack * np.maximum(1.0, np.abs(k))).all())
+
+    @property
+    def _integral(self) -> bool:
+        return float(self.step).is_integer() and float(self.anchor).is_integer()
+
+    @property
+    def bits(self) -> int | None:
+        """Bits that tell the values apart; None where they cannot be counted."""
+        if self.step == 0 or math.isinf(self.hi - self.lo):
+            return None
+        return max(1, math.ceil(math.log2((self.hi - self.lo) / self.step + 1)))
+
+    def __str__(self) -> str:
+        if self == SPIKE:
+            return "spike"
+        if self == TERNARY:
+            return "ternary"
+        if self.step == 0:
+            return "analog" if self == ANALOG else f"analog[{self.lo:g}, {self.hi:g}]"
+        name = (
+            "int" if float(self.step).is_integer() and float(self.anchor).is_integer() else "grid"
+        )
+        by = "" if self.step == 1 else f" by {self.step:g}"
+        return f"{name}[{self.lo:g}, {self.hi:g}]{by}"
+
+
+SPIKE = Domain(0, 1, 1)
+TERNARY = Domain(-1, 1, 1)
+ANALOG = Domain(-math.inf, math.inf, 0)
+INTEGER = Domain(-math.inf, math.inf, 1)
+
+
+def integer(bits: int, signed: bool = True) -> Domain:
+    """The two's complement (or unsigned) integers of ``bits`` bits."""
+    if signed:
+        return Domain(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, 1)
+    return Domain(0, 2**bits - 1, 1)
+
+
+def image(weight: Array, bias: Array | None, x: Domain) -> Domain:
+    """The values of ``weight @ v + bias`` for ``v`` in ``x``: bounds exact, grid if there is one.
+
+    Args:
+        weight: (out, in), the real weights.
+        bias: (out,) or None.
+        x: Domain of every input.
+
+    Returns:
+        The smallest domain over all outputs. Its bounds are reached; its grid is that of ``x``
+        when weights and bias are whole multiples of it, else the domain is an interval.
+    """
+    lo = np.where(weight > 0, _times(weight, x.lo), _times(weight, x.hi)).sum(axis=1)
+    hi = np.where(weight > 0, _times(weight, x.hi), _times(weight, x.lo)).sum(axis=1)
+    shift = np.zeros(len(weight)) if bias is None else bias
+    step = 0.0
+    if x.step and _on_grid(weight, 1.0) and _on_grid(shift, x.step) and _whole(x.anchor / x.step):
+        step = x.step
+    return Domain(float((lo + shift).min()), float((hi + shift).max()), step)
+
+
+def total(domains: tuple[Domain, ...]) -> Domain:
+    """The values of a sum with one term from each domain."""
+    lo, hi = sum(d.lo for d in domains), sum(d.hi for d in domains)
+    step = min(d.step for d in domains)
+    shared = step > 0 and all(_whole(d.step / step) and _whole(d.anchor / step) for d in domains)
+    return Domain(lo, hi, step if shared else 0.0)
+
+
+def with_zero(x: Domain) -> Domain:
+    """The domain ``x`` and the zero that padding adds."""
+    if x.lo <= 0 <= x.hi:
+        return x
+    step = x.step if x.step and _whole(x.anchor / x.step) else 0.0
+    return Domain(min(x.lo, 0.0), max(x.hi, 0.0), step)
+
+
+def _times(weight: Array, bound: float) -> Array:
+    """``weight * bound`` where a zero weight stops even an infinite bound."""
+    if math.isfinite(bound):
+        return weight * bound
+    return np.where(weight == 0, 0.0, np.sign(weight) * bound)
+
+
+def _on_grid(x: Array, step: float) -> bool:
+    return bool((np.rint(x / step) * step == x).all())
+
+
+def _whole(x: float) -> bool:
+    return math.isfinite(x) and abs(x - round(x)) <= 1e-9 * max(1.0, abs(x))

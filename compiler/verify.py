@@ -1,0 +1,69 @@
+"""Is a graph well formed? The typing rules live in the ops; here they are only replayed."""
+
+from __future__ import annotations
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Edge, Graph, IRError
+
+
+def verify(graph: Graph) -> None:
+    """Raise IRError at the first node that is not what its op says it is.
+
+    The error's text is the message, then the printed graph with the bad line underlined.
+    """
+    known: dict[str, Edge] = {}
+    for edge in graph.inputs:
+        if edge.name in known:
+            raise IRError(f"input %{edge.name} is declared twice")
+        known[edge.name] = edge
+    if graph.steps < 1 or not graph.dt > 0:
+        raise IRError("a graph needs T >= 1 steps and dt > 0 s", found=f"{graph.steps}, {graph.dt}")
+    written = {n.name: n.output for n in graph.nodes}
+    for node in graph.nodes:
+        try:
+            if node.name in known:
+                raise IRError(f"%{node.name} is written twice")
+            edges = []
+            for name in node.inputs:
+                if name in known:
+                    edges.append(known[name])
+                elif node.op.delays and name in written:
+                    edges.append(written[name])
+                elif name in written:
+                    raise IRError(
+                        f"%{name} is read before it is written",
+                        remedy="a loop needs a Delay of at least one step",
+                    )
+                else:
+                    raise IRError(f"%{name} is written by no node")
+            shape, domain = node.op.infer(*edges)
+            if shape != node.output.shape:
+                raise IRError(
+                    f"the op makes shape {shape}, the edge says {node.output.shape}",
+                )
+            if not domain <= node.output.domain:
+                raise IRError(f"the op makes {domain}, the edge only carries {node.output.domain}")
+        except PurespikeError as e:
+            raise point_at(graph, node.name, e) from None
+        known[node.name] = node.output
+    for name in graph.outputs:
+        if name not in known:
+            raise IRError(f"output %{name} is written by no node")
+
+
+def point_at(graph: Graph, name: str, error: PurespikeError) -> IRError:
+    """The error with the printed graph, the line of node ``name`` underlined."""
+    lines: list[str] = []
+    for line in str(graph).splitlines():
+        lines.append(line)
+        if line.startswith(f"  %{name}:"):
+            lines += ["  " + "^" * (len(line) - 2), f"  {error.message}"]
+    shown = IRError(
+        error.message,
+        found=error.found,
+        allowed=error.allowed,
+        where=error.where or f"%{name} (module {graph.origin(name)})",
+        remedy=error.remedy,
+    )
+    shown.add_note("\n".join(lines))
+    return shown
