@@ -1,0 +1,201 @@
+"""What describes a network, as frozen values that go to JSON and back unchanged."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from purespike.trainer.errors import ConfigError
+from purespike.trainer.gates import GATES
+from purespike.trainer.neuron import Neuron
+from purespike.trainer.surrogate import (
+    ATan,
+    Surrogate,
+    surrogate_from_dict,
+    surrogate_to_dict,
+)
+
+__all__ = ["ModelConfig", "NeuronConfig", "from_dict", "to_dict"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class NeuronConfig:
+    """The arguments of :class:`purespike.trainer.neuron.Neuron`, shared by all layers."""
+
+    decay: float = 1.0
+    input_scale: float = 1.0
+    threshold: float = 1.0
+    reset: str = "zero"
+    amount: float | None = None
+    surrogate: Surrogate = field(default_factory=ATan)
+    detach_reset: bool = True
+
+    def build(self) -> Neuron:
+        """Make one neuron layer."""
+        return Neuron(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A :class:`purespike.trainer.models.SpikingResNet`.
+
+    Attributes:
+        in_channels: channels of the spike input.
+        classes: number of logits.
+        steps: time steps T of one sample.
+        size: height and width of the input.
+        stem: channels of the stem convolution.
+        widths: channels of each residual block.
+        strides: stride of each residual block, as many as widths.
+        gate: how a block joins its residual function with the identity: and, or, iand, xor (spikes
+            only); sn (currents are added before a closing neuron); add (SEW: refused by the
+            compiler).
+        neuron: the neuron of all layers.
+        aap: build the auxiliary accumulation pathway.
+        aap_own_classifier: give that pathway a classifier of its own; the paper's code shares it.
+        shortcut: build a shortcut branch on every block but the last.
+        zero_init_residual: start with silent residual functions (last batch normalization 0).
+    """
+
+    in_channels: int
+    classes: int
+    steps: int = 4
+    size: tuple[int, int] = (8, 8)
+    stem: int = 16
+    widths: tuple[int, ...] = (16, 32, 32)
+    strides: tuple[int, ...] = (1, 2, 1)
+    gate: str = "or"
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    aap: bool = True
+    aap_own_classifier: bool = False
+    shortcut: bool = True
+    zero_init_residual: bool = False
+
+    def __post_init__(self) -> None:
+        counts = {
+            "in_channels": (self.in_channels,),
+            "classes": (self.classes,),
+            "steps": (self.steps,),
+            "size": self.size,
+            "stem": (self.stem,),
+            "widths": self.widths,
+            "strides": self.strides,
+        }
+        for name, values in counts.items():
+            if any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
+                raise ConfigError(
+                    f"{name} must be positive whole numbers",
+                    found=repr(getattr(self, name)),
+                    allowed=">= 1",
+                    where=f"ModelConfig({name}=...)",
+                    remedy="correct the value",
+                )
+        if not self.widths or len(self.widths) != len(self.strides):
+            raise ConfigError(
+                "each residual block needs one width and one stride",
+                found=f"{len(self.widths)} widths, {len(self.strides)} strides",
+                allowed="equally many, at least one",
+                where="ModelConfig(widths=..., strides=...)",
+                remedy="give one stride for each width; 2 halves the height and the width",
+            )
+        if self.gate not in (*GATES, "sn"):
+            raise ConfigError(
+                "unknown residual gate",
+                found=repr(self.gate),
+                allowed=", ".join((*GATES, "sn")),
+                where="ModelConfig(gate=...)",
+                remedy="'or' trains best of the spike-only gates in our measurements",
+            )
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Write a frozen configuration as JSON values; tuples become lists."""
+    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def from_dict(cls: type[_T], data: Any, where: str = "") -> _T:
+    """Read a configuration back, strictly: unknown names and wrong types are errors.
+
+    Args:
+        cls: the dataclass to read.
+        data: what :func:`to_dict` wrote, after JSON.
+        where: dotted path for error messages.
+
+    Raises:
+        ConfigError: on an unknown or missing name or a value of the wrong type.
+    """
+    where = where or cls.__name__
+    if not isinstance(data, dict):
+        raise _wrong(where, data, "an object")
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - set(known))
+    if unknown:
+        raise ConfigError(
+            "unknown names in a configuration",
+            found=", ".join(unknown),
+            allowed=", ".join(known),
+            where=where,
+            remedy="remove them, or read the file with the version that wrote it",
+        )
+    missing = sorted(
+        name
+        for name, f in known.items()
+        if name not in data
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    )
+    if missing:
+        raise ConfigError(
+            "names are missing in a configuration",
+            found=", ".join(sorted(data)) or "nothing",
+            allowed=f"needs {', '.join(missing)}",
+            where=where,
+            remedy="add them",
+        )
+    return cls(**{k: _typed(hints[k], v, f"{where}.{k}") for k, v in data.items()})
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "derivative"):
+        return surrogate_to_dict(value)
+    if dataclasses.is_dataclass(value):
+        return to_dict(value)
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _typed(hint: Any, value: Any, where: str) -> Any:
+    if isinstance(hint, types.UnionType):  # only `X | None` is used
+        inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
+        return None if value is None else _typed(inner, value, where)
+    if hint is Surrogate:
+        if not isinstance(value, dict):
+            raise _wrong(where, value, "an object with a name")
+        return surrogate_from_dict(value)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast("type[Any]", hint), value, where)
+    if typing.get_origin(hint) is tuple:
+        inner, *rest = typing.get_args(hint)
+        fixed = None if rest == [Ellipsis] else 1 + len(rest)
+        if not isinstance(value, list) or (fixed is not None and len(value) != fixed):
+            raise _wrong(where, value, f"a list of {fixed or 'some'} values")
+        return tuple(_typed(inner, item, f"{where}[{i}]") for i, item in enumerate(value))
+    accepted = (int, float) if hint is float else (hint,)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and hint is not bool):
+        raise _wrong(where, value, hint.__name__)
+    return float(value) if hint is float else value
+
+
+def _wrong(where: str, value: Any, allowed: str) -> ConfigError:
+    return ConfigError(
+        "a configuration value has the wrong type",
+        found=repr(value),
+        allowed=allowed,
+        where=where,
+        remedy="correct the value",
+    )

@@ -1,0 +1,19 @@
+"""What can go wrong in the trainer through a user's input."""
+
+from __future__ import annotations
+
+from purespike.compiler.errors import PurespikeError
+
+__all__ = ["CheckpointError", "ConfigError", "ShapeError"]
+
+
+class ConfigError(PurespikeError):
+    """A configuration value is missing, unknown or out of its range."""
+
+
+class ShapeError(PurespikeError):
+    """A tensor does not have the axes that a layer needs."""
+
+
+class CheckpointError(PurespikeError):
+    """A deployable checkpoint is missing, damaged or does not fit its own description."""

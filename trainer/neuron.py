@@ -1,0 +1,215 @@
+"""The spiking neuron: charge, fire, reset, over all time steps in one call.
+
+    h[t] = decay * v[t-1] + input_scale * x[t]
+    s[t] = 1 if h[t] >= threshold else 0
+    v[t] = h[t] where s[t] is 0, and 0 where it is 1       (reset 'zero')
+    v[t] = h[t] - amount * s[t]                            (reset 'subtract')
+
+The state starts at rest, ``v[-1] = 0``, in every call: there is nothing to reset between batches.
+An exact tie ``h == threshold`` fires. Products and sums are rounded one after the other (no fused
+multiply-add), so that an interpreter that follows the formulas literally is bit-equal.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from purespike.trainer.errors import ConfigError, ShapeError
+from purespike.trainer.surrogate import ATan, Surrogate
+
+__all__ = ["IF", "LIF", "RESETS", "Neuron"]
+
+RESETS = ("zero", "subtract")
+
+
+class _NeuronFunction(torch.autograd.Function):
+    """All time steps forward and backward through time by hand.
+
+    Only ``h`` is kept for the backward pass: the spikes are ``h >= threshold`` again, exactly.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, neuron: Neuron) -> Tensor:
+        h = x * neuron.input_scale if neuron.input_scale != 1.0 else x.clone()
+        spikes = torch.empty_like(h)
+        v: Tensor | None = None
+        for t in range(h.shape[0]):
+            if v is not None:
+                h[t] += v
+            torch.ge(h[t], neuron.threshold, out=spikes[t])
+            if neuron.reset == "zero":
+                v = h[t].masked_fill(spikes[t].bool(), 0.0)
+            else:
+                v = torch.sub(h[t], spikes[t], alpha=neuron.amount)
+            if neuron.decay != 1.0:
+                v *= neuron.decay
+        ctx.save_for_backward(h)
+        ctx.neuron = neuron
+        return spikes
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (grad_spikes,) = grad_outputs
+        (h,) = ctx.saved_tensors
+        neuron: Neuron = ctx.neuron
+        slope = neuron.surrogate.derivative(h - neuron.threshold)
+        quiet = h < neuron.threshold if neuron.reset == "zero" else None
+        grad_h = grad_spikes * slope
+        grad_v: Tensor | None = None  # dL/dv[t], from the next time step
+        for t in range(h.shape[0] - 1, -1, -1):
+            if grad_v is not None:
+                if not neuron.detach_reset:  # dv/ds: -h ('zero') or -amount ('subtract')
+                    through_spike = h[t] if quiet is not None else neuron.amount
+                    grad_h[t] -= grad_v * through_spike * slope[t]
+                grad_h[t] += grad_v if quiet is None else grad_v * quiet[t]
+            grad_v = grad_h[t] * neuron.decay
+        return grad_h.mul_(neuron.input_scale), None
+
+
+class Neuron(nn.Module):
+    """A layer of spiking neurons, multi-step: ``(T, B, ...)`` in, spikes ``(T, B, ...)`` out.
+
+    Args:
+        decay: what is left of the membrane potential after one time step; 1 is integrate-and-fire.
+        input_scale: factor on the input current; ``1/tau`` for the SpikingJelly form of the LIF.
+        threshold: firing threshold, fires on ``>=``.
+        reset: ``'zero'`` (hard) or ``'subtract'`` (soft).
+        amount: what a soft reset subtracts; by default the threshold. InfLoR subtracts the
+            spike value 1 at a threshold of 0.5.
+        surrogate: the pseudo-derivative of the firing step.
+        detach_reset: whether no gradient flows through the reset (the AAP paper's code) or some
+            does (the shortcut and InfLoR papers' code).
+
+    Attributes:
+        firing_rate: mean of the spikes of the last forward, a detached scalar; None before it.
+
+    Raises:
+        ConfigError: if a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        decay: float = 1.0,
+        input_scale: float = 1.0,
+        threshold: float = 1.0,
+        reset: str = "zero",
+        amount: float | None = None,
+        surrogate: Surrogate | None = None,
+        detach_reset: bool = True,
+    ) -> None:
+        super().__init__()
+        self.decay = _number("decay", decay, decay >= 0.0 and decay <= 1.0, "0 <= decay <= 1")
+        self.input_scale = _number("input_scale", input_scale, input_scale > 0.0, "> 0")
+        self.threshold = _number("threshold", threshold, threshold > 0.0, "> 0")
+        if reset not in RESETS:
+            raise ConfigError(
+                "unknown reset of a neuron",
+                found=repr(reset),
+                allowed=", ".join(RESETS),
+                where="Neuron(reset=...)",
+                remedy="'zero' clears the membrane potential, 'subtract' lowers it by 'amount'",
+            )
+        self.reset = reset
+        chosen = threshold if amount is None else amount
+        self.amount = _number("amount", chosen, chosen > 0.0, "> 0")
+        self.surrogate: Surrogate = ATan() if surrogate is None else surrogate
+        self.detach_reset = detach_reset
+        self.firing_rate: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the spikes, 0 or 1 in the dtype of ``x``.
+
+        Args:
+            x: input current, (T, B, ...).
+
+        Raises:
+            ShapeError: if there is no time and batch axis.
+        """
+        if x.dim() < 2:
+            raise ShapeError(
+                "a neuron needs a time and a batch axis",
+                found=f"shape {tuple(x.shape)}",
+                allowed="(T, B, ...)",
+                where=type(self).__name__,
+                remedy="add the missing axes, for one time step x[None]",
+            )
+        spikes: Tensor = _NeuronFunction.apply(x, self)
+        self.firing_rate = spikes.detach().mean()
+        return spikes
+
+    def extra_repr(self) -> str:
+        """Show what differs between neurons in ``print(model)``."""
+        return (
+            f"decay={self.decay}, input_scale={self.input_scale}, threshold={self.threshold}, "
+            f"reset={self.reset!r}, amount={self.amount}, surrogate={self.surrogate}, "
+            f"detach_reset={self.detach_reset}"
+        )
+
+
+class IF(Neuron):
+    """Integrate-and-fire: :class:`Neuron` with decay 1 and unscaled input."""
+
+    def __init__(
+        self,
+        *,
+        threshold: float = 1.0,
+        reset: str = "zero",
+        amount: float | None = None,
+        surrogate: Surrogate | None = None,
+        detach_reset: bool = True,
+    ) -> None:
+        super().__init__(
+            threshold=threshold,
+            reset=reset,
+            amount=amount,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+        )
+
+
+class LIF(Neuron):
+    """Leaky integrate-and-fire in the SpikingJelly form ``h = v + (x - v) / tau``.
+
+    That is :class:`Neuron` with decay ``1 - 1/tau`` and input scale ``1/tau`` (up to rounding).
+    For ``h = decay * v + x`` use :class:`Neuron` itself.
+    """
+
+    def __init__(
+        self,
+        *,
+        tau: float = 2.0,
+        threshold: float = 1.0,
+        reset: str = "zero",
+        amount: float | None = None,
+        surrogate: Surrogate | None = None,
+        detach_reset: bool = True,
+    ) -> None:
+        _number("tau", tau, tau >= 1.0, ">= 1 time step")
+        super().__init__(
+            decay=1.0 - 1.0 / tau,
+            input_scale=1.0 / tau,
+            threshold=threshold,
+            reset=reset,
+            amount=amount,
+            surrogate=surrogate,
+            detach_reset=detach_reset,
+        )
+
+
+def _number(name: str, value: float, in_range: bool, allowed: str) -> float:
+    if not in_range or not math.isfinite(value):
+        raise ConfigError(
+            f"{name} of a neuron is out of its range",
+            found=repr(value),
+            allowed=allowed,
+            where=f"Neuron({name}=...)",
+            remedy="choose a finite value in the allowed range",
+        )
+    return float(value)
