@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from purespike.compiler.errors import PurespikeError
 
-__all__ = ["CheckpointError", "ConfigError", "ShapeError"]
+__all__ = ["CheckpointError", "ConfigError", "ShapeError", "TrainingInterrupted"]
 
 
 class ConfigError(PurespikeError):
@@ -17,3 +17,7 @@ class ShapeError(PurespikeError):
 
 class CheckpointError(PurespikeError):
     """A deployable checkpoint is missing, damaged or does not fit its own description."""
+
+
+class TrainingInterrupted(PurespikeError):
+    """The user stopped the training; the state of the last whole epoch is kept."""

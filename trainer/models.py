@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -10,7 +12,7 @@ from purespike.trainer.blocks import ResidualBlock, SpikingUnit
 from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.layers import Flatten, GlobalAvgPool2d, TimeMean
 
-__all__ = ["SpikingResNet", "build"]
+__all__ = ["SpikingResNet", "build", "is_training_only", "main_only"]
 
 
 class SpikingResNet(nn.Module):
@@ -112,3 +114,11 @@ def build(config: ModelConfig, seed: int | None = None) -> SpikingResNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return SpikingResNet(config)
+
+
+def main_only(model: SpikingResNet) -> SpikingResNet:
+    """Copy a network without its auxiliary paths; the logits of ``'main'`` are the same."""
+    stripped = build(replace(model.config, aap=False, shortcut=False))
+    weights = {k: v for k, v in model.state_dict().items() if not is_training_only(k)}
+    stripped.load_state_dict(weights)
+    return stripped.train(model.training)

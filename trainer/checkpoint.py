@@ -1,0 +1,238 @@
+"""The deployable checkpoint: a folder with ``weights.safetensors`` and ``checkpoint.json``.
+
+Nothing in it is executed on loading: the weights are plain tensors, everything else is JSON. It
+holds the network with its auxiliary paths, so that the compiler can show what it removes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import purespike
+from purespike.trainer.configuration import ModelConfig, from_dict, to_dict
+from purespike.trainer.errors import CheckpointError, ConfigError
+from purespike.trainer.learner import TrainConfig
+from purespike.trainer.models import SpikingResNet, build
+
+__all__ = ["FORMAT_VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
+
+FORMAT_VERSION = 1
+WEIGHTS = "weights.safetensors"
+DESCRIPTION = "checkpoint.json"
+_LARGEST_DESCRIPTION = 1 << 20  # bytes
+_LARGEST_WEIGHTS = 4 << 30  # bytes
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a deployable checkpoint holds.
+
+    Attributes:
+        model: the network in evaluation mode, auxiliary paths included.
+        train_config: how it was trained; its ``encoder`` is the input code.
+        metrics: what was measured when it was written.
+        versions: of purespike and torch that wrote it.
+    """
+
+    model: SpikingResNet
+    train_config: TrainConfig
+    metrics: dict[str, Any]
+    versions: dict[str, str]
+
+
+def save_checkpoint(
+    folder: Path, model: SpikingResNet, train_config: TrainConfig, metrics: Mapping[str, Any]
+) -> Path:
+    """Write a checkpoint folder, whole or not at all; an older one there is replaced.
+
+    Args:
+        folder: where.
+        model: the network.
+        train_config: how it was trained.
+        metrics: JSON values to keep beside it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: if a weight is not finite, or the folder holds something else.
+    """
+    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    _check_finite(weights, str(folder))
+    if folder.exists() and not (folder / DESCRIPTION).is_file() and any(folder.iterdir()):
+        raise CheckpointError(
+            "the folder holds something that is not a checkpoint",
+            found=", ".join(sorted(p.name for p in folder.iterdir())[:5]),
+            allowed="an empty or missing folder, or an older checkpoint",
+            where=str(folder),
+            remedy="choose another folder",
+        )
+    description = {
+        "format_version": FORMAT_VERSION,
+        "model": to_dict(model.config),
+        "train": to_dict(train_config),
+        "encoder": train_config.encoder,
+        "steps": model.config.steps,
+        "metrics": dict(metrics),
+        "versions": {"purespike": purespike.__version__, "torch": str(torch.__version__)},
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        staging.chmod(0o755)
+        save_file(weights, staging / WEIGHTS)
+        text = json.dumps(description, indent=2, sort_keys=True, allow_nan=False) + "\n"
+        (staging / DESCRIPTION).write_text(text, encoding="utf-8")
+        if folder.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
+            os.rename(folder, old / "replaced")
+            os.rename(staging, folder)
+            shutil.rmtree(old)
+        else:
+            os.rename(staging, folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint folder.
+
+    Raises:
+        CheckpointError: if a file is missing, too large or damaged, the format version is another,
+            a tensor is missing, unexpected, misshapen or not finite, or the description names
+            something unknown, such as a gate.
+    """
+    description = _read_description(folder / DESCRIPTION)
+    version = description.get("format_version")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            "the checkpoint has another format version",
+            found=repr(version),
+            allowed=str(FORMAT_VERSION),
+            where=f"{folder / DESCRIPTION}: format_version",
+            remedy="read it with the version of purespike that wrote it, or train again",
+        )
+    try:
+        model_config = from_dict(ModelConfig, description.get("model"), "model")
+        train_config = from_dict(TrainConfig, description.get("train"), "train")
+    except ConfigError as error:
+        raise CheckpointError(
+            f"the checkpoint describes something unknown: {error.message}",
+            found=error.found,
+            allowed=error.allowed,
+            where=f"{folder / DESCRIPTION}: {error.where}",
+            remedy="do not edit the description; train again or use a matching purespike",
+        ) from error
+    model = build(model_config, seed=0)
+    weights = _read_weights(folder / WEIGHTS)
+    _check_tensors(model.state_dict(), weights, str(folder / WEIGHTS))
+    _check_finite(weights, str(folder / WEIGHTS))
+    model.load_state_dict(weights)
+    return Checkpoint(
+        model=model.eval(),
+        train_config=train_config,
+        metrics=dict(description.get("metrics", {})),
+        versions=dict(description.get("versions", {})),
+    )
+
+
+def _file(path: Path, largest: int) -> Path:
+    if not path.is_file():
+        raise CheckpointError(
+            "a file of the checkpoint is missing",
+            found="no such file",
+            allowed=f"a folder with {DESCRIPTION} and {WEIGHTS}",
+            where=str(path),
+            remedy="name the checkpoint folder that a training wrote (its model/ folder)",
+        )
+    if path.stat().st_size > largest:
+        raise CheckpointError(
+            "a file of the checkpoint is too large",
+            found=f"{path.stat().st_size} bytes",
+            allowed=f"at most {largest} bytes",
+            where=str(path),
+            remedy="this is not a checkpoint that purespike wrote",
+        )
+    return path
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(_file(path, _LARGEST_DESCRIPTION).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            "the description of the checkpoint is not JSON",
+            found=str(error),
+            allowed="a JSON object",
+            where=str(path),
+            remedy="the file is damaged; copy the folder again",
+        ) from error
+    if not isinstance(data, dict):
+        raise CheckpointError(
+            "the description of the checkpoint is not an object",
+            found=type(data).__name__,
+            allowed="a JSON object",
+            where=str(path),
+            remedy="the file is damaged; copy the folder again",
+        )
+    return data
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(_file(path, _LARGEST_WEIGHTS))
+    except SafetensorError as error:
+        raise CheckpointError(
+            "the weights of the checkpoint cannot be read",
+            found=str(error),
+            allowed="a safetensors file",
+            where=str(path),
+            remedy="the file is damaged; copy the folder again",
+        ) from error
+
+
+def _check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
+    missing = sorted(set(expected) - set(found))
+    extra = sorted(set(found) - set(expected))
+    if missing or extra:
+        raise CheckpointError(
+            "the weights are not those of the described network",
+            found=f"missing: {', '.join(missing) or 'none'}; extra: {', '.join(extra) or 'none'}",
+            allowed=f"exactly the {len(expected)} tensors of the network",
+            where=where,
+            remedy="weights and description come from two runs; copy the folder again",
+        )
+    for name, value in expected.items():
+        if found[name].shape != value.shape or found[name].dtype != value.dtype:
+            raise CheckpointError(
+                "a tensor does not fit the described network",
+                found=f"{found[name].dtype} {tuple(found[name].shape)}",
+                allowed=f"{value.dtype} {tuple(value.shape)}",
+                where=f"{where}: {name}",
+                remedy="weights and description come from two runs; copy the folder again",
+            )
+
+
+def _check_finite(weights: Mapping[str, Tensor], where: str) -> None:
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError(
+                "a weight is not finite",
+                found=f"{int((~value.isfinite()).sum())} NaN or infinite values",
+                allowed="finite numbers",
+                where=f"{where}: {name}",
+                remedy="the training diverged; lower the learning rate and train again",
+            )

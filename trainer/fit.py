@@ -1,0 +1,272 @@
+"""Training from start to a deployable checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+
+from purespike.compiler.statistics import wilson_interval
+from purespike.trainer.checkpoint import save_checkpoint
+from purespike.trainer.configuration import ModelConfig
+from purespike.trainer.data import digits, loader
+from purespike.trainer.encoders import encoder
+from purespike.trainer.errors import CheckpointError, ConfigError, TrainingInterrupted
+from purespike.trainer.learner import Learner, TrainConfig
+from purespike.trainer.models import SpikingResNet, build, main_only
+from purespike.trainer.progress import TrainingProgress
+
+__all__ = ["TrainResult", "evaluate", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training gave.
+
+    Attributes:
+        model: the trained network with its auxiliary paths, in evaluation mode.
+        checkpoint: folder of the deployable checkpoint.
+        correct: test images that the main head alone classifies rightly.
+        n: test images.
+        interval: Wilson 95 % interval of the accuracy, as fractions.
+        heads: test accuracy of each head, as fractions; 'main' is the one that is deployed.
+        gradient_norm: mean norm of the first layer's gradient over the first epoch that this call
+            trained; 0 if there was none left to train.
+        seconds: wall time of the training itself.
+    """
+
+    model: SpikingResNet
+    checkpoint: Path
+    correct: int
+    n: int
+    interval: tuple[float, float]
+    heads: dict[str, float]
+    gradient_norm: float
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy of the main head alone, as a fraction."""
+        return self.correct / self.n
+
+
+def train(
+    model_config: ModelConfig,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resume_from: Path | None = None,
+    progress: bool = True,
+) -> TrainResult:
+    """Train on the digits and write a deployable checkpoint.
+
+    The folder receives ``model/`` (the deployable checkpoint), ``last.ckpt`` after each epoch (to
+    resume from), ``best.ckpt`` if images are held out for validation, and ``log/version_<k>/
+    metrics.csv``. The test images are looked at once, at the end, by the network without its
+    auxiliary paths.
+
+    Args:
+        model_config: the network.
+        config: how to train it.
+        folder: where to write; made if missing.
+        resume_from: a ``last.ckpt`` of the same configuration, or the folder that holds it.
+        progress: show a progress bar.
+
+    Raises:
+        ConfigError: if the network does not take the encoder's channels.
+        CheckpointError: if the resume file is missing or of another configuration.
+        TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
+    """
+    channels = encoder(config.encoder).channels
+    if model_config.in_channels != channels:
+        raise ConfigError(
+            f"the encoder {config.encoder} does not fit the network",
+            found=f"in_channels={model_config.in_channels}",
+            allowed=f"in_channels={channels}",
+            where="ModelConfig(in_channels=...)",
+            remedy="change in_channels or the encoder",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    data = digits()
+    held_out = config.validation
+    train_images, train_labels = data.train_images[held_out:], data.train_labels[held_out:]
+    if len(train_images) < config.batch_size:
+        raise ConfigError(
+            "too few images are left for training",
+            found=f"{max(len(train_images), 0)} images, batch_size={config.batch_size}",
+            allowed=f"validation <= {len(data.train_images) - config.batch_size}",
+            where="TrainConfig(validation=..., batch_size=...)",
+            remedy="hold out fewer images or use a smaller batch",
+        )
+    training = loader(
+        train_images,
+        train_labels,
+        config.encoder,
+        model_config.steps,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        shuffle=True,
+        shift=config.shift,
+    )
+    validation = loader(
+        data.train_images[:held_out],
+        data.train_labels[:held_out],
+        config.encoder,
+        model_config.steps,
+        batch_size=256,
+    )
+    model = build(model_config, config.seed)
+    learner = Learner(model, config, iterations=config.epochs * len(training))
+    start = time.perf_counter()
+    with _quiet(), _own_interrupt(folder):
+        best = _checkpoints(folder, "val_accuracy") if held_out else None
+        callbacks: list[L.Callback] = [_checkpoints(folder, None)]
+        callbacks += [best] if best else []
+        callbacks += [TrainingProgress()] if progress else []
+        runner = L.Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=config.epochs,
+            callbacks=callbacks,
+            logger=CSVLogger(folder, name="log"),
+            log_every_n_steps=len(training),
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+        )
+        runner.fit(
+            learner,
+            training,
+            validation if held_out else None,
+            ckpt_path=_resume_file(resume_from),
+            weights_only=True,
+        )
+    seconds = time.perf_counter() - start
+    if config.deploy == "best" and best is not None:
+        state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+        learner.load_state_dict(state)
+    model.eval()
+    test = (data.test_images, data.test_labels)
+    correct = evaluate(main_only(model), *test, config.encoder)["main"]
+    n = len(data.test_labels)
+    heads = {k: v / n for k, v in evaluate(model, *test, config.encoder).items()}
+    interval = wilson_interval(correct, n)
+    first = learner.gradient_norms[: len(training)]
+    metrics = {"correct": correct, "n": n, "accuracy": correct / n, "interval": list(interval)}
+    checkpoint = save_checkpoint(folder / "model", model, config, metrics)
+    return TrainResult(
+        model=model,
+        checkpoint=checkpoint,
+        correct=correct,
+        n=n,
+        interval=interval,
+        heads=heads,
+        gradient_norm=sum(first) / max(len(first), 1),
+        seconds=seconds,
+    )
+
+
+def evaluate(
+    model: SpikingResNet, images: Tensor, labels: Tensor, encoder_name: str, *, seed: int = 0
+) -> dict[str, int]:
+    """Count the images that each head classifies rightly, in evaluation mode.
+
+    Args:
+        model: the network; its mode is restored afterwards.
+        images: grey levels, uint8 (N, 1, 8, 8).
+        labels: (N,).
+        encoder_name: how to make spikes of them.
+        seed: of the ``rate`` code.
+    """
+    batches = loader(images, labels, encoder_name, model.config.steps, batch_size=256, seed=seed)
+    correct: dict[str, int] = {}
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for spikes, expected in batches:
+            for head, logits in model(spikes).items():
+                hits = int((logits.argmax(1) == expected).sum())
+                correct[head] = correct.get(head, 0) + hits
+    model.train(was_training)
+    return correct
+
+
+def _checkpoints(folder: Path, monitor: str | None) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        folder,
+        filename="last" if monitor is None else "best",
+        monitor=monitor,
+        mode="max",
+        save_top_k=1,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+
+
+def _resume_file(path: Path | None) -> Path | None:
+    if path is None:
+        return None
+    file = path / "last.ckpt" if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(
+            "there is nothing to resume from",
+            found="no such file",
+            allowed="a last.ckpt that a training wrote",
+            where=str(file),
+            remedy="start without resume_from, or name the folder of the interrupted training",
+        )
+    return file
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Lightning's banners, tips and hints; its errors and our warnings come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=PossibleUserWarning)
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@contextmanager
+def _own_interrupt(folder: Path) -> Iterator[None]:
+    """Turn Lightning's way of ending on Ctrl-C (ignore SIGINT, exit) into an error of ours."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main_thread else None
+    try:
+        yield
+    except SystemExit as error:
+        kept = folder / "last.ckpt"
+        resume = f"resume from {kept}" if kept.is_file() else "no epoch was complete: start again"
+        raise TrainingInterrupted(
+            "the training was interrupted",
+            found="Ctrl-C",
+            where=str(folder),
+            remedy=f"resume from {kept}"
+            if kept.is_file()
+            else "no epoch was complete: start again",
+        ) from error
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGINT, handler)
