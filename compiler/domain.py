@@ -33,6 +33,8 @@ class Domain:
     def __post_init__(self) -> None:
         if not self.lo <= self.hi or self.step < 0:
             raise ValueError(f"a domain needs lo <= hi and step >= 0, got {self!r}")
+        for name in ("lo", "hi", "step"):  # no negative zero in what people read
+            object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
 
     @property
     def anchor(self) -> float:

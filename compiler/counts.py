@@ -1,0 +1,150 @@
+"""The census: every operation that runs, as AC, MAC, MUL, ADD or CMP; nothing is left out.
+
+AC (accumulate): a spike reaches a synapse, so its weight is added to a current. MAC: a number
+that is no spike reaches a synapse, so weight times number is added. Counts follow the graph's
+proven domains, never one batch of values. The fan-out is exact: a spike at the border of a padded
+convolution meets fewer weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from purespike.compiler.domain import SPIKE, Array
+from purespike.compiler.interpret import Trace
+from purespike.compiler.ir import Graph, Node, Shape
+from purespike.compiler.ops import (
+    SYNAPSES,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Delay,
+    Flatten,
+    Gate,
+    Linear,
+    MaxPool2d,
+    Neuron,
+    Relu,
+    Scale,
+    TimeMean,
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Operations. ``unknown`` counts values made by an operation that the census cannot name."""
+
+    ac: float = 0
+    mac: float = 0
+    mul: float = 0
+    add: float = 0
+    cmp: float = 0
+    logic: float = 0
+    unknown: float = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        names = [f.name for f in fields(self)]
+        return Counts(**{n: getattr(self, n) + getattr(other, n) for n in names})
+
+    def times(self, factor: float) -> Counts:
+        """Every count multiplied by ``factor``."""
+        return Counts(**{f.name: getattr(self, f.name) * factor for f in fields(self)})
+
+
+def total_counts(counts: Iterable[Counts]) -> Counts:
+    """The sum."""
+    return sum(counts, start=Counts())
+
+
+def fan_out(node: Node, shape: Shape) -> Array:
+    """How many weights each input value meets; an array that broadcasts to ``shape``."""
+    op = node.op
+    if isinstance(op, Linear):
+        return np.full(shape, float(len(op.weight)))
+    if isinstance(op, Scale):
+        return np.ones(shape)
+    assert isinstance(op, Conv2d)
+    axes = [
+        _reach(n, out, k, s, p, d)
+        for n, out, k, s, p, d in zip(
+            shape[1:],
+            node.output.shape[1:],
+            op.weight.shape[2:],
+            op.stride,
+            op.padding,
+            op.dilation,
+            strict=True,
+        )
+    ]
+    reach: Array = np.multiply.outer(*axes) * (len(op.weight) // op.groups)
+    return reach
+
+
+def _reach(size: int, outputs: int, kernel: int, stride: int, padding: int, dilation: int) -> Array:
+    """Along one axis: how many (output, tap) pairs read each input position."""
+    reads = np.arange(outputs)[:, None] * stride + np.arange(kernel) * dilation - padding
+    inside = reads[(reads >= 0) & (reads < size)]
+    return np.bincount(inside, minlength=size).astype(np.float64)
+
+
+def connections(graph: Graph, node: Node) -> int:
+    """Synapses of a layer that carry something: the operations of one step if all inputs fire."""
+    shape = graph.edge(node.inputs[0]).shape
+    return int(np.broadcast_to(fan_out(node, shape), shape).sum())
+
+
+def dense_counts(graph: Graph, node: Node) -> Counts:
+    """One sample, one time step, every spike present: the upper bound that a graph alone gives."""
+    size = float(np.prod(node.output.shape))
+    op = node.op
+    if isinstance(op, SYNAPSES):
+        work = float(connections(graph, node))
+        spikes = graph.edge(node.inputs[0]).domain <= SPIKE
+        bias = getattr(op, "bias", None)
+        adds = size if bias is not None and bool(np.any(bias)) else 0.0
+        if isinstance(op, Scale) and not spikes:
+            return Counts(mul=work)
+        return Counts(ac=work if spikes else 0, mac=0 if spikes else work, add=adds)
+    if isinstance(op, Neuron):
+        # v += current is the addition of the state; a decay that is no power of 0 multiplies.
+        return Counts(
+            add=size * (2 if op.reset == "subtract" else 1),
+            mul=size if op.decay not in (0.0, 1.0) else 0,
+            cmp=size if op.fires else 0,
+        )
+    if isinstance(op, Add):
+        if all(isinstance(r.op, Neuron | Add) for r in graph.consumers(node.name)):
+            return Counts()  # the dendrite's own accumulator, counted at the synapses
+        return Counts(add=size * (len(node.inputs) - 1))
+    if isinstance(op, Gate):
+        return Counts(logic=size * (len(node.inputs) - 1))
+    if isinstance(op, AvgPool2d):
+        return Counts(add=size * (op.kernel[0] * op.kernel[1] - 1), mul=size)
+    if isinstance(op, MaxPool2d):
+        return Counts(cmp=size * (op.kernel[0] * op.kernel[1] - 1))
+    if isinstance(op, BatchNorm):
+        return Counts(mul=size, add=size)
+    if isinstance(op, TimeMean):
+        return Counts(add=size, mul=size)
+    if isinstance(op, Relu):
+        return Counts(cmp=size)
+    if isinstance(op, Flatten | Delay):
+        return Counts()
+    return Counts(unknown=size)
+
+
+def measured_counts(graph: Graph, node: Node, trace: Trace) -> Counts:
+    """Operations of the whole run on ``trace`` (all samples, all steps).
+
+    ``trace`` must hold the node's input edges.
+    """
+    runs = trace.values[node.inputs[0]]
+    dense = dense_counts(graph, node).times(runs.shape[0] * runs.shape[1])
+    if not isinstance(node.op, SYNAPSES) or not graph.edge(node.inputs[0]).domain <= SPIKE:
+        return dense
+    events = float((runs * fan_out(node, runs.shape[2:])).sum())
+    return Counts(ac=events, add=dense.add)

@@ -1,0 +1,187 @@
+"""Integers for everything on the chip: weights, biases, thresholds, decay.
+
+A neuron compares a sum of currents with a threshold, so all synapses that reach it, their biases,
+its threshold and its reset amount share one scale; nothing else changes. Synapses that serve two
+neurons tie those neurons' scales together.
+
+Cases:
+1. Everything of a group is whole already and in range (gates): scale 1, nothing moves.
+2. Else the scale maps the largest weight to ``2**(bits - 1) - 1``; symmetric, since -128 is not
+   exact in every sign mode of Loihi. A bias or threshold that would leave its range lowers it.
+3. A scale is lowered a little further so that a layer's one threshold is whole: then an identity
+   synapse of exactly the threshold (SN residual) still fires its neuron alone. Weights round to
+   the nearest; thresholds that differ by neuron round up, since sums are whole numbers and the
+   first sum to reach the real threshold is the first to reach the rounded one.
+4. A leaky membrane moves on the chip's finer grid and the chip fires strictly above a whole
+   threshold k, that is from ``k + 2**-fraction_bits`` on: the nearest such value is taken.
+5. The decay rounds to the chip's grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from purespike.compiler.domain import Array
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ops import SYNAPSES, Add, Conv2d, FixedPoint, Linear, Neuron, Scale
+
+
+class QuantizeError(PurespikeError):
+    """A graph that has no integer form."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The integers a chip offers; the defaults are Loihi's (see ``targets/spec.py``)."""
+
+    weight_bits: int = 8
+    bias_limit: int = 4095
+    threshold_limit: int = 131071
+    fixed: FixedPoint = field(default_factory=FixedPoint)
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.weight_bits <= 8:
+            raise QuantizeError(
+                "unsupported weight width", found=f"{self.weight_bits} bits", allowed="2 to 8 bits"
+            )
+
+
+def quantize(graph: Graph, grid: Grid | None = None) -> Graph:
+    """The graph in integers: float64 arrays that hold whole numbers.
+
+    Raises:
+        QuantizeError: If a layer feeds no neuron, or something else than a synapse, a sum or a
+            neuron is left on the chip.
+    """
+    grid = grid or Grid()
+    scales = choose_scales(graph, grid)
+    nodes = []
+    for node in graph.nodes:
+        scale = scales.get(node.name)
+        if node.role == "host" or scale is None:
+            nodes.append(node)
+        elif isinstance(node.op, Neuron):
+            nodes.append(replace(node, op=_neuron(node.op, scale, grid)))
+        else:
+            nodes.append(replace(node, op=_synapse(node.op, scale)))
+    return graph.rebuilt(nodes)
+
+
+def choose_scales(graph: Graph, grid: Grid | None = None) -> dict[str, float]:
+    """The scale of each synapse and neuron of the chip: integer = scale * real number."""
+    grid = grid or Grid()
+    group = _groups(graph)
+    members: dict[str, list[Node]] = {}
+    for name, leader in group.items():
+        node = graph.producer(name)
+        assert node is not None
+        members.setdefault(leader, []).append(node)
+    chosen = {leader: _scale(nodes, grid) for leader, nodes in members.items()}
+    return {name: chosen[leader] for name, leader in group.items()}
+
+
+def _groups(graph: Graph) -> dict[str, str]:
+    """Synapses and neurons by the leader of the group that must share a scale."""
+    leader: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while leader[name] != name:
+            name = leader[name]
+        return name
+
+    for node in graph.nodes:
+        if node.role == "host":
+            continue
+        if isinstance(node.op, (*SYNAPSES, Neuron, Add)):
+            leader[node.name] = node.name
+    for node in graph.nodes:
+        if node.name not in leader or isinstance(node.op, SYNAPSES):
+            continue
+        for source in node.inputs:
+            if source not in leader or isinstance(_op(graph, source), Neuron):
+                raise QuantizeError(
+                    "something that is no synapse feeds a neuron",
+                    where=graph.origin(node.name),
+                    found=f"{graph.origin(source)} ({type(_op(graph, source)).__name__})",
+                    allowed="Conv2d, Linear, one-to-one synapses and their sums",
+                    remedy="run fold_scales and lower_gates first, or replace the operation",
+                )
+            leader[find(source)] = find(node.name)
+    groups = {name: find(name) for name in leader}
+    with_neuron = {groups[n] for n in groups if isinstance(_op(graph, n), Neuron)}
+    for name, head in groups.items():
+        if head not in with_neuron:
+            raise QuantizeError(
+                "this layer's current reaches no neuron, so it has no integer meaning",
+                where=graph.origin(name),
+                remedy="end the network in spikes, or average a linear readout over time",
+            )
+    return {n: g for n, g in groups.items() if not isinstance(_op(graph, n), Add)}
+
+
+def _op(graph: Graph, name: str) -> object:
+    node = graph.producer(name)
+    return node.op if node else None
+
+
+def _parameters(op: object) -> tuple[list[Array], list[Array], list[Array]]:
+    """Weights, biases and thresholds of an operation."""
+    if isinstance(op, Conv2d | Linear):
+        return [op.weight], [] if op.bias is None else [op.bias], []
+    if isinstance(op, Scale):
+        return [op.factor], [], []
+    assert isinstance(op, Neuron)
+    if not op.fires:
+        return [], [], []
+    return [], [], [op.threshold] + ([op.amount] if op.reset == "subtract" else [])
+
+
+def _scale(nodes: list[Node], grid: Grid) -> float:
+    parts = [_parameters(n.op) for n in nodes]
+    weights, biases, thresholds = ([a for p in parts for a in p[k]] for k in range(3))
+    limits = (
+        (weights, 2 ** (grid.weight_bits - 1) - 1),
+        (biases, grid.bias_limit),
+        (thresholds, grid.threshold_limit),
+    )
+    peaks = [
+        (max((float(np.abs(a).max()) for a in arrays), default=0.0), n) for arrays, n in limits
+    ]
+    arrays = weights + biases + thresholds
+    whole = all(bool((a == np.rint(a)).all()) for a in arrays)
+    if whole and all(peak <= limit for peak, limit in peaks):
+        return 1.0  # case 1
+    scale = min((limit / peak for peak, limit in peaks if peak > 0), default=1.0)  # case 2
+    levels = {float(x) for a in thresholds for x in a.flat}
+    if len(levels) == 1 and (units := np.floor(scale * (level := levels.pop()))) >= 1:
+        scale = units / level  # case 3
+    return scale
+
+
+def _synapse(op: object, scale: float) -> Conv2d | Linear | Scale:
+    if isinstance(op, Scale):
+        return Scale(np.rint(op.factor * scale))
+    assert isinstance(op, Conv2d | Linear)
+    bias = None if op.bias is None else np.rint(op.bias * scale)
+    return replace(op, weight=np.rint(op.weight * scale), bias=bias)
+
+
+def _neuron(op: Neuron, scale: float, grid: Grid) -> Neuron:
+    steps = 2**grid.fixed.decay_bits
+    decay = round(op.decay * steps) / steps  # case 5
+    initial = float(np.rint(op.initial * scale))
+    if not op.fires:
+        return replace(op, decay=decay, initial=initial, fixed=grid.fixed)
+    real = op.threshold * scale
+    if decay in (0.0, 1.0):
+        threshold = np.ceil(real - 1e-9 * np.maximum(1.0, np.abs(real)))  # case 3
+    else:
+        unit = 2.0**-grid.fixed.fraction_bits
+        threshold = np.maximum(np.rint(real - unit), 0.0) + unit  # case 4
+    amount = threshold if np.array_equal(op.amount, op.threshold) else np.rint(op.amount * scale)
+    return replace(
+        op, threshold=threshold, amount=amount, decay=decay, initial=initial, fixed=grid.fixed
+    )

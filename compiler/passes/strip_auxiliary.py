@@ -1,0 +1,75 @@
+"""Remove the paths that only training needed.
+
+Cases:
+1. A node that the main outputs do not depend on goes (backward slice, not by name).
+2. A module that served both streams (the AAP code's one classifier) stays for the main stream.
+3. An auxiliary node that a main output depends on is an error with the path: removing it would
+   change the network, keeping it would deploy a training-only path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Graph
+
+
+class AuxiliaryLeak(PurespikeError):
+    """The main output depends on a path that was built for training only."""
+
+
+def strip_auxiliary(graph: Graph) -> Graph:
+    """The slice of the graph that its main outputs depend on.
+
+    Raises:
+        AuxiliaryLeak: Case 3, or no main output at all.
+    """
+    outputs = tuple(o for o in graph.outputs if _role(graph, o) != "auxiliary")
+    if not outputs:
+        raise AuxiliaryLeak(
+            "the graph has no main output",
+            found=", ".join(f"{o} (auxiliary)" for o in graph.outputs),
+            remedy="return the output to deploy under the key 'main'",
+        )
+    needed = graph.ancestors(outputs)
+    for node in graph.nodes:  # case 3
+        if node.role == "auxiliary" and node.name in needed:
+            raise AuxiliaryLeak(
+                "the main output depends on an auxiliary path",
+                where=graph.origin(node.name),
+                found=" -> ".join(graph.origin(n) for n in _path(graph, node.name, outputs)),
+                allowed="auxiliary nodes that lead to auxiliary outputs only",
+                remedy="feed the main path from the spike stream, or build this module without "
+                "its auxiliary mark if it is meant to be deployed",
+            )
+    return replace(graph, nodes=tuple(n for n in graph.nodes if n.name in needed), outputs=outputs)
+
+
+def describe(before: Graph, after: Graph) -> tuple[str, ...]:
+    """What went and what was shared, by module path."""
+    kept = {n.origin for n in after.nodes if n.origin}
+    went = [n.origin for n in before.nodes if after.producer(n.name) is None and n.origin]
+    removed = sorted({o for o in went if o not in kept})
+    shared = sorted({o for o in went if o in kept})
+    notes = [f"removed {origin}" for origin in removed]
+    return tuple(notes + [f"shared, kept for the main path: {origin}" for origin in shared])
+
+
+def _role(graph: Graph, name: str) -> str:
+    node = graph.producer(name)
+    return node.role if node else "main"
+
+
+def _path(graph: Graph, start: str, outputs: tuple[str, ...]) -> list[str]:
+    """A shortest chain of edges from ``start`` to one of ``outputs``."""
+    paths = [[start]]
+    seen = {start}
+    for path in paths:  # grows while it is read: breadth first
+        if path[-1] in outputs:
+            return path
+        for reader in graph.consumers(path[-1]):
+            if reader.name not in seen:
+                seen.add(reader.name)
+                paths.append([*path, reader.name])
+    return [start]

@@ -1,0 +1,249 @@
+"""Run the passes one after the other, hold each to its promise, and keep the record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from purespike.compiler.counts import Counts, dense_counts, total_counts
+from purespike.compiler.domain import Array
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.interpret import Trace, run
+from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Neuron
+from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
+from purespike.compiler.passes.lower_gates import lower_gates
+from purespike.compiler.passes.quantize import Grid, choose_scales, quantize
+from purespike.compiler.passes.split_host import split_host
+from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary
+from purespike.compiler.verify import verify
+
+
+class PassError(PurespikeError):
+    """A pass broke the graph or its promise."""
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a pass promises about the main outputs on the probe.
+
+    Attributes:
+        kind: ``same`` is bit-equal, ``close`` within ``tolerance``, ``rewrites meaning`` is
+            measured and reported, not bounded.
+        tolerance: Largest absolute change of an output; there is no default for ``close``.
+    """
+
+    kind: str
+    tolerance: float = 0.0
+
+    def __str__(self) -> str:
+        return f"{self.kind} ({self.tolerance:g})" if self.kind == "close" else self.kind
+
+
+SAME = Promise("same")
+REWRITES = Promise("rewrites meaning")
+
+
+def close(tolerance: float) -> Promise:
+    """Outputs may move by ``tolerance`` at most."""
+    return Promise("close", tolerance)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A named rewrite, its promise, and what to note about what it did."""
+
+    name: str
+    rewrite: Callable[[Graph], Graph]
+    promise: Promise
+    notes: Callable[[Graph, Graph], tuple[str, ...]] = lambda before, after: ()
+    # What an edge's values are multiplied by (quantization): outputs are compared in real units.
+    scales: Callable[[Graph], Mapping[str, float]] = lambda before: {}
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """The first spike that two graphs disagree on: in time first, then in order of evaluation."""
+
+    node: str
+    step: int
+    index: tuple[int, ...]  # (sample, ...) in the layer
+    before: float
+    after: float
+    margin: float  # |membrane before the reset - threshold| of the graph before, in its units
+
+    def __str__(self) -> str:
+        return (
+            f"{self.node} step {self.step} index {self.index}: "
+            f"{self.before:g} -> {self.after:g}, margin {self.margin:.3g}"
+        )
+
+
+@dataclass(frozen=True)
+class LedgerLine:
+    """What one pass did, measured on the probe."""
+
+    name: str
+    promise: Promise
+    nodes_before: int
+    nodes_after: int
+    counts_before: Counts  # per sample and time step, every spike present
+    counts_after: Counts
+    deviation: float  # largest absolute change of an output
+    agreement: float  # share of equal spikes over all neurons that both graphs have
+    divergence: Divergence | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """The graph after every pass, by pass name; ``captured`` is the first."""
+
+    stages: dict[str, Graph]
+    ledger: tuple[LedgerLine, ...]
+
+    @property
+    def graph(self) -> Graph:
+        """The last stage."""
+        return list(self.stages.values())[-1]
+
+
+def standard_passes(*, grid: Grid | None = None, host_encoder: bool = False) -> tuple[Pass, ...]:
+    """The passes of DESIGN section 3, in order."""
+    grid = grid or Grid()
+    return (
+        Pass("strip_auxiliary", strip_auxiliary, SAME, describe),
+        Pass("fuse_batchnorm", fuse_batchnorm, close(1e-9)),
+        Pass("fold_scales", fold_scales, close(1e-9)),
+        Pass("lower_gates", lower_gates, SAME),
+        Pass("split_host", lambda g: split_host(g, host_encoder=host_encoder), SAME),
+        Pass(
+            "quantize",
+            lambda g: quantize(g, grid),
+            REWRITES,
+            scales=lambda g: choose_scales(g, grid),
+        ),
+    )
+
+
+def compile_graph(
+    graph: Graph,
+    passes: Sequence[Pass],
+    probe: Array,
+    progress: Callable[[str], None] = lambda name: None,
+) -> Compiled:
+    """Apply ``passes`` in order; verify, run and compare after each.
+
+    Args:
+        graph: The captured graph; its main outputs are compared.
+        passes: What to do.
+        probe: Input (T, B, *shape) that both graphs run on.
+        progress: Called with the name of each pass before it starts.
+
+    Raises:
+        PassError: If a pass leaves an ill-formed graph or breaks its promise.
+        PurespikeError: What a pass itself refuses.
+    """
+    verify(graph)
+    stages = {"captured": graph}
+    ledger: list[LedgerLine] = []
+    trace = run(graph, probe)
+    for p in passes:
+        progress(p.name)
+        after = p.rewrite(graph)
+        try:
+            verify(after)
+        except PurespikeError as e:
+            raise PassError(
+                f"pass {p.name} left an ill-formed graph: {e.message}", where=e.where
+            ) from e
+        after_trace = run(after, probe)
+        line = _compare(p, graph, trace, after, after_trace)
+        if p.promise.kind != "rewrites meaning" and not line.deviation <= p.promise.tolerance:
+            raise PassError(
+                f"pass {p.name} broke its promise: {p.promise}",
+                where=str(line.divergence or "no spike differs"),
+                found=f"outputs moved by {line.deviation:g}",
+                allowed=f"{p.promise.tolerance:g}",
+                remedy="this is a defect of the compiler or a tie at a threshold: please report",
+            )
+        ledger.append(line)
+        stages[p.name] = graph = after
+        trace = after_trace
+    return Compiled(stages, tuple(ledger))
+
+
+def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace) -> LedgerLine:
+    firing = [
+        n.name
+        for n in before.nodes
+        if isinstance(n.op, Neuron) and n.op.fires and after.producer(n.name) is not None
+    ]
+    spikes = sum(a.values[n].size for n in firing)
+    equal = sum(int((a.values[n] == b.values[n]).sum()) for n in firing)
+    return LedgerLine(
+        name=p.name,
+        promise=p.promise,
+        nodes_before=len(before.nodes),
+        nodes_after=len(after.nodes),
+        counts_before=total_counts(dense_counts(before, n) for n in before.nodes),
+        counts_after=total_counts(dense_counts(after, n) for n in after.nodes),
+        deviation=_deviation(before, a, after, b, p.scales(before)),
+        agreement=equal / spikes if spikes else 1.0,
+        divergence=first_divergence(before, a, b, firing),
+        notes=p.notes(before, after),
+    )
+
+
+def _deviation(
+    before: Graph, a: Trace, after: Graph, b: Trace, scales: Mapping[str, float]
+) -> float:
+    """Largest change of an output: of spikes at every step, of a readout at the last one."""
+    old = [o for o in before.outputs if _main(before, o)]
+    moved = 0.0
+    for x, y in zip(old, after.outputs, strict=True):
+        spiking = all(_fires(g, o) for g, o in ((before, x), (after, y)))
+        u, v = (a.values[x], b.values[y]) if spiking else (a.values[x][-1], b.values[y][-1])
+        unit = 1.0 if spiking else scales.get(y, 1.0)
+        moved = max(moved, float(np.abs(u - v / unit).max(initial=0.0)))
+    return moved
+
+
+def first_divergence(graph: Graph, a: Trace, b: Trace, names: Sequence[str]) -> Divergence | None:
+    """The first spike of layers ``names`` that traces ``a`` (of ``graph``) and ``b`` differ in."""
+    for t in range(graph.steps):
+        for name in names:
+            x, y = a.values[name][t], b.values[name][t]
+            if (x == y).all():
+                continue
+            index = tuple(int(i) for i in np.argwhere(x != y)[0])
+            return Divergence(
+                name, t, index, float(x[index]), float(y[index]), _margin(graph, a, name, t, index)
+            )
+    return None
+
+
+def _margin(graph: Graph, trace: Trace, name: str, t: int, index: tuple[int, ...]) -> float:
+    """How far the membrane was from the threshold when it decided."""
+    node = graph.producer(name)
+    if node is None or not isinstance(node.op, Neuron) or node.inputs[0] not in trace.values:
+        return float("nan")
+    op = node.op
+    unit = 2**op.fixed.fraction_bits if op.fixed else 1
+    kept = trace.membranes[name][t - 1][index] if t else op.initial * unit
+    v = op.decay * kept / unit + trace.values[node.inputs[0]][t][index]
+    threshold = np.broadcast_to(op.threshold, node.output.shape)[index[1:]]
+    return float(abs(v - threshold))
+
+
+def _fires(graph: Graph, name: str) -> bool:
+    node = graph.producer(name)
+    return node is not None and isinstance(node.op, Neuron) and node.op.fires
+
+
+def _main(graph: Graph, name: str) -> bool:
+    node = graph.producer(name)
+    return node is None or node.role != "auxiliary"
