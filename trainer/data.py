@@ -97,7 +97,7 @@ class BatchOrder:
         if self.shuffle:
             generator = torch.Generator().manual_seed(int(seeds[0]))
             order = torch.randperm(self.count, generator=generator)
-        for indices, seed in zip(order.split(self.batch_size), seeds[1:], strict=True):
+        for indices, seed in zip(torch.split(order, self.batch_size), seeds[1:], strict=True):
             yield Batch(indices, int(seed))
 
 

@@ -263,9 +263,7 @@ def _own_interrupt(folder: Path) -> Iterator[None]:
             "the training was interrupted",
             found="Ctrl-C",
             where=str(folder),
-            remedy=f"resume from {kept}"
-            if kept.is_file()
-            else "no epoch was complete: start again",
+            remedy=resume,
         ) from error
     finally:
         if main_thread:

@@ -90,4 +90,5 @@ def _merged(layer: Callable[[Tensor], Tensor], x: Tensor, module: nn.Module) -> 
             where=repr(module),
             remedy="put the time axis first; for one time step x[None]",
         )
-    return layer(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    out = layer(x.flatten(0, 1))
+    return out.reshape(*x.shape[:2], *out.shape[1:])

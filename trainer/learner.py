@@ -112,7 +112,9 @@ class Learner(L.LightningModule):
         self.fusion = config.fusion or default_fusion(config.balance.kind)
         self.gradient_norms: list[float] = []
         self.latest: dict[str, float] = {}
-        self.layers = [(n, m) for n, m in model.named_modules() if isinstance(m, Neuron)]
+        self.neurons: list[tuple[str, Neuron]] = [
+            (n, m) for n, m in model.named_modules() if isinstance(m, Neuron)
+        ]
         self._rates: dict[str, list[Tensor]] = {}
         self._warned: set[str] = set()
         for name, block in model.blocks.named_children():
@@ -125,7 +127,7 @@ class Learner(L.LightningModule):
         balance = self.config.balance.at(self.global_step, self.iterations)
         logits: dict[str, Tensor] = self.model(spikes)
         loss = total_loss(logits, labels, balance=balance, fusion=self.fusion)
-        for name, layer in self.layers:
+        for name, layer in self.neurons:
             if layer.firing_rate is not None:
                 self._rates.setdefault(name, []).append(layer.firing_rate)
         hits = (logits["main"].detach().argmax(1) == labels).float().mean()
@@ -173,7 +175,7 @@ class Learner(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """Weight decay on matrices and kernels only; cosine to 0 over all iterations."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.dim() > 1]},
             {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
         ]

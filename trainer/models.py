@@ -79,7 +79,8 @@ class SpikingResNet(nn.Module):
 
         Kaiming normal (fan-out) for convolutions, torch's default for classifiers.
         """
-        main, auxiliary = [], []
+        main: list[nn.Module] = []
+        auxiliary: list[nn.Module] = []
         for name, module in self.named_modules():
             (auxiliary if is_training_only(name) else main).append(module)
         for module in (*main, *auxiliary):

@@ -53,7 +53,7 @@ class _NeuronFunction(torch.autograd.Function):
         return spikes
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (grad_spikes,) = grad_outputs
         (h,) = ctx.saved_tensors
@@ -140,7 +140,7 @@ class Neuron(nn.Module):
                 where=type(self).__name__,
                 remedy="add the missing axes, for one time step x[None]",
             )
-        spikes: Tensor = _NeuronFunction.apply(x, self)
+        spikes: Tensor = _NeuronFunction.apply(x, self)  # type: ignore[no-untyped-call]
         self.firing_rate = spikes.detach().mean()
         return spikes
 

@@ -44,9 +44,7 @@ class TrainingProgress(L.Callback):
     ) -> None:
         """Advance by one iteration."""
         learner = cast("Learner", pl_module)
-        rates = [
-            layer.firing_rate for _, layer in pl_module.layers if layer.firing_rate is not None
-        ]
+        rates = [layer.firing_rate for _, layer in learner.neurons if layer.firing_rate is not None]
         now = {
             "loss": learner.latest["loss"],
             "accuracy": learner.latest["accuracy"],
