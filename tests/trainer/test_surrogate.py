@@ -1,0 +1,112 @@
+import math
+from dataclasses import FrozenInstanceError, asdict
+
+import pytest
+import torch
+
+from purespike.trainer.errors import ConfigError
+from purespike.trainer.surrogate import (
+    SURROGATES,
+    ATan,
+    FastSigmoid,
+    Rectangular,
+    Sigmoid,
+    Tanh,
+    Triangular,
+    surrogate_from_dict,
+    surrogate_to_dict,
+)
+
+
+def integral(surrogate, limit: float) -> float:
+    u = torch.linspace(-limit, limit, 2_000_001, dtype=torch.float64)
+    return float(torch.trapezoid(surrogate.derivative(u.clone()), u))
+
+
+# What each curve is the derivative of: sigma(limit) - sigma(-limit).
+@pytest.mark.parametrize(
+    ("surrogate", "limit", "area"),
+    [
+        (ATan(2.0), 50.0, 2 / math.pi * math.atan(math.pi * 50.0)),
+        (ATan(3.0), 2.0, 2 / math.pi * math.atan(math.pi / 2 * 3.0 * 2.0)),
+        (Sigmoid(4.0), 1.0, math.tanh(2.0)),
+        (Rectangular(1.0), 2.0, 1.0),
+        (Rectangular(0.4), 2.0, 1.0),
+        (Triangular(2.0), 2.0, 0.5),
+        (FastSigmoid(10.0), 3.0, 2 / 10.0 * (1 - 1 / 31.0)),
+        (Tanh(3.0), 2.0, 1.0),
+        (Tanh(7.0), 2.0, 1.0),
+    ],
+)
+def test_areas(surrogate, limit, area):
+    assert integral(surrogate, limit) == pytest.approx(area, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("surrogate", "peak"),
+    [
+        (ATan(2.0), 1.0),
+        (ATan(3.0), 1.5),
+        (Sigmoid(4.0), 1.0),
+        (Rectangular(2.0), 0.5),
+        (Triangular(5.0), 1.0),
+        (FastSigmoid(10.0), 1.0),
+        (Tanh(3.0), 1.6572),
+    ],
+)
+def test_peaks_and_symmetry(surrogate, peak):
+    u = torch.linspace(0, 3, 1000, dtype=torch.float64)
+    right, left = surrogate.derivative(u.clone()), surrogate.derivative(-u)
+    assert float(right[0]) == pytest.approx(peak, abs=5e-5)
+    assert torch.allclose(right, left)
+    assert bool((right[:-1] >= right[1:] - 1e-15).all())
+
+
+def test_numbers_of_the_aap_paper():
+    u = torch.tensor([-1.0], dtype=torch.float64)
+    assert float(ATan(2.0).derivative(u)) == pytest.approx(0.092, abs=5e-4)
+
+
+def test_tanh_is_inflors_rectifier_followed_by_the_clamp():
+    h = torch.linspace(-0.5, 1.5, 4001, dtype=torch.float64)[1:].requires_grad_()
+    rectified = torch.tanh(3 * (h - 0.5)) / (2 * math.tanh(1.5)) + 0.5
+    inside = (h >= 0) & (h <= 1)
+    (expected,) = torch.autograd.grad(torch.where(inside, rectified, 0.0).sum(), h)
+    got = Tanh(3.0).derivative((h - 0.5).detach())
+    away = ((h.detach() - 0.0).abs() > 1e-9) & ((h.detach() - 1.0).abs() > 1e-9)
+    assert torch.allclose(got[away], expected[away], atol=1e-13)
+
+
+@pytest.mark.parametrize("cls", SURROGATES.values(), ids=lambda c: c.__name__)
+def test_derivative_leaves_its_argument_alone_and_json_round_trips(cls):
+    surrogate = cls()
+    u = torch.randn(100, dtype=torch.float64)
+    before = u.clone()
+    surrogate.derivative(u)
+    assert torch.equal(u, before)
+    assert surrogate_from_dict(surrogate_to_dict(surrogate)) == surrogate
+    with pytest.raises(FrozenInstanceError):
+        setattr(surrogate, next(iter(asdict(surrogate))), 1.0)
+
+
+@pytest.mark.parametrize(
+    "data", [{"name": "Step"}, {"alpha": 2.0}, {"name": "ATan", "k": 1.0}, {"name": ["ATan"]}]
+)
+def test_unknown_descriptions_are_refused(data):
+    with pytest.raises(ConfigError):
+        surrogate_from_dict(data)
+
+
+def test_a_foreign_surrogate_cannot_be_saved():
+    class Mine:
+        def derivative(self, u):
+            return u
+
+    with pytest.raises(ConfigError, match="Mine"):
+        surrogate_to_dict(Mine())
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, True, "2"])
+def test_steepness_must_be_positive(value):
+    with pytest.raises(ConfigError, match="> 0"):
+        ATan(value)
