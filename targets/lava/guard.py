@@ -9,6 +9,7 @@ the child does that.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -55,12 +56,13 @@ class LavaRunError(PurespikeError):
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a run recorded; row t - 1 is Lava's time step t.
+    """What a run recorded.
 
     Attributes:
-        spikes: For each recorded name, uint8 (steps, *shape) in Lava's layout.
-        membranes: For each recorded neuron, int32 (steps, *shape), in 1/64 of a weight unit, after
-            firing and reset.
+        spikes: For each recorded name, uint8 (steps, *shape) in Lava's layout; row t - 1 is
+            Lava's time step t.
+        membranes: For each recorded neuron, int32 (recorded steps, *shape), in 1/64 of a weight
+            unit, after firing and reset; which steps, `program.membrane_steps` says.
         seconds: Time the steps took.
         total_seconds: With building and stopping, without starting Python.
         processes: Lava processes, the recorder among them; each is a process of the system.
@@ -152,7 +154,8 @@ def preflight(program: Program) -> None:
             "too little shared memory for this network in Lava",
             found=f"{free / 2**20:.0f} MiB free in {session.SHARED_MEMORY}",
             allowed=f"at least {wanted / 2**20:.0f} MiB",
-            remedy="free or enlarge it (`mount -o remount,size=`, or `--shm-size` of the container)",
+            remedy="free it, or enlarge it (`mount -o remount,size=`, or the container's "
+            "`--shm-size`)",
         )
 
 
@@ -266,10 +269,8 @@ def _wait(
         time.sleep(_POLL_SECONDS)
     if on_progress is not None and int(progress[0]) != done:
         on_progress(int(progress[0]), steps)
-    try:  # it may be stopping actors; what does not end is killed
+    with contextlib.suppress(subprocess.TimeoutExpired):  # what does not end is killed
         child.wait(timeout=_EXIT_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
 
 
 def _failed(cause: str, folder: Path, trace: str = "", remedy: str = "") -> LavaRunError:
@@ -291,6 +292,6 @@ def _split(
     for name in names:
         shape: Shape = output_shape(process_named(program, name))
         size = int(np.prod(shape))
-        layers[name] = rows[:, start : start + size].reshape(program.steps, *shape)
+        layers[name] = rows[:, start : start + size].reshape(len(rows), *shape)
         start += size
     return layers

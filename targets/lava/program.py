@@ -8,7 +8,7 @@ be read without Lava: `program.json` beside `arrays.npz`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -185,18 +185,23 @@ class Program:
         connections: See `Connection`.
         steps: Time steps to run.
         record: Sources and neurons whose spikes are recorded at each step.
-        record_v: Neurons whose membrane potential is recorded at each step, after firing and
-            reset, in 1/64 of a weight unit. Each step then costs one more round through all
-            processes: meant for a small readout layer.
-        conv: "stock" runs Lava's own convolution model, "fast" an equal one, many times faster.
+        record_v: Neurons whose membrane potential is recorded, after firing and reset, in 1/64 of
+            a weight unit. A recorded step takes about twice as long, because Lava then leads all
+            processes through one more phase: meant for a small readout layer.
+        conv: "stock" runs Lava's own models of all stock processes; "fast" replaces those of
+            `Conv` and `DelaySparse` by equal ones, many times faster.
+        record_v_interval, record_v_offset: Membranes are recorded in the steps t (from 1) with
+            t % record_v_interval == record_v_offset % record_v_interval; all, by default.
     """
 
     processes: tuple[Process, ...]
     connections: tuple[Connection, ...]
     steps: int
     record: tuple[str, ...]
-    record_v: tuple[str, ...] = field(default=())
+    record_v: tuple[str, ...] = ()
     conv: Literal["fast", "stock"] = "fast"
+    record_v_interval: int = 1
+    record_v_offset: int = 0
 
 
 def process_named(program: Program, name: str) -> Process:
@@ -250,6 +255,12 @@ def output_shape(process: Process) -> Shape:
 def input_shape(process: Process) -> Shape:
     """Shape of what the process receives each step; () for a source."""
     return tuple(int(n) for n in _INPUT[type(process)](process))
+
+
+def membrane_steps(program: Program) -> list[int]:
+    """The time steps, counted from 1, in which membrane potentials are recorded."""
+    interval, offset = program.record_v_interval, program.record_v_offset
+    return [t for t in range(1, program.steps + 1) if (t - offset) % interval == 0]
 
 
 def is_neuron(process: Process) -> bool:

@@ -65,11 +65,13 @@ def check(program: Program) -> None:
                 allowed="one process a name; letters, digits, '_', '.', '-'",
                 remedy="rename it",
             )
-    if program.steps < 1 or program.conv not in ("fast", "stock"):
+    options_hold = program.conv in ("fast", "stock") and program.record_v_interval >= 1
+    if program.steps < 1 or not options_hold:
         raise ProgramError(
             "the program's options are not valid",
-            found=f"steps={program.steps}, conv={program.conv!r}",
-            allowed="steps >= 1, conv 'fast' or 'stock'",
+            found=f"steps={program.steps}, record_v_interval={program.record_v_interval}, "
+            f"conv={program.conv!r}",
+            allowed="steps and record_v_interval from 1, conv 'fast' or 'stock'",
         )
     for process in program.processes:
         _check_values(process)

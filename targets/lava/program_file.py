@@ -53,6 +53,8 @@ def write(program: Program, folder: Path) -> None:
         "conv": program.conv,
         "record": list(program.record),
         "record_v": list(program.record_v),
+        "record_v_interval": program.record_v_interval,
+        "record_v_offset": program.record_v_offset,
         "processes": [_describe(process, arrays) for process in program.processes],
         "connections": [
             {
@@ -104,6 +106,8 @@ def read(folder: Path) -> Program:
             steps=text["steps"],
             record=tuple(text["record"]),
             record_v=tuple(text["record_v"]),
+            record_v_interval=text["record_v_interval"],
+            record_v_offset=text["record_v_offset"],
             conv=text["conv"],
         )
         check(replace(program, processes=tuple(_with_file(p, folder) for p in processes)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from purespike.targets.lava.program import (
     Conv,
     Dense,

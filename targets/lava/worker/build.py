@@ -9,7 +9,9 @@ from lava.proc.conv.process import Conv
 from lava.proc.dense.process import Dense
 from lava.proc.lif.process import LIF, LIFReset
 from lava.proc.sparse.process import DelaySparse, Sparse
-from purespike.targets.lava.worker.fast_conv import PyFastConv
+from scipy.sparse import csr_matrix
+
+from purespike.targets.lava.worker.fast_models import PyFastConv, PyFastDelaySparse
 from purespike.targets.lava.worker.processes.file_source import FileSource
 from purespike.targets.lava.worker.processes.recorder import (
     membrane_port,
@@ -17,7 +19,6 @@ from purespike.targets.lava.worker.processes.recorder import (
     spike_port,
 )
 from purespike.targets.lava.worker.processes.soft_if import SoftIF
-from scipy.sparse import csr_matrix
 
 SPIKES = "spikes.npy"
 MEMBRANES = "membranes.npy"
@@ -69,8 +70,9 @@ def build(program, folder, scratch):
 
 
 def run_config(program):
-    """Fixed-point models for all processes; the convolution's as the program says."""
-    replaced = {Conv: PyFastConv} if program["conv"] == "fast" else {}
+    """Fixed-point models for all processes: stock, or fast where there is one."""
+    fast = {Conv: PyFastConv, DelaySparse: PyFastDelaySparse}
+    replaced = fast if program["conv"] == "fast" else {}
     return Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=replaced)
 
 
@@ -88,6 +90,12 @@ def record(program, processes, scratch):
     """Connects one recorder to all recorded layers and makes its files."""
     spikes = [output_port(processes[name]) for name in program["record"]]
     membranes = [processes[name].v for name in program["record_v"]]
+    interval, offset = program["record_v_interval"], program["record_v_offset"]
+    steps = program["steps"]
+    rows = {
+        "spikes": steps,
+        "membranes": sum((t - offset) % interval == 0 for t in range(1, steps + 1)),
+    }
     paths = {}
     for key, file, dtype, ports in (
         ("spikes", SPIKES, np.uint8, spikes),
@@ -95,12 +103,12 @@ def record(program, processes, scratch):
     ):
         paths[key] = os.path.join(scratch, file)
         width = sum(int(np.prod(port.shape)) for port in ports)
-        np.lib.format.open_memmap(
-            paths[key], mode="w+", dtype=dtype, shape=(int(program["steps"]), width)
-        ).flush()
+        np.lib.format.open_memmap(paths[key], mode="w+", dtype=dtype, shape=(rows[key], width))
     recorder = recorder_class(len(spikes), len(membranes))(
         spike_shapes=[port.shape for port in spikes],
         membrane_shapes=[var.shape for var in membranes],
+        interval=interval,
+        offset=offset,
         progress=os.path.join(scratch, PROGRESS),
         name=RECORDER,
         **paths,

@@ -33,7 +33,7 @@ def bootstrap():
 
 
 def versions():
-    """What this Python has, for the parent: versions, whether the shim is in force, or what lacks."""
+    """What this Python has: versions, whether the shim is in force, or what is missing."""
     from importlib.metadata import version
 
     from purespike.targets.lava.worker import shim

@@ -12,6 +12,7 @@ import threading
 import time
 
 from lava.magma.core.run_conditions import RunSteps
+
 from purespike.targets.lava.worker.session import sweep
 
 POLL_SECONDS = 0.005

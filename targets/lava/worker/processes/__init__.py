@@ -1,0 +1,1 @@
+"""Custom Lava processes, alone: Lava executes every file beside a process class."""

@@ -28,19 +28,34 @@ def membrane_port(index):
 
 
 class Recorder(AbstractProcess):
-    """Row t - 1 of the files holds time step t: all layers flattened, one after the other.
+    """A row of a file holds one time step: all layers flattened, one after the other.
 
     Args:
         spike_shapes: Shape of each recorded spike layer.
         membrane_shapes: Shape of each recorded membrane potential.
-        spikes: Path of the spike file, uint8 (steps, total size).
-        membranes: Path of the membrane file, int32 (steps, total size).
+        spikes: Path of the spike file, uint8 (steps, total size); row t - 1 is step t.
+        membranes: Path of the membrane file, int32 (recorded steps, total size).
+        interval, offset: Membranes are recorded in the steps t with
+            t % interval == offset % interval.
         progress: Path of an 8-byte file that holds the number of finished steps.
         name: Name of the process.
     """
 
-    def __init__(self, *, spike_shapes, membrane_shapes, spikes, membranes, progress, name):
+    def __init__(
+        self,
+        *,
+        spike_shapes,
+        membrane_shapes,
+        spikes,
+        membranes,
+        interval,
+        offset,
+        progress,
+        name,
+    ):
         super().__init__(
+            interval=interval,
+            offset=offset,
             sizes=[int(np.prod(shape)) for shape in spike_shapes],
             membrane_sizes=[int(np.prod(shape)) for shape in membrane_shapes],
             spikes=spikes,
@@ -62,6 +77,7 @@ class PyRecorder(PyLoihiProcessModel):
         self.spikes = np.load(proc_params["spikes"], mmap_mode="r+")
         self.membranes = np.load(proc_params["membranes"], mmap_mode="r+")
         self.progress = np.memmap(proc_params["progress"], np.int64, "r+", shape=(1,))
+        self.membrane_row = 0
 
     def run_spk(self):
         """One time step."""
@@ -73,14 +89,16 @@ class PyRecorder(PyLoihiProcessModel):
 
     def post_guard(self):
         """Whether this step needs the phase in which membranes can be read."""
-        return bool(self.proc_params["membrane_sizes"])
+        interval, offset = self.proc_params["interval"], self.proc_params["offset"]
+        return bool(self.proc_params["membrane_sizes"]) and not (self.time_step - offset) % interval
 
     def run_post_mgmt(self):
         """Reads the membranes as the neurons left them in this step."""
-        row, start = self.membranes[self.time_step - 1], 0
+        row, start = self.membranes[self.membrane_row], 0
         for index, size in enumerate(self.proc_params["membrane_sizes"]):
             row[start : start + size] = getattr(self, membrane_port(index)).read().ravel()
             start += size
+        self.membrane_row += 1
 
 
 def recorder_class(layers, membranes):

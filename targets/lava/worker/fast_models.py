@@ -1,8 +1,9 @@
-"""A CPU model of Lava's fixed-point `Conv` that gives the same numbers many times faster.
+"""CPU models of Lava's own processes that give the same numbers many times faster.
 
-Stock Lava calls scipy's `convolve2d` once for each pair of channels. This model gathers the
-windows (im2col) and multiplies matrices in float64, which is exact: an accumulator stays far
-below 2**53. Chosen through `exception_proc_model_map`, so the `Conv` process itself is Lava's.
+Stock Lava calls scipy's `convolve2d` once for each pair of channels. `PyFastConv` gathers the
+windows (im2col) and multiplies matrices in float64, which is exact: an accumulator stays far below
+2**53. Stock `DelaySparse` sorts its synapses by delay again in every step; `PyFastDelaySparse`
+does it once. Chosen through `exception_proc_model_map`: the processes themselves are Lava's.
 """
 
 import numpy as np
@@ -11,13 +12,15 @@ from lava.magma.core.resources import CPU
 from lava.magma.core.sync.protocols.loihi_protocol import LoihiProtocol
 from lava.proc.conv.models import PyConvModelFixed
 from lava.proc.conv.process import Conv
+from lava.proc.sparse.models import PyDelaySparseModelBitAcc
+from lava.proc.sparse.process import DelaySparse
 
 
 @implements(proc=Conv, protocol=LoihiProtocol)
 @requires(CPU)
 @tag("fixed_pt")
 class PyFastConv(PyConvModelFixed):
-    """Replaces only the sum over the window; ports, buffer and 24-bit wrap are the stock model's."""
+    """Replaces the sum over the window; ports, buffer and 24-bit wrap are the stock model's."""
 
     def __init__(self, proc_params):
         super().__init__(proc_params)
@@ -56,3 +59,21 @@ class PyFastConv(PyConvModelFixed):
             for part, matrix in zip(parts, self.matrices)  # noqa: B905 (one part a matrix)
         ]
         return np.concatenate(sums, axis=1).reshape(width, height, -1).astype(np.int32)
+
+
+@implements(proc=DelaySparse, protocol=LoihiProtocol)
+@requires(CPU)
+@tag("fixed_pt")
+class PyFastDelaySparse(PyDelaySparseModelBitAcc):
+    """Keeps the matrix that the stock model makes anew each step: here no weight ever changes."""
+
+    def __init__(self, proc_params):
+        super().__init__(proc_params)
+        self.by_delay = None
+
+    def calc_act(self, s_in):
+        """The stock model's activations, (outputs, delays)."""
+        slots = self.a_buff.shape[-1]
+        if self.by_delay is None:
+            self.by_delay = self.get_delay_wgts_mat(self.weights, self.delays, slots - 1).tocsr()
+        return np.reshape(self.by_delay.dot(s_in), (slots, self.weights.shape[0])).T
