@@ -188,7 +188,11 @@ class Graph:
                 edges = [known[i] if i in known else declared[i] for i in node.inputs]
             except KeyError as e:
                 raise IRError(f"%{node.name} reads %{e.args[0]}, which no node writes") from None
-            output = Edge(node.name, *node.op.infer(*edges))
+            try:
+                output = Edge(node.name, *node.op.infer(*edges))
+            except IRError as e:
+                e.where = e.where or f"%{node.name} (module {node.origin or node.name})"
+                raise
             typed.append(node if output == node.output else replace(node, output=output))
             known[node.name] = output
         return replace(self, nodes=tuple(typed), outputs=outputs or self.outputs)

@@ -1,0 +1,233 @@
+"""The rules that a graph and a run of it decide. Each returns all findings, kept and broken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from purespike.compiler.compliance.finding import (
+    ARITHMETIC,
+    AUXILIARY,
+    BOUNDARY,
+    CURRENT_RANGE,
+    MEMBRANE_RANGE,
+    OPERATIONS,
+    SPIKE_DOMAIN,
+    SPIKE_RUN,
+    Finding,
+    Rule,
+    verdict,
+)
+from purespike.compiler.counts import Counts
+from purespike.compiler.domain import SPIKE
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.interpret import Trace
+from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ops import (
+    SYNAPSES,
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Delay,
+    Flatten,
+    Gate,
+    MaxPool2d,
+    Neuron,
+    Relu,
+    TimeMean,
+)
+from purespike.compiler.passes.fuse_batchnorm import BatchNormError
+from purespike.compiler.passes.split_host import HostBoundaryError
+from purespike.compiler.passes.strip_auxiliary import AuxiliaryLeak
+from purespike.compiler.ranges import Bounds
+
+_REMEDY: dict[type, str] = {
+    Add: "join spikes with a logical gate (IAND, AND, OR, XOR) instead of ADD",
+    Relu: "replace the ReLU by a spiking neuron",
+    AvgPool2d: "pool spikes with max pooling (an OR) or a strided convolution, or average right "
+    "before a layer that the average can be folded into",
+    BatchNorm: "put the batch norm directly after a convolution or linear layer",
+    TimeMean: "average over time after the last linear layer only",
+    Gate: "run lower_gates",
+    MaxPool2d: "max pool spikes, after the neuron",
+}
+
+
+def chip_nodes(graph: Graph) -> Iterator[Node]:
+    """What runs on the chip."""
+    return (n for n in graph.nodes if n.role != "host")
+
+
+def check_domains(graph: Graph) -> Iterator[Finding]:
+    """PS001 at every synapse of the chip: the proven domain of what it receives."""
+    for node in chip_nodes(graph):
+        if not isinstance(node.op, SYNAPSES):
+            continue
+        source = node.inputs[0]
+        domain = graph.edge(source).domain
+        yield verdict(
+            SPIKE_DOMAIN,
+            node.origin or node.name,
+            domain <= SPIKE,
+            f"{domain} from {_culprit(graph, source)}",
+            limit="spike",
+            remedy=_remedy(graph, source),
+        )
+
+
+def check_run(graph: Graph, trace: Trace) -> Iterator[Finding]:
+    """PS002 at every synapse of the chip: the values it received, with a witness if not 0 or 1."""
+    for node in chip_nodes(graph):
+        if not isinstance(node.op, SYNAPSES):
+            continue
+        source = node.inputs[0]
+        values = trace.values[source]
+        wrong = (values != 0) & (values != 1)
+        measured = f"{values.size} values, all 0 or 1"
+        if wrong.any():
+            index = tuple(int(i) for i in np.argwhere(wrong)[0])
+            measured = f"{values[index]:g} at step {index[0]}, sample {index[1]}, {index[2:]}"
+        yield verdict(
+            SPIKE_RUN,
+            node.origin or node.name,
+            not wrong.any(),
+            measured,
+            limit="0 or 1",
+            remedy=_remedy(graph, source),
+        )
+
+
+def _culprit(graph: Graph, name: str) -> str:
+    node = graph.producer(name)
+    return f"{graph.origin(name)} ({type(node.op).__name__})" if node else f"input {name}"
+
+
+def _remedy(graph: Graph, name: str) -> str:
+    node = graph.producer(name)
+    while node is not None and isinstance(node.op, Flatten | Delay):
+        name = node.inputs[0]
+        node = graph.producer(name)
+    if node is None:
+        return "encode the input as spikes, or declare the first layer as host encoder"
+    if isinstance(node.op, SYNAPSES):
+        return "put a spiking neuron between the two layers"
+    return _REMEDY.get(type(node.op), "make it spike") + f" at {graph.origin(name)}"
+
+
+def check_operations(graph: Graph) -> Iterator[Finding]:
+    """PS004 at every node of the chip."""
+    for node in chip_nodes(graph):
+        op = node.op
+        legal = isinstance(op, (*SYNAPSES, Neuron, Flatten, Delay)) or (
+            isinstance(op, Add)
+            and all(isinstance(r.op, Neuron | Add) for r in graph.consumers(node.name))
+        )
+        yield verdict(
+            OPERATIONS,
+            node.origin or node.name,
+            legal,
+            type(op).__name__,
+            limit="Conv2d, Linear, one-to-one synapse, sum into a neuron, neuron, flatten, delay",
+            remedy=_REMEDY.get(type(op), "use an operation that the compiler can lower"),
+        )
+
+
+def check_auxiliary(graph: Graph, notes: tuple[str, ...]) -> Iterator[Finding]:
+    """PS003: what the slice removed, and that no auxiliary node is left."""
+    left = [graph.origin(n.name) for n in graph.nodes if n.role == "auxiliary"]
+    removed = sum(note.startswith("removed ") for note in notes)
+    yield verdict(
+        AUXILIARY,
+        "whole network",
+        not left,
+        f"{removed} modules removed, left: {', '.join(left) or 'none'}",
+        limit="none left",
+        remedy="run strip_auxiliary",
+    )
+
+
+def check_boundary(graph: Graph, census: Mapping[str, Counts]) -> Iterator[Finding]:
+    """PS011: the chip's inputs and the encoder's share of all multiply-accumulates."""
+    host = [n for n in graph.nodes if n.role == "host"]
+    share = sum(census[n.name].mac for n in host)
+    inside = [e for e in graph.inputs if e.domain <= SPIKE]
+    measured = f"{len(inside)} spike input(s); arg max of the readout on the host"
+    if host:
+        names = ", ".join(dict.fromkeys(n.origin or n.name for n in host))
+        measured = f"declared encoder on the host: {names} ({share:g} MAC a sample)"
+    readers = [r for e in graph.inputs if e not in inside for r in graph.consumers(e.name)]
+    yield verdict(
+        BOUNDARY,
+        "inputs and outputs",
+        all(r.role == "host" for r in readers),
+        measured,
+        limit="spikes, or a declared encoder",
+        remedy="encode the input as spikes, or declare the host encoder",
+    )
+
+
+def check_arithmetic(
+    graph: Graph, census: Mapping[str, Counts], *, leak_multiplies: bool
+) -> Iterator[Finding]:
+    """PS005 at every node of the chip; ``leak_multiplies`` allows the multiply of a leak."""
+    for node in chip_nodes(graph):
+        counts = census[node.name]
+        leak = counts.mul if isinstance(node.op, Neuron) and leak_multiplies else 0
+        bad = counts.mac + counts.mul - leak + counts.unknown
+        yield verdict(
+            ARITHMETIC,
+            node.origin or node.name,
+            bad == 0,
+            f"MAC {counts.mac:g}, MUL {counts.mul:g}, unknown {counts.unknown:g}",
+            limit="0" if not leak else "0 (leak excepted)",
+            unit="operations a sample",
+            remedy="use integrate-and-fire neurons, or a policy that allows the leak"
+            if isinstance(node.op, Neuron)
+            else _REMEDY.get(type(node.op), _remedy(graph, node.inputs[0])),
+        )
+
+
+def check_ranges(
+    graph: Graph, bounds: Mapping[str, Bounds], *, current_limit: int, membrane_limit: float
+) -> Iterator[Finding]:
+    """PS006 and PS007 at every neuron."""
+    for node in chip_nodes(graph):
+        if not isinstance(node.op, Neuron):
+            continue
+        b = bounds[node.name]
+        where = node.origin or node.name
+        yield verdict(
+            CURRENT_RANGE,
+            where,
+            b.verdict in ("proved", "saturates"),
+            f"{b.current[0]:g} to {b.current[1]:g}",
+            limit=f"+-{current_limit}",
+            unit="weights a step",
+            remedy="use fewer inputs or smaller weights (fewer bits)",
+        )
+        # An integrator that saturates would change the readout; a firing neuron clips exactly as
+        # the chip does, in every executor.
+        clips = b.verdict == "saturates"
+        yield verdict(
+            MEMBRANE_RANGE,
+            where,
+            b.verdict == "proved" or (clips and node.op.fires),
+            f"{b.membrane[0]:g} to {b.membrane[1]:g}"
+            + (" (saturates exactly as the chip does)" if clips else ""),
+            limit=f"+-{membrane_limit:g}",
+            unit="weights",
+            remedy="use fewer time steps or smaller weights",
+        )
+
+
+def refusal(error: PurespikeError) -> Finding:
+    """A pass's refusal as a finding of the rule that it protects."""
+    rules: dict[type[PurespikeError], Rule] = {
+        AuxiliaryLeak: AUXILIARY,
+        BatchNormError: OPERATIONS,
+        HostBoundaryError: BOUNDARY,
+    }
+    rule = rules.get(type(error), OPERATIONS)
+    measured = error.message + (f": {error.found}" if error.found else "")
+    return Finding(rule, error.where, "FAIL", measured, limit=error.allowed, remedy=error.remedy)

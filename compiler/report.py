@@ -1,0 +1,157 @@
+"""The compliance report: plain data, the same bytes for the same build."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from purespike.compiler.compliance.energy import TABLES, project
+from purespike.compiler.compliance.finding import Finding, compliant
+from purespike.compiler.counts import Counts, total_counts
+from purespike.compiler.pipeline import LedgerLine
+from purespike.compiler.statistics import wilson_interval
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """One layer of the census, averaged over the samples that ran."""
+
+    name: str
+    origin: str
+    operation: str
+    runs_on: str  # "chip" or "host"
+    counts: Counts  # per sample, all steps
+    firing_rate: float | None  # spikes per neuron and step; None for what does not fire
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many of ``n`` test samples one stage classified correctly."""
+
+    stage: str
+    correct: int
+    n: int
+    identical: int | None = None  # decisions equal to the stage before
+
+    @property
+    def rate(self) -> float:
+        """Fraction correct."""
+        return self.correct / self.n
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % confidence interval (Wilson)."""
+        return wilson_interval(self.correct, self.n)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a hardware team signs; no clock and no paths in it."""
+
+    model: str
+    target: str
+    policy: str
+    samples: int
+    findings: tuple[Finding, ...]
+    census: tuple[LayerCount, ...]
+    ledger: tuple[LedgerLine, ...]
+    accuracy: tuple[Accuracy, ...]
+    timing: tuple[Mapping[str, Any], ...]  # the slack table of the joins
+    updates: float  # neuron updates a sample
+    versions: Mapping[str, str]
+
+    @property
+    def compliant(self) -> bool:
+        """True if every rule ran and none is broken."""
+        return compliant(self.findings)
+
+    @property
+    def headline(self) -> str:
+        """The verdict in words."""
+        broken = sorted({f.rule.id for f in self.findings if f.status == "FAIL"})
+        missing = sorted({f.rule.id for f in self.findings if f.status == "NOT RUN"})
+        if self.compliant:
+            return "SPIKE-ONLY: every rule was checked and holds"
+        if broken:
+            return f"NOT SPIKE-ONLY: broken {', '.join(broken)}"
+        return f"NOT PROVED: not run {', '.join(missing)}"
+
+    def chip_counts(self) -> Counts:
+        """Operations of one sample on the chip."""
+        return total_counts(c.counts for c in self.census if c.runs_on == "chip")
+
+    def energy(self) -> list[dict[str, Any]]:
+        """Projections of the chip's work for one sample, each with its source and boundary."""
+        counts = self.chip_counts()
+        return [
+            {
+                "table": t.name,
+                "nanojoule_per_sample": project(t, counts, self.updates),
+                "source": t.source,
+                "boundary": t.boundary,
+                "label": "projection",
+            }
+            for t in TABLES
+        ]
+
+    def data(self) -> dict[str, Any]:
+        """The report as JSON-ready data."""
+        return {
+            "format": FORMAT,
+            "verdict": {"compliant": self.compliant, "headline": self.headline},
+            "model": self.model,
+            "target": self.target,
+            "policy": self.policy,
+            "samples": self.samples,
+            "accuracy": [
+                {
+                    "stage": a.stage,
+                    "correct": a.correct,
+                    "n": a.n,
+                    "rate": a.rate,
+                    "interval_95": list(a.interval),
+                    "decisions_identical_to_previous_stage": a.identical,
+                }
+                for a in self.accuracy
+            ],
+            "findings": [
+                {**asdict(f), "rule": f.rule.id, "title": f.rule.title, "why": f.rule.why}
+                for f in self.findings
+            ],
+            "census": {
+                "unit": "operations per sample, averaged over the samples that ran",
+                "chip": asdict(self.chip_counts()),
+                "layers": [asdict(c) for c in self.census],
+            },
+            "energy": self.energy(),
+            "ledger": [
+                {**asdict(line), "promise": str(line.promise), "divergence": _words(line)}
+                for line in self.ledger
+            ],
+            "timing": [dict(row) for row in self.timing],
+            "versions": dict(self.versions),
+        }
+
+    def to_json(self) -> str:
+        """Sorted, indented, without NaN."""
+        return json.dumps(_plain(self.data()), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _words(line: LedgerLine) -> str | None:
+    return str(line.divergence) if line.divergence else None
+
+
+def _plain(x: Any) -> Any:
+    """Numbers that JSON can hold: NaN and infinity become null."""
+    if isinstance(x, dict):
+        return {k: _plain(v) for k, v in x.items()}
+    if isinstance(x, list | tuple):
+        return [_plain(v) for v in x]
+    if isinstance(x, float) and not math.isfinite(x):
+        return None
+    return x

@@ -1,0 +1,89 @@
+"""What a target accepts, as a table, and the one function that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from purespike.compiler.compliance.finding import LEGALITY, Finding, verdict
+from purespike.compiler.compliance.rules import chip_nodes
+from purespike.compiler.domain import Array
+from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Conv2d, FixedPoint, Linear, Neuron, Scale
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The ranges of a chip's registers, in units of a weight where nothing else is said.
+
+    Attributes:
+        name: Of the target.
+        weight: Lowest and highest weight.
+        bias: Largest magnitude of a bias (mantissa 12 bits and sign, exponent 6).
+        threshold: Lowest and highest threshold for ``>=``; the chip's own is one less.
+        current_limit: Largest magnitude of the summed current of one step.
+        fixed: How the membrane is held.
+        source: Where the values come from.
+    """
+
+    name: str
+    weight: tuple[int, int]
+    bias: int
+    threshold: tuple[int, int]
+    current_limit: int
+    fixed: FixedPoint
+    source: str
+
+
+LOIHI2 = Spec(
+    name="loihi2",
+    weight=(-127, 127),  # symmetric: -128 is inexact in all-negative layers of Dense
+    bias=4095,
+    threshold=(1, 131072),
+    current_limit=131071,  # beyond it lava's 24-bit current wraps around
+    fixed=FixedPoint(),
+    source="lava-nc 0.10.0, PyLifModelBitAcc and Dense (bit_accurate_loihi)",
+)
+
+
+def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
+    """PS008: every parameter on the chip against the table, kept and broken."""
+    for node in chip_nodes(graph):
+        where = node.origin or node.name
+        op = node.op
+        if isinstance(op, Conv2d | Linear | Scale):
+            weight = op.factor if isinstance(op, Scale) else op.weight
+            yield _range(where, "weight", weight, *spec.weight)
+            bias = None if isinstance(op, Scale) else op.bias
+            if bias is not None:
+                yield _range(where, "bias", bias, -spec.bias, spec.bias)
+        elif isinstance(op, Neuron):
+            yield verdict(
+                LEGALITY,
+                where,
+                op.fixed == spec.fixed,
+                f"membrane {op.fixed}",
+                limit=f"{spec.fixed}",
+                remedy="run the quantize pass for this target",
+            )
+            if op.fires:
+                leaky = op.decay not in (0.0, 1.0)
+                unit = 2.0**-spec.fixed.fraction_bits if leaky else 1.0
+                yield _range(where, "threshold", op.threshold, *spec.threshold, unit=unit)
+
+
+def _range(
+    where: str, what: str, values: Array, low: float, high: float, *, unit: float = 1.0
+) -> Finding:
+    whole = bool((np.rint(values / unit) * unit == values).all())
+    lo, hi = float(values.min()), float(values.max())
+    return verdict(
+        LEGALITY,
+        where,
+        whole and low <= lo and hi <= high,
+        f"{what} {lo:g} to {hi:g}" + ("" if whole else ", not whole"),
+        limit=f"whole, {low:g} to {high:g}",
+        remedy="run the quantize pass for this target",
+    )

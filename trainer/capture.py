@@ -1,0 +1,361 @@
+"""From a torch module to the compiler's graph, by tracing it with torch.fx.
+
+Every module of ``torch.nn`` and of this trainer is one or two nodes; anything that the compiler
+does not know stops the capture with its module path. Nothing is skipped, guessed or degraded.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from purespike.compiler import ops
+from purespike.compiler.domain import SPIKE, Array, Domain
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Edge, Graph, Node, Op, Role
+from purespike.trainer import gates, layers
+from purespike.trainer.auxiliary import Accumulate, is_auxiliary
+from purespike.trainer.neuron import Neuron
+
+__all__ = ["Capture", "CaptureError", "capture"]
+
+
+class CaptureError(PurespikeError):
+    """A module or operation that has no meaning in the compiler's graph."""
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What was captured.
+
+    Attributes:
+        graph: The graph of everything the module computes, auxiliary paths included.
+        dead: Parameters that no output depends on, by name.
+    """
+
+    graph: Graph
+    dead: tuple[str, ...]
+
+
+_LEAVES = (Neuron, Accumulate, layers.TimeMean, *gates.GATES.values())
+_GATES = {gates.And: "and", gates.Or: "or", gates.Iand: "iand", gates.Xor: "xor"}
+
+
+class _Tracer(fx.Tracer):
+    """Stops at modules that are operations of the graph."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+            return False
+        return isinstance(m, _LEAVES + tuple(_CONVERSIONS)) or super().is_leaf_module(
+            m, module_qualified_name
+        )
+
+
+def capture(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    steps: int,
+    *,
+    domain: Domain = SPIKE,
+    dt: float = 1e-3,
+) -> Capture:
+    """The graph of ``model``, as it computes in evaluation mode.
+
+    Args:
+        model: Takes (T, B, *shape); returns a tensor, or a dict whose entry ``'main'`` is
+            deployed and whose other entries are auxiliary.
+        shape: Of one sample at one step, (C, H, W) or (F,).
+        steps: T.
+        domain: What the input carries; spikes unless said otherwise.
+        dt: Seconds a time step.
+
+    Returns:
+        The graph, its weights in float64, and the parameters that nothing depends on.
+
+    Raises:
+        CaptureError: If the model cannot be traced, or does something that the graph has no
+            operation for; the message names the module.
+        IRError: If shapes do not fit.
+    """
+    model = copy.deepcopy(model).eval()
+    try:
+        traced = _Tracer().trace(model)
+    except (fx.proxy.TraceError, TypeError, AttributeError) as e:
+        raise CaptureError(
+            "the model's forward cannot be traced",
+            found=str(e).splitlines()[0],
+            where=type(model).__name__,
+            allowed="calls of submodules and additions; no branches on values, no shape reading",
+            remedy="move the computation into a module that purespike knows",
+        ) from e
+    walk = _Walk(model, traced, shape, steps, domain)
+    draft = Graph((walk.input,), (), walk.outputs, steps, dt).rebuilt(walk.nodes)
+    graph = replace(draft, nodes=tuple(_with_roles(draft, walk.main)))
+    live = {n.origin for n in graph.nodes if n.name in graph.ancestors(graph.outputs)}
+    names = [name for name, _ in model.named_parameters()]
+    return Capture(graph, tuple(n for n in names if n.rpartition(".")[0] not in live))
+
+
+def _with_roles(graph: Graph, main: str) -> Iterator[Node]:
+    """What only auxiliary outputs see is auxiliary too: a shared classifier's second use."""
+    needed = graph.ancestors([main])
+    tainted = {n.name for n in graph.nodes if n.role == "auxiliary"}
+    for node in graph.nodes:
+        side = node.name not in needed
+        if side and (node.name in graph.outputs or not tainted.isdisjoint(node.inputs)):
+            tainted.add(node.name)
+            node = replace(node, role="auxiliary")
+        yield node
+
+
+class _Walk:
+    """One pass over the traced operations, in order."""
+
+    def __init__(
+        self, model: nn.Module, traced: fx.Graph, shape: tuple[int, ...], steps: int, domain: Domain
+    ) -> None:
+        self.modules = dict(model.named_modules())
+        self.steps = steps
+        self.nodes: list[Node] = []
+        self.outputs: tuple[str, ...] = ()
+        self.main = ""
+        self._edges: dict[fx.Node, str] = {}
+        self._types: dict[str, Edge] = {}
+        placeholders = [n for n in traced.nodes if n.op == "placeholder"]
+        if len(placeholders) != 1:
+            raise CaptureError(
+                "the model must take exactly one input",
+                found=", ".join(n.name for n in placeholders),
+                where=type(model).__name__,
+            )
+        self.input = Edge(placeholders[0].name, shape, domain)
+        self._types[self.input.name] = self.input
+        for node in traced.nodes:
+            self._visit(node)
+
+    def _visit(self, node: fx.Node) -> None:
+        if node.op == "placeholder":
+            self._edges[node] = self.input.name
+        elif node.op == "call_module":
+            path = str(node.target)
+            self._convert(node, path, self.modules[path])
+        elif node.op == "call_function" and node.target in (operator.add, torch.add):
+            path = _scope(node)
+            name = self._fresh(f"{path}.add" if path else "add")
+            self._edges[node] = self._add(name, ops.Add(), self._reads(node, path), path)
+        elif node.op == "output":
+            self._finish(node.args[0])
+        else:
+            target = getattr(node.target, "__name__", str(node.target))
+            raise CaptureError(
+                f"the compiler has no operation for {target}",
+                where=_scope(node) or "the model's forward",
+                found=node.format_node() or target,
+                allowed="modules of torch.nn and purespike.trainer that capture knows, and +",
+                remedy="express it with layers, neurons and gates of purespike.trainer",
+            )
+
+    def _convert(self, node: fx.Node, path: str, module: nn.Module) -> None:
+        convert = next((c for t, c in _CONVERSIONS.items() if isinstance(module, t)), None)
+        if convert is None:
+            raise CaptureError(
+                f"the compiler has no operation for {type(module).__name__}",
+                where=path,
+                found=repr(module),
+                allowed=", ".join(sorted({t.__name__ for t in _CONVERSIONS})),
+                remedy="replace the module, or write it with the ones above",
+            )
+        reads = self._reads(node, path)
+        for suffix, op in convert(module, self._types[reads[0]].shape, self.steps, path):
+            name = self._fresh(f"{path}{suffix}")
+            reads = (self._add(name, op, reads, path),)
+        self._edges[node] = reads[0]
+
+    def _add(self, name: str, op: Op, reads: tuple[str, ...], path: str) -> str:
+        marked = any(is_auxiliary(self.modules[p]) for p in _prefixes(path))
+        role: Role = "auxiliary" if marked else "main"
+        known = tuple(self._types.values())
+        draft = Node(op, reads, Edge(name, (), SPIKE), role, path)
+        (node,) = Graph(known, (), (), self.steps).rebuilt([draft]).nodes
+        self._types[name] = node.output
+        self.nodes.append(node)
+        return name
+
+    def _reads(self, node: fx.Node, path: str) -> tuple[str, ...]:
+        if node.kwargs or not all(isinstance(a, fx.Node) for a in node.args):
+            raise CaptureError(
+                "an operation takes something that is no tensor of the network",
+                where=path,
+                found=node.format_node() or node.name,
+                remedy="make constants part of a module",
+            )
+        return tuple(self._edges[a] for a in node.args if isinstance(a, fx.Node))
+
+    def _fresh(self, name: str) -> str:
+        count = 2
+        fresh = name
+        while fresh in self._types:
+            fresh = f"{name}-{count}"
+            count += 1
+        return fresh
+
+    def _finish(self, result: Any) -> None:
+        if isinstance(result, fx.Node):
+            result = {"main": result}
+        if not isinstance(result, Mapping) or "main" not in result:
+            raise CaptureError(
+                "the model does not say which output is deployed",
+                found=type(result).__name__,
+                allowed="a tensor, or a dict with the entry 'main'",
+                where="the model's forward",
+            )
+        self.main = self._edges[result["main"]]
+        rest = [self._edges[v] for k, v in result.items() if k != "main" and v is not None]
+        self.outputs = (self.main, *rest)
+
+
+def _scope(node: fx.Node) -> str:
+    """The path of the module in whose forward an operation stands."""
+    stack = node.meta.get("nn_module_stack") or {}
+    paths = [v[0] if isinstance(v, tuple) else k for k, v in stack.items()]
+    return str(paths[-1]) if paths else ""
+
+
+def _prefixes(path: str) -> Iterator[str]:
+    parts = path.split(".") if path else []
+    yield from (".".join(parts[:k]) for k in range(1, len(parts) + 1))
+
+
+_Converted = list[tuple[str, Op]]
+
+
+def _array(x: Tensor) -> Array:
+    return np.asarray(x.detach().cpu().to(torch.float64).numpy())
+
+
+def _optional(x: Tensor | None) -> Array | None:
+    return None if x is None else _array(x)
+
+
+def _pair(x: Any) -> tuple[int, int]:
+    return (int(x), int(x)) if isinstance(x, int) else (int(x[0]), int(x[1]))
+
+
+def _require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
+    if not holds:
+        raise CaptureError(
+            f"this {type(module).__name__} has no exact form in the graph",
+            where=path,
+            found=repr(module),
+            allowed=allowed,
+        )
+
+
+def _conv(m: nn.Conv2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    _require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
+    if isinstance(m.padding, str):
+        spans = [d * (k - 1) for d, k in zip(m.dilation, m.kernel_size, strict=True)]
+        same = m.padding == "same"
+        _require(not same or all(s % 2 == 0 for s in spans), path, m, "the same padding both sides")
+        padding = (spans[0] // 2, spans[1] // 2) if same else (0, 0)
+    else:
+        padding = _pair(m.padding)
+    op = ops.Conv2d(
+        _array(m.weight),
+        _optional(m.bias),
+        _pair(m.stride),
+        padding,
+        _pair(m.dilation),
+        m.groups,
+    )
+    return [("", op)]
+
+
+def _linear(m: nn.Linear, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    return [("", ops.Linear(_array(m.weight), _optional(m.bias)))]
+
+
+def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    if m.running_mean is None or m.running_var is None:
+        _require(False, path, m, "running statistics (track_running_stats=True)")
+        raise AssertionError
+    mean, variance = _array(m.running_mean), _array(m.running_var)
+    gamma = np.ones_like(mean) if m.weight is None else _array(m.weight)
+    beta = np.zeros_like(mean) if m.bias is None else _array(m.bias)
+    return [("", ops.BatchNorm(gamma, beta, mean, variance, m.eps))]
+
+
+def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    padding = _pair(m.padding)
+    plain = not m.ceil_mode and m.divisor_override is None
+    _require(plain, path, m, "ceil_mode False, no divisor_override")
+    _require(m.count_include_pad or padding == (0, 0), path, m, "count_include_pad True")
+    return [("", ops.AvgPool2d(_pair(m.kernel_size), _pair(m.stride), padding))]
+
+
+def _adaptive(m: nn.AdaptiveAvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    size = shape[1:]
+    raw = m.output_size if isinstance(m.output_size, tuple) else (m.output_size,) * 2
+    target = tuple(n if want is None else int(want) for n, want in zip(size, raw, strict=True))
+    whole = len(size) == 2 and all(n % t == 0 for n, t in zip(size, target, strict=True))
+    _require(whole, path, m, f"an output size that divides {size}")
+    kernel = (size[0] // target[0], size[1] // target[1])
+    return [("", ops.AvgPool2d(kernel, kernel))]
+
+
+def _max(m: nn.MaxPool2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    plain = not m.ceil_mode and _pair(m.dilation) == (1, 1) and not m.return_indices
+    _require(plain, path, m, "ceil_mode False, dilation 1, no indices")
+    return [("", ops.MaxPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)))]
+
+
+def _flatten(m: nn.Flatten, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    last = len(shape) + 1
+    _require(
+        m.start_dim == 2 and m.end_dim in (-1, last), path, m, "start_dim 2 of (T, B, C, H, W)"
+    )
+    return [("", ops.Flatten())]
+
+
+def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    if m.reset not in ("zero", "subtract"):
+        _require(False, path, m, "reset 'zero' or 'subtract'")
+    op = ops.Neuron(
+        np.asarray(m.threshold),
+        m.decay,
+        m.reset,
+        np.asarray(m.amount),  # type: ignore[arg-type]
+    )
+    scale = [] if m.input_scale == 1.0 else [(".input", ops.Scale(np.asarray(m.input_scale)))]
+    return [*scale, ("", op)]
+
+
+def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    return [("", ops.Gate(_GATES[type(m)]))]  # type: ignore[arg-type]
+
+
+_CONVERSIONS: dict[type[nn.Module], Callable[..., _Converted]] = {
+    nn.Conv2d: _conv,
+    nn.Linear: _linear,
+    nn.BatchNorm2d: _norm,
+    nn.AvgPool2d: _avg,
+    nn.AdaptiveAvgPool2d: _adaptive,
+    nn.MaxPool2d: _max,
+    nn.Flatten: _flatten,
+    nn.ReLU: lambda m, shape, steps, path: [("", ops.Relu())],
+    nn.Dropout: lambda m, shape, steps, path: [],
+    nn.Identity: lambda m, shape, steps, path: [],
+    layers.TimeMean: lambda m, shape, steps, path: [("", ops.TimeMean(steps))],
+    Neuron: _neuron,
+    Accumulate: lambda m, shape, steps, path: [("", ops.Add())],
+    gates.Add: lambda m, shape, steps, path: [("", ops.Add())],
+    **dict.fromkeys(_GATES, _gate),
+}
