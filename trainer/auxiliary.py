@@ -22,9 +22,11 @@ __all__ = [
     "SCHEDULES",
     "AapDownsample",
     "Accumulate",
+    "AuxiliaryLinear",
     "BalanceSchedule",
     "PooledFeatures",
     "ShortcutBranch",
+    "auxiliary_modules",
     "is_auxiliary",
 ]
 
@@ -132,6 +134,20 @@ class BalanceSchedule:
         return self.initial * (1.0 + math.cos(math.pi * progress)) / 2.0
 
 
+class AuxiliaryLinear(nn.Linear):
+    """A classifier that the accumulation pathway has to itself: (B, F) to (B, K)."""
+
+    auxiliary: ClassVar[bool] = True
+
+
 def is_auxiliary(module: nn.Module) -> bool:
     """Whether a module is marked as training-only."""
     return bool(getattr(module, "auxiliary", False))
+
+
+def auxiliary_modules(model: nn.Module) -> frozenset[str]:
+    """Dotted names of all marked modules and of everything inside them."""
+    marked = [(name, module) for name, module in model.named_modules() if is_auxiliary(module)]
+    return frozenset(
+        inner for name, module in marked for inner, _ in module.named_modules(prefix=name)
+    )

@@ -19,19 +19,11 @@ __all__ = ["ResidualBlock", "SpikingUnit"]
 
 
 class SpikingUnit(nn.Sequential):
-    """Convolution, batch normalization, neuron: ``(T, B, C, H, W)`` to spikes."""
+    """3x3 convolution, batch normalization, neuron: ``(T, B, C, H, W)`` to spikes."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        neuron: NeuronConfig,
-        *,
-        kernel_size: int = 3,
-        stride: int = 1,
-    ) -> None:
+    def __init__(self, in_channels: int, out_channels: int, neuron: NeuronConfig) -> None:
         super().__init__(
-            _convolution(in_channels, out_channels, kernel_size, stride),
+            _convolution(in_channels, out_channels, 3, 1),
             BatchNorm2d(out_channels),
             neuron.build(),
         )
@@ -90,8 +82,11 @@ class ResidualBlock(nn.Module):
             self.neuron2 = neuron.build()
         self.identity: nn.Module | None = None
         if reshapes:
-            unit = SpikingUnit(in_channels, out_channels, neuron, kernel_size=1, stride=stride)
-            self.identity = unit[:2] if gate == "sn" else unit
+            self.identity = nn.Sequential(
+                _convolution(in_channels, out_channels, 1, stride),
+                BatchNorm2d(out_channels),
+                *([] if gate == "sn" else [neuron.build()]),
+            )
         self.aap = aap
         self.aap_down: nn.Module | None = None
         if aap:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import signal
 import threading
 import time
@@ -229,6 +230,16 @@ def _resume_file(path: Path | None) -> Path | None:
             where=str(file),
             remedy="start without resume_from, or name the folder of the interrupted training",
         )
+    try:
+        torch.load(file, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            "the resume file cannot be read",
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            allowed="a last.ckpt that a training wrote (plain values and tensors only)",
+            where=str(file),
+            remedy="start again without resume_from",
+        ) from error
     return file
 
 

@@ -169,7 +169,7 @@ class Learner(L.LightningModule):
                     "(and, iand let spikes die out over many blocks), or set "
                     "zero_init_residual=False.",
                     DeadLayerWarning,
-                    stacklevel=2,
+                    stacklevel=1,  # ours, not a line of Lightning
                 )
 
     def configure_optimizers(self) -> Any:

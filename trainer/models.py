@@ -7,12 +7,17 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from purespike.trainer.auxiliary import PooledFeatures, ShortcutBranch
+from purespike.trainer.auxiliary import (
+    AuxiliaryLinear,
+    PooledFeatures,
+    ShortcutBranch,
+    auxiliary_modules,
+)
 from purespike.trainer.blocks import ResidualBlock, SpikingUnit
 from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.layers import Flatten, GlobalAvgPool2d, TimeMean
 
-__all__ = ["SpikingResNet", "build", "is_training_only", "main_only"]
+__all__ = ["SpikingResNet", "build", "main_only"]
 
 
 class SpikingResNet(nn.Module):
@@ -43,7 +48,7 @@ class SpikingResNet(nn.Module):
         if config.aap:
             self.aap_features = PooledFeatures()
             if config.aap_own_classifier:
-                self.aap_fc = nn.Linear(last, config.classes)
+                self.aap_fc = AuxiliaryLinear(last, config.classes)
         # One branch fewer than blocks: the main classifier is the branch of the last block.
         self.branches = nn.ModuleList(
             ShortcutBranch(width, config.classes)
@@ -81,8 +86,9 @@ class SpikingResNet(nn.Module):
         """
         main: list[nn.Module] = []
         auxiliary: list[nn.Module] = []
+        training_only = auxiliary_modules(self)
         for name, module in self.named_modules():
-            (auxiliary if is_training_only(name) else main).append(module)
+            (auxiliary if name in training_only else main).append(module)
         for module in (*main, *auxiliary):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(
@@ -96,11 +102,6 @@ class SpikingResNet(nn.Module):
             for block in self.blocks:
                 if isinstance(block, ResidualBlock):
                     nn.init.zeros_(block.bn2.weight)
-
-
-def is_training_only(name: str) -> bool:
-    """Whether a dotted parameter or module name belongs to an auxiliary path."""
-    return any(part.startswith(("aap_", "branches")) for part in name.split("."))
 
 
 def build(config: ModelConfig, seed: int | None = None) -> SpikingResNet:
@@ -120,6 +121,11 @@ def build(config: ModelConfig, seed: int | None = None) -> SpikingResNet:
 def main_only(model: SpikingResNet) -> SpikingResNet:
     """Copy a network without its auxiliary paths; the logits of ``'main'`` are the same."""
     stripped = build(replace(model.config, aap=False, shortcut=False))
-    weights = {k: v for k, v in model.state_dict().items() if not is_training_only(k)}
+    training_only = auxiliary_modules(model)
+    weights = {
+        name: value
+        for name, value in model.state_dict().items()
+        if name.rpartition(".")[0] not in training_only
+    }
     stripped.load_state_dict(weights)
     return stripped.train(model.training)

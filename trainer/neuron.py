@@ -13,7 +13,7 @@ multiply-add), so that an interpreter that follows the formulas literally is bit
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +22,10 @@ from torch.autograd.function import once_differentiable
 from purespike.trainer.errors import ConfigError, ShapeError
 from purespike.trainer.surrogate import ATan, Surrogate
 
-__all__ = ["IF", "LIF", "RESETS", "Neuron"]
+__all__ = ["IF", "LIF", "RESETS", "Neuron", "Reset"]
 
-RESETS = ("zero", "subtract")
+Reset = Literal["zero", "subtract"]
+RESETS: tuple[Reset, ...] = ("zero", "subtract")
 
 
 class _NeuronFunction(torch.autograd.Function):
@@ -116,7 +117,7 @@ class Neuron(nn.Module):
                 where="Neuron(reset=...)",
                 remedy="'zero' clears the membrane potential, 'subtract' lowers it by 'amount'",
             )
-        self.reset = reset
+        self.reset = cast("Reset", reset)
         chosen = threshold if amount is None else amount
         self.amount = _number("amount", chosen, chosen > 0.0, "> 0")
         self.surrogate: Surrogate = ATan() if surrogate is None else surrogate
