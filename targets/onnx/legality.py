@@ -1,0 +1,208 @@
+"""What the ONNX target can say exactly. Everything else is refused before a node is written."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from purespike.compiler.domain import INTEGER, SPIKE, Array, Domain, integer
+from purespike.compiler.ir import Graph, Node, Op
+from purespike.compiler.ops import (
+    Add,
+    Conv2d,
+    Delay,
+    Flatten,
+    Gate,
+    Linear,
+    MaxPool2d,
+    Neuron,
+    Scale,
+)
+from purespike.compiler.verify import verify
+from purespike.targets.onnx.body import OnnxError, whole
+
+KNOWN: tuple[type[Op], ...] = (
+    Conv2d,
+    Linear,
+    Scale,
+    Add,
+    Neuron,
+    Gate,
+    Flatten,
+    Delay,
+    MaxPool2d,
+)
+BYTE = integer(8, signed=False)
+_WEIGHT = integer(8)
+_INT32 = integer(32)
+
+
+def check(graph: Graph) -> None:
+    """Raise unless the golden model can compute this graph exactly in integers.
+
+    Args:
+        graph: A quantized graph.
+
+    Raises:
+        OnnxError: At the first node that it cannot, with its module path and the remedy.
+        IRError: If the graph breaks a rule of the graph language.
+    """
+    verify(graph)
+    for edge in graph.inputs:
+        if not edge.domain <= BYTE:
+            raise OnnxError(
+                "an input of the golden model carries spikes or unsigned bytes",
+                where=f"%{edge.name}",
+                found=str(edge.domain),
+                allowed="spike, or integers from 0 to 255",
+                remedy="encode the input as spikes on the host (pass split_host)",
+            )
+    for name in graph.outputs:
+        if graph.producer(name) is None:
+            raise OnnxError("an output is an input of the graph itself", where=f"%{name}")
+    for node in graph.nodes:
+        _check_node(graph, node)
+
+
+def place(graph: Graph, node: Node) -> str:
+    """Where an error lies: the node and the module behind it."""
+    return f"%{node.name} (module {graph.origin(node.name)})"
+
+
+def _check_node(graph: Graph, node: Node) -> None:
+    where = place(graph, node)
+    if node.role != "main":
+        raise OnnxError(
+            f"a node of role {node.role} is no part of the chip",
+            where=where,
+            found=type(node.op).__name__,
+            remedy="emit what strip_auxiliary and split_host leave for the chip",
+        )
+    if not isinstance(node.op, KNOWN):
+        raise OnnxError(
+            f"the ONNX target has no exact integer form of {type(node.op).__name__}",
+            where=where,
+            allowed=", ".join(k.__name__ for k in KNOWN),
+            remedy="run the passes first: fuse_batchnorm, fold_scales, lower_gates, quantize",
+        )
+    for name in node.inputs:
+        producer = graph.producer(name)
+        if producer and isinstance(producer.op, Neuron) and not producer.op.fires:
+            raise OnnxError(
+                "an integrator is a readout: nothing on the chip may read its membrane",
+                where=where,
+                found=f"reads %{name}, which integrates",
+                remedy="make the integrator an output, or give it a threshold",
+            )
+    domains = [graph.edge(name).domain for name in node.inputs]
+    match node.op:
+        case Conv2d() | Linear():
+            _check_synapse(node, node.op, domains[0], where)
+        case Scale():
+            if not domains[0] <= SPIKE:
+                raise OnnxError(
+                    "a one-to-one synapse takes spikes: on other values it would multiply",
+                    where=where,
+                    found=str(domains[0]),
+                    remedy="run fold_scales, which moves the factor into weights and thresholds",
+                )
+            _integers(node.op.factor, "a factor", _INT32, where)
+        case Add():
+            _fits(Domain(*_hull(domains), 1) if _whole(domains) else None, "a sum", where)
+        case MaxPool2d():
+            if not domains[0] <= BYTE:
+                raise OnnxError(
+                    "max pooling takes spikes or unsigned bytes",
+                    where=where,
+                    found=str(domains[0]),
+                    remedy="pool after the neuron",
+                )
+        case Neuron():
+            _check_neuron(node.op, domains[0], where)
+
+
+def _whole(domains: list[Domain]) -> bool:
+    return all(d <= INTEGER for d in domains)
+
+
+def _hull(domains: list[Domain]) -> tuple[float, float]:
+    """Bounds of every partial sum."""
+    return sum(min(d.lo, 0.0) for d in domains), sum(max(d.hi, 0.0) for d in domains)
+
+
+def _fits(domain: Domain | None, what: str, where: str) -> None:
+    if domain is None or not domain <= _INT32:
+        raise OnnxError(
+            f"{what} must be an integer of 32 bits for every input",
+            where=where,
+            found="a value off the integers" if domain is None else str(domain),
+            allowed=str(_INT32),
+            remedy="run quantize; if it is too large, split the layer or narrow the weights",
+        )
+
+
+def _integers(x: Array, what: str, allowed: Domain, where: str) -> None:
+    if not whole(x):
+        raise OnnxError(
+            f"{what} is not an integer",
+            where=where,
+            found=f"{x[np.unravel_index(np.argmax(np.rint(x) != x), x.shape)]:g}",
+            remedy="the graph is not quantized: run the pass quantize first",
+        )
+    if x.size and not (allowed.lo <= x.min() and x.max() <= allowed.hi):
+        raise OnnxError(
+            f"{what} is too wide",
+            where=where,
+            found=f"{x.min():g} to {x.max():g}",
+            allowed=str(allowed),
+            remedy="run quantize with a smaller scale for this layer",
+        )
+
+
+def _check_synapse(node: Node, op: Conv2d | Linear, x: Domain, where: str) -> None:
+    if not x <= BYTE:
+        raise OnnxError(
+            "a synapse of the golden model takes spikes or unsigned bytes",
+            where=where,
+            found=str(x),
+            allowed=f"spike, or {BYTE}",
+            remedy="put a spiking neuron before it",
+        )
+    _integers(op.weight, "a weight", _WEIGHT, where)
+    if op.bias is not None:
+        _integers(op.bias, "a bias", _INT32, where)
+    # Bounds of every partial sum, the one before the bias included.
+    sums = op.weight.reshape(len(op.weight), -1) * max(x.hi, 1.0)
+    reach = float(np.abs(sums).sum(axis=1).max(initial=0.0))
+    reach += 0.0 if op.bias is None else float(np.abs(op.bias).max(initial=0.0))
+    _fits(Domain(-reach, reach, 1), "an accumulator", where)
+
+
+def _check_neuron(op: Neuron, x: Domain, where: str) -> None:
+    if op.fixed is None:
+        raise OnnxError(
+            "the neuron computes in real numbers",
+            where=where,
+            allowed="a neuron with fixed-point arithmetic",
+            remedy="the graph is not quantized: run the pass quantize first",
+        )
+    _fits(x if x <= INTEGER else None, "the current of a neuron", where)
+    unit, limit = 2**op.fixed.fraction_bits, op.fixed.limit
+    parameters = {"the initial membrane": np.array(op.initial)}
+    if op.fires:
+        parameters["a threshold"] = op.threshold
+    if op.reset == "subtract":
+        parameters["the amount of a soft reset"] = op.amount
+    for what, value in parameters.items():
+        _integers(value * unit, f"{what} (in units of 1/{unit})", _INT32, where)
+    drop = float(np.abs(op.amount).max()) if op.reset == "subtract" else abs(op.initial)
+    reach = limit + unit * (max(abs(x.lo), abs(x.hi)) + drop)
+    if not reach < 2**31 or math.log2(limit) + op.fixed.decay_bits > 62:
+        raise OnnxError(
+            "the neuron's arithmetic leaves 32 bits",
+            where=where,
+            found=f"membrane of {op.fixed.width} bits, current {x}",
+            allowed=f"|membrane| + |current| * {unit} below 2**31",
+            remedy="narrow the weights or split the layer",
+        )

@@ -1,0 +1,100 @@
+"""Reading a golden model back, without trusting the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from onnx import GraphProto, ModelProto, TensorProto, checker
+
+from purespike.targets.onnx.body import OnnxError
+from purespike.targets.onnx.inspect import operators
+from purespike.targets.onnx.metadata import IR_VERSION, OPSET, content_hash, metadata
+
+MAX_BYTES = 2**30
+"""Far above any golden model (a 15-layer residual network takes 0.3 MB)."""
+
+OPERATORS = frozenset(
+    (
+        "Abs",
+        "Add",
+        "And",
+        "Cast",
+        "Clip",
+        "ConvInteger",
+        "Div",
+        "Flatten",
+        "GreaterOrEqual",
+        "Identity",
+        "MatMulInteger",
+        "MaxPool",
+        "Mul",
+        "Not",
+        "Or",
+        "Pad",
+        "Scan",
+        "Sign",
+        "Sub",
+        "Where",
+        "Xor",
+    )
+)
+"""All that this target writes; nothing here can loop without end or read another file."""
+
+
+def read_onnx(path: str | Path) -> ModelProto:
+    """Read a file that :func:`write_onnx` made and check that it is still that file.
+
+    Raises:
+        OnnxError: If it cannot be read, is too large, refers to other files, holds operators that
+            this target never writes, is not valid ONNX, or differs from what was written (its
+            SHA-256).
+    """
+    path, where = Path(path), str(path)
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise OnnxError("the file is too large", where=where, found=f"{size} bytes")
+        content = path.read_bytes()
+    except OSError as e:
+        raise OnnxError("the file cannot be read", where=where, found=str(e)) from None
+    model = ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception:  # protobuf's DecodeError, whose package has no types
+        raise OnnxError("the file is no ONNX model", where=where) from None
+    versions = model.ir_version, [(o.domain, o.version) for o in model.opset_import]
+    if versions != (IR_VERSION, [("", OPSET)]):
+        raise OnnxError(
+            "the file has other versions than this target writes",
+            where=where,
+            found=f"IR {versions[0]}, operator sets {versions[1]}",
+            allowed=f"IR {IR_VERSION}, operator set {OPSET}",
+        )
+    if strange := sorted(set(operators(model)) - OPERATORS):
+        raise OnnxError(
+            "the file holds operators that this target never writes",
+            where=where,
+            found=", ".join(strange),
+        )
+    if len(model.functions) or any(_external(model.graph)):
+        raise OnnxError("the file refers to functions or to other files", where=where)
+    if metadata(model)["content_sha256"] != content_hash(model):
+        raise OnnxError(
+            "the file was changed after it was written: its SHA-256 differs",
+            where=where,
+            remedy="write it anew",
+        )
+    try:
+        checker.check_model(model, full_check=True)
+    except Exception as e:  # the checker raises several unrelated types
+        raise OnnxError("the file is not valid ONNX", where=where, found=str(e)) from None
+    return model
+
+
+def _external(graph: GraphProto) -> Iterator[bool]:
+    for tensor in graph.initializer:
+        yield tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield attribute.t.data_location == TensorProto.EXTERNAL
+            yield from _external(attribute.g)
