@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import pickle
-import signal
-import threading
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
@@ -25,8 +17,9 @@ from purespike.trainer.checkpoint import save_checkpoint
 from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.data import digits, loader
 from purespike.trainer.encoders import encoder
-from purespike.trainer.errors import CheckpointError, ConfigError, TrainingInterrupted
+from purespike.trainer.errors import ConfigError
 from purespike.trainer.learner import Learner, TrainConfig
+from purespike.trainer.manners import clean_interrupt, quiet, resume_file
 from purespike.trainer.models import SpikingResNet, build, main_only
 from purespike.trainer.progress import TrainingProgress
 
@@ -132,7 +125,7 @@ def train(
     model = build(model_config, config.seed)
     learner = Learner(model, config, iterations=config.epochs * len(training))
     start = time.perf_counter()
-    with _quiet(), _own_interrupt(folder):
+    with quiet(), clean_interrupt(folder):
         best = _checkpoints(folder, "val_accuracy") if held_out else None
         callbacks: list[L.Callback] = [_checkpoints(folder, None)]
         callbacks += [best] if best else []
@@ -153,7 +146,7 @@ def train(
             learner,
             training,
             validation if held_out else None,
-            ckpt_path=_resume_file(resume_from),
+            ckpt_path=resume_file(resume_from),
             weights_only=True,
         )
     seconds = time.perf_counter() - start
@@ -216,66 +209,3 @@ def _checkpoints(folder: Path, monitor: str | None) -> ModelCheckpoint:
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-
-
-def _resume_file(path: Path | None) -> Path | None:
-    if path is None:
-        return None
-    file = path / "last.ckpt" if path.is_dir() else path
-    if not file.is_file():
-        raise CheckpointError(
-            "there is nothing to resume from",
-            found="no such file",
-            allowed="a last.ckpt that a training wrote",
-            where=str(file),
-            remedy="start without resume_from, or name the folder of the interrupted training",
-        )
-    try:
-        torch.load(file, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise CheckpointError(
-            "the resume file cannot be read",
-            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            allowed="a last.ckpt that a training wrote (plain values and tensors only)",
-            where=str(file),
-            remedy="start again without resume_from",
-        ) from error
-    return file
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Lightning's banners, tips and hints; its errors and our warnings come through."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=PossibleUserWarning)
-        warnings.filterwarnings("ignore", module=r"lightning\..*")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-@contextmanager
-def _own_interrupt(folder: Path) -> Iterator[None]:
-    """Turn Lightning's way of ending on Ctrl-C (ignore SIGINT, exit) into an error of ours."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main_thread else None
-    try:
-        yield
-    except SystemExit as error:
-        kept = folder / "last.ckpt"
-        resume = f"resume from {kept}" if kept.is_file() else "no epoch was complete: start again"
-        raise TrainingInterrupted(
-            "the training was interrupted",
-            found="Ctrl-C",
-            where=str(folder),
-            remedy=resume,
-        ) from error
-    finally:
-        if main_thread:
-            signal.signal(signal.SIGINT, handler)

@@ -13,7 +13,7 @@ multiply-add), so that an interpreter that follows the formulas literally is bit
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -117,7 +117,7 @@ class Neuron(nn.Module):
                 where="Neuron(reset=...)",
                 remedy="'zero' clears the membrane potential, 'subtract' lowers it by 'amount'",
             )
-        self.reset = cast("Reset", reset)
+        self.reset: Reset = reset
         chosen = threshold if amount is None else amount
         self.amount = _number("amount", chosen, chosen > 0.0, "> 0")
         self.surrogate: Surrogate = ATan() if surrogate is None else surrogate
