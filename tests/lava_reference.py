@@ -53,7 +53,7 @@ def synapse(process: Process, spikes: Frames) -> Frames:
         return convolve(process, spikes)
     if isinstance(process, Dense):
         return process.weight.astype(np.int64) @ spikes
-    assert isinstance(process, Sparse)
+    assert isinstance(process, Sparse)  # the only kind left
     out = np.zeros(output_shape(process), np.int64)
     rows = process.rows if process.rows is not None else np.arange(process.weight.size)
     columns = process.columns if process.columns is not None else np.arange(process.weight.size)
