@@ -1,0 +1,176 @@
+"""A NIR file as plain data, without libhdf5 in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from purespike.targets.nir import hdf5
+from purespike.targets.nir.document import KEY, Document, Field, Fields
+from purespike.targets.nir.errors import NirFileError
+
+FILE = 1 << 30  # bytes
+SECONDS, SPEED = 8, 4 << 20  # processor time: so much, and a second for so many bytes
+PATIENCE = 4  # wall clock per processor second: the machine may be busy
+DTYPES = {f"<{k}{n}" for k in "iuf" for n in (2, 4, 8)} | {"|i1", "|u1", "|b1"}
+DAMAGED = "the file is damaged or hostile; get it again from where it came"
+
+
+def load(path: str | os.PathLike[str]) -> Document:
+    """Read a NIR file in a child process with limits; nothing but the file is opened.
+
+    The result is plain but unchecked: `purespike.targets.nir.schema.check` is the next step.
+
+    Raises:
+        NirFileError: If the file is missing, too large, no HDF5, damaged, points outside itself,
+            holds anything that NIR does not have, or takes the child too long.
+    """
+    path = Path(path)
+    size = _size(path)
+    with tempfile.TemporaryFile() as out:
+        _run(path, SECONDS + size // SPEED, out)
+        try:
+            header, start, total = _header(out)
+            if "refused" in header:
+                message, where, found, allowed = header["refused"]
+                where = f"{path}: {where}" if where else str(path)
+                raise NirFileError(message, where=where, found=found, allowed=allowed)
+            return _document(header, out, start, total)
+        except NirFileError as e:
+            if not e.where.startswith(str(path)):
+                e.where = f"{path}: {e.where}" if e.where else str(path)
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as e:
+            raise NirFileError(
+                "the file does not have the form of a NIR graph",
+                where=str(path),
+                found=f"{type(e).__name__}: {str(e)[:80]}",
+                remedy=DAMAGED,
+            ) from None
+
+
+def _size(path: Path) -> int:
+    try:
+        status = path.stat()
+        with path.open("rb") if stat.S_ISREG(status.st_mode) else tempfile.TemporaryFile():
+            pass
+    except OSError as e:
+        raise NirFileError(
+            "the NIR file cannot be read", where=str(path), found=e.strerror or ""
+        ) from None
+    if not stat.S_ISREG(status.st_mode) or status.st_size > FILE:
+        raise NirFileError(
+            "the NIR file is no regular file of legal size",
+            where=str(path),
+            found=f"{status.st_size} bytes",
+            allowed=f"a file of at most {FILE} bytes",
+        )
+    return status.st_size
+
+
+def _run(path: Path, seconds: int, out: IO[bytes]) -> None:
+    # One thread: each would reserve address space, which is limited.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-I", hdf5.__file__, str(path.absolute()), str(seconds)]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            timeout=PATIENCE * seconds,
+            env=environment,
+            cwd=os.sep,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        found = f"more than {PATIENCE * seconds} s"
+    else:
+        if done.returncode == 0:
+            return
+        found = f"the reading process ended with code {done.returncode}"
+    raise NirFileError(
+        "the file cannot be parsed",
+        where=str(path),
+        found=found,
+        allowed=f"{seconds} s of processor time",
+        remedy=DAMAGED,
+    )
+
+
+def _header(out: IO[bytes]) -> tuple[dict[str, Any], int, int]:
+    total = out.seek(0, os.SEEK_END)
+    out.seek(0)
+    length = int.from_bytes(out.read(8), "little")
+    if not 0 < length <= total - 8:
+        raise ValueError("the reading process wrote no header")
+    header = json.loads(out.read(length))
+    if not isinstance(header, dict):
+        raise TypeError("the header is no object")
+    return header, 8 + length, total
+
+
+def _document(header: dict[str, Any], out: IO[bytes], start: int, total: int) -> Document:
+    version = header["version"].get("text")
+    if not isinstance(version, str) or not version.startswith(("0.", "1.")):
+        raise NirFileError(
+            "unknown NIR version", found=repr(version)[:40], allowed="a text, 0.x or 1.x"
+        )
+    root = header["group"]
+    unknown = sorted(root.keys() - {"type", "nodes", "edges", "metadata"})
+    missing = sorted({"type", "nodes", "edges"} - root.keys())
+    if root.get("type") != {"text": "NIRGraph"} or unknown or missing:
+        raise NirFileError(
+            "the root is not a NIR graph",
+            where="node",
+            found=f"type {str(root.get('type'))[:40]}, unknown {unknown[:5]}, missing {missing}",
+            allowed="type NIRGraph with nodes, edges, metadata",
+        )
+    if "group" not in root["nodes"]:
+        raise NirFileError("the nodes are no group", where="node/nodes")
+    nodes: dict[str, Fields] = {}
+    for name, node in root["nodes"]["group"].items():
+        if "group" not in node:
+            raise NirFileError("a node is no group", where=f"node {name!r}")
+        nodes[name] = {
+            k: _field(v, f"node {name!r}, field {k!r}", out, start, total)
+            for k, v in node["group"].items()
+            if k != "metadata"
+        }
+    metadata = root.get("metadata", {"group": {}})["group"].get(KEY, {"text": ""})
+    if not isinstance(metadata.get("text"), str):
+        raise NirFileError("the purespike metadata is no text", where=f"node/metadata/{KEY}")
+    return Document(nodes, _edges(root["edges"]), metadata["text"])
+
+
+def _field(value: dict[str, Any], where: str, out: IO[bytes], start: int, total: int) -> Field:
+    if isinstance(value.get("text"), str):
+        return str(value["text"])
+    if "dtype" not in value:
+        raise NirFileError("expected numbers or a text", where=where, found=", ".join(value))
+    if value["dtype"] not in DTYPES:
+        raise NirFileError("an unexpected element type", where=where, found=str(value["dtype"]))
+    dtype, shape = np.dtype(value["dtype"]), tuple(int(n) for n in value["shape"])
+    begin, length = start + int(value["offset"]), prod(shape) * dtype.itemsize
+    if min(shape, default=1) < 0 or begin < start or begin + length > total:
+        raise ValueError("an array lies outside the frame")
+    out.seek(begin)
+    return np.frombuffer(out.read(length), dtype).reshape(shape)
+
+
+def _edges(value: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    pairs = value.get("texts")
+    if not pairs or any(len(p) != 2 for p in pairs):
+        raise NirFileError(
+            "the edges are no list of pairs of names", where="node/edges", allowed="(n, 2) texts"
+        )
+    return tuple((str(a), str(b)) for a, b in pairs)

@@ -1,0 +1,163 @@
+"""NIR files as graphs: our own exactly, those of other tools under stated conventions."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, NoReturn
+
+from purespike.compiler.domain import Domain
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Graph, Shape
+from purespike.targets.nir.describe import FORMAT, restore
+from purespike.targets.nir.document import JSON, Document, content_hash, difference
+from purespike.targets.nir.emit import to_document
+from purespike.targets.nir.errors import NirFileError
+from purespike.targets.nir.foreign import Conventions, from_foreign
+from purespike.targets.nir.guard import load
+from purespike.targets.nir.schema import check
+
+# The NIR types that each op may have become, with an array for every value that the node sends:
+# whatever is emitted again is then no larger than the file.
+_TYPES = {
+    "Conv2d": ("Conv2d",),
+    "Linear": ("Linear", "Affine"),
+    "Scale": ("Scale",),
+    "Neuron": ("I", "LI", "Threshold", "IF", "LIF"),
+    "Flatten": ("Flatten",),
+    "Delay": ("Delay",),
+}
+_BROKEN = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    IndexError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    PurespikeError,
+)
+
+
+def read_nir(
+    path: str | os.PathLike[str],
+    *,
+    dt: float | None = None,
+    reset: Literal["zero", "subtract"] | None = None,
+    if_r: Literal["step", "dt"] | None = None,
+    steps: int | None = None,
+    domain: Domain | None = None,
+    feedback: Literal["previous"] | None = None,
+) -> Graph:
+    """The graph in a NIR file. The file is parsed in a child process; see `guard`.
+
+    A file that purespike wrote comes back equal: nodes, operations, arrays, domains, outputs. It is
+    refused if its content and its hash, or its nodes and its metadata, disagree. It states all
+    conventions itself, and the arguments are only compared with what it states.
+
+    For a file of another tool, NIR leaves open what decides about spikes; it must be stated here.
+
+    Args:
+        path: The file.
+        dt: Seconds a time step; NIR is written in continuous time.
+        reset: What a spike does to the membrane: ``zero`` sets it to v_reset (which must be 0),
+            ``subtract`` takes the threshold off. NIR files before 1.0.6 do not say.
+        if_r: How IF and I use r: ``step`` adds ``r * x`` a step, ``dt`` adds ``dt * r * x``.
+        steps: Time steps a sample, T.
+        domain: What the inputs carry, such as SPIKE; None claims nothing (any real number).
+        feedback: ``previous``: an edge that closes a loop carries the step before, zero at first.
+            None refuses loops without a Delay node.
+
+    Raises:
+        NirFileError: For every defect of the file, and every convention that is missing, at once.
+    """
+    document = load(path)
+    stated = Conventions(dt, reset, if_r, steps, domain, feedback)
+    try:
+        sends = check(document)
+        if document.metadata:
+            return _own(document, sends, stated)
+        return from_foreign(document, sends, stated)
+    except NirFileError as e:
+        e.where = f"{os.fspath(path)}: {e.where}" if e.where else os.fspath(path)
+        raise
+    except PurespikeError as e:
+        raise NirFileError(
+            f"the file is no legal network: {e.message}",
+            found=e.found,
+            allowed=e.allowed,
+            where=f"{os.fspath(path)}: {e.where}",
+            remedy=e.remedy,
+        ) from None
+    except (MemoryError, OverflowError) as e:
+        raise NirFileError(
+            "the file declares more than fits", where=os.fspath(path), found=str(e)
+        ) from None
+
+
+def read_extra(path: str | os.PathLike[str]) -> dict[str, JSON]:
+    """The ``extra`` metadata that a purespike file was written with; empty for other files."""
+    document = load(path)
+    if not document.metadata:
+        return {}
+    read_nir(path)
+    extra: dict[str, JSON] = _metadata(document)["extra"]
+    return extra
+
+
+def _own(document: Document, sends: Mapping[str, Shape], stated: Conventions) -> Graph:
+    data = _metadata(document)
+    if content_hash(document, data) != data.get("sha256"):
+        raise NirFileError(
+            "the file has been modified since purespike wrote it",
+            found="its content does not have the SHA-256 that it states",
+            remedy="use the original, or compile the network again",
+        )
+    try:
+        _check_sizes(data, document, sends)
+        graph = restore(data, document.nodes)
+        again = to_document(graph, strict=data["strict"] is True, extra=data["extra"])
+    except _BROKEN as e:
+        _refuse(f"{type(e).__name__}: {str(e)[:120]}")
+    if where := difference(document, again):
+        _refuse(f"they differ at {where}")
+    stated.agree(graph)
+    return graph
+
+
+def _metadata(document: Document) -> dict[str, Any]:
+    try:
+        data = json.loads(document.metadata)
+    except (ValueError, RecursionError) as e:
+        _refuse(f"no JSON: {str(e)[:80]}")
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        found = data.get("format") if isinstance(data, dict) else type(data).__name__
+        raise NirFileError(
+            "unknown format of the purespike metadata",
+            found=str(found)[:40],
+            allowed=str(FORMAT),
+            remedy="read the file with the purespike that wrote it",
+        )
+    return data
+
+
+def _check_sizes(data: Mapping[str, Any], document: Document, sends: Mapping[str, Shape]) -> None:
+    used: set[str] = set()
+    for record in data["nodes"]:
+        if record["op"] == "Add":
+            continue
+        name = record["node"]
+        fits = document.nodes[name]["type"] in _TYPES[record["op"]]
+        if name in used or not fits or list(sends[name]) != record["shape"]:
+            raise ValueError(f"{record['op']} does not fit node {name!r}")
+        used.add(name)
+
+
+def _refuse(found: str) -> NoReturn:
+    raise NirFileError(
+        "the purespike metadata does not describe the nodes of the file",
+        found=found,
+        remedy="use the original, or compile the network again",
+    )
