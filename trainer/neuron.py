@@ -44,7 +44,7 @@ class _NeuronFunction(torch.autograd.Function):
                 h[t] += v
             torch.ge(h[t], neuron.threshold, out=spikes[t])
             if neuron.reset == "zero":
-                v = h[t].masked_fill(spikes[t].bool(), 0.0)
+                v = torch.addcmul(h[t], h[t], spikes[t], value=-1)  # exact: s is 0 or 1
             else:
                 v = torch.sub(h[t], spikes[t], alpha=neuron.amount)
             if neuron.decay != 1.0:
@@ -60,7 +60,9 @@ class _NeuronFunction(torch.autograd.Function):
         (h,) = ctx.saved_tensors
         neuron: Neuron = ctx.neuron
         slope = neuron.surrogate.derivative(h - neuron.threshold)
-        quiet = h < neuron.threshold if neuron.reset == "zero" else None
+        quiet = None
+        if neuron.reset == "zero":
+            quiet = torch.lt(h, neuron.threshold, out=torch.empty_like(h))
         grad_h = grad_spikes * slope
         grad_v: Tensor | None = None  # dL/dv[t], from the next time step
         for t in range(h.shape[0] - 1, -1, -1):
@@ -68,8 +70,11 @@ class _NeuronFunction(torch.autograd.Function):
                 if not neuron.detach_reset:  # dv/ds: -h ('zero') or -amount ('subtract')
                     through_spike = h[t] if quiet is not None else neuron.amount
                     grad_h[t] -= grad_v * through_spike * slope[t]
-                grad_h[t] += grad_v if quiet is None else grad_v * quiet[t]
-            grad_v = grad_h[t] * neuron.decay
+                if quiet is None:
+                    grad_h[t] += grad_v
+                else:
+                    grad_h[t].addcmul_(grad_v, quiet[t])
+            grad_v = grad_h[t] * neuron.decay if neuron.decay != 1.0 else grad_h[t]
         return grad_h.mul_(neuron.input_scale), None
 
 
