@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from purespike.compiler.domain import INTEGER, SPIKE, Array, Domain, integer
+from purespike.compiler.domain import SPIKE, Array, Domain, integer
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import (
     Add,
@@ -109,7 +109,8 @@ def _check_node(graph: Graph, node: Node) -> None:
                 )
             _integers(node.op.factor, "a factor", _INT32, where)
         case Add():
-            _fits(Domain(*_hull(domains), 1) if _whole(domains) else None, "a sum", where)
+            lows, highs = (min(d.lo, 0.0) for d in domains), (max(d.hi, 0.0) for d in domains)
+            _fits(sum(lows), sum(highs), "a sum", where)  # every partial sum too
         case MaxPool2d():
             if not domains[0] <= BYTE:
                 raise OnnxError(
@@ -122,23 +123,15 @@ def _check_node(graph: Graph, node: Node) -> None:
             _check_neuron(node.op, domains[0], where)
 
 
-def _whole(domains: list[Domain]) -> bool:
-    return all(d <= INTEGER for d in domains)
-
-
-def _hull(domains: list[Domain]) -> tuple[float, float]:
-    """Bounds of every partial sum."""
-    return sum(min(d.lo, 0.0) for d in domains), sum(max(d.hi, 0.0) for d in domains)
-
-
-def _fits(domain: Domain | None, what: str, where: str) -> None:
-    if domain is None or not domain <= _INT32:
+def _fits(lo: float, hi: float, what: str, where: str) -> None:
+    """Only bounds are asked: what integer parameters make of integers are integers."""
+    if not _INT32.lo <= lo <= hi <= _INT32.hi:
         raise OnnxError(
-            f"{what} must be an integer of 32 bits for every input",
+            f"{what} may leave 32 bits",
             where=where,
-            found="a value off the integers" if domain is None else str(domain),
-            allowed=str(_INT32),
-            remedy="run quantize; if it is too large, split the layer or narrow the weights",
+            found=f"{lo:.0f} to {hi:.0f}",
+            allowed=f"{_INT32.lo:.0f} to {_INT32.hi:.0f}",
+            remedy="split the layer or narrow its weights",
         )
 
 
@@ -176,7 +169,7 @@ def _check_synapse(node: Node, op: Conv2d | Linear, x: Domain, where: str) -> No
     sums = op.weight.reshape(len(op.weight), -1) * max(x.hi, 1.0)
     reach = float(np.abs(sums).sum(axis=1).max(initial=0.0))
     reach += 0.0 if op.bias is None else float(np.abs(op.bias).max(initial=0.0))
-    _fits(Domain(-reach, reach, 1), "an accumulator", where)
+    _fits(-reach, reach, "an accumulator", where)
 
 
 def _check_neuron(op: Neuron, x: Domain, where: str) -> None:
@@ -187,7 +180,7 @@ def _check_neuron(op: Neuron, x: Domain, where: str) -> None:
             allowed="a neuron with fixed-point arithmetic",
             remedy="the graph is not quantized: run the pass quantize first",
         )
-    _fits(x if x <= INTEGER else None, "the current of a neuron", where)
+    _fits(x.lo, x.hi, "the current of a neuron", where)
     unit, limit = 2**op.fixed.fraction_bits, op.fixed.limit
     parameters = {"the initial membrane": np.array(op.initial)}
     if op.fires:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from purespike.compiler.domain import INTEGER, Domain
+from purespike.compiler.domain import Domain
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import FixedPoint, Neuron
 from purespike.targets.onnx.body import BOOL, I32, I64, Body, whole
@@ -37,8 +35,6 @@ def membrane_unit(graph: Graph, node: Node) -> int:
 
 def _never_saturates(op: Neuron, x: Domain, steps: int, limit: int) -> bool:
     """Interval arithmetic over the steps of a sample, in units of a weight."""
-    if not (x <= INTEGER and math.isfinite(x.lo) and math.isfinite(x.hi)):
-        return False
     lo = hi = op.initial
     least, most = float(op.threshold.min()), float(op.threshold.max())
     for _ in range(steps):
