@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from purespike.compiler.errors import PurespikeError
 
-__all__ = ["CheckpointError", "ConfigError", "ShapeError", "TrainingInterrupted"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "ShapeError",
+    "TrainingDiverged",
+    "TrainingInterrupted",
+]
 
 
 class ConfigError(PurespikeError):
@@ -17,6 +23,10 @@ class ShapeError(PurespikeError):
 
 class CheckpointError(PurespikeError):
     """A deployable checkpoint is missing, damaged or does not fit its own description."""
+
+
+class TrainingDiverged(PurespikeError):
+    """The loss became infinite or not a number."""
 
 
 class TrainingInterrupted(PurespikeError):

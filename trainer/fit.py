@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from purespike.compiler.statistics import wilson_interval
 from purespike.trainer.checkpoint import save_checkpoint
@@ -80,53 +81,18 @@ def train(
         progress: show a progress bar.
 
     Raises:
-        ConfigError: if the network does not take the encoder's channels.
+        ConfigError: if the network does not fit the encoded digits, or too few are left to train.
         CheckpointError: if the resume file is missing or of another configuration.
+        TrainingDiverged: if the loss is not finite any more.
         TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
     """
-    channels = encoder(config.encoder).channels
-    if model_config.in_channels != channels:
-        raise ConfigError(
-            f"the encoder {config.encoder} does not fit the network",
-            found=f"in_channels={model_config.in_channels}",
-            allowed=f"in_channels={channels}",
-            where="ModelConfig(in_channels=...)",
-            remedy="change in_channels or the encoder",
-        )
+    training, validation = _loaders(model_config, config)
     folder.mkdir(parents=True, exist_ok=True)
-    data = digits()
-    held_out = config.validation
-    train_images, train_labels = data.train_images[held_out:], data.train_labels[held_out:]
-    if len(train_images) < config.batch_size:
-        raise ConfigError(
-            "too few images are left for training",
-            found=f"{max(len(train_images), 0)} images, batch_size={config.batch_size}",
-            allowed=f"validation <= {len(data.train_images) - config.batch_size}",
-            where="TrainConfig(validation=..., batch_size=...)",
-            remedy="hold out fewer images or use a smaller batch",
-        )
-    training = loader(
-        train_images,
-        train_labels,
-        config.encoder,
-        model_config.steps,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        shuffle=True,
-        shift=config.shift,
-    )
-    validation = loader(
-        data.train_images[:held_out],
-        data.train_labels[:held_out],
-        config.encoder,
-        model_config.steps,
-        batch_size=256,
-    )
     model = build(model_config, config.seed)
     learner = Learner(model, config, iterations=config.epochs * len(training))
     start = time.perf_counter()
     with quiet(), clean_interrupt(folder):
-        best = _checkpoints(folder, "val_accuracy") if held_out else None
+        best = _checkpoints(folder, "val_accuracy") if validation else None
         callbacks: list[L.Callback] = [_checkpoints(folder, None)]
         callbacks += [best] if best else []
         callbacks += [TrainingProgress()] if progress else []
@@ -142,29 +108,28 @@ def train(
             enable_model_summary=False,
             use_distributed_sampler=False,
         )
-        runner.fit(
-            learner,
-            training,
-            validation if held_out else None,
-            ckpt_path=resume_file(resume_from),
-            weights_only=True,
-        )
+        file = resume_file(resume_from)
+        runner.fit(learner, training, validation, ckpt_path=file, weights_only=True)
     seconds = time.perf_counter() - start
     if config.deploy == "best" and best is not None:
         state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
         learner.load_state_dict(state)
-    model.eval()
-    test = (data.test_images, data.test_labels)
+    return _report(learner, folder, seconds, steps_per_epoch=len(training))
+
+
+def _report(learner: Learner, folder: Path, seconds: float, steps_per_epoch: int) -> TrainResult:
+    """Test the trained network, alone and with its auxiliary heads, and write the checkpoint."""
+    model, config = learner.model.eval(), learner.config
+    test = (digits().test_images, digits().test_labels)
+    n = len(test[1])
     correct = evaluate(main_only(model), *test, config.encoder)["main"]
-    n = len(data.test_labels)
     heads = {k: v / n for k, v in evaluate(model, *test, config.encoder).items()}
     interval = wilson_interval(correct, n)
-    first = learner.gradient_norms[: len(training)]
     metrics = {"correct": correct, "n": n, "accuracy": correct / n, "interval": list(interval)}
-    checkpoint = save_checkpoint(folder / "model", model, config, metrics)
+    first = learner.gradient_norms[:steps_per_epoch]
     return TrainResult(
         model=model,
-        checkpoint=checkpoint,
+        checkpoint=save_checkpoint(folder / "model", model, config, metrics),
         correct=correct,
         n=n,
         interval=interval,
@@ -209,3 +174,50 @@ def _checkpoints(folder: Path, monitor: str | None) -> ModelCheckpoint:
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
+
+
+def _loaders(
+    model_config: ModelConfig, config: TrainConfig
+) -> tuple[DataLoader[tuple[Tensor, Tensor]], DataLoader[tuple[Tensor, Tensor]] | None]:
+    """The training batches and those held out for validation, after checking that they fit."""
+    data = digits()
+    takes = (model_config.in_channels, *model_config.size, model_config.classes)
+    gives = (
+        encoder(config.encoder).channels,
+        *data.train_images.shape[-2:],
+        int(data.train_labels.max()) + 1,
+    )
+    if takes != gives:
+        names = ("in_channels", "height", "width", "classes")
+        raise ConfigError(
+            f"the network does not fit the digits in the {config.encoder} code",
+            found=", ".join(f"{n}={v}" for n, v in zip(names, takes, strict=True)),
+            allowed=", ".join(f"{n}={v}" for n, v in zip(names, gives, strict=True)),
+            where="ModelConfig",
+            remedy="change the network or the encoder",
+        )
+    held_out = config.validation
+    images, labels = data.train_images[held_out:], data.train_labels[held_out:]
+    if len(images) < config.batch_size:
+        raise ConfigError(
+            "too few images are left for training",
+            found=f"{len(images)} images, batch_size={config.batch_size}",
+            allowed=f"validation <= {len(data.train_images) - config.batch_size}",
+            where="TrainConfig(validation=..., batch_size=...)",
+            remedy="hold out fewer images or use a smaller batch",
+        )
+    training = loader(
+        images,
+        labels,
+        config.encoder,
+        model_config.steps,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        shuffle=True,
+        shift=config.shift,
+    )
+    if held_out == 0:
+        return training, None
+    images, labels = data.train_images[:held_out], data.train_labels[:held_out]
+    validation = loader(images, labels, config.encoder, model_config.steps, batch_size=256)
+    return training, validation

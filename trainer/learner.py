@@ -10,12 +10,12 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from purespike.trainer.auxiliary import BalanceSchedule
-from purespike.trainer.blocks import ResidualBlock
 from purespike.trainer.configuration import to_dict
 from purespike.trainer.encoders import ENCODERS
-from purespike.trainer.errors import CheckpointError, ConfigError
+from purespike.trainer.errors import CheckpointError, ConfigError, TrainingDiverged
 from purespike.trainer.losses import FUSIONS, default_fusion, total_loss
 from purespike.trainer.models import SpikingResNet
 from purespike.trainer.neuron import Neuron
@@ -117,9 +117,18 @@ class Learner(L.LightningModule):
         ]
         self._rates: dict[str, list[Tensor]] = {}
         self._warned: set[str] = set()
-        for name, block in model.blocks.named_children():
-            if isinstance(block, ResidualBlock):
-                block.register_forward_hook(self._note_block_rate(f"blocks.{name}"))
+        self._hooks: list[RemovableHandle] = []
+
+    def on_fit_start(self) -> None:
+        """Listen to what the blocks put out, behind their gates."""
+        for name, block in self.model.blocks.named_children():
+            hook = self._note_block_rate(f"blocks.{name}")
+            self._hooks.append(block.register_forward_hook(hook))
+
+    def on_fit_end(self) -> None:
+        """Leave the network without hooks, so that it can be traced."""
+        while self._hooks:
+            self._hooks.pop().remove()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Compute the objective of one batch: spikes (T, B, C, H, W) and labels (B,)."""
@@ -127,6 +136,14 @@ class Learner(L.LightningModule):
         balance = self.config.balance.at(self.global_step, self.iterations)
         logits: dict[str, Tensor] = self.model(spikes)
         loss = total_loss(logits, labels, balance=balance, fusion=self.fusion)
+        if not math.isfinite(float(loss.detach())):
+            raise TrainingDiverged(
+                "the training diverged",
+                found=f"loss {float(loss.detach())} at iteration {self.global_step}",
+                allowed="a finite loss",
+                where=f"epoch {self.current_epoch}",
+                remedy=f"lower learning_rate (now {self.config.learning_rate:g})",
+            )
         for name, layer in self.neurons:
             if layer.firing_rate is not None:
                 self._rates.setdefault(name, []).append(layer.firing_rate)

@@ -48,7 +48,7 @@ def clean_interrupt(folder: Path) -> Iterator[None]:
         resume = f"resume from {kept}" if kept.is_file() else "no epoch was complete: start again"
         raise TrainingInterrupted(
             "the training was interrupted",
-            found="Ctrl-C",
+            found="Ctrl-C" if type(error) is SystemExit else "SIGTERM",  # Lightning derives one
             where=str(folder),
             remedy=resume,
         ) from error

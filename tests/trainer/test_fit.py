@@ -15,7 +15,7 @@ from purespike.trainer.auxiliary import BalanceSchedule
 from purespike.trainer.checkpoint import load_checkpoint
 from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.data import digits
-from purespike.trainer.errors import CheckpointError, ConfigError
+from purespike.trainer.errors import CheckpointError, ConfigError, TrainingDiverged
 from purespike.trainer.fit import evaluate, train
 from purespike.trainer.learner import DeadLayerWarning, Learner, TrainConfig
 from purespike.trainer.models import build, main_only
@@ -180,6 +180,8 @@ def test_weight_decay_spares_biases_and_batch_norms():
     [
         (replace(MODEL, in_channels=1), CONFIG, "in_channels=5"),
         (MODEL, replace(CONFIG, encoder="rate"), "in_channels=1"),
+        (replace(MODEL, classes=9), CONFIG, "classes=10"),
+        (replace(MODEL, size=(16, 8)), CONFIG, "height=8"),
         (MODEL, replace(CONFIG, validation=1400), "validation <= "),
     ],
 )
@@ -205,6 +207,17 @@ def test_what_does_not_fit_is_refused_before_training(tmp_path, model, config, m
 def test_impossible_trainings_are_refused(change):
     with pytest.raises(ConfigError, match="TrainConfig"):
         replace(CONFIG, **change)
+
+
+def test_a_diverging_training_stops_at_once(tmp_path):
+    config = replace(CONFIG, epochs=50, learning_rate=1e30)
+    with pytest.raises(TrainingDiverged, match="learning_rate"):
+        train(MODEL, config, tmp_path, progress=False)
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_trained_network_carries_no_hooks(run):
+    assert not any(module._forward_hooks for module in run[1].model.modules())
 
 
 @pytest.mark.parametrize("kind", ["constant", "linear"])
