@@ -373,9 +373,7 @@ def test_a_source_from_a_file_and_recordings_kept(tmp_path: Path) -> None:
     )
     write(program, folder)
     seen: list[tuple[int, int]] = []
-    result = run_guarded(
-        folder, timeout=60, keep=kept, on_progress=lambda *step: seen.append(step)
-    )
+    result = run_guarded(folder, timeout=60, keep=kept, on_progress=lambda *step: seen.append(step))
     np.testing.assert_array_equal(result.spikes["n"][:20], frames)
     assert not result.spikes["n"][20:].any()
     assert sorted(path.name for path in kept.iterdir()) == ["membranes.npy", "spikes.npy"]

@@ -60,7 +60,7 @@ def execute(folder, scratch, parent, build=None):
     """
     from purespike.targets.lava.worker import session
 
-    session.name_shared_memory(os.getpid())
+    session.claim(os.getpid())
     session.die_with_parent()
     from purespike.targets.lava.worker import build as builder
     from purespike.targets.lava.worker import watchdog
@@ -89,6 +89,7 @@ def execute(folder, scratch, parent, build=None):
     os.replace(partial, os.path.join(scratch, RESULT))
     sys.stdout.flush()
     sys.stderr.flush()
+    watchdog.wait_if_orphaned(parent)
     # Lava's exit handlers wait for actors that have failed; the parent removes what is left.
     os._exit(0)
 

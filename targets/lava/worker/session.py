@@ -1,17 +1,21 @@
 """What a run leaves behind when it is killed, and how it is removed: exactly that and nothing else.
 
 Parent and child use the same code. A run is one session (in the sense of `setsid`), whose number
-is the process id of its first process, and its shared memory bears that number in its name.
+is the process id of its first process; its shared memory and its temporary folder bear that number
+in their names.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import glob
 import os
+import shutil
 import signal
+import tempfile
 import time
-from multiprocessing import shared_memory
+from multiprocessing import process, shared_memory
 
 SHARED_MEMORY = "/dev/shm"
 _PR_SET_PDEATHSIG = 1
@@ -19,17 +23,19 @@ _KILL_SECONDS = 10.0
 
 
 def prefix(session: int) -> str:
-    """Beginning of the names of the session's files in /dev/shm."""
+    """Beginning of the names of the session's files in /dev/shm and of its temporary folder."""
     return f"pspk{session:x}_"
 
 
-def name_shared_memory(session: int) -> None:
-    """Makes Python name this process's shared memory after the session.
+def claim(session: int) -> None:
+    """Makes Python name this process's shared memory and temporary folder after the session.
 
-    Lava names its segments through `multiprocessing`, which has no public setting for it.
+    Lava makes its segments through `multiprocessing`, which has no public setting for either.
     """
     shared_memory._SHM_NAME_PREFIX = "/" + prefix(session)  # type: ignore[attr-defined]
     shared_memory._SHM_SAFE_NAME_LENGTH = 30  # type: ignore[attr-defined]
+    folder = tempfile.mkdtemp(prefix=prefix(session))
+    process.current_process()._config["tempdir"] = folder  # type: ignore[attr-defined]
 
 
 def die_with_parent() -> None:
@@ -76,7 +82,7 @@ def segments(session: int) -> list[str]:
 
 
 def sweep(session: int) -> None:
-    """Kills every process of the session but the caller, then removes its shared memory."""
+    """Kills every process of the session but the caller, then removes what they have left."""
     end = time.monotonic() + _KILL_SECONDS
     while time.monotonic() < end:
         others = [pid for pid in members(session) if pid != os.getpid()]
@@ -89,3 +95,7 @@ def sweep(session: int) -> None:
     for path in segments(session):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
+    for folder in glob.glob(
+        os.path.join(glob.escape(tempfile.gettempdir()), prefix(session) + "*")
+    ):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -47,6 +47,15 @@ def watch_parent(parent, scratch):
     threading.Thread(target=watch, name="purespike.parent", daemon=True).start()
 
 
+def wait_if_orphaned(parent):
+    """Does not return once the parent has gone: the thread above is cleaning up, and then ends all.
+
+    What it kills first looks like a failure to the main thread, which must not exit before it.
+    """
+    while os.getppid() != parent:
+        time.sleep(PARENT_POLL_SECONDS)
+
+
 def run(processes, steps, config):
     """Runs the network for so many steps and stops it.
 
