@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from purespike.trainer.auxiliary import (
     auxiliary_modules,
 )
 from purespike.trainer.blocks import ResidualBlock, SpikingUnit
-from purespike.trainer.configuration import ModelConfig
+from purespike.trainer.configuration import ModelConfig, from_dict
 from purespike.trainer.layers import Flatten, GlobalAvgPool2d, TimeMean
 
 __all__ = ["SpikingResNet", "build", "main_only"]
@@ -104,13 +105,18 @@ class SpikingResNet(nn.Module):
                     nn.init.zeros_(block.bn2.weight)
 
 
-def build(config: ModelConfig, seed: int | None = None) -> SpikingResNet:
+def build(config: ModelConfig | dict[str, Any], seed: int | None = None) -> SpikingResNet:
     """Build a network; with a seed its weights are reproducible and torch's generator untouched.
 
     Args:
-        config: what to build.
+        config: what to build, or its JSON form.
         seed: of the initial weights; None draws from torch's global generator.
+
+    Raises:
+        ConfigError: if the JSON form is not a valid configuration.
     """
+    if isinstance(config, dict):
+        config = from_dict(ModelConfig, config)
     if seed is None:
         return SpikingResNet(config)
     with torch.random.fork_rng(devices=[]):

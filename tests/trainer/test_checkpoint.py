@@ -167,7 +167,8 @@ def test_other_peoples_folders_are_not_replaced(tmp_path):
     )
 )
 def test_configurations_survive_json(config):
-    assert from_dict(ModelConfig, json.loads(json.dumps(to_dict(config)))) == config
+    data = json.loads(json.dumps(to_dict(config)))
+    assert from_dict(ModelConfig, data) == build(data).config == config
 
 
 def test_whole_numbers_are_read_as_numbers_and_truth_values_are_not():
