@@ -73,8 +73,22 @@ def read_nir(
     Raises:
         NirFileError: For every defect of the file, and every convention that is missing, at once.
     """
-    document = load(path)
     stated = Conventions(dt, reset, if_r, steps, domain, feedback)
+    return _read(path, load(path), stated)
+
+
+def read_extra(path: str | os.PathLike[str]) -> dict[str, JSON]:
+    """The ``extra`` metadata that a purespike file was written with; empty for other files."""
+    document = load(path)
+    if not document.metadata:
+        return {}
+    _read(path, document, Conventions())
+    extra: dict[str, JSON] = _metadata(document)["extra"]
+    return extra
+
+
+def _read(path: str | os.PathLike[str], document: Document, stated: Conventions) -> Graph:
+    """The graph of a document; every error becomes a NirFileError that names the file."""
     try:
         sends = check(document)
         if document.metadata:
@@ -95,16 +109,6 @@ def read_nir(
         raise NirFileError(
             "the file declares more than fits", where=os.fspath(path), found=str(e)
         ) from None
-
-
-def read_extra(path: str | os.PathLike[str]) -> dict[str, JSON]:
-    """The ``extra`` metadata that a purespike file was written with; empty for other files."""
-    document = load(path)
-    if not document.metadata:
-        return {}
-    read_nir(path)
-    extra: dict[str, JSON] = _metadata(document)["extra"]
-    return extra
 
 
 def _own(document: Document, sends: Mapping[str, Shape], stated: Conventions) -> Graph:
