@@ -165,14 +165,17 @@ class _Writer:
         return run(graph, self.x, record=["probe"]).membranes["probe"] / 2**LOIHI.fraction_bits
 
     def _threshold(self, seen: Array, decay: float, rank: int) -> Array:
-        """Values that membranes do reach, so that ties occur; one, or one for each channel."""
+        """Values that membranes reach exactly, or miss by one count; one, or one a channel."""
         per_channel = rank == 3 and bool(self.rng.random() < 0.5)
         groups = np.moveaxis(seen, 2, 0) if per_channel else [seen]
         values = []
         for group in groups:
             positive = group[(group > 0) & (group < 131_071)]
             value = self.rng.choice(positive) if positive.size else 1.0
-            values.append(value if decay not in (0.0, 1.0) else max(1.0, np.floor(value)))
+            count = 1 / 2**LOIHI.fraction_bits
+            if decay in (0.0, 1.0):
+                value, count = max(1.0, np.floor(value)), 1.0
+            values.append(value + count * self.rng.choice([0, 0, 1]))
         return np.array(values)[:, None, None] if per_channel else np.array(values[0])
 
 

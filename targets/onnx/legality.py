@@ -119,6 +119,13 @@ def _check_node(graph: Graph, node: Node) -> None:
                     found=str(domains[0]),
                     remedy="pool after the neuron",
                 )
+            if any(p >= k for p, k in zip(node.op.padding, node.op.kernel, strict=True)):
+                raise OnnxError(
+                    "the border of the pool is as wide as its window: onnxruntime refuses that",
+                    where=where,
+                    found=f"padding {node.op.padding}, window {node.op.kernel}",
+                    remedy="use a padding of at most half the window, as torch does",
+                )
         case Neuron():
             _check_neuron(node.op, domains[0], where)
 
