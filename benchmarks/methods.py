@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean
@@ -20,6 +21,7 @@ import torch
 
 from purespike.trainer.auxiliary import BalanceSchedule
 from purespike.trainer.fit import TrainResult, train
+from purespike.trainer.learner import DeadLayerWarning
 from purespike.trainer.presets import DEMO, Preset
 
 NETWORKS = {
@@ -64,6 +66,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    # Zero-init starts with silent layers on purpose.
+    warnings.simplefilter("ignore", DeadLayerWarning)
     preset = NETWORKS[options.network]
     print(f"network {options.network}, {options.epochs} epochs, seeds 0 to {options.seeds - 1}")
     print(f"{'method':26s}{'mean %':>8s}  {'each seed %':24s}{'gradient':>9s}{'s a run':>9s}")
