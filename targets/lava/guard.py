@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ from purespike.targets.lava.program_file import read
 from purespike.targets.lava.worker import session
 
 Progress = Callable[[int, int], None]
+Rows = TypeVar("Rows", NDArray[np.uint8], NDArray[np.int32])
 
 STALL_SECONDS = 120.0
 _POLL_SECONDS = 0.02
@@ -179,10 +181,10 @@ def _run(
         if keep is not None:
             for name in ("spikes.npy", "membranes.npy"):
                 os.replace(scratch / name, keep / name)
-        mode = None if keep is None else "r"
+        mode: Literal["r"] | None = None if keep is None else "r"
         where = keep or scratch
-        spikes = np.load(where / "spikes.npy", mmap_mode=mode)  # type: ignore[call-overload]
-        membranes = np.load(where / "membranes.npy", mmap_mode=mode)  # type: ignore[call-overload]
+        spikes: NDArray[np.uint8] = np.load(where / "spikes.npy", mmap_mode=mode)
+        membranes: NDArray[np.int32] = np.load(where / "membranes.npy", mmap_mode=mode)
         return Result(
             spikes=_split(spikes, program, program.record),
             membranes=_split(membranes, program, program.record_v),
@@ -220,7 +222,7 @@ def _supervise(
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         soft = max(handles_needed(program), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (soft, hard))
-        _wait(child, scratch, program.steps, progress, timeout, on_progress, stall, folder)
+        _wait(child, command[0], scratch, program, progress, timeout, on_progress, stall, folder)
     finally:
         session.sweep(child.pid)
         child.wait()
@@ -230,19 +232,22 @@ def _supervise(
 
 def _wait(
     child: subprocess.Popen[bytes],
+    executable: str,
     scratch: Path,
-    steps: int,
+    program: Program,
     progress: NDArray[np.int64],
     timeout: float,
     on_progress: Progress | None,
     stall: float,
     folder: Path,
 ) -> None:
-    result = scratch / "result.json"
+    result, steps = scratch / "result.json", program.steps
     started = moved = time.monotonic()
     done = 0
     while not result.exists():
         if child.poll() is not None and not result.exists():
+            if not done:
+                interpreter.versions(executable)  # says so if it is for want of Lava
             tail = _tail(scratch / "worker.log")
             how = f"by signal {-child.returncode}" if child.returncode < 0 else "without a result"
             raise _failed(f"the simulator ended {how} after {done} of {steps} steps", folder, tail)
@@ -283,11 +288,9 @@ def _tail(log: Path) -> str:
     return log.read_bytes()[-_LOG_TAIL:].decode(errors="replace")
 
 
-def _split(
-    rows: NDArray[np.generic], program: Program, names: tuple[str, ...]
-) -> dict[str, NDArray[np.generic]]:
+def _split(rows: Rows, program: Program, names: tuple[str, ...]) -> dict[str, Rows]:
     """The recorder's file, layer by layer."""
-    layers: dict[str, NDArray[np.generic]] = {}
+    layers: dict[str, Rows] = {}
     start = 0
     for name in names:
         shape: Shape = output_shape(process_named(program, name))

@@ -21,6 +21,7 @@ from purespike.targets.lava.program import (
     Connection,
     Process,
     Program,
+    Reshape,
     Source,
 )
 from purespike.targets.lava.program_check import ProgramError, check
@@ -96,11 +97,7 @@ def read(folder: Path) -> Program:
         program = Program(
             processes=processes,
             connections=tuple(
-                Connection(
-                    c["source"],
-                    c["destination"],
-                    c["reshape"] if isinstance(c["reshape"], str) else tuple(c["reshape"]),
-                )
+                Connection(c["source"], c["destination"], _restore_reshape(c["reshape"]))
                 for c in text["connections"]
             ),
             steps=text["steps"],
@@ -150,6 +147,14 @@ def _restore(entry: dict[str, Any], archive: Any) -> Process:
         elif isinstance(value, list):
             values[name] = tuple(value)
     return cls(**values)
+
+
+def _restore_reshape(value: Any) -> Reshape:
+    if isinstance(value, list):
+        return tuple(int(n) for n in value)
+    if value not in ("", "flatten"):
+        raise ValueError(f"reshape {value!r}")
+    return "flatten" if value else ""
 
 
 def _with_file(process: Process, folder: Path) -> Process:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -157,17 +158,17 @@ def test_a_failure_in_lava_is_one_error_with_its_cause(
         assert raised.value.trace.strip() == "a last word"
 
 
-@pytest.mark.parametrize("fault", ["silent", "loop"])
+@pytest.mark.parametrize("fault", ["silent", pytest.param("loop", marks=pytest.mark.slow)])
 def test_a_deadlock_is_seen_by_the_lack_of_progress(
     fault: str, nothing_left: list[int], tmp_path: Path
 ) -> None:
-    with pytest.raises(LavaRunError, match=r"no step finished within 4 s, 4 of 20 are done"):
-        run_with_fault(fault, tmp_path / "p", stall=4.0)
+    with pytest.raises(LavaRunError, match=r"no step finished within 8 s, 4 of 20 are done"):
+        run_with_fault(fault, tmp_path / "p", stall=8.0)
 
 
 def test_a_run_that_takes_too_long_is_stopped(nothing_left: list[int], tmp_path: Path) -> None:
     write(network(LONG), tmp_path / "p")
-    with pytest.raises(LavaRunError, match=r"not finished after 5 s, [1-9]\d* of 1000000 steps"):
+    with pytest.raises(LavaRunError, match=r"not finished after 5 s, \d+ of 1000000 steps"):
         run_guarded(tmp_path / "p", timeout=5)
 
 
@@ -202,7 +203,7 @@ def test_an_error_of_the_caller_ends_the_run(nothing_left: list[int], tmp_path: 
 
 
 def start_parent(folder: Path) -> tuple[subprocess.Popen[str], int]:
-    """A process that runs a long program, and the session of its Lava run, once it is on its way."""
+    """A process that runs a long program, and the session of its Lava run, once it has begun."""
     write(network(LONG), folder)
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(folder)], stdout=subprocess.PIPE, text=True
@@ -244,6 +245,7 @@ def test_parent_and_simulator_killed_together_leave_no_process_and_no_memory(
         subprocess.run(["rm", "-r", str(left)], check=True)
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_do_not_disturb_each_other(
     nothing_left: list[int], tmp_path: Path
 ) -> None:
@@ -287,7 +289,7 @@ def test_the_soft_limit_of_open_files_is_raised_for_the_child(
         names = ("in", *(gate.name for gate in gates))
         program = Program(
             (Source("in", (4,), frames), *gates),
-            tuple(Connection(a, b) for a, b in zip(names, names[1:], strict=False)),
+            tuple(Connection(a, b) for a, b in pairwise(names)),
             3,
             ("n7",),
         )

@@ -36,6 +36,15 @@ def stand_in(folder: Path, body: str) -> str:
     return str(path)
 
 
+def tiny() -> Program:
+    return Program(
+        (Source("in", (2,), np.ones((1, 2), np.uint8)), Lif("n", (2,), 0)),
+        (Connection("in", "n"),),
+        2,
+        ("n",),
+    )
+
+
 def test_this_python_runs_lava(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(interpreter.VARIABLE, raising=False)
     found = interpreter.versions()
@@ -67,6 +76,9 @@ def test_a_python_without_lava(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert "ModuleNotFoundError" in raised.value.found
     assert "lava-nc==0.10.0" in raised.value.remedy
     assert raised.value.where == path
+    write(tiny(), tmp_path / "p")
+    with pytest.raises(LavaUnavailable, match="Lava cannot be imported"):
+        run_guarded(tmp_path / "p", timeout=60)
 
 
 @pytest.mark.parametrize("body", ["exit 3", "echo nonsense", "echo"])

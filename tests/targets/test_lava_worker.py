@@ -194,16 +194,10 @@ def test_leak_bias_and_thresholds_of_single_neurons(tmp_path: Path) -> None:
     result = run(program, tmp_path)
     assert_equal(program, result)
     firing = [name for name in program.record if result.spikes[name].any()]
-    assert firing == ["leak", "current", "array", "bias_exp", "extreme"] + [
-        "soft",
-        "soft.leak",
-        "soft.array",
-        "soft.reset",
-    ]
+    assert set(program.record) - set(firing) == {"soft.down"}
 
 
 def test_membranes_saturate_at_24_bits(tmp_path: Path) -> None:
-    rng = np.random.default_rng(6)
     ones = np.full((3, 1100), 127)
     program = Program(
         processes=(
@@ -221,7 +215,7 @@ def test_membranes_saturate_at_24_bits(tmp_path: Path) -> None:
             Connection("up", "soft.up"),
             Connection("down", "soft.down"),
         ),
-        steps=int(rng.integers(8, 9)),
+        steps=8,
         record=("soft.up",),
         record_v=("lif.down", "soft.up", "soft.down"),
     )
@@ -265,8 +259,7 @@ def test_samples_back_to_back_equal_samples_alone(soft: bool, tmp_path: Path) ->
         for k in range(1, depth + 1):
             v, made = np.zeros(shape, np.int64), []
             for t in range(window):
-                drive = np.stack([_conv_once(weights[k - 1], current[t])])[0]
-                v = v + drive + bias
+                v = v + same_size_convolution(weights[k - 1], current[t]) + bias
                 fired = v > 69
                 v = np.where(fired, v - 60 if soft else 0, v)
                 made.append(fired.astype(np.int64))
@@ -276,8 +269,8 @@ def test_samples_back_to_back_equal_samples_alone(soft: bool, tmp_path: Path) ->
     assert 0.02 < result.spikes["n3"].mean() < 0.98
 
 
-def _conv_once(weight: Any, frame: Any) -> Any:
-    """Same-size 3x3 convolution as nine shifted products, unlike the reference's loops."""
+def same_size_convolution(weight: Any, frame: Any) -> Any:
+    """3x3 convolution with padding 1 as nine shifted products, unlike the reference's loops."""
     padded = np.pad(frame, ((1, 1), (1, 1), (0, 0)))
     width, height = frame.shape[:2]
     out = np.zeros((width, height, len(weight)), np.int64)

@@ -59,10 +59,10 @@ def example() -> Program:
     )
 
 
-def changed(name: str, **values: Any) -> Program:
+def changed(process: str, **values: Any) -> Program:
     """The example with fields of one process changed."""
     program = example()
-    processes = tuple(replace(p, **values) if p.name == name else p for p in program.processes)
+    processes = tuple(replace(p, **values) if p.name == process else p for p in program.processes)
     return replace(program, processes=processes)
 
 

@@ -1,4 +1,4 @@
-"""The product's worker, except that the neurons `soft_if` go wrong: worker.py MAIN FAULT ARGUMENTS."""
+"""The product's worker, except that `soft_if` goes wrong: worker.py MAIN FAULT ARGUMENTS."""
 
 import importlib.util
 import os
