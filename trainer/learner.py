@@ -40,6 +40,7 @@ class TrainConfig:
         optimizer: sgd (momentum 0.9, Nesterov off) or adamw.
         learning_rate: at the start; a cosine takes it to 0.
         weight_decay: on convolutions and linear weights, not on biases and batch normalizations.
+        label_smoothing: share of each label spread evenly over all classes.
         seed: of the weights, the order of the images, the encoder and the shifts.
         encoder: bit_plane, rate or latency.
         shift: move training images by up to one pixel.
@@ -51,10 +52,11 @@ class TrainConfig:
     """
 
     epochs: int = 30
-    batch_size: int = 64
-    optimizer: str = "adamw"
-    learning_rate: float = 3e-3
-    weight_decay: float = 0.05
+    batch_size: int = 32
+    optimizer: str = "sgd"
+    learning_rate: float = 0.1
+    weight_decay: float = 1e-3
+    label_smoothing: float = 0.1
     seed: int = 0
     encoder: str = "bit_plane"
     shift: bool = True
@@ -80,6 +82,8 @@ class TrainConfig:
             self._refuse("learning_rate", "> 0")
         if not 0.0 <= self.weight_decay < math.inf:
             self._refuse("weight_decay", ">= 0")
+        if not 0.0 <= self.label_smoothing < 1.0:
+            self._refuse("label_smoothing", "0 <= label_smoothing < 1")
         if self.deploy == "best" and self.validation == 0:
             self._refuse("deploy", "last, as validation is 0")
 
@@ -135,7 +139,13 @@ class Learner(L.LightningModule):
         spikes, labels = batch
         balance = self.config.balance.at(self.global_step, self.iterations)
         logits: dict[str, Tensor] = self.model(spikes)
-        loss = total_loss(logits, labels, balance=balance, fusion=self.fusion)
+        loss = total_loss(
+            logits,
+            labels,
+            balance=balance,
+            fusion=self.fusion,
+            label_smoothing=self.config.label_smoothing,
+        )
         if not math.isfinite(float(loss.detach())):
             raise TrainingDiverged(
                 "the training diverged",

@@ -13,6 +13,7 @@ the AAP paper.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from torch import Tensor
 from torch.nn.functional import cross_entropy
@@ -25,7 +26,12 @@ FUSIONS = ("logit", "loss")
 
 
 def total_loss(
-    logits: Mapping[str, Tensor], labels: Tensor, *, balance: float, fusion: str
+    logits: Mapping[str, Tensor],
+    labels: Tensor,
+    *,
+    balance: float,
+    fusion: str,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """Compute the objective.
 
@@ -35,6 +41,7 @@ def total_loss(
         labels: class indices, (B,).
         balance: the balance coefficient of this iteration.
         fusion: 'logit' or 'loss'.
+        label_smoothing: share of each label spread evenly over all classes, in every term.
 
     Returns:
         A scalar, the mean over the batch.
@@ -50,18 +57,19 @@ def total_loss(
             where="fusion",
             remedy="'logit' with a decaying balance coefficient, 'loss' with a constant one",
         )
+    criterion = partial(cross_entropy, label_smoothing=label_smoothing)
     branches = [value for name, value in logits.items() if name.startswith("shortcut.")]
     main = logits["main"]
     if fusion == "logit":
         for branch in branches:
             main = main + balance * branch
-        loss = cross_entropy(main, labels)
+        loss = criterion(main, labels)
     else:
-        loss = cross_entropy(main, labels)
+        loss = criterion(main, labels)
         for branch in branches:
-            loss = loss + balance * cross_entropy(branch, labels)
+            loss = loss + balance * criterion(branch, labels)
     if "aap" in logits:
-        loss = loss + cross_entropy(logits["aap"], labels)
+        loss = loss + criterion(logits["aap"], labels)
     return loss
 
 

@@ -40,6 +40,7 @@ DEMO = Preset(
         optimizer="sgd",
         learning_rate=0.1,
         weight_decay=1e-3,
+        label_smoothing=0.1,
         encoder="bit_plane",
         shift=True,
     ),

@@ -200,6 +200,7 @@ def test_what_does_not_fit_is_refused_before_training(tmp_path, model, config, m
         {"weight_decay": -1.0},
         {"encoder": "morse"},
         {"fusion": "sum"},
+        {"label_smoothing": 1.0},
         {"deploy": "best"},
         {"seed": -1},
     ],

@@ -53,6 +53,20 @@ def test_loss_fusion_sums_losses():
     )
 
 
+def test_label_smoothing_spreads_the_label_in_every_term():
+    def smoothed(logits: torch.Tensor) -> float:
+        other = sum(ce_to(logits, k) for k in range(4)) / 4
+        return 0.9 * ce(logits) + 0.1 * other
+
+    def ce_to(logits: torch.Tensor, k: int) -> float:
+        return float((logits.logsumexp(1) - logits[:, k]).mean())
+
+    got = total_loss(LOGITS, LABELS, balance=0.2, fusion="loss", label_smoothing=0.1)
+    side = smoothed(LOGITS["shortcut.0"]) + smoothed(LOGITS["shortcut.1"])
+    expected = smoothed(LOGITS["main"]) + 0.2 * side + smoothed(LOGITS["aap"])
+    assert float(got) == pytest.approx(expected, rel=1e-12)
+
+
 @pytest.mark.parametrize("fusion", ["logit", "loss"])
 def test_without_balance_the_branches_do_not_count(fusion):
     with_branches = total_loss(LOGITS, LABELS, balance=0.0, fusion=fusion)
