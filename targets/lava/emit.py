@@ -118,9 +118,14 @@ def _synapse(graph: Graph, node: Node, delay: int) -> tuple[list[Process], list[
     shape = graph.edge(source).shape
     op = node.op
     if isinstance(op, Scale):
-        factor = np.broadcast_to(op.factor, shape)
-        weight = _integers(_lava_order(factor), node)
-        return [Sparse(node.name, weight, delay)], [Connection(source, node.name, "flatten")]
+        wire = Connection(source, node.name, "flatten")
+        factor = _integers(np.broadcast_to(op.factor, node.output.shape), node)
+        if not permuted:
+            return [Sparse(node.name, _lava_order(factor), delay)], [wire]
+        rows = _lava_order(np.arange(factor.size).reshape(shape))  # ours, of each value of Lava's
+        size = (factor.size, factor.size)
+        sparse = Sparse(node.name, factor[rows], delay, rows, np.arange(factor.size), size)
+        return [sparse], [wire]
     processes: list[Process] = []
     wires: list[Connection] = []
     if delay:  # only one-to-one synapses have delays: a relay neuron passes the spikes on later

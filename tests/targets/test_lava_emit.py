@@ -1,0 +1,72 @@
+"""Integer graphs in Lava: every layer's spikes and the readout equal to the interpreter's.
+
+Most cases run on ``lava_reference`` (a numpy simulation of a Lava program that
+``test_lava_worker`` holds against Lava itself); a few of every kind run on Lava.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from lava_reference import simulate as simulate_program
+from strategies import FIXED, Draft, chip_graphs, spikes
+
+from purespike.compiler.domain import Array
+from purespike.compiler.interpret import run
+from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Add, Flatten, Linear, Neuron, Scale
+from purespike.targets.lava.emit import emit, from_lava
+from purespike.targets.lava.program_check import check
+from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.simulate import simulate
+
+MANY = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+
+def reference(graph: Graph, x: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Spikes and readout membranes of the emitted program, in logical time and our layout."""
+    plan = schedule(graph)
+    program = emit(graph, plan, x)
+    check(program)
+    spiked, membranes = simulate_program(program)
+    samples = x.shape[1]
+    return (
+        {n: from_lava(spiked[n], graph.steps, samples, plan.depth[n]) for n in program.record},
+        {n: from_lava(membranes[n], graph.steps, samples, plan.depth[n]) for n in program.record_v},
+    )
+
+
+def assert_equal(graph: Graph, x: Array, found: tuple[Any, Any]) -> None:
+    expected = run(graph, x)
+    firing = [n.name for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires]
+    assert sorted(found[0]) == sorted(firing)
+    for values, wanted in ((found[0], expected.values), (found[1], expected.membranes)):
+        for name, value in values.items():
+            np.testing.assert_array_equal(value, wanted[name], err_msg=f"{name} of\n{graph}")
+
+
+def assert_lava_equal(graph: Graph, x: Array) -> None:
+    result = simulate(graph, x, timeout=120.0)
+    assert_equal(graph, x, (result.spikes, result.membranes))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=MANY)
+@given(chip_graphs(max_steps=3), st.integers(1, 3), st.integers(0, 2**16))
+def test_random_graphs_mean_the_same_in_lavas_terms(graph: Graph, samples: int, seed: int) -> None:
+    x = spikes(graph, samples, seed)
+    assert schedule(graph).misaligned() == ()
+    assert_equal(graph, x, reference(graph, x))
+
+
+def test_one_to_one_synapse_on_a_flattened_image_keeps_the_order() -> None:
+    draft = Draft((2, 3, 2), 2)
+    flat = draft.put(Flatten(), "x")
+    scaled = draft.put(Scale(np.arange(1.0, 13.0)), flat)
+    layer = draft.put(Linear(np.eye(12)[::-1]), flat)
+    out = draft.put(Neuron(np.arange(1.0, 13.0), fixed=FIXED), draft.put(Add(), layer, scaled))
+    graph = draft.graph(out)
+    x = spikes(graph, 2, 0)
+    assert_equal(graph, x, reference(graph, x))
