@@ -259,6 +259,29 @@ def test_sum_of_spikes_and_several_inputs() -> None:
         assert difference(run(graph, x), run_onnx(model, graph, x), graph) == ""
 
 
+@pytest.mark.parametrize(
+    ("kind", "truth"),
+    [
+        ("and", lambda a, b, c: a and b and c),
+        ("or", lambda a, b, c: a or b or c),
+        ("xor", lambda a, b, c: (a + b + c) % 2),
+        ("iand", lambda a, b, c: not a and b),
+    ],
+)
+def test_gates_by_their_truth_tables(kind: Any, truth: Callable[..., object]) -> None:
+    names = "ab" if kind == "iand" else "abc"
+    graph = build(
+        tuple(Edge(n, (1,), SPIKE) for n in "abc"), [("y", Gate(kind), tuple(names))], ("y",), 1
+    )
+    table = np.indices((2, 2, 2), dtype=np.uint8).reshape(3, 1, 8, 1)
+    x = dict(zip("abc", table, strict=True))
+    expected = [bool(truth(*row)) for row in table.reshape(3, 8).T.astype(int)]
+    for model in (step_model(graph), sequence_model(graph)):
+        for executor in ("onnxruntime", "reference"):
+            found = run_onnx(model, graph, x, executor=executor)
+            assert found.values["y"].ravel().tolist() == expected
+
+
 FLOAT_IF = replace(IF, fixed=None)
 REFUSED: dict[str, tuple[Callable[[], Graph], str]] = {
     "float neuron": (lambda: one(CONV, then=FLOAT_IF), "real numbers"),
@@ -412,6 +435,12 @@ def test_run_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         run_onnx(model, graph, x, executor="tvm")  # type: ignore[arg-type]
     with pytest.raises(OnnxError, match="no golden model"):
         run_onnx(ModelProto(), graph, x)
+    for executor in ("onnxruntime", "reference"):
+        broken = step_model(graph)
+        broken.graph.node.remove(next(n for n in broken.graph.node if n.op_type == "Flatten"))
+        broken.graph.node.append(helper.make_node("Identity", ["join"], ["flat"]))
+        with pytest.raises(OnnxError, match=executor):
+            run_onnx(broken, graph, x, executor=executor)
     newer = ModelProto()
     newer.CopyFrom(model)
     newer.ir_version = 99
@@ -423,7 +452,7 @@ def test_run_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_onnx(model, graph, x, executor="reference").values["out"].shape == (3, 1, 3)
 
 
-def test_empty_batch_and_batch_of_many_agree() -> None:
+def test_samples_of_a_batch_do_not_touch_each_other() -> None:
     case = realise(replace(layout_of(3), batch=2))
     model = step_model(case.graph)
     whole = run_onnx(model, case.graph, case.x)
