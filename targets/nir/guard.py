@@ -19,7 +19,7 @@ from purespike.targets.nir.document import KEY, Document, Field, Fields
 from purespike.targets.nir.errors import NirFileError
 
 FILE = 1 << 30  # bytes
-SECONDS, SPEED = 8, 4 << 20  # processor time: so much, and a second for so many bytes
+SECONDS, SPEED, MOST = 8, 1 << 20, 120  # processor time: so much, a second for so many bytes
 PATIENCE = 4  # wall clock per processor second: the machine may be busy
 DTYPES = {f"<{k}{n}" for k in "iuf" for n in (2, 4, 8)} | {"|i1", "|u1", "|b1"}
 DAMAGED = "the file is damaged or hostile; get it again from where it came"
@@ -37,7 +37,7 @@ def load(path: str | os.PathLike[str]) -> Document:
     path = Path(path)
     size = _size(path)
     with tempfile.TemporaryFile() as out:
-        _run(path, SECONDS + size // SPEED, out)
+        _run(path, min(SECONDS + size // SPEED, MOST), out)
         try:
             header, start, total = _header(out)
             if "refused" in header:

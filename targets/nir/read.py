@@ -113,7 +113,11 @@ def _read(path: str | os.PathLike[str], document: Document, stated: Conventions)
 
 def _own(document: Document, sends: Mapping[str, Shape], stated: Conventions) -> Graph:
     data = _metadata(document)
-    if content_hash(document, data) != data.get("sha256"):
+    try:
+        digest = content_hash(document, data)
+    except (ValueError, RecursionError) as e:  # a number that no JSON text has
+        _refuse(str(e))
+    if digest != data.get("sha256"):
         raise NirFileError(
             "the file has been modified since purespike wrote it",
             found="its content does not have the SHA-256 that it states",
