@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from purespike.compiler.compliance.finding import LEGALITY, Finding, verdict
-from purespike.compiler.compliance.rules import chip_nodes
+from purespike.compiler.compliance.rules import chip_nodes, place
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Conv2d, FixedPoint, Linear, Neuron, Scale
@@ -51,7 +51,7 @@ LOIHI2 = Spec(
 def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
     """PS008: every parameter on the chip against the table, kept and broken."""
     for node in chip_nodes(graph):
-        where = node.origin or node.name
+        where = place(node)
         op = node.op
         if isinstance(op, Conv2d | Linear | Scale):
             weight = op.factor if isinstance(op, Scale) else op.weight

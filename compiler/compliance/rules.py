@@ -59,6 +59,13 @@ def chip_nodes(graph: Graph) -> Iterator[Node]:
     return (n for n in graph.nodes if n.role != "host")
 
 
+def place(node: Node) -> str:
+    """How a finding names a node: by its path, with the module where the path does not show it."""
+    if not node.origin or node.name.startswith(node.origin):
+        return node.name
+    return f"{node.name} (module {node.origin})"
+
+
 def check_domains(graph: Graph) -> Iterator[Finding]:
     """PS001 at every synapse of the chip: the proven domain of what it receives."""
     for node in chip_nodes(graph):
@@ -68,7 +75,7 @@ def check_domains(graph: Graph) -> Iterator[Finding]:
         domain = graph.edge(source).domain
         yield verdict(
             SPIKE_DOMAIN,
-            node.origin or node.name,
+            place(node),
             domain <= SPIKE,
             f"{domain} from {_culprit(graph, source)}",
             limit="spike",
@@ -90,7 +97,7 @@ def check_run(graph: Graph, trace: Trace) -> Iterator[Finding]:
             measured = f"{values[index]:g} at step {index[0]}, sample {index[1]}, {index[2:]}"
         yield verdict(
             SPIKE_RUN,
-            node.origin or node.name,
+            place(node),
             not wrong.any(),
             measured,
             limit="0 or 1",
@@ -125,7 +132,7 @@ def check_operations(graph: Graph) -> Iterator[Finding]:
         )
         yield verdict(
             OPERATIONS,
-            node.origin or node.name,
+            place(node),
             legal,
             type(op).__name__,
             limit="Conv2d, Linear, one-to-one synapse, sum into a neuron, neuron, flatten, delay",
@@ -177,7 +184,7 @@ def check_arithmetic(
         bad = counts.mac + counts.mul - leak + counts.unknown
         yield verdict(
             ARITHMETIC,
-            node.origin or node.name,
+            place(node),
             bad == 0,
             f"MAC {counts.mac:g}, MUL {counts.mul:g}, unknown {counts.unknown:g}",
             limit="0" if not leak else "0 (leak excepted)",
@@ -196,7 +203,7 @@ def check_ranges(
         if not isinstance(node.op, Neuron):
             continue
         b = bounds[node.name]
-        where = node.origin or node.name
+        where = place(node)
         yield verdict(
             CURRENT_RANGE,
             where,

@@ -11,7 +11,6 @@ from typing import Any
 from numpy.typing import NDArray
 
 from purespike.compiler.domain import Array
-from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph
 from purespike.targets.lava.emit import emit, from_lava
 from purespike.targets.lava.guard import run_guarded
@@ -40,16 +39,6 @@ class LavaRun:
     processes: int
     seconds: float
     total_seconds: float
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """How often one layer differs between two executors."""
-
-    layer: str
-    values: int
-    different: int
-    first: tuple[int, ...] | None  # (step, sample, ...) of the first difference
 
 
 def simulate(
@@ -88,21 +77,3 @@ def simulate(
         result.seconds,
         result.total_seconds,
     )
-
-
-def compare(
-    reference: Trace, spikes: Mapping[str, Array], membranes: Mapping[str, Array]
-) -> list[Mismatch]:
-    """Each recorded layer against the interpreter's trace, bit for bit."""
-    rows = []
-    for found, expected in ((spikes, reference.values), (membranes, reference.membranes)):
-        for name, values in found.items():
-            wrong = values != expected[name]
-            rows.append(Mismatch(name, values.size, int(wrong.sum()), _first(wrong)))
-    return rows
-
-
-def _first(wrong: NDArray[Any]) -> tuple[int, ...] | None:
-    if not wrong.any():
-        return None
-    return tuple(int(axis[0]) for axis in wrong.nonzero())

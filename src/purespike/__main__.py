@@ -1,0 +1,5 @@
+"""``python -m purespike``."""
+
+from purespike.cli import main
+
+main()

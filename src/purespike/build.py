@@ -1,0 +1,332 @@
+"""From a trained module and its test data to a verdict with evidence, and a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from purespike.compiler.compliance.finding import (
+    ACCURACY,
+    EXECUTORS,
+    Finding,
+    fill_missing,
+    verdict,
+)
+from purespike.compiler.compliance.measure import Measured, measure
+from purespike.compiler.compliance.policy import STRICT, Policy
+from purespike.compiler.compliance.rules import (
+    check_arithmetic,
+    check_auxiliary,
+    check_boundary,
+    check_domains,
+    check_operations,
+    check_ranges,
+    refusal,
+)
+from purespike.compiler.counts import Counts, dense_counts
+from purespike.compiler.domain import SPIKE, Domain
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Neuron
+from purespike.compiler.passes.quantize import Grid, QuantizeError, choose_scales
+from purespike.compiler.pipeline import Compiled, PassError, compile_graph, standard_passes
+from purespike.compiler.ranges import bound_neurons
+from purespike.compiler.report import Accuracy, LayerCount, Report
+from purespike.evidence import (
+    census,
+    compare_executors,
+    compare_lava,
+    lava_decisions,
+    make_golden,
+    versions,
+)
+from purespike.targets.agreement import agreement, timing
+from purespike.targets.bundle import Golden, write_bundle
+from purespike.targets.lava.schedule import Schedule, schedule
+from purespike.targets.lava.simulate import LavaRun, simulate
+from purespike.targets.spec import LOIHI2, check
+from purespike.trainer.capture import capture
+
+LavaMode = Literal["fast", "stock", "none"]
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and the data that it is judged by.
+
+    Attributes:
+        name: Stands in the report.
+        model: The module; returns logits, or a dict whose ``'main'`` is deployed.
+        shape: Of one sample at one step, (C, H, W).
+        spikes: Test inputs (T, B, C, H, W).
+        labels: Their classes (B,).
+        domain: What the input carries.
+    """
+
+    name: str
+    model: nn.Module
+    shape: tuple[int, ...]
+    spikes: NDArray[Any]
+    labels: NDArray[np.int64]
+    domain: Domain = SPIKE
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the compiler is told.
+
+    Attributes:
+        weight_bits: Of the integer weights, 2 to 8.
+        host_encoder: Declares that an analog input is encoded on the host.
+        golden: Samples whose every spike is compared on all executors and kept in the bundle.
+        lava: Which convolution model Lava runs, or none.
+        lava_samples: Samples that Lava runs; at least ``golden``.
+        policy: What the team accepts.
+    """
+
+    weight_bits: int = 8
+    host_encoder: bool = False
+    golden: int = 64
+    lava: LavaMode = "fast"
+    lava_samples: int = 64
+    policy: Policy = STRICT
+
+    def described(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            **{k: v for k, v in vars(self).items() if k != "policy"},
+            "policy": self.policy.name,
+        }
+
+
+@dataclass(frozen=True)
+class Build:
+    """What came out.
+
+    Attributes:
+        report: The verdict with its evidence.
+        compiled: Every stage of the graph; None if the network was refused on the way.
+        golden: The golden samples; None likewise.
+        lava: The Lava run; None if there was none.
+        dead: Parameters that no output depends on.
+    """
+
+    report: Report
+    compiled: Compiled | None = None
+    golden: Golden | None = None
+    lava: LavaRun | None = None
+    dead: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+
+    def write(self, folder: Path) -> None:
+        """Write the bundle; a refused network leaves its report only."""
+        graph = self.compiled.graph if self.compiled and self.golden else None
+        notes = None
+        if self.compiled and graph is not None:
+            notes = {
+                "scales": choose_scales(
+                    self.compiled.stages["split_host"], Grid(self.options.weight_bits)
+                ),
+                "boundaries": {"inputs": [e.name for e in graph.inputs], "host": "arg max"},
+            }
+        write_bundle(
+            folder,
+            report=self.report.to_json(),
+            options=self.options.described(),
+            versions=self.report.versions,
+            graph=graph,
+            golden=self.golden,
+            notes=notes,
+        )
+
+
+def build(subject: Subject, options: Options | None = None, progress: Progress = silent) -> Build:
+    """Capture, compile, run on every executor, and judge.
+
+    Args:
+        subject: What to compile.
+        options: What the compiler is told.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        A build whose report says whether the network is spike-only; a network that is not comes
+        back with the findings that say why, never as an exception.
+
+    Raises:
+        CaptureError: If the module has no graph.
+        PassError: If the compiler broke its own promise.
+        PurespikeError: If a target fails.
+    """
+    options = options or Options()
+    progress("capture", 0, 1)
+    captured = capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
+    passes = standard_passes(grid=Grid(options.weight_bits), host_encoder=options.host_encoder)
+    probe = subject.spikes[:, :16].astype(np.float64)
+    trained = Accuracy("trained (torch)", *_torch_correct(subject, progress))
+    draft = _Draft(subject, options, trained, captured.dead)
+    try:
+        front = compile_graph(captured.graph, passes[:-1], probe, lambda name: progress(name, 0, 1))
+        graph = front.graph
+        findings = [
+            *check_domains(graph),
+            *check_operations(graph),
+            *check_auxiliary(graph, front.ledger[0].notes),
+        ]
+        if any(f.status == "FAIL" for f in findings):
+            return draft.refused(findings, front)
+        back = compile_graph(graph, passes[-1:], probe, lambda name: progress(name, 0, 1))
+    except (PassError, QuantizeError):
+        raise
+    except PurespikeError as e:
+        return draft.refused([refusal(e)], None)
+    stages = {**front.stages, "quantize": back.graph}
+    compiled = Compiled(stages, front.ledger + back.ledger)
+    return _judge(draft, compiled, findings, progress)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    subject: Subject
+    options: Options
+    trained: Accuracy
+    dead: tuple[str, ...]
+
+    def report(
+        self,
+        findings: Iterable[Finding],
+        compiled: Compiled | None,
+        census: tuple[LayerCount, ...] = (),
+        accuracy: tuple[Accuracy, ...] = (),
+        plan: Schedule | None = None,
+        updates: float = 0.0,
+    ) -> Report:
+        joins = plan.joins() if plan else ()
+        return Report(
+            model=self.subject.name,
+            target=LOIHI2.name,
+            policy=self.options.policy.name,
+            samples=len(self.subject.labels),
+            findings=fill_missing(findings, "not measured in this run"),
+            census=census,
+            ledger=compiled.ledger if compiled else (),
+            accuracy=(self.trained, *accuracy),
+            timing=tuple(vars(a) for a in joins),
+            updates=updates,
+            versions=versions(),
+        )
+
+    def refused(self, findings: list[Finding], compiled: Compiled | None) -> Build:
+        return Build(
+            self.report(findings, compiled),
+            compiled=compiled,
+            dead=self.dead,
+            options=self.options,
+        )
+
+
+def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress: Progress) -> Build:
+    subject, options, graph = draft.subject, draft.options, compiled.graph
+    x = subject.spikes
+    floating = measure(
+        compiled.stages["split_host"], x, lambda d, n: progress("float network", d, n)
+    )
+    integers = measure(graph, x, lambda d, n: progress("integer network", d, n))
+    plan = schedule(graph)
+    bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
+    findings += [
+        *integers.findings,
+        *check_arithmetic(graph, _dense(graph), leak_multiplies=options.policy.leak_multiplies),
+        *check_boundary(graph, integers.counts),
+        *check(graph, LOIHI2),
+        *check_ranges(
+            graph,
+            bounds,
+            current_limit=LOIHI2.current_limit,
+            membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
+        ),
+        *timing(plan),
+    ]
+    golden = make_golden(graph, x[:, : options.golden], subject.labels[: options.golden])
+    findings += compare_executors(graph, golden)
+    ledger = [
+        _accuracy("float, fused", floating, subject, None),
+        _accuracy("integer (interpreter)", integers, subject, floating),
+    ]
+    lava = None
+    if options.lava != "none":
+        samples = min(max(options.lava_samples, options.golden), x.shape[1])
+        lava = simulate(
+            graph,
+            x[:, :samples],
+            conv=options.lava,
+            on_progress=lambda d, n: progress("Lava", d, n),
+        )
+        findings += agreement("Lava", samples, compare_lava(graph, x[:, :samples], lava))
+        decided = lava_decisions(graph, lava)
+        right = int((decided == subject.labels[:samples]).sum())
+        same = int((decided == integers.decisions[:samples]).sum())
+        ledger.append(Accuracy(f"Lava ({options.lava} convolution)", right, samples, same))
+    findings.append(_accuracy_finding(draft.trained, ledger[1], options.policy))
+    if options.lava == "none":
+        findings.append(
+            Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy="--lava fast")
+        )
+    updates = sum(
+        float(np.prod(n.output.shape)) * graph.steps
+        for n in graph.nodes
+        if isinstance(n.op, Neuron) and n.role != "host"
+    )
+    report = draft.report(findings, compiled, census(graph, integers), tuple(ledger), plan, updates)
+    return Build(report, compiled, golden, lava, draft.dead, options)
+
+
+def _torch_correct(subject: Subject, progress: Progress) -> tuple[int, int]:
+    """Correct decisions of the module itself, and how many."""
+    correct, n = 0, len(subject.labels)
+    model = subject.model.eval()
+    with torch.no_grad():
+        for start in range(0, n, 64):
+            x = torch.from_numpy(subject.spikes[:, start : start + 64].astype(np.float32))
+            result = model(x)
+            logits = result["main"] if isinstance(result, Mapping) else result
+            labels = torch.from_numpy(subject.labels[start : start + 64])
+            correct += int((logits.argmax(1) == labels).sum())
+            progress("trained network", min(start + 64, n), n)
+    return correct, n
+
+
+def _accuracy(
+    stage: str, measured: Measured, subject: Subject, before: Measured | None
+) -> Accuracy:
+    right = int((measured.decisions == subject.labels).sum())
+    same = None if before is None else int((measured.decisions == before.decisions).sum())
+    return Accuracy(stage, right, measured.samples, same)
+
+
+def _accuracy_finding(trained: Accuracy, integer: Accuracy, policy: Policy) -> Finding:
+    drop = 100 * (trained.rate - integer.rate)
+    return verdict(
+        ACCURACY,
+        "whole network",
+        drop <= policy.accuracy_drop,
+        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}",
+        limit=f"drop of at most {policy.accuracy_drop:g}",
+        unit="percentage points",
+        remedy="use more weight bits, or fine-tune with quantized weights",
+    )
+
+
+def _dense(graph: Graph) -> dict[str, Counts]:
+    return {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}

@@ -1,0 +1,154 @@
+"""Judge a network that is already compiled: from its files alone, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from purespike.compiler.compliance.finding import (
+    ACCURACY,
+    EXECUTORS,
+    Finding,
+    fill_missing,
+    verdict,
+)
+from purespike.compiler.compliance.measure import measure
+from purespike.compiler.compliance.policy import STRICT, Policy
+from purespike.compiler.compliance.rules import (
+    check_arithmetic,
+    check_auxiliary,
+    check_boundary,
+    check_domains,
+    check_operations,
+    check_ranges,
+)
+from purespike.compiler.counts import dense_counts
+from purespike.compiler.ir import Graph
+from purespike.compiler.ranges import bound_neurons
+from purespike.compiler.verify import verify
+from purespike.evidence import compare_lava, lava_decisions, make_golden
+from purespike.targets.agreement import agreement, compare, timing
+from purespike.targets.bundle import Bundle
+from purespike.targets.lava.schedule import ScheduleError, schedule
+from purespike.targets.lava.simulate import LavaRun, simulate
+from purespike.targets.onnx.run import run_onnx
+from purespike.targets.spec import LOIHI2, check
+
+STATIC = ("PS001", "PS003", "PS004", "PS005", "PS006", "PS007", "PS008", "PS009", "PS011")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A Lava run of golden samples, compared with what the bundle recorded."""
+
+    run: LavaRun
+    correct: int
+    samples: int
+    findings: tuple[Finding, ...]
+
+
+def static_findings(graph: Graph, policy: Policy = STRICT) -> list[Finding]:
+    """Every rule that a graph alone decides."""
+    verify(graph)
+    dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
+    findings = [
+        *check_domains(graph),
+        *check_auxiliary(graph, ()),
+        *check_operations(graph),
+        *check_arithmetic(graph, dense, leak_multiplies=policy.leak_multiplies),
+        *check_ranges(
+            graph,
+            bound_neurons(graph, current_limit=LOIHI2.current_limit),
+            current_limit=LOIHI2.current_limit,
+            membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
+        ),
+        *check(graph, LOIHI2),
+        *check_boundary(graph, dense),
+    ]
+    with suppress(ScheduleError):  # what cannot be scheduled fails PS004; PS009 stays NOT RUN
+        findings += timing(schedule(graph))
+    return findings
+
+
+def bundle_findings(
+    bundle: Bundle,
+    policy: Policy = STRICT,
+    *,
+    lava: bool,
+    progress: Callable[[str, int, int], None],
+) -> tuple[Finding, ...]:
+    """Every rule, measured anew on the golden samples of a bundle.
+
+    The accuracy of the trained network is the one thing that a bundle can only report: PS012 uses
+    what its report says.
+    """
+    graph, x = bundle.graph, bundle.golden.inputs
+    findings = static_findings(graph, policy)
+    findings += measure(graph, x, lambda d, n: progress("interpreter", d, n)).findings
+    findings += replay_findings(bundle)
+    if lava:
+        findings += replay_lava(bundle, x.shape[1], progress=progress).findings
+    else:
+        findings.append(Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy="--lava"))
+    findings.append(_reported_accuracy(bundle, policy))
+    return fill_missing(findings, "not measured in this run")
+
+
+def replay_findings(bundle: Bundle) -> list[Finding]:
+    """PS010: interpreter, the bundle's ONNX file and its NIR file against the golden vectors."""
+    golden, graph = bundle.golden, bundle.graph
+    samples = golden.inputs.shape[1]
+    reference = golden.trace()
+    again = make_golden(graph, golden.inputs, golden.labels).trace()
+    rows = compare(reference, again.values, again.membranes)
+    findings = list(agreement("interpreter on model.nir", samples, rows))
+    path = bundle.folder / "model.onnx"
+    run = run_onnx(path, graph, golden.inputs)
+    rows = compare(
+        reference,
+        {n: run.values[n] for n in golden.spikes},
+        {n: run.membranes[n] for n in golden.membranes},
+    )
+    return [*findings, *agreement("ONNX Runtime on model.onnx", samples, rows)]
+
+
+def replay_lava(
+    bundle: Bundle,
+    samples: int,
+    *,
+    stock: bool = False,
+    progress: Callable[[str, int, int], None],
+) -> Replay:
+    """Run the first ``samples`` golden samples on Lava and compare every layer."""
+    x = bundle.golden.inputs[:, :samples]
+    labels = bundle.golden.labels[:samples]
+    run = simulate(
+        bundle.graph,
+        x,
+        conv="stock" if stock else "fast",
+        on_progress=lambda d, n: progress("Lava", d, n),
+    )
+    name = "Lava, stock convolution" if stock else "Lava"
+    findings = agreement(name, len(labels), compare_lava(bundle.graph, x, run))
+    correct = int((lava_decisions(bundle.graph, run) == labels).sum())
+    return Replay(run, correct, len(labels), tuple(findings))
+
+
+def _reported_accuracy(bundle: Bundle, policy: Policy) -> Finding:
+    rows: dict[str, Any] = {row["stage"]: row for row in bundle.report.get("accuracy", [])}
+    trained = next((r for s, r in rows.items() if s.startswith("trained")), None)
+    integer = next((r for s, r in rows.items() if s.startswith("integer")), None)
+    if trained is None or integer is None:
+        return Finding(ACCURACY, "report.json", "NOT RUN", "the report has no accuracy")
+    drop = 100 * (trained["rate"] - integer["rate"])
+    return verdict(
+        ACCURACY,
+        "report.json",
+        drop <= policy.accuracy_drop,
+        f"{100 * trained['rate']:.2f} % trained, {100 * integer['rate']:.2f} % integer, "
+        f"N = {integer['n']} (as reported)",
+        limit=f"drop of at most {policy.accuracy_drop:g}",
+        unit="percentage points",
+    )

@@ -1,0 +1,156 @@
+"""What people see in the terminal: progress bars, the verdict, and the tables behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from purespike.compiler.compliance.finding import RULES, Finding
+from purespike.compiler.report import Report
+
+_COLOURS = {"PASS": "green", "FAIL": "bold red", "WAIVED": "yellow", "NOT RUN": "yellow"}
+_SHOWN = 20  # broken findings a rule; the report file has all of them
+
+
+@contextmanager
+def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """One bar a stage; the yielded function takes (stage, done, total)."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        tasks = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield update
+
+
+def render(report: Report) -> RenderableType:
+    """The report, verdict first."""
+    colour = "green" if report.compliant else "red"
+    verdict = Panel(f"[bold {colour}]{report.headline}[/]", title=report.model, expand=False)
+    parts: list[RenderableType] = [verdict, _accuracy(report), rules(report.findings)]
+    if report.census:
+        parts += [_census(report), _energy(report)]
+    if report.timing:
+        parts.append(_timing(report))
+    if report.ledger:
+        parts.append(_ledger(report))
+    return Group(*parts)
+
+
+def rules(findings: Iterable[Finding]) -> RenderableType:
+    """One line a rule, then every finding that is not PASS."""
+    findings = tuple(findings)
+    table = Table("rule", "what it demands", "checked", "result", title="Rules")
+    for rule in RULES:
+        own = [f for f in findings if f.rule.id == rule.id]
+        worst = next(
+            (s for s in ("FAIL", "NOT RUN", "WAIVED", "PASS") if any(f.status == s for f in own)),
+            "NOT RUN",
+        )
+        places = "" if worst == "NOT RUN" and len(own) == 1 else f"{len(own)} places"
+        table.add_row(rule.id, rule.title, places, f"[{_COLOURS[worst]}]{worst}[/]")
+    broken = [f for f in findings if f.status == "FAIL"]
+    if not broken:
+        return table
+    details = Table("rule", "where", "found", "allowed", "to do", title="Broken", show_lines=True)
+    for f in broken[:_SHOWN]:
+        details.add_row(f.rule.id, f.where, f.measured, f"{f.limit} {f.unit}".strip(), f.remedy)
+    if len(broken) > _SHOWN:
+        details.add_row("", f"and {len(broken) - _SHOWN} more", "see the report file", "", "")
+    return Group(table, details)
+
+
+def _accuracy(report: Report) -> Table:
+    table = Table(
+        "stage", "correct", "accuracy", "95 % interval", "same decisions", title="Accuracy"
+    )
+    for a in report.accuracy:
+        low, high = a.interval
+        same = "" if a.identical is None else f"{a.identical}/{a.n}"
+        table.add_row(
+            a.stage,
+            f"{a.correct}/{a.n}",
+            f"{100 * a.rate:.2f} %",
+            f"{100 * low:.2f} to {100 * high:.2f} %",
+            same,
+        )
+    return table
+
+
+def _census(report: Report) -> Table:
+    table = Table(
+        "layer", "operation", "runs on", "AC", "MAC", "MUL", "ADD", "CMP", "firing rate",
+        title="Operations a sample (all time steps)",
+    )  # fmt: skip
+    for row in report.census:
+        c = row.counts
+        if not any((c.ac, c.mac, c.mul, c.add, c.cmp, c.logic, c.unknown)):
+            continue
+        rate = "" if row.firing_rate is None else f"{100 * row.firing_rate:.1f} %"
+        numbers = [f"{n:,.0f}" if n else "" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)]
+        table.add_row(row.name, row.operation, row.runs_on, *numbers, rate)
+    c = report.chip_counts()
+    table.add_section()
+    table.add_row(
+        "whole chip", "", "chip", *(f"{n:,.0f}" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)), ""
+    )
+    return table
+
+
+def _energy(report: Report) -> Table:
+    table = Table("table", "nJ a sample", "leaves out", title="Energy (a projection, not a result)")
+    for row in report.energy():
+        value = row["nanojoule_per_sample"]
+        table.add_row(
+            row["table"], "no figure" if value is None else f"{value:,.1f}", row["boundary"]
+        )
+    return table
+
+
+def _timing(report: Report) -> Table:
+    table = Table(
+        "join", "branch from", "arrives after", "delayed by", title="Timing of joins (steps)"
+    )
+    for row in report.timing:
+        table.add_row(row["neuron"], row["source"], str(row["earliest"]), str(row["delay"]))
+    return table
+
+
+def _ledger(report: Report) -> Table:
+    table = Table(
+        "pass", "promise", "nodes", "MAC before", "MAC after", "outputs moved", "equal spikes",
+        title="Ledger of the compiler (probe batch; operations of one step, every spike present)",
+    )  # fmt: skip
+    for line in report.ledger:
+        table.add_row(
+            line.name,
+            str(line.promise),
+            f"{line.nodes_before} -> {line.nodes_after}",
+            f"{line.counts_before.mac:,.0f}",
+            f"{line.counts_after.mac:,.0f}",
+            f"{line.deviation:.3g}",
+            f"{100 * line.agreement:.3f} %",
+        )
+    return table

@@ -1,0 +1,41 @@
+"""What is installed, which Lava would be used, and whether it works."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+
+from purespike.compiler.errors import PurespikeError
+from purespike.evidence import versions
+from purespike.targets.lava.interpreter import VARIABLE, python
+from purespike.targets.lava.probe import probe
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was looked at."""
+
+    what: str
+    found: str
+    works: bool
+    remedy: str = ""
+
+
+def examine() -> list[Line]:
+    """Look at the packages, then run a tiny network on Lava and compare it with numpy."""
+    lines = [Line("machine", f"{platform.system()} {platform.machine()}", True)]
+    for name, version in versions().items():
+        if name != "lava-nc":  # the interpreter that runs Lava may have another one
+            lines.append(Line(name, version, version != "not installed", f"pip install {name}"))
+    try:
+        lines.append(Line("Python for Lava", f"{python()} (set {VARIABLE} to choose)", True))
+        result = probe()
+    except PurespikeError as e:
+        found = e.message + (f": {e.found}" if e.found else "")
+        return [*lines, Line("Lava", found, False, e.remedy)]
+    v = result.versions
+    shim = ", with the compatibility shim" if v.shim else ""
+    found = f"lava-nc {v.lava} on Python {v.python}, numpy {v.numpy}{shim}"
+    lines.append(Line("Lava", found, True))
+    done = f"two layers ran in {result.seconds:.1f} s, {result.spikes} spikes equal to numpy"
+    return [*lines, Line("Lava, tiny network", done, True)]

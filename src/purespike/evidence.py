@@ -1,0 +1,125 @@
+"""What every executor did on the same samples, side by side. No torch here."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import purespike
+from purespike.compiler.compliance.finding import Finding
+from purespike.compiler.compliance.measure import Measured, traces
+from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ops import Neuron
+from purespike.compiler.report import LayerCount
+from purespike.targets.agreement import Mismatch, agreement, compare
+from purespike.targets.bundle import Golden
+from purespike.targets.lava.simulate import LavaRun
+from purespike.targets.nir.emit import write_nir
+from purespike.targets.nir.read import read_nir
+from purespike.targets.onnx.emit import step_model
+from purespike.targets.onnx.run import run_onnx
+
+
+def make_golden(graph: Graph, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
+    """What the integer graph does on the samples (T, B, *shape), by the interpreter."""
+    neurons = [n for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
+    parts = [trace for _, trace in traces(graph, inputs)]
+    return Golden(
+        inputs.astype(np.uint8),
+        labels,
+        {
+            n.name: np.concatenate([t.values[n.name] for t in parts], axis=1).astype(np.uint8)
+            for n in neurons
+            if isinstance(n.op, Neuron) and n.op.fires
+        },
+        {
+            n.name: np.concatenate([t.membranes[n.name] for t in parts], axis=1).astype(np.int32)
+            for n in neurons
+        },
+    )
+
+
+def compare_executors(graph: Graph, golden: Golden) -> list[Finding]:
+    """PS010 for ONNX Runtime and for the network read back from its NIR file."""
+    samples = golden.inputs.shape[1]
+    reference = golden.trace()
+    run = run_onnx(step_model(graph), graph, golden.inputs)
+    rows = compare(
+        reference,
+        {n: run.values[n] for n in golden.spikes},
+        {n: run.membranes[n] for n in golden.membranes if n in run.membranes},
+    )
+    findings = list(agreement("ONNX Runtime", samples, rows))
+    with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
+        path = Path(folder) / "model.nir"
+        write_nir(graph, path)
+        back = read_nir(path)
+    again = make_golden(back, golden.inputs, golden.labels).trace()
+    rows = compare(reference, again.values, again.membranes)
+    return [*findings, *agreement("NIR, read back", samples, rows)]
+
+
+def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:
+    """Every layer that Lava computed against the interpreter, over all its samples (T, B, ...)."""
+    rows: dict[tuple[str, str], Mismatch] = {}
+    for start, trace in traces(graph, x):
+        stop = start + next(iter(trace.values.values())).shape[1]
+        for row in compare(
+            trace,
+            {n: v[:, start:stop] for n, v in run.spikes.items()},
+            {n: v[:, start:stop] for n, v in run.membranes.items()},
+        ):
+            first = row.first and (row.first[0], row.first[1] + start, *row.first[2:])
+            key = (row.layer, row.what)
+            if key in rows:
+                before = rows[key]
+                row = replace(
+                    row,
+                    values=before.values + row.values,
+                    different=before.different + row.different,
+                )
+                first = before.first or first
+            rows[key] = replace(row, first=first)
+    return list(rows.values())
+
+
+def lava_decisions(graph: Graph, run: LavaRun) -> NDArray[np.int64]:
+    """The class of each sample, from what left the simulated chip."""
+    name = graph.outputs[0]
+    scores = run.spikes[name].sum(axis=0) if name in run.spikes else run.membranes[name][-1]
+    return scores.reshape(len(scores), -1).argmax(axis=1).astype(np.int64)
+
+
+def census(graph: Graph, measured: Measured) -> tuple[LayerCount, ...]:
+    """The operations of each node, per sample."""
+
+    def row(node: Node) -> LayerCount:
+        return LayerCount(
+            node.name,
+            node.origin,
+            type(node.op).__name__,
+            "host" if node.role == "host" else "chip",
+            measured.counts[node.name],
+            measured.rates.get(node.name),
+        )
+
+    return tuple(row(n) for n in graph.nodes)
+
+
+def versions() -> dict[str, str]:
+    """Of purespike and of what decides the numbers."""
+    names = ("torch", "numpy", "nir", "onnx", "onnxruntime", "lava-nc")
+    found = {"purespike": purespike.__version__, "python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

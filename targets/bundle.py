@@ -1,0 +1,242 @@
+"""The bundle: one folder with everything a hardware team needs, each file with its hash.
+
+    model.nir      the integer network (also read back by purespike)
+    model.onnx     the integer golden model, one time step, states explicit
+    lava/          the Lava program of the golden samples, as plain data
+    golden.npz     inputs, labels, every layer's spikes and every membrane
+    report.json    the compliance report
+    manifest.json  versions, options, size and sha256 of every file
+
+The same build gives the same bytes: no clock, no paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.files import staged_folder
+from purespike.compiler.interpret import Trace
+from purespike.compiler.ir import Graph
+from purespike.targets.lava.emit import emit
+from purespike.targets.lava.program_file import write as write_program
+from purespike.targets.lava.schedule import schedule
+from purespike.targets.nir.emit import write_nir
+from purespike.targets.nir.read import read_nir
+from purespike.targets.onnx.emit import write_onnx
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_LARGEST = {MANIFEST: 1 << 20, "report.json": 1 << 28, "golden.npz": 1 << 32}
+
+
+class BundleError(PurespikeError):
+    """A bundle that is incomplete, damaged, or not one."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Samples with all that the integer network did on them.
+
+    Attributes:
+        inputs: uint8 (T, B, *shape).
+        labels: int64 (B,).
+        spikes: uint8 (T, B, *shape) by firing neuron.
+        membranes: int32 (T, B, *shape) by neuron, after the reset, in 64ths of a weight.
+    """
+
+    inputs: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    spikes: Mapping[str, NDArray[np.uint8]]
+    membranes: Mapping[str, NDArray[np.int32]]
+
+    def trace(self) -> Trace:
+        """As a trace of the interpreter."""
+        return Trace(
+            {n: a.astype(np.float64) for n, a in self.spikes.items()},
+            {n: a.astype(np.float64) for n, a in self.membranes.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was read back, every hash checked."""
+
+    folder: Path
+    graph: Graph
+    golden: Golden
+    report: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    report: str,
+    options: Mapping[str, Any],
+    versions: Mapping[str, str],
+    graph: Graph | None = None,
+    golden: Golden | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        folder: Where; an older bundle there is replaced.
+        report: The report as JSON text.
+        options: What the compiler was told.
+        versions: Of purespike and what it used.
+        graph: The integer network; None if the compile stopped: then only the report is written.
+        golden: Its golden samples.
+        notes: What model files shall carry beside the network, such as scales and boundaries.
+
+    Raises:
+        OutputError: If the folder holds something else or cannot be written.
+        PurespikeError: If a target cannot say the graph.
+    """
+    with staged_folder(folder, mark=MANIFEST) as stage:
+        (stage / "report.json").write_text(report, encoding="utf-8")
+        if graph is not None and golden is not None:
+            write_nir(graph, stage / "model.nir", extra=dict(notes or {}))
+            write_onnx(graph, stage / "model.onnx", notes=notes)
+            (stage / "golden.npz").write_bytes(_pack(golden))
+            write_program(emit(graph, schedule(graph), golden.inputs), stage / "lava")
+        files = sorted(p for p in stage.rglob("*") if p.is_file())
+        manifest = {
+            "format": FORMAT,
+            "options": dict(options),
+            "versions": dict(versions),
+            "files": {
+                p.relative_to(stage).as_posix(): {"bytes": p.stat().st_size, "sha256": _hash(p)}
+                for p in files
+            },
+        }
+        text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+        (stage / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle and check every hash.
+
+    Raises:
+        BundleError: If it is incomplete, damaged or tampered with.
+        NirFileError: If the network in it cannot be read.
+    """
+    manifest = read_manifest(folder)
+    for name in ("model.nir", "golden.npz", "report.json"):
+        if name not in manifest["files"]:
+            raise BundleError(
+                f"the bundle has no {name}",
+                where=str(folder),
+                remedy="the network was refused when it was compiled: see report.json",
+            )
+    report = _json(folder / "report.json")
+    return Bundle(
+        folder,
+        read_nir(folder / "model.nir"),
+        _unpack(folder / "golden.npz"),
+        report,
+        manifest,
+    )
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, after comparing every file with it.
+
+    Raises:
+        BundleError: If a file is missing, unlisted, or not what the manifest says.
+    """
+    manifest = _json(folder / MANIFEST)
+    listed = manifest.get("files")
+    if manifest.get("format") != FORMAT or not isinstance(listed, dict):
+        raise BundleError(
+            "this is no bundle of this version",
+            where=str(folder / MANIFEST),
+            found=f"format {manifest.get('format')!r}",
+            allowed=f"format {FORMAT}",
+        )
+    present = {
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() or p.is_symlink()
+    }
+    wrong = sorted(present - {MANIFEST} - set(listed))
+    if wrong:
+        raise BundleError("the bundle holds a file that is not listed", where=wrong[0])
+    for name, entry in listed.items():
+        path = folder / name
+        if name not in present or path.is_symlink():
+            raise BundleError("a file of the bundle is missing", where=str(path))
+        if _hash(path) != entry.get("sha256"):
+            raise BundleError(
+                "a file of the bundle was changed",
+                where=str(path),
+                found=f"sha256 {_hash(path)}",
+                allowed=f"sha256 {entry.get('sha256')}",
+                remedy="copy the bundle again, or compile again",
+            )
+    return manifest
+
+
+def _pack(golden: Golden) -> bytes:
+    buffer = io.BytesIO()
+    arrays = {"inputs": golden.inputs, "labels": golden.labels}
+    arrays |= {f"spikes/{n}": a for n, a in golden.spikes.items()}
+    arrays |= {f"membranes/{n}": a for n, a in golden.membranes.items()}
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _unpack(path: Path) -> Golden:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        return Golden(
+            arrays["inputs"],
+            arrays["labels"],
+            {n.removeprefix("spikes/"): a for n, a in arrays.items() if n.startswith("spikes/")},
+            {
+                n.removeprefix("membranes/"): a
+                for n, a in arrays.items()
+                if n.startswith("membranes/")
+            },
+        )
+    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as e:
+        raise BundleError("the golden vectors cannot be read", where=str(path), found=str(e)) from e
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST[path.name]:
+            raise BundleError(
+                "a file of the bundle is too large", where=str(path), found=f"{size} bytes"
+            )
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            "this is no bundle",
+            where=str(path.parent),
+            found=f"no {path.name}",
+            remedy="name a folder that `purespike compile` wrote",
+        ) from None
+    except (OSError, ValueError, RecursionError) as e:
+        raise BundleError(
+            "a file of the bundle cannot be read", where=str(path), found=str(e)
+        ) from e
+    if not isinstance(data, dict):
+        raise BundleError("a file of the bundle is no JSON object", where=str(path))
+    return data
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
