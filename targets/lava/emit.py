@@ -63,6 +63,7 @@ def emit(graph: Graph, plan: Schedule, frames: NDArray[Any], *, conv: str = "fas
     bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
     processes: list[Process] = [Source(source.name, to_lava_shape(source.shape), _frames(frames))]
     wires: list[Connection] = []
+    uses: dict[str, int] = {}
     for node in graph.nodes:
         if not isinstance(node.op, Neuron):
             continue
@@ -73,7 +74,10 @@ def emit(graph: Graph, plan: Schedule, frames: NDArray[Any], *, conv: str = "fas
             _neuron(graph, node, node.op, bias, plan.depth[node.name], bounds[node.name])
         )
         for synapse in synapses:
-            added = _synapse(graph, synapse, plan.delays[synapse.name])
+            # A process has one delay and one place: each further use of a synapse is a copy of it.
+            copy = uses[synapse.name] = uses.get(synapse.name, 0) + 1
+            name = synapse.name if copy == 1 else f"{synapse.name}.copy{copy}"
+            added = _synapse(graph, synapse, name, plan.delays[node.name, synapse.name])
             processes += added[0]
             wires += added[1]
             last = added[0][-1]
@@ -112,25 +116,27 @@ def _frames(x: NDArray[Any]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(moved.reshape(-1, *moved.shape[2:]), dtype=np.uint8)
 
 
-def _synapse(graph: Graph, node: Node, delay: int) -> tuple[list[Process], list[Connection]]:
-    """The processes of a synapse, delayed by ``delay`` steps, its output last."""
+def _synapse(
+    graph: Graph, node: Node, name: str, delay: int
+) -> tuple[list[Process], list[Connection]]:
+    """The processes of a synapse called ``name``, delayed by ``delay`` steps, its output last."""
     source, permuted = _spikes_behind(graph, node.inputs[0])
     shape = graph.edge(source).shape
     op = node.op
     if isinstance(op, Scale):
-        wire = Connection(source, node.name, "flatten")
+        wire = Connection(source, name, "flatten")
         factor = _integers(np.broadcast_to(op.factor, node.output.shape), node)
         if not permuted:
-            return [Sparse(node.name, _lava_order(factor), delay)], [wire]
+            return [Sparse(name, _lava_order(factor), delay)], [wire]
         rows = _lava_order(np.arange(factor.size).reshape(shape))  # ours, of each value of Lava's
         size = (factor.size, factor.size)
-        sparse = Sparse(node.name, factor[rows], delay, rows, np.arange(factor.size), size)
+        sparse = Sparse(name, factor[rows], delay, rows, np.arange(factor.size), size)
         return [sparse], [wire]
     processes: list[Process] = []
     wires: list[Connection] = []
     if delay:  # only one-to-one synapses have delays: a relay neuron passes the spikes on later
         size = int(np.prod(shape))
-        line, relay = f"{node.name}.delay", f"{node.name}.relay"
+        line, relay = f"{name}.delay", f"{name}.relay"
         processes += [
             Sparse(line, np.ones(size, dtype=np.int64), delay - 1),
             Lif(relay, to_lava_shape(shape), vth=0, dv=4095),
@@ -141,13 +147,13 @@ def _synapse(graph: Graph, node: Node, delay: int) -> tuple[list[Process], list[
         ]
         source = relay
     if isinstance(op, Conv2d):
-        processes.append(_conv(node, op, shape))
-        wires.append(Connection(source, node.name))
+        processes.append(_conv(node, name, op, shape))
+        wires.append(Connection(source, name))
     elif isinstance(op, Linear):
         columns = _lava_order(np.arange(np.prod(shape)).reshape(shape)) if permuted else slice(None)
         weight = _integers(op.weight[:, columns], node)
-        processes.append(Dense(node.name, weight))
-        wires.append(Connection(source, node.name, "flatten" if permuted else ""))
+        processes.append(Dense(name, weight))
+        wires.append(Connection(source, name, "flatten" if permuted else ""))
     return processes, wires
 
 
@@ -166,10 +172,10 @@ def _lava_order(x: NDArray[Any]) -> NDArray[Any]:
     return x.transpose(*range(x.ndim - 1, -1, -1)).reshape(-1)
 
 
-def _conv(node: Node, op: Conv2d, shape: Shape) -> Conv:
+def _conv(node: Node, name: str, op: Conv2d, shape: Shape) -> Conv:
     flipped = op.weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)  # (out, kW, kH, in / groups)
     return Conv(
-        node.name,
+        name,
         _integers(flipped, node),
         to_lava_shape(shape),
         stride=(op.stride[1], op.stride[0]),

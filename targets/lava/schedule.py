@@ -56,9 +56,9 @@ class Schedule:
         return max(self.depth.values())
 
     @property
-    def delays(self) -> dict[str, int]:
-        """Added steps by synapse."""
-        return {a.synapse: a.delay for a in self.arrivals}
+    def delays(self) -> dict[tuple[str, str], int]:
+        """Added steps by (neuron, synapse); a synapse of two neurons may be held back for one."""
+        return {(a.neuron, a.synapse): a.delay for a in self.arrivals}
 
     def joins(self) -> tuple[Arrival, ...]:
         """The arrivals of layers where two or more synapses meet: the slack table."""

@@ -17,7 +17,7 @@ from strategies import FIXED, Draft, chip_graphs, spikes
 from purespike.compiler.domain import Array
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Add, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
 from purespike.targets.lava.emit import emit, from_lava
 from purespike.targets.lava.program_check import check
 from purespike.targets.lava.schedule import schedule
@@ -70,3 +70,39 @@ def test_one_to_one_synapse_on_a_flattened_image_keeps_the_order() -> None:
     graph = draft.graph(out)
     x = spikes(graph, 2, 0)
     assert_equal(graph, x, reference(graph, x))
+
+
+def neuron(threshold: Any, decay: float = 1.0, reset: Any = "zero", amount: Any = np.nan) -> Neuron:
+    return Neuron(threshold, decay, reset, np.asarray(amount), fixed=FIXED)
+
+
+def readout() -> Neuron:
+    return Neuron(np.inf, reset="none", fixed=FIXED)
+
+
+def assert_reference_equal(draft: Draft, *outputs: str) -> None:
+    graph = draft.graph(*outputs)
+    x = spikes(graph, 3, 1)
+    assert_equal(graph, x, reference(graph, x))
+
+
+def test_one_synapse_of_two_neurons() -> None:
+    draft = Draft((2, 3, 3), 2)
+    shared = draft.put(Conv2d(np.ones((2, 2, 2, 2)), np.ones(2)), "x")
+    low, high = (draft.put(neuron(t), shared) for t in (2.0, 5.0))
+    assert_reference_equal(draft, low, high)
+
+
+def test_one_synapse_of_two_neurons_held_back_for_one() -> None:
+    draft = Draft((2, 3, 3), 3)
+    shared = draft.put(Conv2d(np.ones((2, 2, 1, 1))), "x")
+    first = draft.put(neuron(2.0), shared)
+    again = draft.put(Conv2d(np.ones((2, 2, 1, 1))), first)
+    second = draft.put(neuron(3.0), draft.put(Add(), shared, again))
+    assert_reference_equal(draft, first, second)
+
+
+def test_one_current_added_to_itself() -> None:
+    draft = Draft((2, 3, 3), 2)
+    current = draft.put(Conv2d(np.ones((2, 2, 2, 2)), np.ones(2)), "x")
+    assert_reference_equal(draft, draft.put(neuron(7.0), draft.put(Add(), current, current)))
