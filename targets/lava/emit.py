@@ -60,6 +60,20 @@ def emit(graph: Graph, plan: Schedule, frames: NDArray[Any], *, conv: str = "fas
             remedy="run the host encoder first",
         )
     source = graph.inputs[0]
+    if frames.shape != (graph.steps, *frames.shape[1:2], *source.shape) or not frames.size:
+        raise EmitError(
+            "the input has the wrong shape",
+            where=source.name,
+            found=str(frames.shape),
+            allowed=f"(T, B, ...) = ({graph.steps}, B, {', '.join(map(str, source.shape))})",
+        )
+    if not source.domain.holds(frames):
+        raise EmitError(
+            "the input is no spike train",
+            where=source.name,
+            found=f"values {frames.min():g} to {frames.max():g}",
+            allowed="0 and 1",
+        )
     bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
     processes: list[Process] = [Source(source.name, to_lava_shape(source.shape), _frames(frames))]
     wires: list[Connection] = []
@@ -221,7 +235,7 @@ def _neuron(
             )
         return Lif(node.name, shape, vth=NEVER, **common)
     vth = _spread(_strict(graph, node, op), node)
-    if op.reset == "subtract":
+    if op.reset == "subtract" and op.decay:  # a memoryless neuron forgets what any reset leaves
         amount = _spread(_to_int(op.amount, node), node)
         return SoftIf(node.name, shape, vth=vth, amount=amount, **common)
     return Lif(node.name, shape, vth=vth, **common)

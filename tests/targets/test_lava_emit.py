@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lava_reference import simulate as simulate_program
@@ -18,7 +19,7 @@ from purespike.compiler.domain import Array
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
-from purespike.targets.lava.emit import emit, from_lava
+from purespike.targets.lava.emit import EmitError, emit, from_lava
 from purespike.targets.lava.program_check import check
 from purespike.targets.lava.schedule import schedule
 from purespike.targets.lava.simulate import simulate
@@ -106,3 +107,29 @@ def test_one_current_added_to_itself() -> None:
     draft = Draft((2, 3, 3), 2)
     current = draft.put(Conv2d(np.ones((2, 2, 2, 2)), np.ones(2)), "x")
     assert_reference_equal(draft, draft.put(neuron(7.0), draft.put(Add(), current, current)))
+
+
+def test_memoryless_neuron_forgets_what_a_soft_reset_leaves() -> None:
+    # Lava's longest leak keeps 1 / 4096: of -10000 weights that is more than two weights.
+    draft = Draft((4,), 6)
+    current = draft.put(Linear(np.full((3, 4), 4.0)), "x")
+    assert_reference_equal(draft, draft.put(neuron(12.0, 0.0, "subtract", 10000.0), current))
+
+
+@pytest.mark.parametrize(
+    ("frames", "found"),
+    [
+        (np.ones((4, 1, 4)), "(4, 1, 4)"),
+        (np.ones((2, 4)), "(2, 4)"),
+        (np.ones((2, 1, 5)), "(2, 1, 5)"),
+        (np.full((2, 1, 4), 0.5), "0.5"),
+        (np.full((2, 1, 4), 256.0), "256"),
+    ],
+)
+def test_frames_that_are_no_input_of_the_graph(frames: Array, found: str) -> None:
+    draft = Draft((4,), 2)
+    graph = draft.graph(draft.put(neuron(10.0), draft.put(Linear(np.ones((3, 4))), "x")))
+    with pytest.raises(EmitError) as e:
+        emit(graph, schedule(graph), frames)
+    assert found in e.value.found
+    assert e.value.where == "x"
