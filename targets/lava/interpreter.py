@@ -67,7 +67,8 @@ def python() -> str:
             allowed="the path of a Python interpreter",
             remedy=f"correct or unset {VARIABLE}",
         )
-    return named
+    # The child runs in another folder. Links stay: they are what makes a virtual environment.
+    return os.path.abspath(named)
 
 
 def environment(executable: str) -> dict[str, str]:

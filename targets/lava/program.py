@@ -186,7 +186,7 @@ class Program:
         steps: Time steps to run.
         record: Sources and neurons whose spikes are recorded at each step.
         record_v: Neurons whose membrane potential is recorded, after firing and reset, in 1/64 of
-            a weight unit. A recorded step takes about twice as long, because Lava then leads all
+            a weight unit. A recorded step takes up to twice as long, because Lava then leads all
             processes through one more phase: meant for a small readout layer.
         conv: "stock" runs Lava's own models of all stock processes; "fast" replaces those of
             `Conv` and `DelaySparse` by equal ones, many times faster.

@@ -67,6 +67,15 @@ def test_a_variable_that_names_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert raised.value.found == str(tmp_path / "none")
 
 
+def test_a_relative_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = stand_in(tmp_path, f'exec "{sys.executable}" "$@"')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(interpreter.VARIABLE, "./python")
+    assert interpreter.python() == path
+    write(tiny(), tmp_path / "p")
+    assert run_guarded(Path("p"), timeout=60).spikes["n"].tolist() == [[1, 1], [0, 0]]
+
+
 def test_a_python_without_lava(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     # Without its site packages this very Python has no Lava.
     path = stand_in(tmp_path, f'exec "{sys.executable}" -S "$@"')
