@@ -11,11 +11,16 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 
+def _whole(x: float) -> bool:
+    return math.isfinite(x) and abs(x - round(x)) <= 1e-9 * max(1.0, abs(x))
+
+
 @dataclass(frozen=True)
 class Domain:
     """All values ``lo + k * step`` up to ``hi``; ``step == 0`` means every real number between.
 
-    With an infinite ``lo`` the grid goes through zero. ``a <= b`` asks whether every value of
+    With an infinite ``lo`` the grid goes through zero; ``hi`` is lowered to the last value of the
+    grid. ``a <= b`` asks whether every value of
     ``a`` is a value of ``b``; it is the only legality test of the compiler.
 
     >>> SPIKE <= TERNARY <= integer(8) <= ANALOG
@@ -31,10 +36,14 @@ class Domain:
     step: float
 
     def __post_init__(self) -> None:
-        if not self.lo <= self.hi or self.step < 0:
+        if not (self.lo <= self.hi and self.step >= 0):
             raise ValueError(f"a domain needs lo <= hi and step >= 0, got {self!r}")
         for name in ("lo", "hi", "step"):  # no negative zero in what people read
             object.__setattr__(self, name, float(getattr(self, name)) + 0.0)
+        if self.step and math.isfinite(self.hi):
+            k = (self.hi - self.anchor) / self.step
+            if not _whole(k):
+                object.__setattr__(self, "hi", self.anchor + math.floor(k) * self.step)
 
     @property
     def anchor(self) -> float:
@@ -58,7 +67,10 @@ class Domain:
 
         Integer grids are compared exactly. Where real numbers are involved (an interval, or an
         average over 3 x 3 spikes that moves in steps of 1/9) a float may miss by rounding: 1e-9.
+        Infinity and NaN are no values of any domain.
         """
+        if not bool(np.isfinite(x).all()):
+            return False
         exact = bool(self.step) and self._integral
         slack = 0.0 if exact else 1e-9
         room = slack * np.maximum(1.0, np.abs(x))
@@ -78,7 +90,7 @@ class Domain:
         """Bits that tell the values apart; None where they cannot be counted."""
         if self.step == 0 or math.isinf(self.hi - self.lo):
             return None
-        return max(1, math.ceil(math.log2((self.hi - self.lo) / self.step + 1)))
+        return max(1, round((self.hi - self.lo) / self.step).bit_length())
 
     def __str__(self) -> str:
         if self == SPIKE:
@@ -119,8 +131,8 @@ def image(weight: Array, bias: Array | None, x: Domain) -> Domain:
         The smallest domain over all outputs. Its bounds are reached; its grid is that of ``x``
         when weights and bias are whole multiples of it, else the domain is an interval.
     """
-    lo = np.where(weight > 0, _times(weight, x.lo), _times(weight, x.hi)).sum(axis=1)
-    hi = np.where(weight > 0, _times(weight, x.hi), _times(weight, x.lo)).sum(axis=1)
+    lo = np.where(weight > 0, times(weight, x.lo), times(weight, x.hi)).sum(axis=1)
+    hi = np.where(weight > 0, times(weight, x.hi), times(weight, x.lo)).sum(axis=1)
     shift = np.zeros(len(weight)) if bias is None else bias
     step = 0.0
     if x.step and _on_grid(weight, 1.0) and _on_grid(shift, x.step) and _whole(x.anchor / x.step):
@@ -132,28 +144,25 @@ def total(domains: tuple[Domain, ...]) -> Domain:
     """The values of a sum with one term from each domain."""
     lo, hi = sum(d.lo for d in domains), sum(d.hi for d in domains)
     step = min(d.step for d in domains)
+    if all(d.step.is_integer() for d in domains):
+        step = float(math.gcd(*(int(d.step) for d in domains))) if step else 0.0
     shared = step > 0 and all(_whole(d.step / step) and _whole(d.anchor / step) for d in domains)
     return Domain(lo, hi, step if shared else 0.0)
 
 
 def with_zero(x: Domain) -> Domain:
     """The domain ``x`` and the zero that padding adds."""
-    if x.lo <= 0 <= x.hi:
+    if Domain(0, 0, 0) <= x:
         return x
     step = x.step if x.step and _whole(x.anchor / x.step) else 0.0
     return Domain(min(x.lo, 0.0), max(x.hi, 0.0), step)
 
 
-def _times(weight: Array, bound: float) -> Array:
+def times(weight: Array, bound: float) -> Array:
     """``weight * bound`` where a zero weight stops even an infinite bound."""
-    if math.isfinite(bound):
-        return weight * bound
-    return np.where(weight == 0, 0.0, np.sign(weight) * bound)
+    product: Array = np.multiply(weight, bound, out=np.zeros(weight.shape), where=weight != 0)
+    return product
 
 
 def _on_grid(x: Array, step: float) -> bool:
     return bool((np.rint(x / step) * step == x).all())
-
-
-def _whole(x: float) -> bool:
-    return math.isfinite(x) and abs(x - round(x)) <= 1e-9 * max(1.0, abs(x))

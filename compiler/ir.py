@@ -67,9 +67,19 @@ class Op:
         return ""
 
 
-def frozen(x: ArrayLike) -> Array:
-    """A read-only float64 copy: parameters are shared between graphs and must not change."""
+def frozen(x: ArrayLike, *, infinite: bool = False) -> Array:
+    """A read-only float64 copy: parameters are shared between graphs and must not change.
+
+    Raises:
+        IRError: If a value is not a number, or infinite where that has no meaning.
+    """
     array = np.array(x, dtype=np.float64)
+    if bool(np.isnan(array).any()) or not (infinite or bool(np.isfinite(array).all())):
+        raise IRError(
+            "a parameter is not finite",
+            found=f"{int((~np.isfinite(array)).sum())} of {array.size} values are NaN or infinite",
+            remedy="the training diverged, or the file is damaged",
+        )
     array.setflags(write=False)
     return array
 

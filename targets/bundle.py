@@ -191,7 +191,8 @@ def _pack(golden: Golden) -> bytes:
     arrays = {"inputs": golden.inputs, "labels": golden.labels}
     arrays |= {f"spikes/{n}": a for n, a in golden.spikes.items()}
     arrays |= {f"membranes/{n}": a for n, a in golden.membranes.items()}
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    save: Any = np.savez_compressed
+    save(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 

@@ -331,8 +331,8 @@ def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> _Conver
     op = ops.Neuron(
         np.asarray(m.threshold),
         m.decay,
-        m.reset,
-        np.asarray(m.amount),  # type: ignore[arg-type]
+        "zero" if m.reset == "zero" else "subtract",
+        np.asarray(m.amount),
     )
     scale = [] if m.input_scale == 1.0 else [(".input", ops.Scale(np.asarray(m.input_scale)))]
     return [*scale, ("", op)]

@@ -83,4 +83,5 @@ def decide(graph: Graph, trace: Trace) -> NDArray[np.int64]:
     node = graph.producer(graph.outputs[0])
     fires = node is not None and isinstance(node.op, Neuron) and node.op.fires
     scores = values.sum(axis=0) if fires else values[-1]
-    return scores.reshape(len(scores), -1).argmax(axis=1).astype(np.int64)
+    classes: NDArray[np.int64] = scores.reshape(len(scores), -1).argmax(axis=1)
+    return classes

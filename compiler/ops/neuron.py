@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ class FixedPoint:
     @property
     def limit(self) -> int:
         """The largest magnitude of the membrane, in its own units."""
-        return 2 ** (self.width - 1) - 1
+        return (1 << (self.width - 1)) - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +53,14 @@ class Neuron(Op):
     threshold: Array
     decay: float = 1.0
     reset: Reset = "zero"
-    amount: Array = field(default_factory=lambda: np.array(np.nan))
+    amount: Array = None  # type: ignore[assignment]  # None is the threshold
     initial: float = 0.0
     fixed: FixedPoint | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "threshold", frozen(self.threshold))
-        amount = frozen(self.amount)
-        object.__setattr__(self, "amount", self.threshold if np.isnan(amount).all() else amount)
+        object.__setattr__(self, "threshold", frozen(self.threshold, infinite=True))
+        amount = self.threshold if self.amount is None else frozen(self.amount, infinite=True)
+        object.__setattr__(self, "amount", amount)
         if not 0 <= self.decay <= 1:
             raise IRError(
                 "the decay of a neuron is a factor", found=f"{self.decay:g}", allowed="0 to 1"
@@ -86,14 +86,15 @@ class Neuron(Op):
         broadcasts(self.threshold, x)
         if self.fires:
             return x.shape, SPIKE
-        whole = (
-            x.domain <= INTEGER and self.decay in (0.0, 1.0) and float(self.initial).is_integer()
-        )
+        if self.fixed is not None:
+            unit = 1 << self.fixed.fraction_bits
+            return x.shape, Domain(-self.fixed.limit / unit, self.fixed.limit / unit, 1 / unit)
+        whole = x.domain <= INTEGER and self.decay in (0.0, 1.0) and self.initial % 1 == 0
         return x.shape, INTEGER if whole else ANALOG
 
     def start(self, batch: int, shape: Shape) -> Array:
         """The membrane at rest, in its own units."""
-        unit = 2**self.fixed.fraction_bits if self.fixed else 1
+        unit = 1 << self.fixed.fraction_bits if self.fixed else 1
         return np.full((batch, *shape), self.initial * unit)
 
     def step(self, state: Array, *inputs: Array) -> tuple[Array, Array]:
@@ -103,7 +104,7 @@ class Neuron(Op):
         if self.fixed is None:
             v = self.decay * state + x
         else:
-            unit = 2**self.fixed.fraction_bits
+            unit = 1 << self.fixed.fraction_bits
             # Rounds towards zero, as Loihi does; all products stay exact far below 2**53.
             kept = np.sign(state) * np.floor(np.abs(state) * self.decay)
             v = np.clip(kept + x * unit, -self.fixed.limit, self.fixed.limit)

@@ -11,7 +11,7 @@ import numpy as np
 
 from purespike.compiler.domain import ANALOG, Array, Domain, with_zero
 from purespike.compiler.ir import Edge, IRError, Op, Shape, frozen
-from purespike.compiler.ops.synapse import Pair
+from purespike.compiler.ops.synapse import Pair, unfold
 
 
 def _pooled(x: Edge, kernel: Pair, stride: Pair, padding: Pair) -> Shape:
@@ -20,14 +20,8 @@ def _pooled(x: Edge, kernel: Pair, stride: Pair, padding: Pair) -> Shape:
     rooms = [n + 2 * p - k for n, p, k in zip(x.shape[1:], padding, kernel, strict=True)]
     if min(rooms) < 0:
         raise IRError("the pool is larger than its padded input", found=f"{kernel} on {x}")
-    return (x.shape[0], *(r // s + 1 for r, s in zip(rooms, stride, strict=True)))
-
-
-def _windows(x: Array, kernel: Pair, stride: Pair, padding: Pair) -> Array:
-    """(B, C, H, W) -> (B, C, H', W', kH, kW), padded with zeros."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
-    view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
-    return view[:, :, :: stride[0], :: stride[1]]
+    height, width = (r // s + 1 for r, s in zip(rooms, stride, strict=True))
+    return x.shape[0], height, width
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class AvgPool2d(Op):
 
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
         """Average."""
-        windows = _windows(inputs[0], self.kernel, self.stride, self.padding)
+        windows = unfold(inputs[0], self.kernel, self.stride, self.padding)
         return None, windows.mean(axis=(4, 5))
 
     def details(self) -> str:
@@ -76,7 +70,7 @@ class MaxPool2d(Op):
 
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
         """Maximum."""
-        return None, _windows(inputs[0], self.kernel, self.stride, self.padding).max(axis=(4, 5))
+        return None, unfold(inputs[0], self.kernel, self.stride, self.padding).max(axis=(4, 5))
 
     def details(self) -> str:
         """Geometry."""

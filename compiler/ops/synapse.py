@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,12 +50,11 @@ class Conv2d(Op):
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
         """Unfold the windows and multiply: one matrix product a group."""
         (x,) = inputs
-        (ph, pw), (dh, dw) = self.padding, self.dilation
+        dh, dw = self.dilation
         kh, kw = self.weight.shape[2:]
-        x = np.pad(x, ((0, 0), (0, 0), (ph, ph), (pw, pw)))
-        windows = np.lib.stride_tricks.sliding_window_view(
-            x, (dh * (kh - 1) + 1, dw * (kw - 1) + 1), axis=(2, 3)
-        )[:, :, :: self.stride[0], :: self.stride[1], ::dh, ::dw]  # (B, in, H', W', kH, kW)
+        span = (dh * (kh - 1) + 1, dw * (kw - 1) + 1)
+        # (B, in, H', W', kH, kW)
+        windows = unfold(x, span, self.stride, self.padding)[..., ::dh, ::dw]
         batch, _, height, width = windows.shape[:4]
         parts = []
         for w, part in zip(
@@ -147,6 +147,15 @@ class Scale(Op):
     def details(self) -> str:
         """The factor, or its shape."""
         return f"x {self.factor:g}" if self.factor.ndim == 0 else f"x {self.factor.shape}"
+
+
+def unfold(x: Array, window: Pair, stride: Pair, padding: Pair) -> Array:
+    """Windows of images: (B, C, H, W) -> (B, C, H', W', h, w), a view, padded with zeros."""
+    if any(padding):
+        x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+    slide: Any = np.lib.stride_tricks.sliding_window_view  # its stub knows no pairs of axes
+    view: Array = slide(x, window, axis=(2, 3))
+    return view[:, :, :: stride[0], :: stride[1]]
 
 
 def broadcasts(parameter: Array, x: Edge) -> None:

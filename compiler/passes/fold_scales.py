@@ -135,7 +135,7 @@ def _divided(op: Linear, steps: int) -> Linear:
 
 
 def _integrator(node: Node, source: str) -> Node:
-    return replace(node, op=Neuron(np.inf, reset="none"), inputs=(source,))
+    return replace(node, op=Neuron(np.asarray(np.inf), reset="none"), inputs=(source,))
 
 
 def _pool_linear(graph: Graph, node: Node) -> Match | None:  # case 3
@@ -224,7 +224,7 @@ def _max_pool(graph: Graph, node: Node) -> Match | None:  # case 7
     if not isinstance(node.op, MaxPool2d) or not graph.edge(node.inputs[0]).domain <= SPIKE:
         return None
     count = _depthwise(graph, node, node.op, f"{node.name}.count", 1.0)
-    fires = replace(node, op=Neuron(1.0, decay=0.0), inputs=(count.name,))
+    fires = replace(node, op=Neuron(np.asarray(1.0), decay=0.0), inputs=(count.name,))
     return {node.name: [count, fires]}, {}
 
 

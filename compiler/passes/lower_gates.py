@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
+
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.ir import Edge, Graph, Node, Op
 from purespike.compiler.ops import Add, Gate, Neuron, Scale
@@ -61,9 +63,9 @@ def _threshold(
     synapses = []
     for k, (source, weight) in enumerate(terms):
         synapses.append(f"{name}.in{k}")
-        yield _like(node, synapses[-1], Scale(weight), (source,))
+        yield _like(node, synapses[-1], Scale(np.asarray(weight)), (source,))
     yield _like(node, f"{name}.sum", Add(), tuple(synapses))
-    yield _like(node, name, Neuron(threshold, decay=0.0), (f"{name}.sum",))
+    yield _like(node, name, Neuron(np.asarray(threshold), decay=0.0), (f"{name}.sum",))
 
 
 def _carry(graph: Graph, node: Node) -> Iterator[Node]:  # case 5
@@ -71,7 +73,7 @@ def _carry(graph: Graph, node: Node) -> Iterator[Node]:  # case 5
     for k, source in enumerate(node.inputs):
         if graph.edge(source).domain <= SPIKE and not _is_synapse(graph, source):
             inputs.append(f"{node.name}.in{k}")
-            yield _like(node, inputs[-1], Scale(1.0), (source,))
+            yield _like(node, inputs[-1], Scale(np.asarray(1.0)), (source,))
         else:
             inputs.append(source)
     yield replace(node, inputs=tuple(inputs))

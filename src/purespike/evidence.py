@@ -94,7 +94,8 @@ def lava_decisions(graph: Graph, run: LavaRun) -> NDArray[np.int64]:
     """The class of each sample, from what left the simulated chip."""
     name = graph.outputs[0]
     scores = run.spikes[name].sum(axis=0) if name in run.spikes else run.membranes[name][-1]
-    return scores.reshape(len(scores), -1).argmax(axis=1).astype(np.int64)
+    classes: NDArray[np.int64] = scores.reshape(len(scores), -1).argmax(axis=1)
+    return classes
 
 
 def census(graph: Graph, measured: Measured) -> tuple[LayerCount, ...]:

@@ -143,8 +143,8 @@ def _synapse(
         if not permuted:
             return [Sparse(name, _lava_order(factor), delay)], [wire]
         rows = _lava_order(np.arange(factor.size).reshape(shape))  # ours, of each value of Lava's
-        size = (factor.size, factor.size)
-        sparse = Sparse(name, factor[rows], delay, rows, np.arange(factor.size), size)
+        square = (factor.size, factor.size)
+        sparse = Sparse(name, factor[rows], delay, rows, np.arange(factor.size), square)
         return [sparse], [wire]
     processes: list[Process] = []
     wires: list[Connection] = []

@@ -1,0 +1,65 @@
+# Every target sets up its environment by itself when it is missing or out of date.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUNS := runs
+
+help:  ## list the targets
+	@grep -hE '^[a-z0-9_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "purespike needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "this Python cannot make environments: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -U -c constraints.txt pip setuptools
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[lava,dev]'
+	# lava-nc declares Python < 3.11; what it needs stands in the extra "lava" (docs/lava.md)
+	$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc
+	@touch $@
+
+setup: $(READY)  ## make the environment .venv
+
+demo: $(READY)  ## the main job on real data: train, compile, run on Lava, verdict
+	$(BIN)/purespike demo --out $(RUNS)/demo
+
+test: $(READY)  ## the quick tests (minutes)
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## the tests that take longer
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy and import-linter cannot follow the editable install's import hook: give them a tree of links.
+.links: $(READY)
+	@rm -rf .links && mkdir -p .links/purespike
+	@for f in src/purespike/*; do ln -s ../../$$f .links/purespike/; done
+	@for d in trainer compiler targets; do ln -s ../../$$d .links/purespike/$$d; done
+
+types: .links  ## types, and the import contract
+	$(BIN)/mypy
+	PYTHONPATH=.links $(BIN)/lint-imports
+
+bench: $(READY)  ## measurements; prints tables
+	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
+
+lava310: .venv310/.ready  ## a second environment with Python 3.10, for which Lava was made
+
+.venv310/.ready:
+	python3.10 -m venv .venv310
+	.venv310/bin/pip install -q -c constraints-lava310.txt lava-nc
+	@touch $@
+
+clean:  ## remove everything that make made
+	rm -rf $(VENV) .venv310 .links build dist $(RUNS) *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help setup demo test test-slow lint types bench lava310 clean .links
