@@ -19,9 +19,9 @@ def _whole(x: float) -> bool:
 class Domain:
     """All values ``lo + k * step`` up to ``hi``; ``step == 0`` means every real number between.
 
-    With an infinite ``lo`` the grid goes through zero; ``hi`` is lowered to the last value of the
-    grid. ``a <= b`` asks whether every value of
-    ``a`` is a value of ``b``; it is the only legality test of the compiler.
+    With an infinite ``lo`` the grid goes through zero; ``hi`` is lowered to the grid's last value.
+    ``a <= b`` asks whether every value of ``a`` is a value of ``b``; it is the only legality test
+    of the compiler.
 
     >>> SPIKE <= TERNARY <= integer(8) <= ANALOG
     True
