@@ -83,12 +83,15 @@ class Neuron(Op):
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """Same shape; spikes, or for an integrator the membrane."""
         (x,) = inputs
-        broadcasts(self.threshold, x)
+        for parameter in (self.threshold, self.amount):
+            broadcasts(parameter, x)
         if self.fires:
             return x.shape, SPIKE
         if self.fixed is not None:
             unit = 1 << self.fixed.fraction_bits
-            return x.shape, Domain(-self.fixed.limit / unit, self.fixed.limit / unit, 1 / unit)
+            whole = x.domain <= Domain(-np.inf, np.inf, 1 / unit) and self.initial * unit % 1 == 0
+            limit = self.fixed.limit / unit
+            return x.shape, Domain(-limit, limit, 1 / unit if whole else 0.0)
         whole = x.domain <= INTEGER and self.decay in (0.0, 1.0) and self.initial % 1 == 0
         return x.shape, INTEGER if whole else ANALOG
 

@@ -137,10 +137,11 @@ class BatchNorm(Op):
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """Same shape; real numbers."""
         (x,) = inputs
-        if x.shape[:1] != self.gamma.shape:
+        if any(x.shape[:1] != a.shape for a in self.arrays().values()):
             raise IRError(
                 "batch norm does not fit its input",
-                found=f"{self.gamma.shape[0]} channels on {x}",
+                found=f"{[a.shape for a in self.arrays().values()]} on {x}",
+                allowed="one value a channel",
             )
         return x.shape, ANALOG
 

@@ -32,13 +32,16 @@ class Conv2d(Op):
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """(in, H, W) -> (out, H', W'); the domain is the exact image of the weights."""
         (x,) = inputs
-        out, per_group, kh, kw = self.weight.shape
-        if len(x.shape) != 3 or x.shape[0] != per_group * self.groups or out % self.groups:
+        fits = self.weight.ndim == 4 and len(x.shape) == 3
+        fits = fits and x.shape[0] == self.weight.shape[1] * self.groups
+        if not fits or len(self.weight) % self.groups or not _one_each(self.bias, self.weight):
+            bias = "" if self.bias is None else f", bias {self.bias.shape}"
             raise IRError(
                 "the convolution does not fit its input",
-                found=f"input {x}, weight {self.weight.shape}, groups {self.groups}",
-                allowed=f"an input of shape ({per_group * self.groups}, H, W)",
+                found=f"input {x}, weight {self.weight.shape}{bias}, groups {self.groups}",
+                allowed="an input (C, H, W), a weight (out, C / groups, kH, kW), a bias (out,)",
             )
+        out, _, kh, kw = self.weight.shape
         spans = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, (kh, kw), strict=True))
         rooms = [n + 2 * p - s for n, p, s in zip(x.shape[1:], self.padding, spans, strict=True)]
         if min(rooms) < 0:
@@ -90,11 +93,13 @@ class Linear(Op):
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """(in,) -> (out,); the domain is the exact image of the weights."""
         (x,) = inputs
-        if x.shape != self.weight.shape[1:]:
+        fits = self.weight.ndim == 2 and x.shape == self.weight.shape[1:]
+        if not fits or not _one_each(self.bias, self.weight):
+            bias = "" if self.bias is None else f", bias {self.bias.shape}"
             raise IRError(
                 "the linear layer does not fit its input",
-                found=f"input {x}",
-                allowed=f"an input of shape {self.weight.shape[1:]}",
+                found=f"input {x}, weight {self.weight.shape}{bias}",
+                allowed="an input (in,), a weight (out, in), a bias (out,)",
             )
         return self.weight.shape[:1], image(self.weight, self.bias, x.domain)
 
@@ -133,7 +138,10 @@ class Scale(Op):
             if low == 0:
                 return x.shape, Domain(0, 0, 0)
             lo, hi = sorted((low * d.lo, low * d.hi))
-            return x.shape, Domain(lo, hi, abs(low) * d.step)
+            # A grid with no lowest value goes through zero, where this one may not.
+            through = d <= Domain(-np.inf, np.inf, d.step)
+            step = abs(low) * d.step if through or np.isfinite(lo) else 0.0
+            return x.shape, Domain(lo, hi, step)
         return x.shape, image(self.factor.reshape(-1, 1), None, d)
 
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
@@ -156,6 +164,11 @@ def unfold(x: Array, window: Pair, stride: Pair, padding: Pair) -> Array:
     slide: Any = np.lib.stride_tricks.sliding_window_view  # its stub knows no pairs of axes
     view: Array = slide(x, window, axis=(2, 3))
     return view[:, :, :: stride[0], :: stride[1]]
+
+
+def _one_each(bias: Array | None, weight: Array) -> bool:
+    """Is there one bias an output, or none?"""
+    return bias is None or bias.shape == weight.shape[:1]
 
 
 def broadcasts(parameter: Array, x: Edge) -> None:

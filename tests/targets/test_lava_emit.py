@@ -73,8 +73,8 @@ def test_one_to_one_synapse_on_a_flattened_image_keeps_the_order() -> None:
     assert_equal(graph, x, reference(graph, x))
 
 
-def neuron(threshold: Any, decay: float = 1.0, reset: Any = "zero", amount: Any = np.nan) -> Neuron:
-    return Neuron(threshold, decay, reset, np.asarray(amount), fixed=FIXED)
+def neuron(threshold: Any, decay: float = 1.0, reset: Any = "zero", amount: Any = None) -> Neuron:
+    return Neuron(threshold, decay, reset, amount, fixed=FIXED)
 
 
 def readout() -> Neuron:
