@@ -180,7 +180,7 @@ def _neuron(record: Mapping[str, Any], fields: Fields) -> Neuron:
     rest: dict[str, Any] = {
         "decay": float(record["decay"]),
         "initial": float(record["initial"]),
-        "fixed": FixedPoint(**{k: int(v) for k, v in fixed.items()}) if fixed else None,
+        "fixed": FixedPoint(**{k: _bits(v) for k, v in fixed.items()}) if fixed else None,
     }
     if record["reset"] == "none":
         return Neuron(_array_back(record["threshold"]), reset="none", **rest)
@@ -192,6 +192,12 @@ def _neuron(record: Mapping[str, Any], fields: Fields) -> Neuron:
     if record["reset"] == "subtract" and record["amount"] is not None:
         rest["amount"] = _array_back(record["amount"])
     return Neuron(threshold, reset=record["reset"], **rest)
+
+
+def _bits(n: Any) -> int:
+    if not 0 <= int(n) <= 64:
+        raise ValueError(f"no chip has {n} bits")
+    return int(n)
 
 
 def _field(fields: Fields, name: str) -> Array:

@@ -207,7 +207,8 @@ def _whole_threshold(node: Node, graph: Graph) -> Node:
     if not isinstance(node.op, Neuron) or not node.op.fires:
         return node
     strict = np.nextafter(node.op.threshold, -np.inf)
-    amount = node.op.amount if node.op.reset == "subtract" else np.array(np.nan)
+    # Without an amount of its own, a neuron takes its threshold.
+    amount: Any = node.op.amount if node.op.reset == "subtract" else None
     op = replace(node.op, threshold=strict, amount=amount)
     step = grid(op, graph.edge(node.inputs[0]).domain)
     if not step:

@@ -21,8 +21,6 @@ from purespike.targets.nir.foreign import Conventions, from_foreign
 from purespike.targets.nir.read import read_nir
 from purespike.targets.nir.schema import check
 
-# Domain.image multiplies zero weights with infinite bounds before it drops the product.
-pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in multiply")
 SAID: dict[str, Any] = {"dt": 1e-3, "steps": 6, "reset": "zero", "if_r": "step", "domain": SPIKE}
 IN, OUT = nir.Input(np.array([3])), nir.Output(np.array([3]))
 FULL = np.ones(3)

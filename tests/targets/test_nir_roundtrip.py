@@ -18,8 +18,6 @@ from purespike.targets.nir.foreign import Conventions
 from purespike.targets.nir.read import _own, read_extra, read_nir
 from purespike.targets.nir.schema import check
 
-# Domain.image multiplies zero weights with infinite bounds before it drops the product.
-pytestmark = pytest.mark.filterwarnings("ignore:invalid value encountered in multiply")
 RNG = np.random.default_rng(7)
 IMAGE = (Edge("x", (2, 6, 6), SPIKE),)
 
