@@ -7,6 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUNS := runs
+# A Python 3.10, on the path or from pyenv; empty if there is none.
+PYTHON310 ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null \
+  || PYENV_VERSION="$$(pyenv versions --bare 2>/dev/null | grep '^3\.10\.' | tail -n 1)" \
+  python3.10 -c 'import sys; print(sys.executable)' 2>/dev/null)
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,10 +56,11 @@ types: .links  ## types, and the import contract
 bench: $(READY)  ## measurements; prints tables
 	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
 
-lava310: .venv310/.ready  ## a second environment with Python 3.10, for which Lava was made
+lava310:  ## a second environment with Python 3.10, for which Lava was made, if there is one
+	@if [ -n "$(PYTHON310)" ]; then $(MAKE) .venv310/.ready; else echo "no Python 3.10 found"; fi
 
-.venv310/.ready:
-	python3.10 -m venv .venv310
+.venv310/.ready: constraints-lava310.txt
+	$(PYTHON310) -m venv .venv310
 	.venv310/bin/pip install -q -c constraints-lava310.txt lava-nc
 	@touch $@
 

@@ -100,22 +100,21 @@ def _accuracy(report: Report) -> Table:
 
 
 def _census(report: Report) -> Table:
-    table = Table(
-        "layer", "operation", "runs on", "AC", "MAC", "MUL", "ADD", "CMP", "firing rate",
-        title="Operations a sample (all time steps)",
-    )  # fmt: skip
+    table = Table(title="Operations a sample (all time steps)")
+    table.add_column("layer", overflow="fold", min_width=20)
+    for name in ("AC", "MAC", "MUL", "ADD", "CMP", "fires"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in report.census:
         c = row.counts
         if not any((c.ac, c.mac, c.mul, c.add, c.cmp, c.logic, c.unknown)):
             continue
         rate = "" if row.firing_rate is None else f"{100 * row.firing_rate:.1f} %"
         numbers = [f"{n:,.0f}" if n else "" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)]
-        table.add_row(row.name, row.operation, row.runs_on, *numbers, rate)
+        place = "" if row.runs_on == "chip" else " (host)"
+        table.add_row(f"{row.name}{place}", *numbers, rate)
     c = report.chip_counts()
     table.add_section()
-    table.add_row(
-        "whole chip", "", "chip", *(f"{n:,.0f}" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)), ""
-    )
+    table.add_row("chip", *(f"{n:,.0f}" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)), "")
     return table
 
 
@@ -139,17 +138,15 @@ def _timing(report: Report) -> Table:
 
 
 def _ledger(report: Report) -> Table:
-    table = Table(
-        "pass", "promise", "nodes", "MAC before", "MAC after", "outputs moved", "equal spikes",
-        title="Ledger of the compiler (probe batch; operations of one step, every spike present)",
-    )  # fmt: skip
+    table = Table(title="Ledger of the compiler, on a probe batch (MAC of one step)")
+    for name in ("pass", "promise", "nodes", "MAC", "moved", "equal spikes"):
+        table.add_column(name, no_wrap=name in ("pass", "nodes"))
     for line in report.ledger:
         table.add_row(
             line.name,
             str(line.promise),
             f"{line.nodes_before} -> {line.nodes_after}",
-            f"{line.counts_before.mac:,.0f}",
-            f"{line.counts_after.mac:,.0f}",
+            f"{line.counts_before.mac:,.0f} -> {line.counts_after.mac:,.0f}",
             f"{line.deviation:.3g}",
             f"{100 * line.agreement:.3f} %",
         )

@@ -1,0 +1,123 @@
+"""The bundle: complete, byte-identical, tamper-evident, and replayed without torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from flow_cases import ReluInstead, resnet, subject
+from test_verdict import FAST
+
+from purespike.build import build
+from purespike.check import replay_findings, static_findings
+from purespike.compiler.files import OutputError
+from purespike.targets.bundle import BundleError, read_bundle
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("bundles") / "one"
+    build(subject(resnet("iand")), FAST).write(folder)
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
+    }
+
+
+def test_the_same_build_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    build(subject(resnet("iand")), FAST).write(tmp_path / "two")
+    first, second = files(bundle), files(tmp_path / "two")
+    assert set(first) == {
+        "model.nir",
+        "model.onnx",
+        "golden.npz",
+        "report.json",
+        "manifest.json",
+        "lava/program.json",
+        "lava/arrays.npz",
+    }
+    assert [n for n in first if first[n] != second[n]] == []
+
+
+def test_it_replays_bit_for_bit_and_its_network_is_spike_only(bundle: Path) -> None:
+    loaded = read_bundle(bundle)
+    assert {f.status for f in replay_findings(loaded)} == {"PASS"}
+    assert {f.status for f in static_findings(loaded.graph)} == {"PASS"}
+    assert loaded.golden.inputs.shape[1] == 8
+    assert max(float(v.mean()) for v in loaded.golden.spikes.values()) > 0
+
+
+@pytest.mark.parametrize("name", ["model.nir", "model.onnx", "golden.npz", "report.json"])
+def test_a_changed_file_is_refused_by_name(bundle: Path, tmp_path: Path, name: str) -> None:
+    copy = tmp_path / "copy"
+    for path, content in files(bundle).items():
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_bytes(content)
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(BundleError, match="was changed") as e:
+        read_bundle(copy)
+    assert e.value.where.endswith(name)
+
+
+def test_missing_unlisted_and_foreign_files_are_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="this is no bundle"):
+        read_bundle(tmp_path)
+    copy = tmp_path / "copy"
+    for path, content in files(bundle).items():
+        (copy / path).parent.mkdir(parents=True, exist_ok=True)
+        (copy / path).write_bytes(content)
+    (copy / "extra").touch()
+    with pytest.raises(BundleError, match="not listed"):
+        read_bundle(copy)
+    (copy / "extra").unlink()
+    (copy / "model.onnx").unlink()
+    with pytest.raises(BundleError, match="is missing"):
+        read_bundle(copy)
+
+
+def test_a_changed_golden_spike_is_found_by_the_replay(bundle: Path) -> None:
+    loaded = read_bundle(bundle)
+    name = next(iter(loaded.golden.spikes))
+    loaded.golden.spikes[name].flat[5] ^= 1
+    wrong = [f for f in replay_findings(loaded) if f.status == "FAIL"]
+    assert {f.where.split(": ")[1] for f in wrong} == {name}
+    assert "1 of" in wrong[0].measured
+    assert str(np.unravel_index(5, loaded.golden.spikes[name].shape)[0]) in wrong[0].measured
+
+
+def test_a_refused_network_leaves_its_report_only(tmp_path: Path) -> None:
+    build(subject(ReluInstead()), FAST).write(tmp_path / "refused")
+    assert set(files(tmp_path / "refused")) == {"report.json", "manifest.json"}
+    report = json.loads((tmp_path / "refused" / "report.json").read_text())
+    assert report["verdict"]["headline"] == "NOT SPIKE-ONLY: broken PS001, PS004"
+    with pytest.raises(BundleError, match=r"no model\.nir"):
+        read_bundle(tmp_path / "refused")
+
+
+def test_a_folder_of_someone_else_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(OutputError, match="holds something else"):
+        build(subject(resnet()), FAST).write(tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+    assert [p.name for p in tmp_path.iterdir()] == ["mine"]
+
+
+def test_verify_runs_where_torch_cannot_be_imported(bundle: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None; sys.modules['lightning'] = None\n"
+        f"sys.argv = ['purespike', 'verify', {str(bundle)!r}, '--no-lava']\n"
+        "from purespike.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "all bit for bit equal" in done.stdout

@@ -1,0 +1,33 @@
+"""Guards of the house's layout, each against a mistake that nothing else would notice."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_package_folder_is_listed() -> None:
+    """setuptools drops an unlisted subpackage from the wheel without a word."""
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    found: set[str] = set()
+    for name, folder in tool["package-dir"].items():
+        for init in (ROOT / folder).rglob("__init__.py"):
+            tail = init.parent.relative_to(ROOT / folder).parts
+            found.add(".".join((name, *tail)))
+    assert found == set(tool["packages"])
+
+
+def test_tests_are_no_package() -> None:
+    """lava-nc's wheel installs a top-level package called tests."""
+    assert not (ROOT / "tests" / "__init__.py").exists()
+
+
+def test_the_command_answers_without_loading_torch() -> None:
+    code = (
+        "import sys, purespike.cli, purespike.check, purespike.doctor\n"
+        "sys.exit(sorted({'torch', 'lightning', 'lava'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,128 @@
+"""The verdict: a spike-only network passes on evidence, planted violations fail by name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from flow_cases import (
+    LeakingAuxiliary,
+    Plain,
+    ReluInstead,
+    average_pool_in_the_middle,
+    resnet,
+    subject,
+)
+from torch import nn
+
+from purespike.build import Build, Options, build
+from purespike.compiler.compliance.finding import RULES
+from purespike.compiler.compliance.policy import LEAKY, Policy
+from purespike.trainer.neuron import LIF
+
+# The labels are the untrained network's own decisions: accuracy is not what is tested here.
+LENIENT = Policy("lenient", leak_multiplies=False, accuracy_drop=100.0)
+FAST = Options(golden=8, lava="none", lava_samples=8, policy=LENIENT)
+
+
+def broken(built: Build) -> list[tuple[str, str, str]]:
+    return [(f.rule.id, f.where, f.remedy) for f in built.report.findings if f.status == "FAIL"]
+
+
+@pytest.mark.parametrize("gate", ["or", "and", "iand", "xor", "sn"])
+def test_a_full_spike_residual_network_is_proved_spike_only_and_equal_on_all_executors(
+    gate: str,
+) -> None:
+    options = Options(golden=8, lava="fast", lava_samples=12, policy=LENIENT)
+    built = build(subject(resnet(gate)), options)
+    assert broken(built) == []
+    assert built.report.compliant, built.report.headline
+    assert {f.rule.id for f in built.report.findings} == {r.id for r in RULES}
+    counts = built.report.chip_counts()
+    assert counts.mac == counts.mul == counts.unknown == 0 < counts.ac
+    lava = [f for f in built.report.findings if f.where.startswith("Lava: ")]
+    assert built.lava is not None and len(lava) == len(built.lava.spikes) + 1  # and the readout
+    assert built.report.accuracy[-1].identical == 12
+    assert any(row["delay"] > 0 for row in built.report.timing)  # a real residual join
+
+
+def test_what_was_not_run_does_not_pass() -> None:
+    built = build(subject(resnet()), FAST)
+    assert broken(built) == []
+    assert not built.report.compliant
+    assert built.report.headline == "NOT PROVED: not run PS010"
+
+
+def test_sew_add_fails_at_the_join_and_says_what_to_do() -> None:
+    found = broken(build(subject(resnet("add")), FAST))
+    domains = [(where, remedy) for rule, where, remedy in found if rule == "PS001"]
+    assert ("blocks.1.conv1", _ADD + " at blocks.0.gate") in domains
+    assert ("PS004", "blocks.0.gate", _ADD) in found
+
+
+_ADD = "join spikes with a logical gate (IAND, AND, OR, XOR) instead of ADD"
+
+
+def test_a_relu_fails_by_name() -> None:
+    found = broken(build(subject(ReluInstead()), FAST))
+    remedy = "replace the ReLU by a spiking neuron"
+    assert ("PS001", "conv2", f"{remedy} at neuron1") in found
+    assert ("PS004", "neuron1", remedy) in found
+
+
+def test_an_average_pool_left_in_place_fails_by_name() -> None:
+    found = broken(build(subject(average_pool_in_the_middle()), FAST))
+    assert [(rule, where) for rule, where, _ in found] == [("PS001", "conv2"), ("PS004", "planted")]
+    assert "max pooling" in found[0][2] and "at planted" in found[0][2]
+
+
+def test_an_auxiliary_branch_that_feeds_the_main_path_fails_with_its_path() -> None:
+    built = build(subject(LeakingAuxiliary()), FAST)
+    (leak,) = [f for f in built.report.findings if f.status == "FAIL"]
+    assert (leak.rule.id, leak.where) == ("PS003", "aap_add")
+    assert "aap_add -> head.0 -> head.1 -> head.2 -> head.3" in leak.measured
+    assert "spike stream" in leak.remedy
+    assert {f.rule.id for f in built.report.findings if f.status == "NOT RUN"} == {
+        r.id for r in RULES if r.id != "PS003"
+    }
+
+
+def test_a_leak_multiplies_under_the_strict_policy_and_passes_where_allowed() -> None:
+    planted = subject(Plain(nn.Identity()))
+    planted.model.neuron2 = LIF(tau=2.0)
+    strict = broken(build(planted, FAST))
+    assert [(rule, where) for rule, where, _ in strict] == [("PS005", "neuron2")]
+    options = Options(golden=8, lava="none", policy=Policy("l", LEAKY.leak_multiplies, 100.0))
+    assert broken(build(planted, options)) == []
+
+
+def test_the_accuracy_rule_holds_up_to_its_limit_and_not_beyond() -> None:
+    case = subject(resnet(), samples=32)
+    case.labels[::2] += 1  # half of the labels are wrong: not every decision counts as right
+    built = build(case, FAST)
+    trained, _, integer = built.report.accuracy
+    drop = 100 * (trained.rate - integer.rate)
+    for limit, rules in ((drop, []), (drop - 0.01, ["PS012"])):
+        options = Options(golden=8, lava="none", policy=Policy("p", False, accuracy_drop=limit))
+        assert [rule for rule, _, _ in broken(build(case, options))] == rules
+
+
+def test_the_ledger_says_what_two_bits_cost() -> None:
+    built = build(subject(resnet()), Options(weight_bits=2, golden=8, lava="none", policy=LENIENT))
+    line = built.report.ledger[-1]
+    assert line.name == "quantize" and line.agreement < 0.99 and line.deviation > 0
+    assert line.divergence is not None and line.divergence.margin < 1
+    assert [entry.deviation for entry in built.report.ledger[:2]] == [
+        0.0,
+        pytest.approx(0, abs=1e-9),
+    ]
+
+
+def test_the_report_is_the_same_bytes_twice_and_is_plain_json() -> None:
+    first, second = (build(subject(resnet()), FAST).report.to_json() for _ in range(2))
+    assert first == second
+    data = json.loads(first)
+    assert data["verdict"]["headline"].startswith("NOT PROVED")
+    assert {row["runs_on"] for row in data["census"]["layers"]} == {"chip"}
+    assert all(row["label"] == "projection" for row in data["energy"])
+    assert data["accuracy"][0]["n"] == 12
