@@ -7,8 +7,8 @@ Cases:
 2. AND of n spikes: the same, threshold n.
 3. IAND of (a, b) = (not a) and b: weights -1 and +1, threshold 1.
 4. XOR: a + b - 2 (a and b) >= 1, so an AND neuron and a second stage; pair by pair for n inputs.
-5. A spike added to a current in front of a neuron (SN residual): a one-to-one synapse of
-   weight 1 carries it into the dendrite.
+5. A spike added to a current in front of a neuron (SN residual), or read by a neuron alone: a
+   one-to-one synapse of weight 1 carries it into the dendrite.
 A sum of spikes that feeds a synapse (SEW ADD) stays: it is no spike, and no rewrite makes it one.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.ir import Edge, Graph, Node, Op
-from purespike.compiler.ops import Add, Gate, Neuron, Scale
+from purespike.compiler.ops import SYNAPSES, Add, Gate, Neuron, Scale
 
 
 def lower_gates(graph: Graph) -> Graph:
@@ -30,7 +30,9 @@ def lower_gates(graph: Graph) -> Graph:
     for node in graph.nodes:
         if isinstance(node.op, Gate):
             nodes.extend(_lower(node, node.op))
-        elif isinstance(node.op, Add) and _only_into_neurons(graph, node):
+        elif isinstance(node.op, Neuron) or (
+            isinstance(node.op, Add) and _only_into_neurons(graph, node)
+        ):
             nodes.extend(_carry(graph, node))
         else:
             nodes.append(node)
@@ -71,7 +73,7 @@ def _threshold(
 def _carry(graph: Graph, node: Node) -> Iterator[Node]:  # case 5
     inputs = []
     for k, source in enumerate(node.inputs):
-        if graph.edge(source).domain <= SPIKE and not _is_synapse(graph, source):
+        if graph.edge(source).domain <= SPIKE and not _is_current(graph, source):
             inputs.append(f"{node.name}.in{k}")
             yield _like(node, inputs[-1], Scale(np.asarray(1.0)), (source,))
         else:
@@ -87,11 +89,14 @@ def _only_into_neurons(graph: Graph, node: Node) -> bool:
     )
 
 
-def _is_synapse(graph: Graph, name: str) -> bool:
+def _is_current(graph: Graph, name: str) -> bool:
     node = graph.producer(name)
-    return node is not None and not isinstance(node.op, Neuron)
+    return node is not None and isinstance(node.op, (*SYNAPSES, Add))
 
 
 def _like(node: Node, name: str, op: Op, inputs: tuple[str, ...]) -> Node:
-    """A node in the place of ``node``: same role and origin; ``rebuilt`` gives it its type."""
-    return replace(node, op=op, inputs=inputs, output=Edge(name, (), SPIKE))
+    """A node in the place of ``node``: same role and origin; ``rebuilt`` gives it its type.
+
+    All are of one shape, which a delay in a loop may ask for before the node is typed.
+    """
+    return replace(node, op=op, inputs=inputs, output=Edge(name, node.output.shape, SPIKE))
