@@ -1,0 +1,1 @@
+"""Training of full-spike networks with paths that exist only during training."""

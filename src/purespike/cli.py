@@ -23,6 +23,7 @@ from purespike.compiler.compliance.finding import compliant
 from purespike.compiler.compliance.policy import POLICIES, Policy
 from purespike.compiler.errors import PurespikeError
 from purespike.console import progress_bars, render, rules
+from purespike.trainer.errors import TrainingInterrupted
 
 if TYPE_CHECKING:
     from purespike.build import Build, LavaMode
@@ -301,6 +302,8 @@ def _guarded(run: Callable[[], object]) -> int:
         run()
         return OK
     except SystemExit as e:
+        if e.code == INTERRUPTED:  # typer's own way of ending on Ctrl-C
+            err.print("[yellow]interrupted[/]")
         return e.code if isinstance(e.code, int) else OK
     except KeyboardInterrupt:
         err.print("[yellow]interrupted[/]")
@@ -310,7 +313,7 @@ def _guarded(run: Callable[[], object]) -> int:
         err.print(str(e), markup=False, highlight=False)
         for note in getattr(e, "__notes__", []):
             err.print(note, markup=False, highlight=False, style="dim")
-        return USAGE
+        return INTERRUPTED if isinstance(e, TrainingInterrupted) else USAGE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
