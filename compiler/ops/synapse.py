@@ -75,6 +75,7 @@ class Conv2d(Op):
     def details(self) -> str:
         """Kernel and geometry."""
         text = f"{'x'.join(map(str, self.weight.shape))}, stride {self.stride}, pad {self.padding}"
+        text += f", dilation {self.dilation}" if self.dilation != (1, 1) else ""
         return text + (f", groups {self.groups}" if self.groups > 1 else "")
 
 
