@@ -26,7 +26,17 @@ import numpy as np
 from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import SYNAPSES, Add, Conv2d, FixedPoint, Linear, Neuron, Scale
+from purespike.compiler.ops import (
+    SYNAPSES,
+    Add,
+    Conv2d,
+    Delay,
+    FixedPoint,
+    Flatten,
+    Linear,
+    Neuron,
+    Scale,
+)
 
 
 class QuantizeError(PurespikeError):
@@ -61,8 +71,16 @@ def quantize(graph: Graph, grid: Grid | None = None) -> Graph:
     nodes = []
     for node in graph.nodes:
         scale = scales.get(node.name)
-        if node.role == "host" or scale is None:
+        if node.role == "host" or isinstance(node.op, Add | Flatten | Delay):
             nodes.append(node)
+        elif scale is None:
+            raise QuantizeError(
+                "this operation has no integer form",
+                where=graph.origin(node.name),
+                found=f"{type(node.op).__name__}({node.op.details()})",
+                allowed="synapses, sums into neurons, neurons, flatten and delay",
+                remedy="run fold_scales and lower_gates first, or replace the operation",
+            )
         elif isinstance(node.op, Neuron):
             nodes.append(replace(node, op=_neuron(node.op, scale, grid)))
         else:
@@ -79,7 +97,7 @@ def choose_scales(graph: Graph, grid: Grid | None = None) -> dict[str, float]:
         node = graph.producer(name)
         assert node is not None
         members.setdefault(leader, []).append(node)
-    chosen = {leader: _scale(nodes, grid) for leader, nodes in members.items()}
+    chosen = {leader: _scale(graph, nodes, grid) for leader, nodes in members.items()}
     return {name: chosen[leader] for name, leader in group.items()}
 
 
@@ -105,7 +123,7 @@ def _groups(graph: Graph) -> dict[str, str]:
                 raise QuantizeError(
                     "something that is no synapse feeds a neuron",
                     where=graph.origin(node.name),
-                    found=f"{graph.origin(source)} ({type(_op(graph, source)).__name__})",
+                    found=_named(graph, source),
                     allowed="Conv2d, Linear, one-to-one synapses and their sums",
                     remedy="run fold_scales and lower_gates first, or replace the operation",
                 )
@@ -127,38 +145,55 @@ def _op(graph: Graph, name: str) -> object:
     return node.op if node else None
 
 
-def _parameters(op: object) -> tuple[list[Array], list[Array], list[Array]]:
-    """Weights, biases and thresholds of an operation."""
+def _named(graph: Graph, name: str) -> str:
+    op = _op(graph, name)
+    return f"{graph.origin(name)} ({type(op).__name__})" if op else f"the input {name}"
+
+
+def _weights(op: object) -> list[Array]:
     if isinstance(op, Conv2d | Linear):
-        return [op.weight], [] if op.bias is None else [op.bias], []
-    if isinstance(op, Scale):
-        return [op.factor], [], []
-    assert isinstance(op, Neuron)
-    if not op.fires:
-        return [], [], []
-    return [], [], [op.threshold] + ([op.amount] if op.reset == "subtract" else [])
+        return [op.weight]
+    return [op.factor] if isinstance(op, Scale) else []
 
 
-def _scale(nodes: list[Node], grid: Grid) -> float:
-    parts = [_parameters(n.op) for n in nodes]
-    weights, biases, thresholds = ([a for p in parts for a in p[k]] for k in range(3))
-    limits = (
-        (weights, 2 ** (grid.weight_bits - 1) - 1),
-        (biases, grid.bias_limit),
-        (thresholds, grid.threshold_limit),
-    )
-    peaks = [
-        (max((float(np.abs(a).max()) for a in arrays), default=0.0), n) for arrays, n in limits
-    ]
-    arrays = weights + biases + thresholds
+def _thresholds(op: object) -> list[Array]:
+    if not isinstance(op, Neuron) or not op.fires:
+        return []
+    return [op.threshold] + ([op.amount] if op.reset == "subtract" else [])
+
+
+def _biases(graph: Graph, name: str) -> list[Array]:
+    """The biases of all synapses whose currents meet at an edge; the chip adds them up."""
+    node = graph.producer(name)
+    if node is not None and isinstance(node.op, Add):
+        return [bias for source in node.inputs for bias in _biases(graph, source)]
+    bias = node.op.bias if node is not None and isinstance(node.op, Conv2d | Linear) else None
+    return [] if bias is None else [bias]
+
+
+def _scale(graph: Graph, nodes: list[Node], grid: Grid) -> float:
+    weights = [a for n in nodes for a in _weights(n.op)]
+    thresholds = [a for n in nodes for a in _thresholds(n.op)]
+    meeting = [_biases(graph, n.inputs[0]) for n in nodes if isinstance(n.op, Neuron)]
+    peaks = [(_peak(a), 2 ** (grid.weight_bits - 1) - 1) for a in weights]
+    peaks += [(_peak(a), grid.threshold_limit) for a in thresholds]
+    # Each of n biases rounds by half a unit at most, and a single one not past the limit.
+    peaks += [(_peak(sum(map(np.abs, b))), grid.bias_limit - len(b) // 2) for b in meeting if b]
+    arrays = weights + thresholds + [a for biases in meeting for a in biases]
     whole = all(bool((a == np.rint(a)).all()) for a in arrays)
     if whole and all(peak <= limit for peak, limit in peaks):
         return 1.0  # case 1
     scale = min((limit / peak for peak, limit in peaks if peak > 0), default=1.0)  # case 2
     levels = {float(x) for a in thresholds for x in a.flat}
-    if len(levels) == 1 and (units := np.floor(scale * (level := levels.pop()))) >= 1:
-        scale = units / level  # case 3
+    if len(levels) == 1:
+        level = levels.pop()
+        units = np.floor(scale * level * (1 + 1e-12))  # rounding must not cost a whole unit
+        scale = units / level if units >= 1 else scale  # case 3
     return scale
+
+
+def _peak(x: Array) -> float:
+    return float(np.abs(x).max())
 
 
 def _synapse(op: object, scale: float) -> Conv2d | Linear | Scale:
@@ -181,7 +216,9 @@ def _neuron(op: Neuron, scale: float, grid: Grid) -> Neuron:
     else:
         unit = 2.0**-grid.fixed.fraction_bits
         threshold = np.maximum(np.rint(real - unit), 0.0) + unit  # case 4
-    amount = threshold if np.array_equal(op.amount, op.threshold) else np.rint(op.amount * scale)
+    # What a reset subtracts is whole; where the threshold is too, equal ones stay equal.
+    whole = decay in (0.0, 1.0) and np.array_equal(op.amount, op.threshold)
+    amount = threshold if whole else np.rint(op.amount * scale)
     return replace(
         op, threshold=threshold, amount=amount, decay=decay, initial=initial, fixed=grid.fixed
     )
