@@ -18,9 +18,9 @@ from typing import Literal
 
 import numpy as np
 
-from purespike.compiler.domain import Array, Domain, with_zero
-from purespike.compiler.ir import Graph, Node, Shape
-from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.compiler.domain import Array, Domain, times, with_zero
+from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ops import Add, Conv2d, Linear, Neuron, Scale
 
 Verdict = Literal["proved", "saturates", "may wrap", "unknown"]
 
@@ -53,22 +53,41 @@ def bound_neurons(graph: Graph, *, current_limit: float) -> dict[str, Bounds]:
     for node in graph.nodes:
         if isinstance(node.op, Neuron):
             interval = current_interval(graph, node.inputs[0])
-            if interval is None:
+            synapses = current_interval(graph, node.inputs[0], biased=False)
+            if interval is None or synapses is None:
                 nothing = (-np.inf, np.inf)
                 bounds[node.name] = Bounds(nothing, nothing, "unknown")
             else:
-                bounds[node.name] = _bound(node, node.op, *interval, graph.steps, current_limit)
+                wraps = max(_reach(*interval), _reach(*synapses)) > current_limit
+                bounds[node.name] = _bound(node, node.op, *interval, graph.steps, wraps)
     return bounds
 
 
-def current_interval(graph: Graph, name: str) -> tuple[Array, Array] | None:
-    """(lowest, highest) value of an edge for each unit or channel; None where nothing is known."""
+def current_interval(graph: Graph, name: str, *, biased: bool = True) -> tuple[Array, Array] | None:
+    """(lowest, highest) value of an edge for each unit or channel; None where nothing is known.
+
+    Args:
+        graph: Any graph.
+        name: An edge.
+        biased: False leaves the biases out: on Loihi they join behind the register of the current,
+            so a negative bias does not keep the synapses from wrapping around in it.
+    """
+    interval = _interval(graph, name, biased)
+    return interval if interval and np.isfinite(_reach(*interval)) else None
+
+
+def _reach(low: Array, high: Array) -> float:
+    """The largest magnitude in an interval."""
+    return float(max(-low.min(), high.max()))
+
+
+def _interval(graph: Graph, name: str, biased: bool) -> tuple[Array, Array] | None:
     node = graph.producer(name)
     if node is None:
-        return _box(graph.edge(name).domain, graph.edge(name).shape)
+        return _box(graph.edge(name).domain)
     op = node.op
     if isinstance(op, Add):
-        parts = [current_interval(graph, i) for i in node.inputs]
+        parts = [_interval(graph, i, biased) for i in node.inputs]
         known = [p for p in parts if p is not None]
         if len(known) < len(parts):
             return None
@@ -80,29 +99,23 @@ def current_interval(graph: Graph, name: str) -> tuple[Array, Array] | None:
         x = graph.edge(node.inputs[0]).domain
         x = with_zero(x) if isinstance(op, Conv2d) and any(op.padding) else x
         flat = op.weight.reshape(len(op.weight), -1)
-        lo = np.where(flat > 0, flat * x.lo, flat * x.hi).sum(axis=1)
-        hi = np.where(flat > 0, flat * x.hi, flat * x.lo).sum(axis=1)
-        bias = 0.0 if op.bias is None else op.bias
+        lo = np.where(flat > 0, times(flat, x.lo), times(flat, x.hi)).sum(axis=1)
+        hi = np.where(flat > 0, times(flat, x.hi), times(flat, x.lo)).sum(axis=1)
+        bias = 0.0 if op.bias is None or not biased else op.bias
         shape = (-1, 1, 1) if isinstance(op, Conv2d) else (-1,)
         return (lo + bias).reshape(shape), (hi + bias).reshape(shape)
     if isinstance(op, Scale):
         d = graph.edge(node.inputs[0]).domain
-        ends = np.stack([op.factor * d.lo, op.factor * d.hi])
+        ends = np.stack([times(op.factor, d.lo), times(op.factor, d.hi)])
         return ends.min(axis=0), ends.max(axis=0)
-    if isinstance(op, Flatten):
-        return None
-    return _box(node.output.domain, node.output.shape)
+    return _box(node.output.domain)
 
 
-def _box(domain: Domain, shape: Shape) -> tuple[Array, Array] | None:
-    if not (np.isfinite(domain.lo) and np.isfinite(domain.hi)):
-        return None
+def _box(domain: Domain) -> tuple[Array, Array]:
     return np.asarray(domain.lo), np.asarray(domain.hi)
 
 
-def _bound(
-    node: Node, op: Neuron, low: Array, high: Array, steps: int, current_limit: float
-) -> Bounds:
+def _bound(node: Node, op: Neuron, low: Array, high: Array, steps: int, wraps: bool) -> Bounds:
     unit = float(2**op.fixed.fraction_bits) if op.fixed else 1.0
     limit = float(op.fixed.limit) if op.fixed else np.inf
     low, high, theta, amount = (
@@ -130,10 +143,8 @@ def _bound(
         # The clip of the chip; the bounds before it are what is reported.
         top, bottom = np.clip(top, -limit, limit), np.clip(bottom, -limit, limit)
     current = (float(low.min()) / unit, float(high.max()) / unit)
-    if max(-current[0], current[1]) > current_limit:
-        verdict: Verdict = "may wrap"
-    else:
-        verdict = "proved" if max(-lowest, highest) <= limit else "saturates"
+    verdict: Verdict = "proved" if max(-lowest, highest) <= limit else "saturates"
+    verdict = "may wrap" if wraps else verdict
     return Bounds(current, (lowest / unit, highest / unit), verdict)
 
 
