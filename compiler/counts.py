@@ -117,8 +117,8 @@ def dense_counts(graph: Graph, node: Node) -> Counts:
             cmp=size if op.fires else 0,
         )
     if isinstance(op, Add):
-        if all(isinstance(r.op, Neuron | Add) for r in graph.consumers(node.name)):
-            return Counts()  # the dendrite's own accumulator, counted at the synapses
+        if _is_dendrite(graph, node):
+            return Counts()  # the neurons' own accumulators, counted at the synapses
         return Counts(add=size * (len(node.inputs) - 1))
     if isinstance(op, Gate):
         return Counts(logic=size * (len(node.inputs) - 1))
@@ -135,6 +135,19 @@ def dense_counts(graph: Graph, node: Node) -> Counts:
     if isinstance(op, Flatten | Delay):
         return Counts()
     return Counts(unknown=size)
+
+
+def _is_dendrite(graph: Graph, node: Node) -> bool:
+    """Does a sum reach neurons only, directly or through further sums?"""
+    readers = graph.consumers(node.name)
+    return (
+        bool(readers)
+        and node.name not in graph.outputs
+        and all(
+            isinstance(r.op, Neuron) or (isinstance(r.op, Add) and _is_dendrite(graph, r))
+            for r in readers
+        )
+    )
 
 
 def measured_counts(graph: Graph, node: Node, trace: Trace) -> Counts:
