@@ -124,26 +124,26 @@ def _bound(node: Node, op: Neuron, low: Array, high: Array, steps: int, wraps: b
     )
     top = np.full(node.output.shape, op.initial * unit)
     bottom = top.copy()
-    highest = lowest = op.initial * unit
+    highest = lowest = deepest = op.initial * unit
     for _ in range(steps):
         before_high = _decayed(top, op) + high
         before_low = _decayed(bottom, op) + low
         highest = max(highest, float(before_high.max()))
         lowest = min(lowest, float(before_low.min()))
+        # The clip of the chip comes before the reset; the bounds before it are what is reported.
+        above, below = np.clip(before_high, -limit, limit), np.clip(before_low, -limit, limit)
         if op.reset == "none":
-            top, bottom = before_high, before_low
+            top, bottom = above, below
         else:
-            fires = before_high >= theta
+            fires = above >= theta
             # Without a spike v stays below the threshold; a spike leaves zero or the remainder.
-            rest = np.minimum(before_high, theta)
-            left = np.zeros_like(rest) if op.reset == "zero" else before_high - amount
-            top = np.where(fires, np.maximum(rest, left), before_high)
-            dropped = np.zeros_like(rest) if op.reset == "zero" else theta - amount
-            bottom = np.where(fires, np.minimum(before_low, dropped), before_low)
-        # The clip of the chip; the bounds before it are what is reported.
-        top, bottom = np.clip(top, -limit, limit), np.clip(bottom, -limit, limit)
+            left = np.zeros_like(above) if op.reset == "zero" else above - amount
+            top = np.where(fires, np.maximum(np.minimum(above, theta), left), above)
+            dropped = np.zeros_like(above) if op.reset == "zero" else theta - amount
+            bottom = np.where(fires, np.minimum(below, dropped), below)
+        deepest = min(deepest, float(bottom.min()))
     current = (float(low.min()) / unit, float(high.max()) / unit)
-    verdict: Verdict = "proved" if max(-lowest, highest) <= limit else "saturates"
+    verdict: Verdict = "proved" if max(-min(lowest, deepest), highest) <= limit else "saturates"
     verdict = "may wrap" if wraps else verdict
     return Bounds(current, (lowest / unit, highest / unit), verdict)
 
