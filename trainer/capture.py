@@ -20,6 +20,7 @@ from purespike.compiler import ops
 from purespike.compiler.domain import SPIKE, Array, Domain
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Edge, Graph, Node, Op, Role
+from purespike.compiler.ops.join import GateKind
 from purespike.trainer import gates, layers
 from purespike.trainer.auxiliary import Accumulate, is_auxiliary
 from purespike.trainer.neuron import Neuron
@@ -45,11 +46,27 @@ class Capture:
 
 
 _LEAVES = (Neuron, Accumulate, layers.TimeMean, *gates.GATES.values())
-_GATES = {gates.And: "and", gates.Or: "or", gates.Iand: "iand", gates.Xor: "xor"}
+_SUMS = (operator.add, operator.iadd, torch.add)
+_GATES: dict[type[nn.Module], GateKind] = {
+    gates.And: "and",
+    gates.Or: "or",
+    gates.Iand: "iand",
+    gates.Xor: "xor",
+}
+
+
+class _Proxy(fx.Proxy):
+    """Records ``a += b`` as what it is, a change of ``a``; fx alone takes it for ``a + b``."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
 
 
 class _Tracer(fx.Tracer):
     """Stops at modules that are operations of the graph."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
@@ -85,13 +102,14 @@ def capture(
             operation for; the message names the module.
         IRError: If shapes do not fit.
     """
-    model = copy.deepcopy(model).eval()
+    _refuse_hooks(model)
     try:
+        model = copy.deepcopy(model).eval()
         traced = _Tracer().trace(model)
-    except (fx.proxy.TraceError, TypeError, AttributeError) as e:
+    except Exception as e:  # a forward may fail in any way when it meets no real tensor
         raise CaptureError(
             "the model's forward cannot be traced",
-            found=str(e).splitlines()[0],
+            found="; ".join(str(e).splitlines()[:1]) or type(e).__name__,
             where=type(model).__name__,
             allowed="calls of submodules and additions; no branches on values, no shape reading",
             remedy="move the computation into a module that purespike knows",
@@ -99,9 +117,34 @@ def capture(
     walk = _Walk(model, traced, shape, steps, domain)
     draft = Graph((walk.input,), (), walk.outputs, steps, dt).rebuilt(walk.nodes)
     graph = replace(draft, nodes=tuple(_with_roles(draft, walk.main)))
-    live = {n.origin for n in graph.nodes if n.name in graph.ancestors(graph.outputs)}
-    names = [name for name, _ in model.named_parameters()]
-    return Capture(graph, tuple(n for n in names if n.rpartition(".")[0] not in live))
+    return Capture(graph, _dead(model, graph))
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    """A hook may change what a module computes, and tracing stops in front of it."""
+    for path, module in model.named_modules():
+        hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+        if hooks and _is_operation(module):
+            raise CaptureError(
+                f"this {type(module).__name__} has hooks",
+                where=path,
+                found=", ".join(str(hook) for hook in hooks),
+                allowed="modules without forward hooks",
+                remedy="remove the hooks, of weight norm with torch.nn.utils.remove_weight_norm",
+            )
+
+
+def _dead(model: nn.Module, graph: Graph) -> tuple[str, ...]:
+    """Names of the parameters that no output depends on; tied ones live if one of them does."""
+    needed = graph.ancestors(graph.outputs)
+    paths = {n.origin for n in graph.nodes if n.name in needed}
+    live = {
+        id(p)
+        for path, module in model.named_modules(remove_duplicate=False)
+        if path in paths and _is_operation(module)
+        for p in module.parameters()
+    }
+    return tuple(name for name, p in model.named_parameters() if id(p) not in live)
 
 
 def _with_roles(graph: Graph, main: str) -> Iterator[Node]:
@@ -147,8 +190,15 @@ class _Walk:
         elif node.op == "call_module":
             path = str(node.target)
             self._convert(node, path, self.modules[path])
-        elif node.op == "call_function" and node.target in (operator.add, torch.add):
+        elif node.op == "call_function" and node.target in _SUMS:
             path = _scope(node)
+            if node.target is operator.iadd and len(node.all_input_nodes[0].users) > 1:
+                raise CaptureError(
+                    "+= changes a tensor that something else reads too",
+                    where=path or "the model's forward",
+                    found=node.format_node() or node.name,
+                    remedy="write a = a + b, which makes a new tensor",
+                )
             name = self._fresh(f"{path}.add" if path else "add")
             self._edges[node] = self._add(name, ops.Add(), self._reads(node, path), path)
         elif node.op == "output":
@@ -173,6 +223,14 @@ class _Walk:
                 allowed=", ".join(sorted({t.__name__ for t in _CONVERSIONS})),
                 remedy="replace the module, or write it with the ones above",
             )
+        if type(module).forward not in _FORWARDS or "forward" in vars(module):
+            raise CaptureError(
+                f"this {type(module).__name__} has a forward of its own",
+                where=path,
+                found=repr(module),
+                allowed=f"modules that compute as {_known(module).__name__} does",
+                remedy="derive it from nn.Module, so that its forward is traced",
+            )
         reads = self._reads(node, path)
         for suffix, op in convert(module, self._types[reads[0]].shape, self.steps, path):
             name = self._fresh(f"{path}{suffix}")
@@ -193,7 +251,7 @@ class _Walk:
         if node.kwargs or not all(isinstance(a, fx.Node) for a in node.args):
             raise CaptureError(
                 "an operation takes something that is no tensor of the network",
-                where=path,
+                where=path or "the model's forward",
                 found=node.format_node() or node.name,
                 remedy="make constants part of a module",
             )
@@ -210,15 +268,18 @@ class _Walk:
     def _finish(self, result: Any) -> None:
         if isinstance(result, fx.Node):
             result = {"main": result}
-        if not isinstance(result, Mapping) or "main" not in result:
+        entries = dict(result) if isinstance(result, Mapping) else {}
+        entries = {k: v for k, v in entries.items() if v is not None}
+        if not all(isinstance(v, fx.Node) for v in entries.values()) or "main" not in entries:
             raise CaptureError(
                 "the model does not say which output is deployed",
-                found=type(result).__name__,
-                allowed="a tensor, or a dict with the entry 'main'",
+                found=f"{type(result).__name__} {result}",
+                allowed="a tensor, or a dict of tensors with the entry 'main'",
                 where="the model's forward",
             )
+        result = entries
         self.main = self._edges[result["main"]]
-        rest = [self._edges[v] for k, v in result.items() if k != "main" and v is not None]
+        rest = [self._edges[v] for k, v in result.items() if k != "main"]
         self.outputs = (self.main, *rest)
 
 
@@ -302,10 +363,11 @@ def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> _Con
 
 
 def _adaptive(m: nn.AdaptiveAvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
+    _require(len(shape) == 3, path, m, f"an input (C, H, W), found {shape}")
     size = shape[1:]
     raw = m.output_size if isinstance(m.output_size, tuple) else (m.output_size,) * 2
     target = tuple(n if want is None else int(want) for n, want in zip(size, raw, strict=True))
-    whole = len(size) == 2 and all(n % t == 0 for n, t in zip(size, target, strict=True))
+    whole = all(n % t == 0 for n, t in zip(size, target, strict=True))
     _require(whole, path, m, f"an output size that divides {size}")
     kernel = (size[0] // target[0], size[1] // target[1])
     return [("", ops.AvgPool2d(kernel, kernel))]
@@ -339,7 +401,8 @@ def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> _Conver
 
 
 def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    return [("", ops.Gate(_GATES[type(m)]))]  # type: ignore[arg-type]
+    kind = next(k for t, k in _GATES.items() if isinstance(m, t))
+    return [("", ops.Gate(kind))]
 
 
 _CONVERSIONS: dict[type[nn.Module], Callable[..., _Converted]] = {
@@ -359,3 +422,21 @@ _CONVERSIONS: dict[type[nn.Module], Callable[..., _Converted]] = {
     gates.Add: lambda m, shape, steps, path: [("", ops.Add())],
     **dict.fromkeys(_GATES, _gate),
 }
+
+_LAYERS: tuple[type[nn.Module], ...] = (
+    layers.Conv2d,
+    layers.BatchNorm2d,
+    layers.AvgPool2d,
+    layers.GlobalAvgPool2d,
+    layers.MaxPool2d,
+)
+_FORWARDS = {t.forward for t in (*_CONVERSIONS, *_LAYERS)}
+
+
+def _is_operation(module: nn.Module) -> bool:
+    return isinstance(module, tuple(_CONVERSIONS))
+
+
+def _known(module: nn.Module) -> type[nn.Module]:
+    """The module that capture takes a subclass for."""
+    return next(t for t in _CONVERSIONS if isinstance(module, t))
