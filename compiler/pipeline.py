@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
+from purespike.compiler.passes.calibrate import calibrate
 from purespike.compiler.passes.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
@@ -96,6 +98,8 @@ class LedgerLine:
     agreement: float  # share of equal spikes over all neurons that both graphs have
     divergence: Divergence | None
     notes: tuple[str, ...] = ()
+    # Integer = scale * real number, by synapse and neuron; only quantization has any.
+    scales: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,9 +115,28 @@ class Compiled:
         return list(self.stages.values())[-1]
 
 
-def standard_passes(*, grid: Grid | None = None, host_encoder: bool = False) -> tuple[Pass, ...]:
-    """The passes of DESIGN section 3, in order."""
+def standard_passes(
+    *,
+    grid: Grid | None = None,
+    host_encoder: bool = False,
+    calibration: Array | None = None,
+) -> tuple[Pass, ...]:
+    """The passes in order.
+
+    Args:
+        grid: The integers of the chip.
+        host_encoder: Declares that an analog input is encoded on the host.
+        calibration: Training inputs (T, B, *shape) that choose the scales by spike agreement;
+            None takes the scales that just hold the largest weights.
+    """
     grid = grid or Grid()
+
+    @lru_cache(maxsize=1)  # asked for by the pass and by the ledger
+    def scales(graph: Graph) -> dict[str, float]:
+        if calibration is None:
+            return choose_scales(graph, grid)
+        return calibrate(graph, calibration, grid)
+
     return (
         Pass("strip_auxiliary", strip_auxiliary, SAME, describe),
         Pass("fuse_batchnorm", fuse_batchnorm, close(1e-9)),
@@ -122,9 +145,9 @@ def standard_passes(*, grid: Grid | None = None, host_encoder: bool = False) -> 
         Pass("split_host", lambda g: split_host(g, host_encoder=host_encoder), SAME),
         Pass(
             "quantize",
-            lambda g: quantize(g, grid),
+            lambda g: quantize(g, grid, scales(g)),
             REWRITES,
-            scales=lambda g: choose_scales(g, grid),
+            scales=scales,
         ),
     )
 
@@ -183,6 +206,7 @@ def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace) -> Ledger
         if isinstance(n.op, Neuron) and n.op.fires and after.producer(n.name) is not None
     ]
     spikes = sum(a.values[n].size for n in firing)
+    scales = p.scales(before)
     equal = sum(int((a.values[n] == b.values[n]).sum()) for n in firing)
     return LedgerLine(
         name=p.name,
@@ -191,10 +215,11 @@ def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace) -> Ledger
         nodes_after=len(after.nodes),
         counts_before=total_counts(dense_counts(before, n) for n in before.nodes),
         counts_after=total_counts(dense_counts(after, n) for n in after.nodes),
-        deviation=_deviation(before, a, after, b, p.scales(before)),
+        deviation=_deviation(before, a, after, b, scales),
         agreement=equal / spikes if spikes else 1.0,
         divergence=first_divergence(before, a, b, firing),
         notes=p.notes(before, after),
+        scales=scales,
     )
 
 

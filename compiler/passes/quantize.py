@@ -19,13 +19,14 @@ Cases:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import (
     SYNAPSES,
     Add,
@@ -59,15 +60,22 @@ class Grid:
             )
 
 
-def quantize(graph: Graph, grid: Grid | None = None) -> Graph:
+def quantize(
+    graph: Graph, grid: Grid | None = None, scales: Mapping[str, float] | None = None
+) -> Graph:
     """The graph in integers: float64 arrays that hold whole numbers.
+
+    Args:
+        graph: What the passes before left.
+        grid: The integers of the chip.
+        scales: By synapse and neuron, as `calibrate` chooses them; None takes `choose_scales`.
 
     Raises:
         QuantizeError: If a layer feeds no neuron, or something else than a synapse, a sum or a
             neuron is left on the chip.
     """
     grid = grid or Grid()
-    scales = choose_scales(graph, grid)
+    scales = choose_scales(graph, grid) if scales is None else scales
     nodes = []
     for node in graph.nodes:
         scale = scales.get(node.name)
@@ -81,17 +89,20 @@ def quantize(graph: Graph, grid: Grid | None = None) -> Graph:
                 allowed="synapses, sums into neurons, neurons, flatten and delay",
                 remedy="run fold_scales and lower_gates first, or replace the operation",
             )
-        elif isinstance(node.op, Neuron):
-            nodes.append(replace(node, op=_neuron(node.op, scale, grid)))
         else:
-            nodes.append(replace(node, op=_synapse(node.op, scale)))
+            nodes.append(replace(node, op=quantized(node.op, scale, grid)))
     return graph.rebuilt(nodes)
+
+
+def quantized(op: Op, scale: float, grid: Grid) -> Op:
+    """A synapse or neuron in integers; a weight beyond the grid's range is clipped."""
+    return _neuron(op, scale, grid) if isinstance(op, Neuron) else _synapse(op, scale, grid)
 
 
 def choose_scales(graph: Graph, grid: Grid | None = None) -> dict[str, float]:
     """The scale of each synapse and neuron of the chip: integer = scale * real number."""
     grid = grid or Grid()
-    group = _groups(graph)
+    group = scale_groups(graph)
     members: dict[str, list[Node]] = {}
     for name, leader in group.items():
         node = graph.producer(name)
@@ -101,7 +112,7 @@ def choose_scales(graph: Graph, grid: Grid | None = None) -> dict[str, float]:
     return {name: chosen[leader] for name, leader in group.items()}
 
 
-def _groups(graph: Graph) -> dict[str, str]:
+def scale_groups(graph: Graph) -> dict[str, str]:
     """Synapses and neurons by the leader of the group that must share a scale."""
     leader: dict[str, str] = {}
 
@@ -196,12 +207,13 @@ def _peak(x: Array) -> float:
     return float(np.abs(x).max())
 
 
-def _synapse(op: object, scale: float) -> Conv2d | Linear | Scale:
+def _synapse(op: Op, scale: float, grid: Grid) -> Op:
+    limit = 2 ** (grid.weight_bits - 1) - 1
     if isinstance(op, Scale):
-        return Scale(np.rint(op.factor * scale))
+        return Scale(np.clip(np.rint(op.factor * scale), -limit, limit))
     assert isinstance(op, Conv2d | Linear)
     bias = None if op.bias is None else np.rint(op.bias * scale)
-    return replace(op, weight=np.rint(op.weight * scale), bias=bias)
+    return replace(op, weight=np.clip(np.rint(op.weight * scale), -limit, limit), bias=bias)
 
 
 def _neuron(op: Neuron, scale: float, grid: Grid) -> Neuron:

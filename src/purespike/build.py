@@ -35,7 +35,7 @@ from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
-from purespike.compiler.passes.quantize import Grid, QuantizeError, choose_scales
+from purespike.compiler.passes.quantize import Grid, QuantizeError
 from purespike.compiler.pipeline import Compiled, PassError, compile_graph, standard_passes
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.report import Accuracy, LayerCount, Report
@@ -54,6 +54,7 @@ from purespike.targets.lava.simulate import LavaRun, simulate
 from purespike.targets.spec import LOIHI2, check
 from purespike.trainer.capture import capture
 
+Calibration = Literal["max", "agreement"]
 LavaMode = Literal["fast", "stock", "none"]
 Progress = Callable[[str, int, int], None]
 
@@ -73,6 +74,7 @@ class Subject:
         spikes: Test inputs (T, B, C, H, W).
         labels: Their classes (B,).
         domain: What the input carries.
+        calibration: Training inputs (T, B, C, H, W) that may choose the scales.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Subject:
     spikes: NDArray[Any]
     labels: NDArray[np.int64]
     domain: Domain = SPIKE
+    calibration: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Options:
 
     Attributes:
         weight_bits: Of the integer weights, 2 to 8.
+        calibration: ``max`` takes the scale that just holds the largest weight of a layer,
+            ``agreement`` the one that keeps the most spikes on the subject's calibration data.
         host_encoder: Declares that an analog input is encoded on the host.
         golden: Samples whose every spike is compared on all executors and kept in the bundle.
         lava: Which convolution model Lava runs, or none.
@@ -97,6 +102,7 @@ class Options:
     """
 
     weight_bits: int = 8
+    calibration: Calibration = "max"
     host_encoder: bool = False
     golden: int = 64
     lava: LavaMode = "fast"
@@ -136,9 +142,7 @@ class Build:
         notes = None
         if self.compiled and graph is not None:
             notes = {
-                "scales": choose_scales(
-                    self.compiled.stages["split_host"], Grid(self.options.weight_bits)
-                ),
+                "scales": dict(self.compiled.ledger[-1].scales),
                 "boundaries": {"inputs": [e.name for e in graph.inputs], "host": "arg max"},
             }
         write_bundle(
@@ -172,7 +176,16 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     options = options or Options()
     progress("capture", 0, 1)
     captured = capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
-    passes = standard_passes(grid=Grid(options.weight_bits), host_encoder=options.host_encoder)
+    by_data = options.calibration == "agreement"
+    if by_data and subject.calibration is None:
+        raise PurespikeError(
+            "calibration by spike agreement needs data", remedy="give the subject training inputs"
+        )
+    passes = standard_passes(
+        grid=Grid(options.weight_bits),
+        host_encoder=options.host_encoder,
+        calibration=subject.calibration if by_data else None,
+    )
     probe = subject.spikes[:, :16].astype(np.float64)
     trained = Accuracy("trained (torch)", *_torch_correct(subject, progress))
     draft = _Draft(subject, options, trained, captured.dead)

@@ -26,7 +26,7 @@ from purespike.console import progress_bars, render, rules
 from purespike.trainer.errors import TrainingInterrupted
 
 if TYPE_CHECKING:
-    from purespike.build import Build, LavaMode
+    from purespike.build import Build, LavaMode, Options
     from purespike.check import Replay
 
 OK, NOT_COMPLIANT, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
@@ -75,6 +75,7 @@ def demo(
     """Train on handwritten digits, compile, run on Lava, judge: the whole chain on real data."""
     from dataclasses import replace
 
+    from purespike.build import Options
     from purespike.subjects import read_recipe
     from purespike.trainer.fit import train as fit
 
@@ -85,7 +86,7 @@ def demo(
     _trained(result.correct, result.n, result.interval, result.seconds)
     out.print("[bold]2. Compile, run on every executor, judge[/]")
     middle = time.perf_counter()
-    built = _compile(result.checkpoint, 8, 64, lava_samples, "fast", POLICIES["strict"])
+    built = _compile(result.checkpoint, Options(lava_samples=lava_samples))
     built.write(folder / "bundle")
     out.print(render(built.report))
     if built.lava:
@@ -138,10 +139,24 @@ def compile_(
             help="Convolution model on Lava: ours (equal, faster), Lava's own, or no run."
         ),
     ] = "fast",
+    calibration: Annotated[
+        Literal["max", "agreement"],
+        typer.Option(help="Scales by the largest weight, or by the spikes kept on training data."),
+    ] = "max",
     policy: PolicyName = "strict",
 ) -> None:
     """Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge."""
-    built = _compile(checkpoint, bits, samples, samples, lava, _policy(policy))
+    from purespike.build import Options
+
+    options = Options(
+        weight_bits=bits,
+        calibration=calibration,
+        golden=samples,
+        lava=lava,
+        lava_samples=samples,
+        policy=_policy(policy),
+    )
+    built = _compile(checkpoint, options)
     built.write(folder)
     out.print(render(built.report))
     out.print(f"Bundle: {folder}")
@@ -167,7 +182,10 @@ def check(
 
     chosen = _policy(policy)
     if (path / "checkpoint.json").is_file():
-        built = _compile(path, 8, 64, 64, "fast" if lava and not static else "none", chosen)
+        from purespike.build import Options
+
+        mode: LavaMode = "fast" if lava and not static else "none"
+        built = _compile(path, Options(lava=mode, policy=chosen))
         findings = built.report.findings
     elif path.is_file():
         findings = fill_missing(static_findings(read_nir(path), chosen), "needs a bundle")
@@ -255,15 +273,10 @@ def doctor() -> None:
     raise typer.Exit(OK if all(line.works for line in lines) else NOT_COMPLIANT)
 
 
-def _compile(
-    checkpoint: Path, bits: int, golden: int, samples: int, lava: LavaMode, policy: Policy
-) -> Build:
-    from purespike.build import Options, build
+def _compile(checkpoint: Path, options: Options) -> Build:
+    from purespike.build import build
     from purespike.subjects import digits_subject
 
-    options = Options(
-        weight_bits=bits, golden=golden, lava=lava, lava_samples=samples, policy=policy
-    )
     with progress_bars(err) as progress:
         return build(digits_subject(checkpoint), options, progress)
 

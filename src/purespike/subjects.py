@@ -19,6 +19,8 @@ from purespike.trainer.encoders import encode
 from purespike.trainer.learner import TrainConfig
 from purespike.trainer.presets import DEMO
 
+CALIBRATION = 128  # training images
+
 
 class RecipeError(PurespikeError):
     """A recipe that cannot be read."""
@@ -41,13 +43,16 @@ def digits_subject(checkpoint: Path) -> Subject:
     loaded = load_checkpoint(checkpoint)
     config = loaded.model.config
     data = digits()
-    spikes = encode(loaded.train_config.encoder, data.test_images, config.steps)
+    encoder = loaded.train_config.encoder
+    spikes = encode(encoder, data.test_images, config.steps)
+    calibration = encode(encoder, data.train_images[:CALIBRATION], config.steps)
     return Subject(
         name=f"digits, gate {config.gate}, T = {config.steps}",
         model=loaded.model,
         shape=tuple(spikes.shape[2:]),
         spikes=spikes.numpy().astype(np.uint8),
         labels=data.test_labels.numpy(),
+        calibration=calibration.numpy(),
     )
 
 
