@@ -266,15 +266,6 @@ def _check_node(graph: Graph, node: Node) -> None:
     for name, values in node.op.arrays().items():
         if not bool(np.isfinite(values).all()):
             raise NirError("a parameter is not finite", where=where, found=name)
-    if isinstance(node.op, Neuron) and node.op.reset == "subtract":
-        try:
-            np.broadcast_to(node.op.amount, node.output.shape)
-        except ValueError:
-            raise NirError(
-                "the reset amount does not fit the neuron",
-                where=where,
-                found=f"{node.op.amount.shape} on {node.output.shape}",
-            ) from None
 
 
 def _check_shape(shape: Shape, where: str) -> None:

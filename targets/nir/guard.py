@@ -1,4 +1,4 @@
-"""A NIR file as plain data, without libhdf5 in this process."""
+"""An HDF5 file as plain data, without libhdf5 in this process: NIR's, and netx's."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal, TypeVar
 
 import numpy as np
 
+from purespike.compiler.errors import PurespikeError
 from purespike.targets.nir import hdf5
 from purespike.targets.nir.document import KEY, Document, Field, Fields
 from purespike.targets.nir.errors import NirFileError
@@ -25,6 +28,53 @@ DTYPES = {f"<{k}{n}" for k in "iuf" for n in (2, 4, 8)} | {"|i1", "|u1", "|b1"}
 DAMAGED = "the file is damaged or hostile; get it again from where it came"
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format in HDF5.
+
+    Attributes:
+        name: In messages, and for `hdf5.TOP`.
+        error: What is raised for a bad file.
+    """
+
+    name: Literal["NIR", "netx"]
+    error: type[PurespikeError]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What the child wrote: a tree, and the place of every array in ``out``."""
+
+    tree: dict[str, Any]
+    form: Format
+    out: IO[bytes]
+    start: int
+    total: int
+
+    def field(self, value: dict[str, Any], where: str) -> Field:
+        """A leaf of the tree: a text or an array."""
+        if isinstance(value.get("text"), str):
+            return str(value["text"])
+        if "dtype" not in value:
+            found = ", ".join(value)
+            raise self.form.error("expected numbers or a text", where=where, found=found)
+        if value["dtype"] not in DTYPES:
+            found = str(value["dtype"])
+            raise self.form.error("an unexpected element type", where=where, found=found)
+        dtype, shape = np.dtype(value["dtype"]), tuple(int(n) for n in value["shape"])
+        begin, length = self.start + int(value["offset"]), prod(shape) * dtype.itemsize
+        if min(shape, default=1) < 0 or begin < self.start or begin + length > self.total:
+            raise ValueError("an array lies outside the frame")
+        self.out.seek(begin)
+        return np.frombuffer(self.out.read(length), dtype).reshape(shape)
+
+
+NIR = Format("NIR", NirFileError)
+
+
 def load(path: str | os.PathLike[str]) -> Document:
     """Read a NIR file in a child process with limits; nothing but the file is opened.
 
@@ -34,42 +84,46 @@ def load(path: str | os.PathLike[str]) -> Document:
         NirFileError: If the file is missing, too large, no HDF5, damaged, points outside itself,
             holds anything that NIR does not have, or takes the child too long.
     """
+    return parsed(path, NIR, _document)
+
+
+def parsed(path: str | os.PathLike[str], form: Format, build: Callable[[Frame], T]) -> T:
+    """What ``build`` makes of a file that a child process has parsed; every error names it."""
     path = Path(path)
-    size = _size(path)
+    size = _size(path, form)
     with tempfile.TemporaryFile() as out:
-        _run(path, min(SECONDS + size // SPEED, MOST), out)
+        _run(path, min(SECONDS + size // SPEED, MOST), out, form)
         try:
             header, start, total = _header(out)
             if "refused" in header:
                 message, where, found, allowed = header["refused"]
-                where = f"{path}: {where}" if where else str(path)
-                raise NirFileError(message, where=where, found=found, allowed=allowed)
-            return _document(header, out, start, total)
-        except NirFileError as e:
+                raise form.error(message, where=where, found=found, allowed=allowed)
+            return build(Frame(header, form, out, start, total))
+        except PurespikeError as e:
             if not e.where.startswith(str(path)):
                 e.where = f"{path}: {e.where}" if e.where else str(path)
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as e:
-            raise NirFileError(
-                "the file does not have the form of a NIR graph",
+            raise form.error(
+                f"the file does not have the form of a {form.name} graph",
                 where=str(path),
                 found=f"{type(e).__name__}: {str(e)[:80]}",
                 remedy=DAMAGED,
             ) from None
 
 
-def _size(path: Path) -> int:
+def _size(path: Path, form: Format) -> int:
     try:
         status = path.stat()
         with path.open("rb") if stat.S_ISREG(status.st_mode) else tempfile.TemporaryFile():
             pass
     except OSError as e:
-        raise NirFileError(
-            "the NIR file cannot be read", where=str(path), found=e.strerror or ""
+        raise form.error(
+            f"the {form.name} file cannot be read", where=str(path), found=e.strerror or ""
         ) from None
     if not stat.S_ISREG(status.st_mode) or status.st_size > FILE:
-        raise NirFileError(
-            "the NIR file is no regular file of legal size",
+        raise form.error(
+            f"the {form.name} file is no regular file of legal size",
             where=str(path),
             found=f"{status.st_size} bytes",
             allowed=f"a file of at most {FILE} bytes",
@@ -77,10 +131,10 @@ def _size(path: Path) -> int:
     return status.st_size
 
 
-def _run(path: Path, seconds: int, out: IO[bytes]) -> None:
+def _run(path: Path, seconds: int, out: IO[bytes], form: Format) -> None:
     # One thread: each would reserve address space, which is limited.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-I", hdf5.__file__, str(path.absolute()), str(seconds)]
+    command = [sys.executable, "-I", hdf5.__file__, str(path.absolute()), str(seconds), form.name]
     try:
         done = subprocess.run(
             command,
@@ -98,7 +152,7 @@ def _run(path: Path, seconds: int, out: IO[bytes]) -> None:
         if done.returncode == 0:
             return
         found = f"the reading process ended with code {done.returncode}"
-    raise NirFileError(
+    raise form.error(
         "the file cannot be parsed",
         where=str(path),
         found=found,
@@ -119,7 +173,8 @@ def _header(out: IO[bytes]) -> tuple[dict[str, Any], int, int]:
     return header, 8 + length, total
 
 
-def _document(header: dict[str, Any], out: IO[bytes], start: int, total: int) -> Document:
+def _document(frame: Frame) -> Document:
+    header = frame.tree
     version = header["version"].get("text")
     if not isinstance(version, str) or not version.startswith(("0.", "1.")):
         raise NirFileError(
@@ -142,7 +197,7 @@ def _document(header: dict[str, Any], out: IO[bytes], start: int, total: int) ->
         if "group" not in node:
             raise NirFileError("a node is no group", where=f"node {name!r}")
         nodes[name] = {
-            k: _field(v, f"node {name!r}, field {k!r}", out, start, total)
+            k: frame.field(v, f"node {name!r}, field {k!r}")
             for k, v in node["group"].items()
             if k != "metadata"
         }
@@ -150,21 +205,6 @@ def _document(header: dict[str, Any], out: IO[bytes], start: int, total: int) ->
     if not isinstance(metadata.get("text"), str):
         raise NirFileError("the purespike metadata is no text", where=f"node/metadata/{KEY}")
     return Document(nodes, _edges(root["edges"]), metadata["text"])
-
-
-def _field(value: dict[str, Any], where: str, out: IO[bytes], start: int, total: int) -> Field:
-    if isinstance(value.get("text"), str):
-        return str(value["text"])
-    if "dtype" not in value:
-        raise NirFileError("expected numbers or a text", where=where, found=", ".join(value))
-    if value["dtype"] not in DTYPES:
-        raise NirFileError("an unexpected element type", where=where, found=str(value["dtype"]))
-    dtype, shape = np.dtype(value["dtype"]), tuple(int(n) for n in value["shape"])
-    begin, length = start + int(value["offset"]), prod(shape) * dtype.itemsize
-    if min(shape, default=1) < 0 or begin < start or begin + length > total:
-        raise ValueError("an array lies outside the frame")
-    out.seek(begin)
-    return np.frombuffer(out.read(length), dtype).reshape(shape)
 
 
 def _edges(value: dict[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -1,9 +1,10 @@
-"""The child process that parses a NIR file: run as a script, ``python -I hdf5.py FILE``.
+"""The child process that parses an HDF5 file: ``python -I hdf5.py FILE SECONDS LAYOUT``.
 
 libhdf5 crashes and hangs on damaged files, and HDF5 can point at other files. So it runs here
-alone, under limits that the process sets on itself before it loads the library. It knows nothing
-about NIR but its two top names. It writes one frame to standard output: 8 bytes with the length of
-a JSON header (little endian), the header, then the raw bytes of the arrays that the header places.
+alone, under limits that the process sets on itself before it loads the library. Of the formats
+(NIR, lava-dl's netx) it knows no more than the names at the top. It writes one frame to standard
+output: 8 bytes with the length of a JSON header (little endian), the header, then the raw bytes of
+the arrays that the header places.
 
 Only numpy and h5py are needed, so that ``-I`` (no environment, no current folder) suffices.
 """
@@ -27,6 +28,8 @@ ALL = 1 << 30  # bytes that the file may declare
 # Deflate packs at most 1032 to 1: a dataset that declares more than that has chunks missing.
 RATIO, SMALL = 2000, 1 << 20
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
+# By layout: the names that the top level must have, and those that it may have.
+TOP = {"NIR": ({"node", "version"}, set()), "netx": ({"layer"}, {"purespike", "simulation"})}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}\Z")
 
 
@@ -121,6 +124,8 @@ class Parser:
         if is_text(data):
             if data.ndim == 0:
                 return {"text": text(value, where)}
+            if data.ndim == 1:
+                return {"words": [text(v, where) for v in value]}
             if data.ndim != 2:
                 raise Refused("expected a text or pairs of texts", where, f"{data.shape}", "(n, 2)")
             return {"texts": [[text(v, where) for v in row] for row in value]}
@@ -149,19 +154,23 @@ def text(value: Any, where: str) -> str:
         raise Refused("a text is not UTF-8", where, repr(value)[:40], "UTF-8") from None
 
 
-def parse(path: str) -> tuple[dict[str, Any], list[bytes]]:
+def parse(path: str, layout: str) -> tuple[dict[str, Any], list[bytes]]:
     """(header, blobs) of a file."""
     import h5py
 
     parser = Parser()
+    required, optional = TOP[layout]
     try:
         file = h5py.File(path, "r")
     except OSError as e:
         raise Refused("not a readable HDF5 file", "", str(e)[:120], "") from None
     with file:
-        if set(file) != {"node", "version"}:
+        if not required <= set(file) <= required | optional:
             found = ", ".join(sorted(file))[:120]
-            raise Refused("not a NIR file", "", f"top level: {found}", "node, version")
+            allowed = ", ".join(sorted(required | optional))
+            raise Refused(f"not a {layout} file", "", f"top level: {found}", allowed)
+        if layout != "NIR":
+            return parser.group(file["/"], "", 0, True), parser.blobs
         for name, kind in (("node", h5py.Group), ("version", h5py.Dataset)):
             link = isinstance(file.get(name, getlink=True), h5py.HardLink)
             if not link or not isinstance(file[name], kind):
@@ -172,13 +181,13 @@ def parse(path: str) -> tuple[dict[str, Any], list[bytes]]:
 
 
 def main() -> None:
-    """Parse the file named on the command line within the processor seconds named after it."""
+    """Parse the file named on the command line within the processor seconds, in the layout."""
     limit(int(sys.argv[2]))
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # load no filter plugins
     os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"  # read-only folders have no locks
     blobs: list[bytes] = []
     try:
-        header, blobs = parse(sys.argv[1])
+        header, blobs = parse(sys.argv[1], sys.argv[3])
     except Refused as e:
         header = {"refused": list(e.args)}
     except MemoryError:

@@ -66,12 +66,6 @@ def test_auxiliary_nodes_are_refused() -> None:
         to_nir(graph)
 
 
-def test_an_amount_that_does_not_fit_is_refused() -> None:
-    op = Neuron(1.0, reset="subtract", amount=np.ones(7))
-    with pytest.raises(NirError, match="does not fit the neuron"):
-        to_nir(single(op, IMAGE))
-
-
 def test_parameters_must_be_finite() -> None:
     with pytest.raises(NirError, match="not finite"):
         to_nir(single(Neuron(np.inf), IMAGE))
