@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from purespike.compiler.counts import Counts, dense_counts, total_counts
-from purespike.compiler.domain import Array
+from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph
@@ -179,11 +179,15 @@ def compile_graph(
         after = p.rewrite(graph)
         try:
             verify(after)
+            _same_interface(graph, after)
+            after_trace = run(after, probe)
         except PurespikeError as e:
             raise PassError(
-                f"pass {p.name} left an ill-formed graph: {e.message}", where=e.where
+                f"pass {p.name} left an ill-formed graph: {e.message}",
+                where=e.where,
+                found=e.found,
+                allowed=e.allowed,
             ) from e
-        after_trace = run(after, probe)
         line = _compare(p, graph, trace, after, after_trace)
         if p.promise.kind != "rewrites meaning" and not line.deviation <= p.promise.tolerance:
             raise PassError(
@@ -197,6 +201,22 @@ def compile_graph(
         stages[p.name] = graph = after
         trace = after_trace
     return Compiled(stages, tuple(ledger))
+
+
+def _same_interface(before: Graph, after: Graph) -> None:
+    """Raise unless both take the same input for as long and give main outputs of one shape."""
+
+    def interface(graph: Graph) -> str:
+        outputs = ", ".join(str(graph.edge(o).shape) for o in _main_outputs(graph))
+        inputs = ", ".join(map(str, graph.inputs))
+        return f"T = {graph.steps}, inputs {inputs}, outputs {outputs}"
+
+    if interface(before) != interface(after):
+        raise PassError(
+            "inputs, outputs or steps have changed",
+            found=interface(after),
+            allowed=interface(before),
+        )
 
 
 def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace) -> LedgerLine:
@@ -227,10 +247,9 @@ def _deviation(
     before: Graph, a: Trace, after: Graph, b: Trace, scales: Mapping[str, float]
 ) -> float:
     """Largest change of an output: of spikes at every step, of a readout at the last one."""
-    old = [o for o in before.outputs if _main(before, o)]
     moved = 0.0
-    for x, y in zip(old, after.outputs, strict=True):
-        spiking = all(_fires(g, o) for g, o in ((before, x), (after, y)))
+    for x, y in zip(_main_outputs(before), _main_outputs(after), strict=True):
+        spiking = all(g.edge(o).domain <= SPIKE for g, o in ((before, x), (after, y)))
         u, v = (a.values[x], b.values[y]) if spiking else (a.values[x][-1], b.values[y][-1])
         unit = 1.0 if spiking else scales.get(y, 1.0)
         moved = max(moved, float(np.abs(u - v / unit).max(initial=0.0)))
@@ -259,16 +278,12 @@ def _margin(graph: Graph, trace: Trace, name: str, t: int, index: tuple[int, ...
     op = node.op
     unit = 2**op.fixed.fraction_bits if op.fixed else 1
     kept = trace.membranes[name][t - 1][index] if t else op.initial * unit
-    v = op.decay * kept / unit + trace.values[node.inputs[0]][t][index]
+    kept = np.trunc(op.decay * kept) if op.fixed else op.decay * kept  # as the neuron does
+    v = kept / unit + trace.values[node.inputs[0]][t][index]
     threshold = np.broadcast_to(op.threshold, node.output.shape)[index[1:]]
     return float(abs(v - threshold))
 
 
-def _fires(graph: Graph, name: str) -> bool:
-    node = graph.producer(name)
-    return node is not None and isinstance(node.op, Neuron) and node.op.fires
-
-
-def _main(graph: Graph, name: str) -> bool:
-    node = graph.producer(name)
-    return node is None or node.role != "auxiliary"
+def _main_outputs(graph: Graph) -> list[str]:
+    nodes = {name: graph.producer(name) for name in graph.outputs}
+    return [name for name, node in nodes.items() if node is None or node.role != "auxiliary"]
