@@ -86,6 +86,15 @@ def schedule(graph: Graph) -> Schedule:
     depth = {e.name: 0 for e in graph.inputs}
     arrivals: list[Arrival] = []
     for node in graph.nodes:
+        if isinstance(node.op, (*SYNAPSES, Flatten)) and node.inputs[0] not in depth:
+            kind = "flatten" if isinstance(node.op, Flatten) else "synapse"
+            raise ScheduleError(
+                f"a {kind} reads what is no spike",
+                where=graph.origin(node.name),
+                found=str(graph.edge(node.inputs[0])),
+                allowed="the input, a neuron or a flatten of them",
+                remedy="put a neuron between, or run the passes up to quantize",
+            )
         if isinstance(node.op, Flatten):
             depth[node.name] = depth[node.inputs[0]]
         elif isinstance(node.op, Neuron):
