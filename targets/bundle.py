@@ -2,7 +2,7 @@
 
     model.nir      the integer network (also read back by purespike)
     model.onnx     the integer golden model, one time step, states explicit
-    lava/          the Lava program of the golden samples, as plain data
+    lava/          the Lava program of the golden samples, as plain data and as run.py
     golden.npz     inputs, labels, every layer's spikes and every membrane
     report.json    the compliance report
     manifest.json  versions, options, size and sha256 of every file
@@ -31,6 +31,7 @@ from purespike.compiler.ir import Graph
 from purespike.targets.lava.emit import emit
 from purespike.targets.lava.program_file import write as write_program
 from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.script import write_script
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx.emit import write_onnx
@@ -110,7 +111,10 @@ def write_bundle(
             write_nir(graph, stage / "model.nir", extra=dict(notes or {}))
             write_onnx(graph, stage / "model.onnx", notes=notes)
             (stage / "golden.npz").write_bytes(_pack(golden))
-            write_program(emit(graph, schedule(graph), golden.inputs), stage / "lava")
+            plan = schedule(graph)
+            program = emit(graph, plan, golden.inputs)
+            write_program(program, stage / "lava")
+            write_script(program, plan, graph.steps, stage / "lava")
         files = sorted(p for p in stage.rglob("*") if p.is_file())
         manifest = {
             "format": FORMAT,

@@ -1,0 +1,125 @@
+"""`lava/run.py`: run for real, by the Python that has Lava, where purespike cannot be imported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from strategies import FIXED, Draft, spikes
+
+from purespike.compiler.interpret import run
+from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.targets.lava import interpreter
+from purespike.targets.lava.emit import emit
+from purespike.targets.lava.program_file import write
+from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.script import SCRIPT, write_script
+
+RUFF = Path(sys.executable).with_name("ruff")
+
+
+def network(reset: str) -> Graph:
+    """A residual join with a delay, per-channel thresholds and biases, all kinds of synapses."""
+    r = np.random.default_rng(3)
+    draft = Draft((2, 5, 4), 3)
+    first = draft.put(Conv2d(r.integers(-9, 30, (3, 2, 3, 3)), np.array([3.0, 0, -2])), "x")
+    thresholds = np.array([120.0, 250, 180]).reshape(3, 1, 1)
+    stem = draft.put(Neuron(thresholds, 1.0, reset, 90.0, fixed=FIXED), first)  # type: ignore[arg-type]
+    again = draft.put(Conv2d(r.integers(-20, 40, (3, 3, 3, 3)), None, (1, 1), (1, 1)), stem)
+    inner = draft.put(Neuron(200.0, 1.0, reset, 200.0, fixed=FIXED), again)  # type: ignore[arg-type]
+    late = draft.put(Conv2d(r.integers(-20, 40, (3, 3, 1, 1))), inner)
+    skip = draft.put(Scale(np.array([20.0, 30, 40]).reshape(3, 1, 1)), stem)
+    block = draft.put(
+        Neuron(75.0, 1.0, reset, 60.0, fixed=FIXED),
+        draft.put(Add(), late, skip),  # type: ignore[arg-type]
+    )
+    flat = draft.put(Flatten(), block)
+    permuted = draft.put(Scale(np.arange(1.0, 19.0)), flat)
+    gate = draft.put(Neuron(5.0, 0.0, fixed=FIXED), permuted)
+    scores = draft.put(Linear(r.integers(-50, 50, (4, 18)), np.arange(4.0)), gate)
+    return draft.graph(draft.put(Neuron(np.inf, reset="none", fixed=FIXED), scores))
+
+
+def write_case(graph: Graph, folder: Path) -> Path:
+    """The program, the script and the golden vectors of three samples; path of the script."""
+    x = spikes(graph, 3, 5).astype(np.uint8)
+    plan = schedule(graph)
+    program = emit(graph, plan, x)
+    write(program, folder / "lava")
+    write_script(program, plan, graph.steps, folder / "lava")
+    trace = run(graph, x)
+    golden = {f"spikes/{n}": trace.values[n].astype(np.uint8) for n in program.record}
+    golden |= {f"membranes/{n}": trace.membranes[n].astype(np.int32) for n in program.record_v}
+    assert all(0 < golden[f"spikes/{n}"].mean() < 1 for n in program.record)
+    np.savez(folder / "golden.npz", **golden)  # type: ignore[arg-type]
+    return folder / "lava" / SCRIPT
+
+
+def execute(script: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the script where the name purespike stands for nothing."""
+    code = (
+        "import runpy, sys\n"
+        "sys.modules['purespike'] = None\n"
+        f"sys.argv = {[str(script), *arguments]!r}\n"
+        f"sys.path[0] = {str(script.parent)!r}\n"
+        f"runpy.run_path({str(script)!r}, run_name='__main__')"
+    )
+    python = interpreter.python()
+    return subprocess.run(
+        [python, "-c", code],
+        env=interpreter.environment(python),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_it_runs_in_lava_and_every_recorded_layer_is_equal(reset: str, tmp_path: Path) -> None:
+    graph = network(reset)
+    path = write_case(graph, tmp_path)
+    before = sorted(p for p in tmp_path.rglob("*"))
+    done = execute(path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1].startswith("EQUAL") and len(lines) == 6  # four firing layers, a readout
+    for line in lines[:-1]:
+        name = line.partition("/")[2].partition(":")[0]
+        values = graph.steps * 3 * int(np.prod(graph.edge(name).shape))
+        assert line.endswith(f"0 of {values} values differ")
+    assert sorted(p for p in tmp_path.rglob("*")) == before  # no caches: a bundle stays whole
+    assert (path.parent / "processes").is_dir() == (reset == "subtract")
+
+
+def test_it_finds_a_changed_weight(tmp_path: Path) -> None:
+    path = write_case(network("zero"), tmp_path)
+    with np.load(path.parent / "arrays.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    (name,) = [n for n in arrays if arrays[n].shape == (4, 18)]  # the classifier
+    arrays[name][0] += 1
+    np.savez(path.parent / "arrays.npz", **arrays)  # type: ignore[arg-type]
+    done = execute(path, "--samples", "2")
+    assert done.returncode == 1, done.stdout + done.stderr
+    *layers, readout, verdict = done.stdout.splitlines()
+    assert verdict == "NOT EQUAL"
+    assert all(": 0 of " in line for line in layers) and ": 0 of " not in readout
+
+
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_it_is_the_same_text_twice_and_ruff_has_nothing_to_say(reset: str, tmp_path: Path) -> None:
+    first = write_case(network(reset), tmp_path / "a").read_text()
+    assert first == write_case(network(reset), tmp_path / "b").read_text()
+    for check in (["check"], ["format", "--check"]):
+        options = ["--isolated", "--no-cache"]
+        options += ["--line-length=100"]
+        rules = ["--select=E,F,I,B,UP,D1,C4,SIM"] if check == ["check"] else []
+        done = subprocess.run(
+            [str(RUFF), *check, *options, *rules, str(tmp_path / "a/lava" / SCRIPT)],
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
