@@ -6,6 +6,7 @@ Most cases run on ``lava_reference`` (a numpy simulation of a Lava program that
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,27 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lava_reference import simulate as simulate_program
-from strategies import FIXED, Draft, chip_graphs, spikes
+from strategies import FIXED, LEAK, Draft, chip_graphs, spikes
 
-from purespike.compiler.domain import Array
+from purespike.compiler.domain import ANALOG, SPIKE, TERNARY, Array, Domain
 from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ir import Edge, Graph, build
+from purespike.compiler.ops import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Gate,
+    Linear,
+    MaxPool2d,
+    Neuron,
+    Scale,
+    TimeMean,
+)
+from purespike.compiler.passes.lower_gates import lower_gates
+from purespike.compiler.passes.quantize import quantize
+from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.ranges import bound_neurons
 from purespike.targets.lava.emit import EmitError, emit, from_lava
 from purespike.targets.lava.program_check import check
 from purespike.targets.lava.schedule import schedule
@@ -133,3 +149,227 @@ def test_frames_that_are_no_input_of_the_graph(frames: Array, found: str) -> Non
         emit(graph, schedule(graph), frames)
     assert found in e.value.found
     assert e.value.where == "x"
+
+
+# On Lava itself: every layer's spikes and the readout, several samples back to back.
+
+
+def fixed_image(draft: Draft, r: np.random.Generator, channels: int, **geometry: Any) -> str:
+    """A convolution of random integers and a neuron that fires now and then."""
+    shape = (channels, draft.shapes["x"][0] // geometry.get("groups", 1), 3, 2)
+    weight = r.integers(-4, 7, shape).astype(float)
+    current = draft.put(Conv2d(weight, r.integers(-2, 3, channels), **geometry), "x")
+    return draft.put(neuron(r.integers(2, 9, (channels, 1, 1))), current)
+
+
+def net_geometry() -> Graph:
+    """Stride, padding, dilation, groups, a kernel and an image that are not square."""
+    r = np.random.default_rng(1)
+    draft = Draft((4, 7, 5), 3)
+    image = fixed_image(draft, r, 6, stride=(2, 1), padding=(0, 2), dilation=(1, 2), groups=2)
+    flat = draft.put(Flatten(), image)
+    (size,) = draft.shapes[flat]
+    current = draft.put(Linear(r.integers(-9, 15, (5, size)), r.integers(-9, 9, 5)), flat)
+    hidden = draft.put(neuron(np.arange(60.0, 65.0)), current)
+    out = draft.put(Linear(r.integers(-127, 128, (3, 5)), [5.0, -6.0, 7.0]), hidden)
+    return draft.graph(draft.put(readout(), out))
+
+
+def net_gates() -> Graph:
+    """All four gates of two layers, in chip form."""
+    r = np.random.default_rng(2)
+    draft = Draft((2, 4, 3), 4)
+    a = fixed_image(draft, r, 2, padding=(1, 1), dilation=(1, 2))
+    b = fixed_image(draft, r, 2, padding=(1, 1), dilation=(1, 2))
+    gates = [draft.put(Gate(kind), a, b) for kind in ("and", "or", "iand", "xor")]
+    gates.append(draft.put(Gate("xor"), *gates))
+    return quantize(lower_gates(draft.graph(*gates)))
+
+
+def net_residual() -> Graph:
+    """SN residual: identity and a convolution on the short branch, both held back."""
+    r = np.random.default_rng(3)
+    draft = Draft((3, 4, 5), 3)
+    stem = draft.put(neuron(4.0), draft.put(Conv2d(r.integers(-2, 5, (3, 3, 1, 1))), "x"))
+    first = draft.put(neuron(5.0), draft.put(same_size(r), stem))
+    second = draft.put(neuron(6.0), draft.put(same_size(r), first))
+    current = draft.put(
+        Add(),
+        draft.put(same_size(r), second),
+        draft.put(same_size(r), stem),
+        draft.put(Conv2d(r.integers(-2, 5, (3, 3, 1, 1)), [1.0, -1.0, 0.0]), "x"),
+        draft.put(Scale(r.integers(1, 5, (3, 4, 5))), first),
+    )
+    return draft.graph(draft.put(neuron(9.0), current))
+
+
+def same_size(r: np.random.Generator) -> Conv2d:
+    return Conv2d(r.integers(-3, 5, (3, 3, 3, 3)), None, (1, 1), (1, 1))
+
+
+def net_neurons() -> Graph:
+    """Soft resets, leaks on the chip's grid, biases, a memoryless neuron, thresholds by neuron."""
+    r = np.random.default_rng(4)
+    draft = Draft((6,), 6)
+    kinds = [
+        neuron(r.integers(5, 20, 8), 1.0, "subtract", r.integers(3, 30, 8)),
+        neuron(9 + 2.0**-6, 3686 * LEAK),
+        neuron(9 + 2.0**-6, 4095 * LEAK, "subtract", 12.0),
+        neuron(9 + 2.0**-6, 1 * LEAK, "subtract", 40.0),
+        neuron(9.0, 0.0),
+    ]
+    outputs = []
+    for kind in kinds:
+        weight = r.integers(-4, 10, (8, 6))
+        current = draft.put(Linear(weight, r.integers(-3, 4, 8)), "x")
+        fired = draft.put(kind, current)
+        leaky = Neuron(np.inf, 0.5, "none", fixed=FIXED) if kind.decay == 1 else readout()
+        outputs.append(draft.put(leaky, draft.put(Linear(r.integers(-9, 9, (2, 8))), fired)))
+    return draft.graph(*outputs)
+
+
+def net_flat_residual() -> Graph:
+    """One-to-one synapses on a flattened image, beside a linear layer, held back."""
+    r = np.random.default_rng(5)
+    draft = Draft((2, 3, 2), 2)
+    flat = draft.put(Flatten(), "x")
+    first = draft.put(neuron(4.0), draft.put(Linear(r.integers(-3, 6, (12, 12))), flat))
+    current = draft.put(
+        Add(),
+        draft.put(Scale(np.arange(1.0, 13.0)), flat),
+        draft.put(Linear(r.integers(-3, 6, (12, 12))), first),
+        draft.put(Linear(r.integers(-3, 6, (12, 12))), flat),
+    )
+    return draft.graph(draft.put(neuron(np.arange(3.0, 15.0)), current))
+
+
+def net_shared() -> Graph:
+    """One synapse of two neurons, one of them later, and of one neuron twice."""
+    r = np.random.default_rng(6)
+    draft = Draft((2, 3, 3), 3)
+    shared = draft.put(Conv2d(r.integers(-2, 5, (2, 2, 2, 2)), [1.0, 2.0], (1, 1), (1, 0)), "x")
+    first = draft.put(neuron(4.0), draft.put(Add(), shared, shared))
+    again = draft.put(Conv2d(r.integers(-2, 5, (2, 2, 1, 1))), first)
+    return draft.graph(draft.put(neuron(5.0), draft.put(Add(), shared, again)))
+
+
+NETS = [net_geometry, net_gates, net_residual, net_neurons, net_flat_residual, net_shared]
+
+
+@pytest.mark.parametrize("net", NETS)
+def test_on_lava(net: Any) -> None:
+    graph = net()
+    x = spikes(graph, 4, 7)
+    trace = run(graph, x)
+    for node in graph.nodes:  # a layer that is silent, or fires always, shows nothing
+        if isinstance(node.op, Neuron) and node.op.fires:
+            assert 0 < trace.values[node.name].mean() < 1, node.name
+    assert_equal(graph, x, reference(graph, x))
+    assert_lava_equal(graph, x)
+
+
+def test_on_lava_one_step_a_sample() -> None:
+    graph = replace(net_geometry(), steps=1)
+    assert_lava_equal(graph, spikes(graph, 5, 0))
+
+
+def test_on_lava_with_its_own_convolution() -> None:
+    graph = net_geometry()
+    x = spikes(graph, 2, 3)
+    result = simulate(graph, x, conv="stock", timeout=120.0)
+    assert_equal(graph, x, (result.spikes, result.membranes))
+    assert result.steps == 2 * graph.steps + result.plan.latency
+
+
+def test_on_lava_a_membrane_that_saturates() -> None:
+    draft = Draft((600,), 4)
+    weights = [np.full(600, 127.0), np.full(600, -127.0), np.r_[[127.0] * 300, [-127.0] * 300]]
+    currents = draft.put(Linear(np.stack(weights)), "x")
+    out = draft.put(neuron(1000.0, 1.0, "subtract", 100.0), currents)
+    graph = draft.graph(out)
+    x = np.ones((4, 2, 600))
+    x[2:, 0, 300:] = 0.0
+    x[1:, 1, :299] = 0.0
+    assert bound_neurons(graph, current_limit=131071)[out].verdict == "saturates"
+    assert_lava_equal(graph, x)
+
+
+def test_on_lava_a_trained_network_through_all_passes() -> None:
+    r = np.random.default_rng(8)
+    conv = Conv2d(r.normal(0.1, 0.5, (4, 2, 3, 3)), None, (1, 1), (1, 1))
+    draft = Draft((2, 6, 4), 3)
+    stem = draft.put(Neuron(0.6, 0.8), draft.put(conv, "x"))
+    pooled = draft.put(MaxPool2d((2, 2), (2, 2)), stem)
+    same = Conv2d(r.normal(0.1, 0.4, (4, 4, 3, 3)), r.normal(0, 0.1, 4), (1, 1), (1, 1))
+    inner = draft.put(Neuron(0.7, 1.0, "subtract"), draft.put(same, pooled))
+    joined = draft.put(Gate("iand"), inner, pooled)
+    residual = draft.put(Neuron(1.0), draft.put(Add(), draft.put(same, joined), joined))
+    averaged = draft.put(AvgPool2d((3, 2), (1, 1)), residual)
+    flat = draft.put(TimeMean(3), draft.put(Flatten(), averaged))
+    out = draft.put(Linear(r.normal(size=(3, 4)), r.normal(size=3)), flat)
+    graph = draft.graph(out)
+    compiled = compile_graph(graph, standard_passes(), spikes(graph, 4, 0))
+    assert_lava_equal(compiled.graph, spikes(graph, 4, 1))
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(chip_graphs(max_steps=3), st.integers(1, 3), st.integers(0, 2**16))
+def test_random_graphs_on_lava(graph: Graph, samples: int, seed: int) -> None:
+    try:
+        assert_lava_equal(graph, spikes(graph, samples, seed))
+    except EmitError as e:
+        assert "memoryless" in e.message
+
+
+# What has no exact form.
+
+
+def one_layer(
+    neuron: Neuron, weight: Any = ((1.0, 2.0),), bias: Any = None, steps: int = 2
+) -> Graph:
+    linear = Linear(np.array(weight), bias)
+    edge = Edge("x", (linear.weight.shape[1],), SPIKE)
+    return build((edge,), [("l", linear, ("x",)), ("n", neuron, ("l",))], ("n",), steps)
+
+
+@pytest.mark.parametrize(
+    ("graph", "message", "found"),
+    [
+        (one_layer(neuron(9.0, 0.0), [[40.0, 24.0]]), "memoryless neuron of this size", "0 to 64"),
+        (one_layer(neuron(9.0, 0.0), [[-40.0, -24.0]]), "memoryless neuron of this size", "-64"),
+        (one_layer(Neuron(9.0, initial=2.0, fixed=FIXED)), "resets the membrane", "membrane 2"),
+        (
+            one_layer(readout(), np.full((1, 600), 127.0)),
+            "readout could fire",
+            "membrane up to 152400",
+        ),
+        (one_layer(neuron(9.0), [[0.5, 1.0]]), "whole numbers only", ""),
+        (one_layer(neuron(9.0), bias=[0.5]), "whole numbers only", ""),
+        (one_layer(neuron(9.0, 1.0, "subtract", 2.5)), "whole numbers only", ""),
+        (one_layer(neuron(9.5, 0.5)), "cannot compare with this threshold", "9.5"),
+        (one_layer(neuron(9.0, 0.5)), "cannot compare with this threshold", "9.0"),
+    ],
+)
+def test_refused(graph: Graph, message: str, found: str) -> None:
+    with pytest.raises(EmitError, match=message) as e:
+        emit(graph, schedule(graph), np.ones((2, 1, *graph.inputs[0].shape)))
+    assert found in e.value.found
+    assert e.value.where in ("n", "l")
+
+
+@pytest.mark.parametrize("domain", [ANALOG, TERNARY])
+def test_refused_inputs(domain: Domain) -> None:
+    edge = Edge("x", (2,), domain)
+    graph = build((edge,), [("l", Linear([[1.0, 1.0]]), ("x",)), ("n", neuron(1.0), ("l",))],
+                  ("n",), 1)  # fmt: skip
+    with pytest.raises(EmitError, match="exactly one input of spikes"):
+        emit(graph, schedule(graph), np.ones((1, 1, 2)))
+
+
+def test_a_threshold_between_two_sums_is_the_next_sum() -> None:
+    graph = one_layer(neuron(2.5))  # sums are whole: 2 does not fire, 3 does
+    program = emit(graph, schedule(graph), np.ones((2, 1, 2)))
+    assert program.processes[1].vth == 2  # type: ignore[union-attr]
+    x = spikes(graph, 8, 0)
+    assert_equal(graph, x, reference(graph, x))
