@@ -23,6 +23,7 @@ class Spec:
         weight: Lowest and highest weight.
         bias: Largest magnitude of a bias (mantissa 12 bits and sign, exponent 6).
         threshold: Lowest and highest threshold for ``>=``; the chip's own is one less.
+        amount: Least and most that a soft reset subtracts.
         current_limit: Largest magnitude of the summed current of one step.
         fixed: How the membrane is held.
         source: Where the values come from.
@@ -32,6 +33,7 @@ class Spec:
     weight: tuple[int, int]
     bias: int
     threshold: tuple[int, int]
+    amount: tuple[int, int]
     current_limit: int
     fixed: FixedPoint
     source: str
@@ -42,6 +44,7 @@ LOIHI2 = Spec(
     weight=(-127, 127),  # symmetric: -128 is inexact in all-negative layers of Dense
     bias=4095,
     threshold=(1, 131072),
+    amount=(1, 131071),
     current_limit=131071,  # beyond it lava's 24-bit current wraps around
     fixed=FixedPoint(),
     source="lava-nc 0.10.0, PyLifModelBitAcc and Dense (bit_accurate_loihi)",
@@ -69,21 +72,27 @@ def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
                 remedy="run the quantize pass for this target",
             )
             if op.fires:
+                # A leaky chip compares with a whole k on its finer grid: the threshold is k + 1/64.
                 leaky = op.decay not in (0.0, 1.0)
-                unit = 2.0**-spec.fixed.fraction_bits if leaky else 1.0
-                yield _range(where, "threshold", op.threshold, *spec.threshold, unit=unit)
+                above = 2.0**-spec.fixed.fraction_bits - 1.0 if leaky else 0.0
+                yield _range(where, "threshold", op.threshold, *spec.threshold, above=above)
+            if op.reset == "subtract":
+                yield _range(where, "reset amount", op.amount, *spec.amount)
 
 
 def _range(
-    where: str, what: str, values: Array, low: float, high: float, *, unit: float = 1.0
+    where: str, what: str, values: Array, low: float, high: float, *, above: float = 0.0
 ) -> Finding:
-    whole = bool((np.rint(values / unit) * unit == values).all())
+    """Are the values whole numbers from ``low`` to ``high``, each moved by ``above``?"""
+    register = values - above
+    whole = bool((np.rint(register) == register).all())
     lo, hi = float(values.min()), float(values.max())
     return verdict(
         LEGALITY,
         where,
-        whole and low <= lo and hi <= high,
+        whole and low <= register.min() and register.max() <= high,
         f"{what} {lo:g} to {hi:g}" + ("" if whole else ", not whole"),
-        limit=f"whole, {low:g} to {high:g}",
+        limit=("k + 1/64 for whole k, " if above else "whole, ")
+        + f"{low + above:g} to {high + above:g}",
         remedy="run the quantize pass for this target",
     )
