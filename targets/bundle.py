@@ -4,6 +4,9 @@
     model.onnx     the integer golden model, one time step, states explicit
     lava/          the Lava program of the golden samples, as plain data and as run.py
     golden.npz     inputs, labels, every layer's spikes and every membrane
+    golden_network.json, golden_network.npz
+                   the integer network as plain data, for numpy alone
+    replay.py      replays golden.npz with numpy alone: what the chip must do, as a program
     report.json    the compliance report
     manifest.json  versions, options, size and sha256 of every file
 
@@ -12,7 +15,6 @@ The same build gives the same bytes: no clock, no paths.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import zipfile
@@ -24,25 +26,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files import staged_folder
 from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph
+from purespike.targets.golden_network import write_golden_network
 from purespike.targets.lava.emit import emit
 from purespike.targets.lava.program_file import write as write_program
 from purespike.targets.lava.schedule import schedule
 from purespike.targets.lava.script import write_script
+from purespike.targets.manifest import FORMAT, file_hash, read_json
+from purespike.targets.manifest import MANIFEST as MANIFEST
+from purespike.targets.manifest import BundleError as BundleError
+from purespike.targets.manifest import read_manifest as read_manifest
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx.emit import write_onnx
-
-FORMAT = 1
-MANIFEST = "manifest.json"
-_LARGEST = {MANIFEST: 1 << 20, "report.json": 1 << 28, "golden.npz": 1 << 32}
-
-
-class BundleError(PurespikeError):
-    """A bundle that is incomplete, damaged, or not one."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +109,7 @@ def write_bundle(
             write_nir(graph, stage / "model.nir", extra=dict(notes or {}))
             write_onnx(graph, stage / "model.onnx", notes=notes)
             (stage / "golden.npz").write_bytes(_pack(golden))
+            write_golden_network(graph, stage)
             plan = schedule(graph)
             program = emit(graph, plan, golden.inputs)
             write_program(program, stage / "lava")
@@ -121,7 +120,7 @@ def write_bundle(
             "options": dict(options),
             "versions": dict(versions),
             "files": {
-                p.relative_to(stage).as_posix(): {"bytes": p.stat().st_size, "sha256": _hash(p)}
+                p.relative_to(stage).as_posix(): {"bytes": p.stat().st_size, "sha256": file_hash(p)}
                 for p in files
             },
         }
@@ -144,7 +143,7 @@ def read_bundle(folder: Path) -> Bundle:
                 where=str(folder),
                 remedy="the network was refused when it was compiled: see report.json",
             )
-    report = _json(folder / "report.json")
+    report = read_json(folder / "report.json")
     return Bundle(
         folder,
         read_nir(folder / "model.nir"),
@@ -152,42 +151,6 @@ def read_bundle(folder: Path) -> Bundle:
         report,
         manifest,
     )
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, after comparing every file with it.
-
-    Raises:
-        BundleError: If a file is missing, unlisted, or not what the manifest says.
-    """
-    manifest = _json(folder / MANIFEST)
-    listed = manifest.get("files")
-    if manifest.get("format") != FORMAT or not isinstance(listed, dict):
-        raise BundleError(
-            "this is no bundle of this version",
-            where=str(folder / MANIFEST),
-            found=f"format {manifest.get('format')!r}",
-            allowed=f"format {FORMAT}",
-        )
-    present = {
-        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() or p.is_symlink()
-    }
-    wrong = sorted(present - {MANIFEST} - set(listed))
-    if wrong:
-        raise BundleError("the bundle holds a file that is not listed", where=wrong[0])
-    for name, entry in listed.items():
-        path = folder / name
-        if name not in present or path.is_symlink():
-            raise BundleError("a file of the bundle is missing", where=str(path))
-        if _hash(path) != entry.get("sha256"):
-            raise BundleError(
-                "a file of the bundle was changed",
-                where=str(path),
-                found=f"sha256 {_hash(path)}",
-                allowed=f"sha256 {entry.get('sha256')}",
-                remedy="copy the bundle again, or compile again",
-            )
-    return manifest
 
 
 def _pack(golden: Golden) -> bytes:
@@ -216,32 +179,3 @@ def _unpack(path: Path) -> Golden:
         )
     except (KeyError, ValueError, OSError, zipfile.BadZipFile) as e:
         raise BundleError("the golden vectors cannot be read", where=str(path), found=str(e)) from e
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        size = path.stat().st_size
-        if size > _LARGEST[path.name]:
-            raise BundleError(
-                "a file of the bundle is too large", where=str(path), found=f"{size} bytes"
-            )
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(
-            "this is no bundle",
-            where=str(path.parent),
-            found=f"no {path.name}",
-            remedy="name a folder that `purespike compile` wrote",
-        ) from None
-    except (OSError, ValueError, RecursionError) as e:
-        raise BundleError(
-            "a file of the bundle cannot be read", where=str(path), found=str(e)
-        ) from e
-    if not isinstance(data, dict):
-        raise BundleError("a file of the bundle is no JSON object", where=str(path))
-    return data
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

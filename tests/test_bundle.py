@@ -9,13 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flow_cases import ReluInstead, resnet, subject
+from flow_cases import Plain, ReluInstead, resnet, subject
 from test_verdict import FAST
+from torch import nn
 
 from purespike.build import build
 from purespike.check import replay_findings, static_findings
 from purespike.compiler.files import OutputError
 from purespike.targets.bundle import BundleError, read_bundle
+from purespike.targets.golden_network import replay_bundle
+from purespike.trainer.layers import MaxPool2d
+from purespike.trainer.neuron import IF, Neuron
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +42,9 @@ def test_the_same_build_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> No
         "model.nir",
         "model.onnx",
         "golden.npz",
+        "golden_network.json",
+        "golden_network.npz",
+        "replay.py",
         "report.json",
         "manifest.json",
         "lava/program.json",
@@ -54,6 +61,29 @@ def test_it_replays_bit_for_bit_and_its_network_is_spike_only(bundle: Path) -> N
     assert {f.status for f in static_findings(loaded.graph)} == {"PASS"}
     assert loaded.golden.inputs.shape[1] == 8
     assert max(float(v.mean()) for v in loaded.golden.spikes.values()) > 0
+
+
+def changed(name: str) -> nn.Module:
+    """A residual network, or a plain one with another neuron or a pool in it."""
+    if name in ("and", "or", "iand", "xor", "sn"):
+        return resnet(name)
+    model = Plain(MaxPool2d(2) if name == "pooled" else nn.Identity())
+    if name == "soft":
+        model.neuron1 = IF(reset="subtract", threshold=0.5, amount=1.0)
+    if name == "leaky":
+        model.neuron1 = Neuron(decay=0.7, threshold=0.5)
+    return model
+
+
+@pytest.mark.parametrize("name", ["and", "or", "iand", "xor", "sn", "soft", "leaky", "pooled"])
+def test_every_kind_of_network_replays_with_numpy_alone(name: str, tmp_path: Path) -> None:
+    built = build(subject(changed(name)), FAST)
+    built.write(tmp_path / "b")
+    files, rows = replay_bundle(tmp_path / "b")
+    assert [str(r) for r in rows if r.different] == []
+    assert built.golden is not None
+    assert files > 6 and len(rows) == len(built.golden.spikes) + len(built.golden.membranes)
+    assert any(a.any() for a in built.golden.spikes.values())
 
 
 @pytest.mark.parametrize("name", ["model.nir", "model.onnx", "golden.npz", "report.json"])

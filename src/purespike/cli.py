@@ -260,6 +260,29 @@ def verify(
 
 
 @app.command()
+def replay(
+    bundle: BundleFolder,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Golden samples to run; all by default.")
+    ] = None,
+) -> None:
+    """Check every hash of a bundle and replay its golden vectors with numpy alone."""
+    from purespike.targets.golden_network import replay_bundle
+
+    files, rows = replay_bundle(bundle, samples)
+    wrong = [row for row in rows if row.different]
+    out.print(f"{files} files: every sha256 is right")
+    for row in wrong:
+        out.print(str(row), markup=False, highlight=False)
+    out.print(
+        f"[bold red]NOT EQUAL: {len(wrong)} of {len(rows)} recordings differ[/]"
+        if wrong
+        else f"[bold green]{len(rows)} recordings replayed with numpy alone: equal bit for bit[/]"
+    )
+    raise typer.Exit(NOT_COMPLIANT if wrong else OK)
+
+
+@app.command()
 def doctor() -> None:
     """Print what is installed, which Lava would be used, and whether it works."""
     from purespike.doctor import examine

@@ -1,0 +1,89 @@
+"""The manifest of a bundle: every file with its size and sha256. Plain Python, nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from purespike.compiler.errors import PurespikeError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+_LARGEST = {MANIFEST: 1 << 20, "report.json": 1 << 28}
+
+
+class BundleError(PurespikeError):
+    """A bundle that is incomplete, damaged, or not one."""
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, after comparing every file with it.
+
+    Raises:
+        BundleError: If a file is missing, unlisted, or not what the manifest says.
+    """
+    manifest = read_json(folder / MANIFEST)
+    listed = manifest.get("files")
+    if manifest.get("format") != FORMAT or not isinstance(listed, dict):
+        raise BundleError(
+            "this is no bundle of this version",
+            where=str(folder / MANIFEST),
+            found=f"format {manifest.get('format')!r}",
+            allowed=f"format {FORMAT}",
+        )
+    present = {
+        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() or p.is_symlink()
+    }
+    wrong = sorted(present - {MANIFEST} - set(listed))
+    if wrong:
+        raise BundleError("the bundle holds a file that is not listed", where=wrong[0])
+    for name, entry in listed.items():
+        path = folder / name
+        if name not in present or path.is_symlink():
+            raise BundleError("a file of the bundle is missing", where=str(path))
+        if file_hash(path) != entry.get("sha256"):
+            raise BundleError(
+                "a file of the bundle was changed",
+                where=str(path),
+                found=f"sha256 {file_hash(path)}",
+                allowed=f"sha256 {entry.get('sha256')}",
+                remedy="copy the bundle again, or compile again",
+            )
+    return manifest
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of the bundle.
+
+    Raises:
+        BundleError: If it is missing, too large, or no JSON object.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _LARGEST[path.name]:
+            raise BundleError(
+                "a file of the bundle is too large", where=str(path), found=f"{size} bytes"
+            )
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            "this is no bundle",
+            where=str(path.parent),
+            found=f"no {path.name}",
+            remedy="name a folder that `purespike compile` wrote",
+        ) from None
+    except (OSError, ValueError, RecursionError) as e:
+        raise BundleError(
+            "a file of the bundle cannot be read", where=str(path), found=str(e)
+        ) from e
+    if not isinstance(data, dict):
+        raise BundleError("a file of the bundle is no JSON object", where=str(path))
+    return data
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

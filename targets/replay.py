@@ -1,0 +1,148 @@
+"""Replay the golden vectors of a bundle with numpy alone: what the chip must do, as a program.
+
+``python replay.py [FOLDER] [SAMPLES]`` reads golden_network.json (layers), golden_network.npz
+(their whole numbers), golden.npz (inputs, spikes, membranes). Spikes are 0 or 1, currents count in
+units of a weight, membranes and thresholds in 2**-fraction_bits of a weight (64ths on Loihi).
+At step t a layer sees what the layers before it made at step t; states start at rest for each
+sample. Shares no code with purespike's other executors; a copy lies in every bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Numbers = Mapping[str, Ints]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One recorded layer: values compared, how many differ, and the first that does."""
+
+    layer: str
+    what: str  # "spikes" or "membranes"
+    values: int
+    different: int
+    first: tuple[int, ...] | None = None  # (step, sample, *index)
+    found: int = 0
+    expected: int = 0
+
+    def __str__(self) -> str:
+        step, sample, *index = self.first or (0, 0)
+        text = f"{self.layer}: {self.different} of {self.values} {self.what} differ"
+        first = f", first at step {step}, sample {sample}, index {tuple(index)}: "
+        return text + f"{first}{self.found}, golden {self.expected}" * bool(self.first)
+
+
+def conv2d(x: Ints, w: Ints, stride: list[int], padding: list[int], dilation: list[int]) -> Ints:
+    """Cross-correlation (B, C, H, W) with (out, C / groups, kH, kW): one sum for each tap."""
+    (dh, dw), (sh, sw) = dilation, stride
+    x = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
+    out, inner, kh, kw = w.shape
+    height = (x.shape[2] - dh * (kh - 1) - 1) // sh + 1
+    width = (x.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    x = x.reshape(len(x), -1, inner, *x.shape[2:])  # (B, groups, C / groups, H, W)
+    w = w.reshape(x.shape[1], -1, inner, kh, kw)
+    y = np.zeros((*x.shape[:2], w.shape[1], height, width), np.int64)
+    for i in range(kh):
+        for j in range(kw):
+            tap = x[..., i * dh :: sh, j * dw :: sw][..., :height, :width]
+            y += np.einsum("goc,bgchw->bgohw", w[..., i, j], tap)
+    return y.reshape(len(x), out, height, width)
+
+
+def neuron(node: dict[str, Any], numbers: Numbers, v: Ints, current: Ints) -> tuple[Ints, Ints]:
+    """One step: v <- decay * v + x, saturated; fires at v >= threshold; reset.
+
+    The leak is v * decay / 2**decay_bits rounded towards zero. Returns the membrane after the
+    reset, and the spikes (an integrator sends its membrane).
+    """
+    kept = np.sign(v) * ((np.abs(v) * node["decay"]) >> node["decay_bits"])
+    v = np.clip(kept + (current << node["fraction_bits"]), -node["limit"], node["limit"])
+    if node["reset"] == "none":
+        return v, v
+    s = (v >= numbers[node["threshold"]]).astype(np.int64)
+    if node["reset"] == "zero":
+        return np.where(s == 1, 0, v), s
+    return v - s * numbers[node["amount"]], s
+
+
+def layer(node: dict[str, Any], numbers: Numbers, x: Ints, *others: Ints) -> Ints:
+    """What a node without a state makes of its inputs."""
+    if (op := node["op"]) == "add":
+        return sum(others, start=x)
+    if op == "flatten":
+        return x.reshape(len(x), -1)
+    w = numbers[node["weight"]]
+    if op == "scale":
+        return x * w
+    bias = numbers[node["bias"]] if node["bias"] else np.zeros(len(w), np.int64)
+    if op == "linear":
+        return x @ w.T + bias
+    return conv2d(x, w, node["stride"], node["padding"], node["dilation"]) + bias[:, None, None]
+
+
+def replay(folder: Path, samples: int | None = None) -> list[Row]:
+    """Compute every layer of the golden samples and compare, one row a recording."""
+    network = json.loads((folder / "golden_network.json").read_text(encoding="utf-8"))
+    with np.load(folder / "golden_network.npz", allow_pickle=False) as file:
+        numbers = {name: file[name].astype(np.int64) for name in file.files}
+    with np.load(folder / "golden.npz", allow_pickle=False) as file:
+        golden = {name: file[name][:, :samples] for name in file.files if name != "labels"}
+    x, nodes = golden.pop("inputs"), network["nodes"]
+    rest = {n["name"]: np.full((x.shape[1], *n["shape"]), n.get("initial", 0)) for n in nodes}
+    neurons, delays = ([n for n in nodes if n["op"] == op] for op in ("neuron", "delay"))
+    state = {n["name"]: rest[n["name"]] for n in neurons}
+    lines = {n["name"]: [rest[n["name"]]] * n["steps"] for n in delays}  # oldest first
+    found: dict[str, list[Ints]] = {f"membranes/{name}": [] for name in state}
+    found |= {f"spikes/{n['name']}": [] for n in neurons if n["reset"] != "none"}
+    for t in range(network["steps"]):
+        now = {network["input"]: x[t].astype(np.int64)} | {k: v[0] for k, v in lines.items()}
+        for n in nodes:
+            name, op, reads = n["name"], n["op"], n["inputs"]
+            if op == "neuron":
+                state[name], now[name] = neuron(n, numbers, state[name], now[reads[0]])
+            elif op != "delay":
+                now[name] = layer(n, numbers, *(now[i] for i in reads))
+        for n in delays:
+            lines[n["name"]] = [*lines[n["name"]][1:], now[n["inputs"][0]]]
+        for key, steps in found.items():
+            what, name = key.split("/", 1)
+            steps.append((now if what == "spikes" else state)[name])
+    return [compare(key, np.stack(steps), golden[key]) for key, steps in found.items()]
+
+
+def compare(key: str, found: Ints, golden: NDArray[Any]) -> Row:
+    """One recording (T, B, ...) against the golden one."""
+    what, name = key.split("/", 1)
+    if not len(off := np.argwhere(found != golden)):
+        return Row(name, what, golden.size, 0)
+    first = tuple(off[0].tolist())
+    return Row(name, what, golden.size, len(off), first, int(found[first]), int(golden[first]))
+
+
+def main() -> int:
+    """Check the files' hashes, replay, print what differs; 0 if nothing does."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    for name, entry in json.loads((folder / "manifest.json").read_text())["files"].items():
+        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != entry["sha256"]:
+            print(f"{name}: not the file that was compiled (sha256)")
+            return 1
+    rows = replay(folder, int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    wrong = [row for row in rows if row.different]
+    equal = f"{len(rows) - len(wrong)} of {len(rows)} recordings equal, bit for bit"
+    print(*wrong, equal, sep="\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
