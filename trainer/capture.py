@@ -172,6 +172,7 @@ class _Walk:
         self.main = ""
         self._edges: dict[fx.Node, str] = {}
         self._types: dict[str, Edge] = {}
+        self._timeless: set[str] = set()  # (B, ...) in torch: averaged over time
         placeholders = [n for n in traced.nodes if n.op == "placeholder"]
         if len(placeholders) != 1:
             raise CaptureError(
@@ -238,6 +239,21 @@ class _Walk:
         self._edges[node] = reads[0]
 
     def _add(self, name: str, op: Op, reads: tuple[str, ...], path: str) -> str:
+        timeless = self._timeless.intersection(reads)
+        if timeless:
+            self._timeless.add(name)
+        if timeless and (
+            len(timeless) < len(set(reads)) or not isinstance(op, ops.Linear | ops.Add | ops.Relu)
+        ):
+            raise CaptureError(
+                "something reads a mean over time as if it were a sequence",
+                where=path or "the model's forward",
+                found=f"{type(op).__name__} of {', '.join(reads)}",
+                allowed="linear layers, ReLU, and sums of means",
+                remedy="average over time at the end, after neurons and flattening",
+            )
+        if isinstance(op, ops.TimeMean):
+            self._timeless.add(name)
         marked = any(is_auxiliary(self.modules[p]) for p in _prefixes(path))
         role: Role = "auxiliary" if marked else "main"
         known = tuple(self._types.values())

@@ -70,7 +70,7 @@ def assert_equal_to_torch(model: nn.Module, x: Tensor, **options: Any) -> Graph:
     verify(graph)
     trace = run(graph, x.numpy())
     seen, result = neurons_of(model, x)
-    assert seen or not any(isinstance(m, Neuron) for m in model.modules())
+    assert seen or not any(isinstance(n.op, ops.Neuron) for n in graph.nodes)
     for name, calls in seen.items():
         for k, spikes in enumerate(calls, start=1):
             edge = name if k == 1 else f"{name}-{k}"
@@ -515,3 +515,50 @@ def test_accumulation_is_marked() -> None:
     graph = capture(Two(), (4,), 2).graph
     assert roles(graph) == {"n": "main", "fc": "main", "sum": "auxiliary", "extra": "auxiliary"}
     assert graph.inputs[0].domain == SPIKE and graph.edge("fc").domain <= ANALOG
+
+
+class Means(nn.Module):
+    """Something after the mean over time, which has no time axis any more."""
+
+    def __init__(self, after: Any) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.mean = layers.TimeMean()
+        self.neuron = IF(threshold=0.3)
+        self.gate = gates.Add()
+        self.flatten = layers.Flatten()
+        self.relu = nn.ReLU()
+        self.after = after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self, self.mean(self.fc(x)), x)
+
+
+@pytest.mark.parametrize(
+    ("after", "where"),
+    [
+        (lambda self, m, x: self.neuron(m), "neuron"),
+        (lambda self, m, x: self.mean(m), "mean"),
+        (lambda self, m, x: self.flatten(m), "flatten"),
+        (lambda self, m, x: self.gate(m, x), "gate"),
+        (lambda self, m, x: m + x, "the model's forward"),
+        (lambda self, m, x: self.mean(self.fc(self.fc(m) + x)), "the model's forward"),
+        (lambda self, m, x: self.neuron(self.fc(m)), "neuron"),
+    ],
+)
+def test_a_mean_over_time_is_no_sequence(after: Any, where: str) -> None:
+    with pytest.raises(CaptureError, match="mean over time") as e:
+        capture(Means(after), (4,), STEPS)
+    assert e.value.where == where
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda self, m, x: self.fc(self.relu(m)),
+        lambda self, m, x: self.fc(m) + m,
+        lambda self, m, x: self.gate(m, self.mean(x)),
+    ],
+)
+def test_what_may_follow_a_mean_over_time(after: Any) -> None:
+    assert_equal_to_torch(lively(Means(after)), frames((4,)))
