@@ -225,6 +225,18 @@ def test_case_4_folds_exactly_when_it_may(geometry: Any, data: Any) -> None:
         assert str(after) == str(before)
 
 
+def test_case_4_windows_that_overlap_add_up() -> None:
+    conv = Conv2d(np.array([[[[4.0, 8.0]]]]))
+    before = graph_of(
+        [("p", AvgPool2d((1, 2), (1, 1)), ("x",)), ("c", conv, ("p",)), ("n", FIRE, ("c",))]
+    )
+    after = fold_scales(before)
+    op = after.nodes[0].op
+    assert isinstance(op, Conv2d)
+    np.testing.assert_array_equal(op.weight, [[[[2.0, 6.0, 4.0]]]])
+    assert_same_outputs(before, after)
+
+
 def test_case_5_average_into_neurons() -> None:
     pool = AvgPool2d((2, 2), (2, 1), (1, 0))
     before = graph_of(
