@@ -1,0 +1,13 @@
+"""What can go wrong with netx: a graph that it cannot say, a file that does not say one."""
+
+from __future__ import annotations
+
+from purespike.compiler.errors import PurespikeError
+
+
+class NetxError(PurespikeError):
+    """A graph cannot be written for netx."""
+
+
+class NetxFileError(PurespikeError):
+    """A netx file is missing, damaged, hostile, or says more than purespike can run exactly."""

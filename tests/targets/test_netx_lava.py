@@ -1,0 +1,128 @@
+"""What we write, loaded by lava-dl's own netx and run by Lava: every spike equal to ours."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from netx_cases import CASES, network
+from strategies import spikes
+
+from purespike.compiler.interpret import run
+from purespike.compiler.ir import Graph
+from purespike.targets.lava.emit import emit, from_lava
+from purespike.targets.lava.guard import LavaRunError, _run
+from purespike.targets.lava.interpreter import WORKER
+from purespike.targets.lava.program_file import write
+from purespike.targets.lava.schedule import schedule
+from purespike.targets.netx import read_netx, write_netx
+
+CHILD = Path(__file__).parent / "netx_child" / "worker.py"
+SAMPLES = 4
+pytest.importorskip("lava.lib.dl", reason="lava-dl is not installed")
+
+
+def run_netx(graph: Graph, x: Any, file: Path, folder: Path) -> dict[str, Any]:
+    """Spikes and readout membranes by neuron, (T, B, *shape), of the network in ``file``."""
+    plan = schedule(graph)
+    folder.mkdir()
+    program = emit(graph, plan, x, conv="stock")
+    write(program, folder)
+    command = [sys.executable, str(CHILD), str(WORKER), str(file)]
+    result = _run(command, folder, program, timeout=120.0, on_progress=None, stall=60.0, keep=None)
+    rows = {**result.spikes, **result.membranes}
+    steps, samples = x.shape[:2]
+    return {n: from_lava(v, steps, samples, plan.depth[n]) for n, v in rows.items()}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_netx_runs_it_spike_for_spike(case: str, tmp_path: Path) -> None:
+    graph = network(case)
+    x = spikes(graph, SAMPLES, seed=3).astype(np.uint8)
+    write_netx(graph, tmp_path / "model.net")
+    found = run_netx(graph, x, tmp_path / "model.net", tmp_path / "program")
+    expected = run(graph, x)
+    fired = 0
+    for name, values in found.items():
+        fires = graph.edge(name).domain.hi == 1
+        wanted = expected.values[name] if fires else expected.membranes[name]
+        np.testing.assert_array_equal(values, wanted, err_msg=name)
+        fired += int(np.count_nonzero(values))
+    assert fired > 50  # a silent network would agree with anything
+
+
+def test_a_changed_weight_changes_what_netx_runs(tmp_path: Path) -> None:
+    """The comparison above can fail: one weight less, and the spikes differ."""
+    import h5py
+
+    graph = network("dense")
+    x = spikes(graph, SAMPLES, seed=3).astype(np.uint8)
+    write_netx(graph, tmp_path / "model.net")
+    with h5py.File(tmp_path / "model.net", "r+") as file:
+        file["layer/1/weight"][0] = -file["layer/1/weight"][0]
+    found = run_netx(graph, x, tmp_path / "model.net", tmp_path / "program")
+    expected = run(graph, x)
+    assert any(not np.array_equal(v, expected.values[n]) for n, v in found.items() if "n" in n)
+
+
+def test_a_file_that_netx_refuses_ends_with_its_reason(tmp_path: Path) -> None:
+    graph = network("dense")
+    (tmp_path / "model.net").write_bytes(b"no HDF5")
+    x = spikes(graph, SAMPLES, seed=3).astype(np.uint8)
+    with pytest.raises(LavaRunError, match="OSError"):
+        run_netx(graph, x, tmp_path / "model.net", tmp_path / "program")
+
+
+def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path) -> None:
+    """Fields in lava-dl's own form: float weights of five axes, scalar geometry, no metadata."""
+    import h5py
+
+    r = np.random.default_rng(1)
+    with h5py.File(tmp_path / "slayer.net", "w") as file:
+        layers = (
+            {"type": "input", "shape": np.array([2, 5, 4])},
+            {
+                "type": "conv",
+                "shape": np.array([3, 5, 4]),
+                "inChannels": 2,
+                "outChannels": 3,
+                "kernelSize": np.array([3, 3]),
+                "stride": 1,
+                "padding": 1,
+                "dilation": 1,
+                "groups": 1,
+                "weight": 2.0 * r.integers(-60, 60, (3, 2, 3, 3, 1)),
+                "vDecay": 128,
+            },
+            {"type": "flatten"},
+            {
+                "type": "dense",
+                "shape": np.array([6]),
+                "weight": 2.0 * r.integers(-60, 60, (6, 60)),
+                "bias": r.integers(-9, 9, 6),
+                "vDecay": 0,
+            },
+        )
+        for index, fields in enumerate(layers):
+            group = file.create_group(f"layer/{index}")
+            for name, value in fields.items():
+                if name == "type":
+                    group.create_dataset(name, (1,), "S10", [str(value).encode()])
+                elif name == "vDecay":
+                    group["neuron/vDecay"] = value
+                    group["neuron/iDecay"], group["neuron/vThMant"] = 4096, 150
+                    group["neuron/refDelay"], group["neuron/gradedSpike"] = 1, False
+                    group.create_dataset("neuron/type", (1,), "S10", [b"CUBA"])
+                else:
+                    group[name] = value
+    graph = read_netx(tmp_path / "slayer.net", steps=5, dt=1e-3)
+    x = spikes(graph, SAMPLES, seed=5).astype(np.uint8)
+    found = run_netx(graph, x, tmp_path / "slayer.net", tmp_path / "program")
+    expected = run(graph, x)
+    assert len(found) == 2
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected.values[name], err_msg=name)
+        assert 0 < values.mean() < 1
