@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from purespike.compiler.compliance.energy import TABLES, project
-from purespike.compiler.compliance.finding import Finding, compliant
+from purespike.compiler.compliance.finding import Finding, compliant, headline
 from purespike.compiler.counts import Counts, total_counts
+from purespike.compiler.ir import Edge, Graph
+from purespike.compiler.ops import Neuron
 from purespike.compiler.pipeline import LedgerLine
 from purespike.compiler.statistics import wilson_interval
 
-FORMAT = 1
+FORMAT = 2  # of report.json; compliance/report.schema.json describes it
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,16 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Activity:
+    """What one neuron layer did over all samples, and the bounds that were proved for it."""
+
+    name: str
+    rate_by_step: tuple[float, ...]  # spikes per neuron at each step; empty if it never fires
+    membrane_observed: tuple[float, float]  # after the reset, in weights
+    membrane_bound: tuple[float, float]  # before the reset, for any input, in weights
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything a hardware team signs; no clock and no paths in it."""
 
@@ -64,6 +76,12 @@ class Report:
     timing: tuple[Mapping[str, Any], ...]  # the slack table of the joins
     updates: float  # neuron updates a sample
     versions: Mapping[str, str]
+    network: Mapping[str, Any] | None = None  # ``describe`` of the graph that was judged
+    activity: tuple[Activity, ...] = ()
+    membrane_limit: float | None = None  # of the target, in weights
+    choices: Mapping[str, Any] = field(default_factory=dict)  # of the policy
+    waivers: Mapping[str, Any] | None = None  # as given, with the day they were judged on
+    sources: Mapping[str, Any] = field(default_factory=dict)  # module path: class, file, line
 
     @property
     def compliant(self) -> bool:
@@ -73,13 +91,7 @@ class Report:
     @property
     def headline(self) -> str:
         """The verdict in words."""
-        broken = sorted({f.rule.id for f in self.findings if f.status == "FAIL"})
-        missing = sorted({f.rule.id for f in self.findings if f.status == "NOT RUN"})
-        if self.compliant:
-            return "SPIKE-ONLY: every rule was checked and holds"
-        if broken:
-            return f"NOT SPIKE-ONLY: broken {', '.join(broken)}"
-        return f"NOT PROVED: not run {', '.join(missing)}"
+        return headline(self.findings)
 
     def chip_counts(self) -> Counts:
         """Operations of one sample on the chip."""
@@ -107,6 +119,8 @@ class Report:
             "model": self.model,
             "target": self.target,
             "policy": self.policy,
+            "policy_choices": dict(self.choices),
+            "waivers": self.waivers,
             "samples": self.samples,
             "accuracy": [
                 {
@@ -120,7 +134,14 @@ class Report:
                 for a in self.accuracy
             ],
             "findings": [
-                {**asdict(f), "rule": f.rule.id, "title": f.rule.title, "why": f.rule.why}
+                {
+                    **asdict(f),
+                    "rule": f.rule.id,
+                    "title": f.rule.title,
+                    "why": f.rule.why,
+                    "severity": f.rule.severity,
+                    "help": f.rule.help,
+                }
                 for f in self.findings
             ],
             "census": {
@@ -134,12 +155,46 @@ class Report:
                 for line in self.ledger
             ],
             "timing": [dict(row) for row in self.timing],
+            "network": self.network,
+            "activity": [asdict(a) for a in self.activity],
+            "membrane_limit": self.membrane_limit,
+            "sources": {path: dict(source) for path, source in sorted(self.sources.items())},
             "versions": dict(self.versions),
         }
 
     def to_json(self) -> str:
         """Sorted, indented, without NaN."""
         return json.dumps(_plain(self.data()), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def describe(graph: Graph, stage: str) -> dict[str, Any]:
+    """The graph as JSON-ready data: what is drawn, without weights.
+
+    Args:
+        graph: Any stage of the compiler.
+        stage: Which one.
+    """
+
+    def edge(e: Edge) -> dict[str, Any]:
+        return {"name": e.name, "shape": list(e.shape), "domain": str(e.domain)}
+
+    return {
+        "stage": stage,
+        "steps": graph.steps,
+        "inputs": [edge(e) for e in graph.inputs],
+        "outputs": list(graph.outputs),
+        "nodes": [
+            {
+                **edge(n.output),
+                "operation": type(n.op).__name__,
+                "reads": list(n.inputs),
+                "role": n.role,
+                "origin": n.origin,
+                "fires": isinstance(n.op, Neuron) and n.op.fires,
+            }
+            for n in graph.nodes
+        ],
+    }
 
 
 def _words(line: LedgerLine) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Status = Literal["PASS", "FAIL", "WAIVED", "NOT RUN"]
+Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,28 @@ class Rule:
     id: str
     title: str
     why: str
+    severity: Severity = "error"
+
+    @property
+    def help(self) -> str:
+        """The page about the rule, relative to the repository: what, why, example, remedy."""
+        return f"docs/rules/{self.id}.md"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """Who answers for a broken finding, why, and until when (ISO date, that day included)."""
+
+    who: str
+    why: str
+    until: str
+
+
+WAIVERS = Rule(
+    "PS000",
+    "every waiver is in force and still needed",
+    "a forgotten waiver hides the next mistake at the same place",
+)
 
 
 SPIKE_DOMAIN = Rule(
@@ -106,6 +129,7 @@ class Finding:
         limit: What is allowed.
         unit: Of measured and limit.
         remedy: What to do when it fails.
+        waiver: Who answers for it, where it is ``WAIVED``.
     """
 
     rule: Rule
@@ -115,13 +139,22 @@ class Finding:
     limit: str = ""
     unit: str = ""
     remedy: str = ""
+    waiver: Accepted | None = None
 
 
-def verdict(rule: Rule, where: str, holds: bool, measured: str, **more: str) -> Finding:
+def verdict(
+    rule: Rule,
+    where: str,
+    holds: bool,
+    measured: str,
+    *,
+    limit: str = "",
+    unit: str = "",
+    remedy: str = "",
+) -> Finding:
     """A finding that passes or fails; a remedy is kept only where it fails."""
-    if holds:
-        more.pop("remedy", None)
-    return Finding(rule, where, "PASS" if holds else "FAIL", measured, **more)
+    status: Status = "PASS" if holds else "FAIL"
+    return Finding(rule, where, status, measured, limit, unit, "" if holds else remedy)
 
 
 def compliant(findings: Iterable[Finding], rules: tuple[Rule, ...] = RULES) -> bool:
@@ -130,6 +163,25 @@ def compliant(findings: Iterable[Finding], rules: tuple[Rule, ...] = RULES) -> b
     ran = {f.rule.id for f in findings}
     held = all(f.status in ("PASS", "WAIVED") for f in findings)
     return held and ran >= {r.id for r in rules}
+
+
+def headline(findings: Iterable[Finding], rules: tuple[Rule, ...] = RULES) -> str:
+    """The verdict in words; what was waived is never called spike-only."""
+    findings = tuple(findings)
+
+    def ids(status: Status) -> str:
+        return ", ".join(sorted({f.rule.id for f in findings if f.status == status}))
+
+    if ids("FAIL"):
+        return f"NOT SPIKE-ONLY: broken {ids('FAIL')}"
+    if not compliant(findings, rules):
+        missing = {r.id for r in rules} - {f.rule.id for f in findings}
+        return f"NOT PROVED: not run {ids('NOT RUN') or ', '.join(sorted(missing))}"
+    if ids("WAIVED"):
+        return f"ACCEPTED WITH WAIVERS: {ids('WAIVED')} waived, every other rule holds"
+    if len(rules) < len(RULES):
+        return "every static rule holds"
+    return "SPIKE-ONLY: every rule was checked and holds"
 
 
 def fill_missing(findings: Iterable[Finding], why: str) -> tuple[Finding, ...]:

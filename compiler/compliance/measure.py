@@ -30,6 +30,8 @@ class Measured:
         rates: Spikes per neuron and step, by firing layer.
         findings: PS002, one for each synapse; a broken one carries its witness.
         samples: How many ran.
+        step_rates: Spikes per neuron at each step, by firing layer.
+        membranes: (lowest, highest) membrane after the reset, by neuron layer, in weights.
     """
 
     decisions: NDArray[np.int64]
@@ -37,6 +39,8 @@ class Measured:
     rates: dict[str, float]
     findings: tuple[Finding, ...]
     samples: int
+    step_rates: dict[str, tuple[float, ...]]
+    membranes: dict[str, tuple[float, float]]
 
 
 def measure(
@@ -45,7 +49,10 @@ def measure(
     """Run ``graph`` on x (T, B, *shape)."""
     decisions: list[NDArray[np.int64]] = []
     counts = {n.name: Counts() for n in graph.nodes}
-    spikes = {n.name: 0.0 for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires}
+    neurons = {n.name: n.op for n in graph.nodes if isinstance(n.op, Neuron)}
+    spikes = {name: 0.0 for name, op in neurons.items() if op.fires}
+    steps = {name: np.zeros(graph.steps) for name in spikes}
+    reach = dict.fromkeys(neurons, (np.inf, -np.inf))
     findings: dict[str, Finding] = {}
     total = x.shape[1]
     for start, trace in traces(graph, x):
@@ -54,6 +61,13 @@ def measure(
             counts[node.name] += measured_counts(graph, node, trace)
         for name in spikes:
             spikes[name] += float(trace.values[name].mean()) * trace.values[name].shape[1]
+            by_step = trace.values[name].reshape(graph.steps, -1).mean(axis=1)
+            steps[name] += by_step * trace.values[name].shape[1]
+        for name, op in neurons.items():
+            unit = 2**op.fixed.fraction_bits if op.fixed else 1
+            v = trace.membranes[name]
+            low, high = reach[name]
+            reach[name] = (min(low, float(v.min()) / unit), max(high, float(v.max()) / unit))
         for finding in check_run(graph, trace):
             if findings.get(finding.where, finding).status == "PASS":
                 findings[finding.where] = finding
@@ -68,6 +82,8 @@ def measure(
             for f in findings.values()
         ),
         total,
+        {name: tuple(float(r) for r in s / total) for name, s in steps.items()},
+        reach,
     )
 
 

@@ -20,7 +20,7 @@ from purespike.compiler.compliance.finding import (
     verdict,
 )
 from purespike.compiler.compliance.measure import Measured, measure
-from purespike.compiler.compliance.policy import STRICT, Policy
+from purespike.compiler.compliance.policy import STRICT, Policy, apply_policy
 from purespike.compiler.compliance.rules import (
     check_arithmetic,
     check_auxiliary,
@@ -30,6 +30,7 @@ from purespike.compiler.compliance.rules import (
     check_ranges,
     refusal,
 )
+from purespike.compiler.compliance.waiver import Waivers, apply_waivers
 from purespike.compiler.counts import Counts, dense_counts
 from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
@@ -38,8 +39,9 @@ from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.quantize import Grid, QuantizeError
 from purespike.compiler.pipeline import Compiled, PassError, compile_graph, standard_passes
 from purespike.compiler.ranges import bound_neurons
-from purespike.compiler.report import Accuracy, LayerCount, Report
+from purespike.compiler.report import Accuracy, Activity, LayerCount, Report, describe
 from purespike.evidence import (
+    activity,
     census,
     compare_executors,
     compare_lava,
@@ -53,6 +55,7 @@ from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
 from purespike.targets.spec import LOIHI2, check
 from purespike.trainer.capture import capture
+from purespike.trainer.sources import find_sources
 
 Calibration = Literal["max", "agreement"]
 LavaMode = Literal["fast", "stock", "none"]
@@ -99,6 +102,7 @@ class Options:
         lava: Which convolution model Lava runs, or none.
         lava_samples: Samples that Lava runs; at least ``golden``.
         policy: What the team accepts.
+        waivers: Broken findings that the team accepts by name, for a time.
     """
 
     weight_bits: int = 8
@@ -108,12 +112,14 @@ class Options:
     lava: LavaMode = "fast"
     lava_samples: int = 64
     policy: Policy = STRICT
+    waivers: Waivers | None = None
 
     def described(self) -> dict[str, Any]:
         """As JSON-ready data."""
         return {
-            **{k: v for k, v in vars(self).items() if k != "policy"},
-            "policy": self.policy.name,
+            **{k: v for k, v in vars(self).items() if k not in ("policy", "waivers")},
+            "policy": {"name": self.policy.name, **self.policy.choices()},
+            "waivers": self.waivers.data() if self.waivers else None,
         }
 
 
@@ -188,7 +194,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     )
     probe = subject.spikes[:, :16].astype(np.float64)
     trained = Accuracy("trained (torch)", *_torch_correct(subject, progress))
-    draft = _Draft(subject, options, trained, captured.dead)
+    draft = _Draft(subject, options, trained, captured.dead, captured.graph)
     try:
         front = compile_graph(captured.graph, passes[:-1], probe, lambda name: progress(name, 0, 1))
         graph = front.graph
@@ -215,6 +221,7 @@ class _Draft:
     options: Options
     trained: Accuracy
     dead: tuple[str, ...]
+    captured: Graph
 
     def report(
         self,
@@ -224,12 +231,18 @@ class _Draft:
         accuracy: tuple[Accuracy, ...] = (),
         plan: Schedule | None = None,
         updates: float = 0.0,
+        activity: tuple[Activity, ...] = (),
     ) -> Report:
         joins = plan.joins() if plan else ()
+        stage, graph = "captured", self.captured
+        if compiled:
+            stage, graph = list(compiled.stages.items())[-1]
+        policy, waivers = self.options.policy, self.options.waivers
+        findings = apply_waivers(apply_policy(findings, graph, policy), waivers)
         return Report(
             model=self.subject.name,
             target=LOIHI2.name,
-            policy=self.options.policy.name,
+            policy=policy.name,
             samples=len(self.subject.labels),
             findings=fill_missing(findings, "not measured in this run"),
             census=census,
@@ -238,6 +251,12 @@ class _Draft:
             timing=tuple(vars(a) for a in joins),
             updates=updates,
             versions=versions(),
+            network=describe(graph, stage),
+            activity=activity,
+            membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
+            choices=policy.choices(),
+            waivers=waivers.data() if waivers else None,
+            sources=find_sources(self.subject.model, sorted({n.origin for n in graph.nodes})),
         )
 
     def refused(self, findings: list[Finding], compiled: Compiled | None) -> Build:
@@ -301,7 +320,15 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         for n in graph.nodes
         if isinstance(n.op, Neuron) and n.role != "host"
     )
-    report = draft.report(findings, compiled, census(graph, integers), tuple(ledger), plan, updates)
+    report = draft.report(
+        findings,
+        compiled,
+        census(graph, integers),
+        tuple(ledger),
+        plan,
+        updates,
+        activity(integers, bounds),
+    )
     return Build(report, compiled, golden, lava, draft.dead, options)
 
 

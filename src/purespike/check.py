@@ -15,7 +15,7 @@ from purespike.compiler.compliance.finding import (
     verdict,
 )
 from purespike.compiler.compliance.measure import measure
-from purespike.compiler.compliance.policy import STRICT, Policy
+from purespike.compiler.compliance.policy import STRICT, Policy, apply_policy
 from purespike.compiler.compliance.rules import (
     check_arithmetic,
     check_auxiliary,
@@ -69,7 +69,7 @@ def static_findings(graph: Graph, policy: Policy = STRICT) -> list[Finding]:
     ]
     with suppress(ScheduleError):  # what cannot be scheduled fails PS004; PS009 stays NOT RUN
         findings += timing(schedule(graph))
-    return findings
+    return apply_policy(findings, graph, policy)
 
 
 def bundle_findings(
@@ -93,7 +93,7 @@ def bundle_findings(
     else:
         findings.append(Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy="--lava"))
     findings.append(_reported_accuracy(bundle, policy))
-    return fill_missing(findings, "not measured in this run")
+    return fill_missing(apply_policy(findings, graph, policy), "not measured in this run")
 
 
 def replay_findings(bundle: Bundle) -> list[Finding]:

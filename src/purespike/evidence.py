@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +18,8 @@ from purespike.compiler.compliance.finding import Finding
 from purespike.compiler.compliance.measure import Measured, traces
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
-from purespike.compiler.report import LayerCount
+from purespike.compiler.ranges import Bounds
+from purespike.compiler.report import Activity, LayerCount
 from purespike.targets.agreement import Mismatch, agreement, compare
 from purespike.targets.bundle import Golden
 from purespike.targets.lava.simulate import LavaRun
@@ -112,6 +114,15 @@ def census(graph: Graph, measured: Measured) -> tuple[LayerCount, ...]:
         )
 
     return tuple(row(n) for n in graph.nodes)
+
+
+def activity(measured: Measured, bounds: Mapping[str, Bounds]) -> tuple[Activity, ...]:
+    """What each neuron layer did, beside what was proved for it."""
+    return tuple(
+        Activity(name, measured.step_rates.get(name, ()), reach, bounds[name].membrane)
+        for name, reach in measured.membranes.items()
+        if name in bounds
+    )
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,192 @@
+"""Policies and waivers: read strictly, applied by name, never silent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from purespike.compiler.compliance.finding import (
+    ARITHMETIC,
+    BOUNDARY,
+    RULES,
+    SPIKE_DOMAIN,
+    Finding,
+    compliant,
+    headline,
+)
+from purespike.compiler.compliance.policy import (
+    BUILT_IN,
+    POLICIES,
+    STRICT,
+    PolicyError,
+    apply_policy,
+    read_policy,
+)
+from purespike.compiler.compliance.rules import check_domains, check_operations
+from purespike.compiler.compliance.waiver import (
+    Waiver,
+    WaiverError,
+    Waivers,
+    apply_waivers,
+    read_waivers,
+)
+from purespike.compiler.domain import SPIKE
+from purespike.compiler.ir import Edge, Graph, build
+from purespike.compiler.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, TimeMean
+
+TODAY = date(2026, 6, 1)
+WAIVER = Waiver("PS005", "blocks.*.neuron", "A. Person", "hardware leak", date(2026, 6, 30))
+KEPT = tuple(Finding(r, "x", "PASS", "") for r in RULES)
+
+
+def broken(where: str = "blocks.1.neuron") -> Finding:
+    return Finding(ARITHMETIC, where, "FAIL", "MUL 3")
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_shown_policy_reads_back_as_the_same_policy(name: str, tmp_path: Path) -> None:
+    policy = read_policy(name)
+    assert policy == POLICIES[name] and policy.description
+    path = tmp_path / "ours.toml"
+    path.write_text(policy.to_toml())
+    assert read_policy(str(path)) == replace(policy, name="ours")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("leak_multiplies = false", ""), "missing leak_multiplies"),
+        (("leak_multiplies", "leak_multiply"), "unknown leak_multiply; missing leak_multiplies"),
+        (("leak_multiplies = false", "leak_multiplies = 0"), "true or false"),
+        (("accuracy_drop = 0.5", "accuracy_drop = true"), "a number"),
+        (("accuracy_drop = 0.5", "accuracy_drop = nan"), "0 to 100"),
+        (("accuracy_drop = 0.5", "accuracy_drop = -1"), "0 to 100"),
+        (("accuracy_drop = 0.5", "accuracy_drop ="), "no TOML"),
+    ],
+)
+def test_a_policy_with_a_mistake_is_refused(
+    change: tuple[str, str], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "ours.toml"
+    path.write_text(STRICT.to_toml().replace(*change))
+    with pytest.raises(PolicyError) as e:
+        read_policy(str(path))
+    assert says in str(e.value) and str(path) in str(e.value)
+
+
+def test_an_unknown_or_missing_policy_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PolicyError, match="unknown policy"):
+        read_policy("lenient")
+    with pytest.raises(PolicyError, match="cannot be read"):
+        read_policy(str(tmp_path / "none.toml"))
+
+
+def averaged_classifier() -> Graph:
+    """Spikes added (SEW), averaged over overlapping windows, classified."""
+    ones = np.ones((1, 1, 1, 1))
+    nodes = [
+        ("conv", Conv2d(ones), ("x",)),
+        ("neuron", Neuron(np.ones(())), ("conv",)),
+        ("join", Add(), ("neuron", "x")),
+        ("pool", AvgPool2d((2, 2), (1, 1)), ("join",)),
+        ("flat", Flatten(), ("pool",)),
+        ("head", Linear(np.ones((3, 9))), ("flat",)),
+        ("mean", TimeMean(2), ("head",)),
+    ]
+    return build((Edge("x", (1, 4, 4), SPIKE),), nodes, ("mean",), 2)
+
+
+def test_the_paper_policy_excepts_the_classifier_and_nothing_before_it() -> None:
+    graph = averaged_classifier()
+    findings = [*check_domains(graph), *check_operations(graph)]
+    strict = apply_policy(findings, graph, STRICT)
+    assert {f.where for f in strict if f.status == "FAIL"} == {"join", "pool", "head", "mean"}
+    paper = apply_policy(findings, graph, POLICIES["paper"])
+    assert {f.where for f in paper if f.status == "FAIL"} == {"join"}
+    (head,) = [f for f in paper if f.rule == SPIKE_DOMAIN and f.where == "head"]
+    assert "the classifier may be MAC under policy paper" in head.measured
+
+
+def test_a_policy_may_forbid_the_host_encoder() -> None:
+    graph = averaged_classifier()
+    hosted = replace(graph, nodes=(replace(graph.nodes[0], role="host"), *graph.nodes[1:]))
+    finding = Finding(BOUNDARY, "inputs and outputs", "PASS", "declared encoder on the host: conv")
+    policy = replace(STRICT, host_encoder=False)
+    assert [f.status for f in apply_policy([finding], hosted, policy)] == ["FAIL"]
+    assert [f.status for f in apply_policy([finding], hosted, STRICT)] == ["PASS"]
+    assert [f.status for f in apply_policy([finding], graph, policy)] == ["PASS"]
+
+
+def test_a_waived_finding_says_who_why_and_until_when_and_is_never_called_spike_only() -> None:
+    found = apply_waivers((*KEPT, broken()), Waivers((WAIVER,), TODAY))
+    (waived,) = [f for f in found if f.status == "WAIVED"]
+    assert waived.waiver is not None
+    assert (waived.waiver.who, waived.waiver.until) == ("A. Person", "2026-06-30")
+    assert compliant(found)
+    assert headline(found) == "ACCEPTED WITH WAIVERS: PS005 waived, every other rule holds"
+
+
+@pytest.mark.parametrize(("day", "holds"), [(date(2026, 6, 30), True), (date(2026, 7, 1), False)])
+def test_a_waiver_ends_after_its_last_day(day: date, holds: bool) -> None:
+    found = apply_waivers((*KEPT, broken()), Waivers((WAIVER,), day))
+    assert compliant(found) is holds
+    own = {f.rule.id: f.status for f in found if f.rule.id in ("PS000",)}
+    assert own == {"PS000": "PASS" if holds else "FAIL"}
+    assert holds or headline(found) == "NOT SPIKE-ONLY: broken PS000, PS005"
+
+
+def test_a_waiver_that_matches_nothing_is_broken() -> None:
+    for findings in (KEPT, (*KEPT, broken("head.neuron"))):
+        found = apply_waivers(findings, Waivers((WAIVER,), TODAY))
+        (own,) = [f for f in found if f.rule.id == "PS000"]
+        assert own.status == "FAIL" and "matches nothing" in own.measured
+
+
+def test_what_was_not_run_cannot_be_waived() -> None:
+    found = apply_waivers(
+        [Finding(ARITHMETIC, "blocks.1.neuron", "NOT RUN", "")], Waivers((WAIVER,), TODAY)
+    )
+    assert [f.status for f in found] == ["NOT RUN"]
+
+
+def test_waivers_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "waivers.toml"
+    path.write_text(GOOD)
+    assert read_waivers(path, TODAY) == Waivers((WAIVER,), TODAY)
+
+
+GOOD = """[[waiver]]
+rule = "PS005"
+where = "blocks.*.neuron"
+who = "A. Person"
+why = "hardware leak"
+until = 2026-06-30
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (('who = "A. Person"', ""), "unknown or missing keys"),
+        (('who = "A. Person"', 'who = " "'), "says nothing"),
+        (('why = "hardware leak"', "why = 3"), "says nothing"),
+        (("PS005", "PS999"), "unknown rule"),
+        (("2026-06-30", '"2026-06-30"'), "no date"),
+        (("2026-06-30", "2026-06-30T10:00:00"), "no date"),
+        (("2026-06-30", "2026-02-30"), "no TOML"),
+        (("[[waiver]]", "[[waivers]]"), "something else"),
+        (("[[waiver]]", "[waiver]"), "something else"),
+    ],
+)
+def test_a_waiver_with_a_mistake_is_refused(
+    change: tuple[str, str], says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "waivers.toml"
+    path.write_text(GOOD.replace(*change))
+    with pytest.raises(WaiverError) as e:
+        read_waivers(path, TODAY)
+    assert says in str(e.value)
