@@ -72,8 +72,11 @@ def test_check_verify_and_simulate_a_bundle(bundle: Path) -> None:
     assert done.returncode == 0, done.stdout
     done = run("verify", bundle)
     assert done.returncode == 0 and "all bit for bit equal" in done.stdout, done.stdout
-    done = run("simulate", bundle, "--samples", "3", "--stock")
+    done = run("simulate", bundle, "--samples", "3", "--stock", "--jobs", "2")
     assert done.returncode == 0 and "ms a step" in done.stdout, done.stdout
+    assert "2 run(s) of" in done.stdout
+    done = run("simulate", bundle, "--scheduler", "nonsense")
+    assert done.returncode == 2 and "no Dask scheduler answered" in done.stderr, done.stderr
     done = run("check", bundle)
     assert "SPIKE-ONLY" in done.stdout or "PS012" in done.stdout
     rules = [line for line in done.stdout.splitlines() if "PS0" in line]

@@ -119,6 +119,8 @@ def replay_lava(
     samples: int,
     *,
     stock: bool = False,
+    jobs: int | None = None,
+    scheduler: str | None = None,
     progress: Callable[[str, int, int], None],
 ) -> Replay:
     """Run the first ``samples`` golden samples on Lava and compare every layer."""
@@ -128,6 +130,8 @@ def replay_lava(
         bundle.graph,
         x,
         conv="stock" if stock else "fast",
+        jobs=jobs,
+        scheduler=scheduler,
         on_progress=lambda d, n: progress("Lava", d, n),
     )
     name = "Lava, stock convolution" if stock else "Lava"

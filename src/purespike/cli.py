@@ -219,6 +219,14 @@ def simulate(
     stock: Annotated[
         bool, typer.Option("--stock", help="Lava's own convolution model: many times slower.")
     ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", min=1, help="Runs at a time; by default for all cores."),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(help="Run on a Dask cluster instead: address of its scheduler."),
+    ] = None,
 ) -> None:
     """Run golden samples on Lava's CPU backend and compare every layer with the interpreter."""
     from purespike.check import replay_lava
@@ -226,7 +234,9 @@ def simulate(
 
     loaded = read_bundle(bundle)
     with progress_bars(err) as progress:
-        replay = replay_lava(loaded, samples, stock=stock, progress=progress)
+        replay = replay_lava(
+            loaded, samples, stock=stock, jobs=jobs, scheduler=scheduler, progress=progress
+        )
     _print_lava(replay)
     out.print(rules(replay.findings))
     raise typer.Exit(OK if all(f.status == "PASS" for f in replay.findings) else NOT_COMPLIANT)
@@ -321,8 +331,9 @@ def _trained(correct: int, n: int, interval: tuple[float, float], seconds: float
 def _print_lava(replay: Replay) -> None:
     run = replay.run
     out.print(
-        f"Lava: {replay.correct}/{replay.samples} right; {run.processes} processes, "
-        f"{run.steps} steps, {1000 * run.seconds / run.steps:.1f} ms a step, "
+        f"Lava: {replay.correct}/{replay.samples} right; {run.shards} run(s) of "
+        f"{run.processes // run.shards} processes, {run.steps} steps, "
+        f"{1000 * run.seconds / run.steps:.1f} ms a step, "
         f"{replay.samples / run.seconds:.1f} images a second"
     )
 

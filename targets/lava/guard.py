@@ -84,6 +84,7 @@ def run_guarded(
     on_progress: Progress | None = None,
     stall: float = STALL_SECONDS,
     keep: Path | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Result:
     """Runs the program of a folder in Lava.
 
@@ -94,11 +95,12 @@ def run_guarded(
         stall: Seconds without a finished step after which the run counts as deadlocked.
         keep: Folder for the recordings, which then are memory-mapped; by default they are read
             into memory and leave no file.
+        stop: Asked again and again whether the run shall be given up.
 
     Raises:
         ProgramError: The folder holds no program that Lava can run.
         LavaUnavailable: No Python with Lava.
-        LavaRunError: The run failed, died, made no progress or took too long.
+        LavaRunError: The run failed, died, made no progress, took too long or was given up.
         KeyboardInterrupt: Ctrl-C, after everything has been removed.
     """
     program = read(folder)
@@ -111,6 +113,7 @@ def run_guarded(
         on_progress=on_progress,
         stall=stall,
         keep=keep,
+        stop=stop,
     )
 
 
@@ -131,11 +134,15 @@ def memory_needed(program: Program) -> int:
     return values * _BYTES_PER_VALUE + len(program.processes) * (1 << 14) + (1 << 20)
 
 
-def preflight(program: Program) -> None:
+def preflight(program: Program, runs: int = 1) -> None:
     """Refuses a program for which this machine has too few handles or too little shared memory.
 
     Lava itself stops with an operating-system error after dozens of layers, or hangs on a bus
     error.
+
+    Args:
+        program: The program.
+        runs: How many of it run at the same time.
 
     Raises:
         LavaRunError: One of them does not suffice.
@@ -150,14 +157,14 @@ def preflight(program: Program) -> None:
             "container)",
         )
     room = os.statvfs(session.SHARED_MEMORY)
-    free, wanted = room.f_bavail * room.f_frsize, memory_needed(program)
+    free, wanted = room.f_bavail * room.f_frsize, runs * memory_needed(program)
     if wanted > free:
         raise LavaRunError(
             "too little shared memory for this network in Lava",
             found=f"{free / 2**20:.0f} MiB free in {session.SHARED_MEMORY}",
             allowed=f"at least {wanted / 2**20:.0f} MiB",
             remedy="free it, or enlarge it (`mount -o remount,size=`, or the container's "
-            "`--shm-size`)",
+            "`--shm-size`)" + (", or run fewer jobs at a time" if runs > 1 else ""),
         )
 
 
@@ -170,11 +177,12 @@ def _run(
     on_progress: Progress | None,
     stall: float,
     keep: Path | None,
+    stop: Callable[[], bool] | None = None,
 ) -> Result:
     """As `run_guarded`, with the worker's command line given."""
     scratch = Path(tempfile.mkdtemp(prefix="purespike-lava-", dir=keep))
     try:
-        _supervise(command, folder, scratch, program, timeout, on_progress, stall)
+        _supervise(command, folder, scratch, program, timeout, on_progress, stall, stop)
         answer = json.loads((scratch / "result.json").read_text(encoding="utf-8"))
         if "error" in answer:
             raise _failed(answer["error"], folder, trace=answer["trace"])
@@ -204,6 +212,7 @@ def _supervise(
     timeout: float,
     on_progress: Progress | None,
     stall: float,
+    stop: Callable[[], bool] | None,
 ) -> None:
     """Starts the child, waits for `result.json` and leaves nothing of it running."""
     progress = np.memmap(scratch / "progress", np.int64, "w+", shape=(1,))
@@ -222,7 +231,9 @@ def _supervise(
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         soft = max(handles_needed(program), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (soft, hard))
-        _wait(child, command[0], scratch, program, progress, timeout, on_progress, stall, folder)
+        _wait(
+            child, command[0], scratch, program, progress, timeout, on_progress, stall, stop, folder
+        )
     finally:
         session.sweep(child.pid)
         child.wait()
@@ -239,6 +250,7 @@ def _wait(
     timeout: float,
     on_progress: Progress | None,
     stall: float,
+    stop: Callable[[], bool] | None,
     folder: Path,
 ) -> None:
     result, steps = scratch / "result.json", program.steps
@@ -251,6 +263,8 @@ def _wait(
             tail = _tail(scratch / "worker.log")
             how = f"by signal {-child.returncode}" if child.returncode < 0 else "without a result"
             raise _failed(f"the simulator ended {how} after {done} of {steps} steps", folder, tail)
+        if stop is not None and stop():
+            raise _failed(f"given up after {done} of {steps} steps", folder)
         now = time.monotonic()
         if int(progress[0]) != done:
             done, moved = int(progress[0]), now

@@ -6,14 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from process_tools import children, eventually
 
 from purespike.targets.lava import guard, interpreter
 from purespike.targets.lava.guard import LavaRunError, run_guarded
@@ -48,19 +48,6 @@ def network(steps: int) -> Program:
     )
 
 
-def children(pid: int) -> list[int]:
-    """Ids of the living processes that `pid` started directly."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and fields[0] not in "ZX":
-            found.append(int(stat.parent.name))
-    return found
-
-
 def session_of(parent: int) -> int:
     """The session in which the only Lava run of `parent` lives."""
     (child,) = [pid for pid in children(parent) if session.members(pid)]
@@ -77,15 +64,6 @@ def mapped() -> set[str]:
             continue
         names |= {Path(line.split()[5]).name for line in lines if str(SHM) in line}
     return names
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return condition()
 
 
 @pytest.fixture

@@ -1,0 +1,232 @@
+"""Shards on the workers of a Dask cluster (optional: the extra ``dask``).
+
+Every worker needs purespike and Lava. A shard carries its program with it and brings its recordings
+back, spikes as bits; a worker that dies costs its unfinished shards, which Dask gives to others.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purespike.compiler.errors import PurespikeError
+from purespike.targets.lava.guard import Progress, run_guarded
+from purespike.targets.lava.program import Program
+from purespike.targets.lava.program_file import ARRAYS, PROGRAM, write
+from purespike.targets.lava.recordings import Layers, Recording
+from purespike.targets.lava.shards import Shard, Times
+
+ANSWER_SECONDS = 10.0
+_SHARDS_A_THREAD = 2  # small enough for a lost worker, large enough for Lava's start
+_LARGEST = 256 << 20  # bytes of recordings that a shard may hold in memory
+
+
+class ClusterError(PurespikeError):
+    """A Dask cluster that cannot be reached or did not finish."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A shard as it travels.
+
+    Attributes:
+        key: Its name on the cluster.
+        program: Text of its program.json.
+        source: Name of the source.
+        weights: Its arrays.npz, compressed.
+        frames: The source's spikes as an .npy file, compressed.
+        rows: Logical steps to bring back.
+        spikes, membranes: Layers to bring back.
+        timeout: Seconds.
+    """
+
+    key: str
+    program: str
+    source: str
+    weights: bytes
+    frames: bytes
+    rows: int
+    spikes: Layers
+    membranes: Layers
+    timeout: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a shard recorded: spikes packed to bits, membranes (rows, width)."""
+
+    spikes: NDArray[np.uint8]
+    membranes: NDArray[Any]
+    processes: int
+
+
+def run_on_cluster(
+    address: str,
+    split: Callable[[int], list[Shard]],
+    spikes: Recording,
+    membranes: Recording,
+    *,
+    timeout: float,
+    on_progress: Progress | None = None,
+) -> tuple[list[Shard], Times]:
+    """Run shards on a cluster.
+
+    Args:
+        address: Of the scheduler.
+        split: Makes that many shards.
+        spikes: Takes up the spikes that the shards record.
+        membranes: Likewise their membranes.
+        timeout: Seconds for the whole run.
+        on_progress: Called with (finished steps, steps) whenever a shard has come back.
+
+    Returns:
+        The shards, and times: the wall time of the whole, the Lava processes of all shards.
+
+    Raises:
+        ClusterError: If `distributed` is missing, or nothing answers, or workers keep dying.
+        LavaRunError: If a shard failed; the others are given up.
+    """
+    with _connected(address, ANSWER_SECONDS) as client:
+        from distributed import KilledWorker, as_completed
+
+        threads = sum(client.nthreads().values())
+        bytes_ = spikes.samples * spikes.steps * (spikes.layers.width + 4 * membranes.layers.width)
+        shards = split(max(_SHARDS_A_THREAD * threads, -(-bytes_ // _LARGEST)))
+        start = time.monotonic()
+        futures = _submit(client, shards, spikes, membranes, timeout)
+        total, done, processes = sum(s.program.steps for s in shards), 0, 0
+        try:
+            for future in as_completed(list(futures), loop=client.loop, timeout=timeout):
+                shard, answer = futures[future], future.result()
+                row, rows = shard.first * spikes.steps, shard.samples * spikes.steps
+                width = spikes.layers.width
+                bits = np.unpackbits(answer.spikes, count=rows * width)
+                spikes.put(row, bits.reshape(rows, width))
+                membranes.put(row, answer.membranes)
+                done, processes = done + shard.program.steps, processes + answer.processes
+                future.release()
+                if on_progress is not None:
+                    on_progress(done, total)
+        except KilledWorker as error:
+            raise ClusterError(
+                "the workers that ran a shard died, one after the other",
+                where=address,
+                found=str(error),
+                remedy="give the workers more memory, or look into their logs",
+            ) from None
+        except TimeoutError:
+            raise ClusterError(
+                f"the cluster has not finished after {timeout:g} s",
+                where=address,
+                found=f"{done} of {total} steps",
+                remedy="give a longer time-out, or add workers",
+            ) from None
+        finally:
+            client.cancel(list(futures), force=True)
+        seconds = time.monotonic() - start
+    return shards, Times(seconds, seconds, processes)
+
+
+@contextmanager
+def _connected(address: str, seconds: float) -> Iterator[Any]:
+    """A client of a scheduler that has at least one worker."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ClusterError(
+            "a Dask cluster needs the package distributed",
+            found=str(error),
+            remedy="pip install 'purespike[dask]'",
+        ) from None
+    try:
+        client = Client(address, timeout=seconds, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ClusterError(
+            f"no Dask scheduler answered within {seconds:g} s",
+            where=address,
+            found=" ".join(str(error).split()),
+            allowed="the address that `dask scheduler` prints, such as tcp://host:8786",
+            remedy="start the scheduler, or correct the address",
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=seconds)
+        except TimeoutError:
+            raise ClusterError(
+                f"the Dask scheduler has had no worker for {seconds:g} s",
+                where=address,
+                remedy=f"start some: dask worker {address} --nthreads 1",
+            ) from None
+        yield client
+
+
+def _submit(
+    client: Any, shards: list[Shard], spikes: Recording, membranes: Recording, timeout: float
+) -> dict[Any, Shard]:
+    import dask
+
+    run, futures = f"purespike-{uuid.uuid4().hex}", {}
+    text, arrays = _program_files(shards[0].program)
+    with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):
+        # In every task: as a task of their own they would draw all shards to the worker that has
+        # them, and scattered they would go with it. Whole numbers in eight bytes pack well.
+        weights = zlib.compress(arrays, 1)
+        for index, shard in enumerate(shards):
+            frames = io.BytesIO()
+            np.save(frames, shard.frames)
+            task = Task(
+                f"{run}-{index}",
+                json.dumps({**text, "steps": shard.program.steps}),
+                shard.source,
+                weights,
+                zlib.compress(frames.getvalue(), 1),
+                shard.samples * spikes.steps,
+                spikes.layers,
+                membranes.layers,
+                timeout,
+            )
+            futures[client.submit(run_task, task, key=task.key)] = shard
+    return futures
+
+
+def _program_files(program: Program) -> tuple[dict[str, Any], bytes]:
+    with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
+        write(program, Path(folder))
+        text = json.loads((Path(folder) / PROGRAM).read_bytes())
+        return text, (Path(folder) / ARRAYS).read_bytes()
+
+
+def run_task(task: Task) -> Answer:
+    """Run a shard; Dask calls this on a worker."""
+    from distributed import get_worker
+
+    worker = get_worker()
+
+    def given_up() -> bool:
+        state = worker.state.tasks.get(task.key)  # the client cancelled it, or has gone
+        return state is None or state.state == "cancelled"
+
+    # There, Dask itself removes what a killed worker leaves.
+    with tempfile.TemporaryDirectory(dir=worker.local_directory) as name:
+        folder = Path(name)
+        (folder / PROGRAM).write_text(task.program, encoding="utf-8")
+        (folder / ARRAYS).write_bytes(zlib.decompress(task.weights))
+        (folder / f"{task.source}.npy").write_bytes(zlib.decompress(task.frames))
+        result = run_guarded(folder, timeout=task.timeout, keep=folder, stop=given_up)
+        return Answer(
+            np.packbits(task.spikes.rows(result.spikes, 0, task.rows)),
+            task.membranes.rows(result.membranes, 0, task.rows),
+            result.processes,
+        )

@@ -1,0 +1,175 @@
+"""Shards on a real Dask cluster: a scheduler and two workers, each a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import pytest
+from process_tools import children, eventually
+from strategies import FIXED, Draft, spikes
+
+from purespike.compiler.domain import Array
+from purespike.compiler.interpret import run
+from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
+from purespike.targets.lava import cluster
+from purespike.targets.lava.cluster import ClusterError
+from purespike.targets.lava.guard import LavaRunError
+from purespike.targets.lava.simulate import LavaRun, simulate
+from purespike.targets.lava.worker import session
+
+
+@dataclass
+class Cluster:
+    """Processes of a Dask cluster."""
+
+    address: str
+    workers: list[subprocess.Popen[bytes]]
+
+    def lava_sessions(self) -> list[int]:
+        """The Lava runs of all workers."""
+        pids = [pid for w in self.workers for pid in children(w.pid)]
+        return [pid for pid in pids if pid in session.members(pid)]
+
+
+def start(*arguments: str, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dask", *arguments],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=log,
+            stderr=log,
+        )
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture(params=[2])
+def dask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
+    """A scheduler with so many workers of one thread; all are gone afterwards."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    local = ["--host", "127.0.0.1"]
+    scheduler = start(
+        "scheduler", *local, "--port", address.rpartition(":")[2], "--no-dashboard", folder=tmp_path
+    )
+    options = ["--nthreads", "1", "--no-nanny", "--no-dashboard"]
+    workers = [
+        start("worker", address, *options, *local, "--local-directory", "d", folder=tmp_path)
+        for _ in range(request.param)
+    ]
+    log = tmp_path / "log"
+    try:
+        line = b"Starting established connection"
+        assert eventually(lambda: log.read_bytes().count(line) == len(workers), 60), log.read_text()
+        yield Cluster(address, workers)
+    finally:
+        for process in (*workers, scheduler):
+            process.kill()
+            process.wait()
+
+
+def network(weight: float = 1.0) -> Graph:
+    r = np.random.default_rng(0)
+    draft = Draft((2, 4, 3), 3)
+    conv = draft.put(Conv2d(r.integers(-20, 40, (3, 2, 2, 2)) * weight), "x")
+    hidden = draft.put(Neuron(60.0, fixed=FIXED), conv)
+    flat = draft.put(Flatten(), hidden)
+    scores = draft.put(Linear(r.integers(-50, 50, (4, 18)), np.arange(4.0)), flat)
+    return draft.graph(draft.put(Neuron(np.inf, reset="none", fixed=FIXED), scores))
+
+
+def assert_equal(graph: Graph, x: Array, found: LavaRun) -> None:
+    expected = run(graph, x)
+    assert found.spikes and found.membranes
+    for values, wanted in ((found.spikes, expected.values), (found.membranes, expected.membranes)):
+        for name, value in values.items():
+            np.testing.assert_array_equal(value, wanted[name])
+
+
+def test_a_worker_that_is_killed_costs_nothing_but_time(dask: Cluster) -> None:
+    graph = network()
+    x = spikes(graph, 800, 1)
+    seen: list[tuple[int, int]] = []
+    killed: list[int] = []
+
+    def kill(done: int, total: int) -> None:
+        seen.append((done, total))
+        if not killed:  # a shard has come back, others run
+            victim = next(w for w in dask.workers if children(w.pid))
+            killed.extend(children(victim.pid))
+            victim.kill()
+
+    found = simulate(graph, x, scheduler=dask.address, on_progress=kill, timeout=200)
+    assert killed
+    assert found.shards == 4 and len(seen) == 4 and seen[-1] == (found.steps, found.steps)
+    assert_equal(graph, x, found)
+    assert eventually(lambda: not any(session.members(pid) for pid in killed))
+
+
+def test_the_first_error_stops_the_other_shards(dask: Cluster) -> None:
+    graph = network()
+    killed: list[int] = []
+
+    def watch(done: int, total: int) -> None:
+        raise AssertionError("no shard can have finished")
+
+    def kill() -> None:
+        if eventually(lambda: len(dask.lava_sessions()) == 2, 60):
+            killed.extend(dask.lava_sessions())
+            time.sleep(1)
+            os.kill(killed[0], signal.SIGKILL)
+
+    killer = Thread(target=kill)
+    killer.start()
+    with pytest.raises(LavaRunError, match="the simulator ended by signal 9") as raised:
+        simulate(graph, spikes(graph, 60000, 1), scheduler=dask.address, on_progress=watch)
+    killer.join()
+    assert "program" not in raised.value.found
+    # The run on the other worker is given up, and the two shards in waiting never start.
+    assert eventually(lambda: not dask.lava_sessions())
+    time.sleep(2)
+    assert not dask.lava_sessions()
+
+
+@pytest.mark.parametrize("dask", [0], indirect=True)
+def test_a_cluster_without_workers_is_an_error_in_time(
+    dask: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = network()
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 6.0)
+    with pytest.raises(ClusterError, match="has had no worker for 6 s"):
+        simulate(graph, spikes(graph, 2, 1), scheduler=dask.address)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:{port}", "nonsense://x", "127.0.0.1"])
+def test_an_address_that_does_not_answer(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = network()
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 1.0)
+    begin = time.monotonic()
+    with pytest.raises(ClusterError, match="no Dask scheduler answered within 1 s") as e:
+        simulate(graph, spikes(graph, 2, 1), scheduler=address.format(port=free_port()))
+    assert time.monotonic() - begin < 20
+    assert "dask scheduler" in e.value.allowed
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = network()
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ClusterError, match="needs the package distributed") as e:
+        simulate(graph, spikes(graph, 2, 1), scheduler="tcp://127.0.0.1:1")
+    assert "purespike[dask]" in e.value.remedy
