@@ -38,10 +38,12 @@ from purespike.targets.onnx.body import BOOL, I32, U8, Body, OnnxError, tensor
 from purespike.targets.onnx.legality import check
 from purespike.targets.onnx.metadata import stamped
 from purespike.targets.onnx.neuron import emit_neuron
+from purespike.targets.onnx.qonnx import qonnx_model
 from purespike.targets.onnx.scan import wrap
 from purespike.targets.onnx.taps import tapped
 
-Form = Literal["step", "sequence"]
+Form = Literal["step", "sequence", "qonnx"]
+FORMS = ("step", "sequence", "qonnx")
 
 
 def step_model(
@@ -89,14 +91,19 @@ def write_onnx(
 ) -> None:
     """Write the golden model: one file, no external data, same graph same bytes.
 
-    The file appears whole or not at all. Arguments as for :func:`step_model`.
+    The file appears whole or not at all. Arguments as for :func:`step_model`; the form ``qonnx``
+    is :func:`purespike.targets.onnx.qonnx.qonnx_model`, which has no taps.
 
     Raises:
         OnnxError: If the graph cannot be said, the form is unknown, or the file not be written.
     """
-    if form not in ("step", "sequence"):
-        raise OnnxError("unknown form", found=repr(form), allowed="step, sequence")
-    content = _model(graph, form, taps, notes).SerializeToString(deterministic=True)
+    if form not in FORMS:
+        raise OnnxError("unknown form", found=repr(form), allowed=", ".join(FORMS))
+    if form == "qonnx":
+        model = qonnx_model(graph, notes=notes)
+    else:
+        model = _model(graph, form, taps, notes)
+    content = model.SerializeToString(deterministic=True)
     path = Path(path)
     try:
         handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -25,20 +25,30 @@ _HASH = _PREFIX + "content_sha256"
 
 
 def stamped(
-    main: GraphProto, graph: Graph, states: Sequence[State], form: str, notes: Mapping[str, Any]
+    main: GraphProto,
+    graph: Graph,
+    states: Sequence[State],
+    form: str,
+    notes: Mapping[str, Any],
+    *,
+    domains: Sequence[str] = (),
 ) -> ModelProto:
     """The model around ``main`` with its metadata; each entry is JSON under ``purespike.<key>``.
 
     Keys: form, T, dt (seconds), nodes (operation and module path by node), domains (by edge),
     states (see :class:`State`), membrane_units (counts of the file's membrane that make one
     weight), tool, content_sha256 (over the file with that entry left out), and the ``notes``.
+    ``domains`` are the operator sets beside ONNX's own, each of version 1.
 
     Raises:
         OnnxError: If a note has a reserved key or is not what JSON can say.
     """
     model: ModelProto = helper.make_model(
         main,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        opset_imports=[
+            helper.make_opsetid("", OPSET),
+            *(helper.make_opsetid(d, 1) for d in domains),
+        ],
         ir_version=IR_VERSION,
         producer_name="purespike",
         producer_version=version("purespike"),
