@@ -58,7 +58,7 @@ class MaxPool2d(Op):
     padding: Pair = (0, 0)
 
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
-        """Same domain; padding must not be able to win, so it needs values of 0 and more."""
+        """Same domain; zeros of padding must not win, so it needs values of 0 and more."""
         (x,) = inputs
         if any(self.padding) and x.domain.lo < 0:
             raise IRError(
@@ -66,7 +66,9 @@ class MaxPool2d(Op):
                 found=str(x),
                 remedy="pool after the neuron",
             )
-        return _pooled(x, self.kernel, self.stride, self.padding), x.domain
+        # A window may lie in the padding altogether.
+        d = with_zero(x.domain) if any(self.padding) else x.domain
+        return _pooled(x, self.kernel, self.stride, self.padding), d
 
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
         """Maximum."""

@@ -110,6 +110,8 @@ def test_max_pooling_is_torchs(pool: tuple[Shape, Any, Any, Any], seed: int) -> 
 def test_max_pooling_with_padding_refuses_negative_values() -> None:
     x = Edge("x", (1, 4, 4), TERNARY)
     assert MaxPool2d((2, 2), (2, 2)).infer(x) == ((1, 2, 2), TERNARY)
+    ones = Edge("x", (1, 4, 4), Domain(1, 1, 1))  # but a window in the padding holds zeros
+    assert MaxPool2d((1, 1), (1, 1), (1, 1)).infer(ones)[1] == Domain(0, 1, 1)
     with pytest.raises(IRError, match="values of 0 and more"):
         MaxPool2d((2, 2), (2, 2), (1, 1)).infer(x)
 
