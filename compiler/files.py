@@ -56,3 +56,29 @@ def staged_folder(folder: Path, *, mark: str) -> Iterator[Path]:
         shutil.rmtree(old)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, stage = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as e:
+        raise OutputError(
+            "the file cannot be written", where=str(path), found=e.strerror or str(e)
+        ) from e
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(stage, 0o644)
+        os.replace(stage, path)
+    except OSError as e:
+        raise OutputError(
+            "the file cannot be written", where=str(path), found=e.strerror or str(e)
+        ) from e
+    finally:
+        Path(stage).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -49,7 +50,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_version_and_help() -> None:
     assert run("--version").stdout.startswith("purespike 0.")
     text = run("--help").stdout
-    for command in ("demo", "train", "compile", "check", "simulate", "verify", "doctor"):
+    for command in (
+        "demo",
+        "train",
+        "compile",
+        "check",
+        "report",
+        "diff",
+        "policy",
+        "verify",
+        "doctor",
+    ):
         assert f" {command} " in text
 
 
@@ -83,9 +94,50 @@ def test_check_verify_and_simulate_a_bundle(bundle: Path) -> None:
     assert len([line for line in rules if "PASS" in line]) >= 11
 
 
+def test_the_report_in_every_format(bundle: Path, tmp_path: Path) -> None:
+    for name in ("text", "json", "markdown", "sarif", "junit"):
+        shown = run("report", bundle, "--format", name)
+        assert shown.returncode == 0 and shown.stdout, shown.stderr
+        written = run("report", bundle, "-f", name, "-o", tmp_path / name)
+        assert written.returncode == 0, written.stderr
+        assert (tmp_path / name).read_text() == shown.stdout
+    done = run("report", bundle / "report.json", "-o", bundle / "report.txt")
+    assert done.returncode == 2 and "a bundle holds its own files only" in done.stderr
+    assert '"title": "purespike compliance report"' in run("report", "--schema").stdout
+
+
+def test_two_builds_are_compared_and_gated(bundle: Path, tmp_path: Path) -> None:
+    done = run("diff", bundle, bundle, "--fail-on", "ac=0", "--fail-on", "findings")
+    assert done.returncode == 0 and "gates held: ac=0, findings" in done.stdout, done.stderr
+    data = json.loads((bundle / "report.json").read_text())
+    data["census"]["chip"]["ac"] *= 2
+    (tmp_path / "worse.json").write_text(json.dumps(data))
+    done = run("diff", bundle, tmp_path / "worse.json", "--fail-on", "ac=5")
+    assert done.returncode == 1 and "GATE ac=5: AC grew by 100.00 %" in done.stdout
+
+
+def test_a_policy_is_shown_changed_and_used(bundle: Path, tmp_path: Path) -> None:
+    shown = run("policy", "show", "leaky")
+    assert shown.returncode == 0 and "leak_multiplies = true" in shown.stdout
+    (tmp_path / "ours.toml").write_text(shown.stdout)
+    done = run("check", bundle, "--static", "--policy", tmp_path / "ours.toml")
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_waiver_that_nothing_needs_fails_the_check(bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "waivers.toml"
+    path.write_text(
+        '[[waiver]]\nrule = "PS005"\nwhere = "*"\nwho = "me"\nwhy = "x"\nuntil = 2026-06-30\n'
+    )
+    arguments = ("check", bundle, "--static", "--waivers", path, "--today")
+    for today, says in (("2026-06-01", "matches nothing"), ("2027-01-01", "expired")):
+        done = run(*arguments, today)
+        assert done.returncode == 1 and says in done.stdout and "PS000" in done.stdout
+
+
 def test_what_is_not_run_is_not_proved(bundle: Path) -> None:
     done = run("check", bundle, "--no-lava")
-    assert done.returncode == 1 and "not proved" in done.stdout
+    assert done.returncode == 1 and "NOT PROVED: not run PS010" in done.stdout
     assert run("check", bundle / "model.nir").returncode == 1
 
 
@@ -109,6 +161,13 @@ def test_compile_writes_a_bundle_that_verifies(checkpoint: Path, tmp_path: Path)
         (["train", "--set", "data.x=1"], "unknown table"),
         (["compile", "x", "--bits", "9"], "8"),
         (["compile", "x", "--policy", "none"], "unknown policy"),
+        (["compile", "x", "--policy", "/nowhere.toml"], "the policy cannot be read"),
+        (["compile", "x", "--waivers", "/nowhere.toml"], "the waiver file cannot be read"),
+        (["check", "x", "--waivers", __file__, "--today", "soon"], "--today is no date"),
+        (["report"], "which report?"),
+        (["report", "/nowhere"], "the report cannot be read"),
+        (["diff", "/nowhere", "/nowhere", "--fail-on", "ac"], "this gate has no meaning"),
+        (["policy", "show", "none"], "unknown policy"),
         (["frobnicate"], "frobnicate"),
     ],
 )

@@ -19,10 +19,19 @@ from rich.console import Console
 from rich.table import Table
 
 import purespike
-from purespike.compiler.compliance.finding import compliant
-from purespike.compiler.compliance.policy import POLICIES, Policy
+from purespike.compiler.compliance.finding import compliant, headline
+from purespike.compiler.compliance.policy import read_policy
 from purespike.compiler.errors import PurespikeError
 from purespike.console import progress_bars, render, rules
+from purespike.reporting import (
+    PolicyName,
+    Today,
+    WaiverFile,
+    diff,
+    load_waivers,
+    policy_app,
+    report,
+)
 from purespike.trainer.errors import TrainingInterrupted
 
 if TYPE_CHECKING:
@@ -40,12 +49,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+app.command()(report)
+app.command()(diff)
+app.add_typer(policy_app, name="policy")
 out = Console()
 err = Console(stderr=True)
 
 Output = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; replaced if ours.")]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `purespike compile` wrote.")]
-PolicyName = Annotated[str, typer.Option("--policy", help=f"One of: {', '.join(POLICIES)}.")]
 Samples = Annotated[int, typer.Option("--samples", min=1, help="Samples to run.")]
 
 
@@ -144,6 +155,8 @@ def compile_(
         typer.Option(help="Scales by the largest weight, or by the spikes kept on training data."),
     ] = "max",
     policy: PolicyName = "strict",
+    waivers: WaiverFile = None,
+    today: Today = None,
 ) -> None:
     """Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge."""
     from purespike.build import Options
@@ -154,7 +167,8 @@ def compile_(
         golden=samples,
         lava=lava,
         lava_samples=samples,
-        policy=_policy(policy),
+        policy=read_policy(policy),
+        waivers=load_waivers(waivers, today),
     )
     built = _compile(checkpoint, options)
     built.write(folder)
@@ -173,19 +187,22 @@ def check(
         bool, typer.Option(help="Run Lava too; without it PS010 is not proved.")
     ] = True,
     policy: PolicyName = "strict",
+    waivers: WaiverFile = None,
+    today: Today = None,
 ) -> None:
     """Judge a network; exit 0 if it is spike-only, 1 if it is not or could not be proved."""
     from purespike.check import STATIC, bundle_findings, static_findings
     from purespike.compiler.compliance.finding import RULES, fill_missing
+    from purespike.compiler.compliance.waiver import apply_waivers
     from purespike.targets.bundle import MANIFEST, read_bundle, read_manifest
     from purespike.targets.nir.read import read_nir
 
-    chosen = _policy(policy)
+    chosen, accepted = read_policy(policy), load_waivers(waivers, today)
     if (path / "checkpoint.json").is_file():
         from purespike.build import Options
 
         mode: LavaMode = "fast" if lava and not static else "none"
-        built = _compile(path, Options(lava=mode, policy=chosen))
+        built = _compile(path, Options(lava=mode, policy=chosen, waivers=accepted))
         findings = built.report.findings
     elif path.is_file():
         findings = fill_missing(static_findings(read_nir(path), chosen), "needs a bundle")
@@ -204,11 +221,12 @@ def check(
             findings = bundle_findings(bundle, chosen, lava=lava, progress=progress)
     if static:
         findings = tuple(f for f in findings if f.rule.id in STATIC)
+    if not (path / "checkpoint.json").is_file():  # a build has applied them
+        findings = apply_waivers(findings, accepted)
     out.print(rules(findings))
     scope = tuple(r for r in RULES if not static or r.id in STATIC)
     holds = compliant(findings, scope)
-    name = "every static rule holds" if static else "SPIKE-ONLY: every rule was checked and holds"
-    out.print(f"[bold green]{name}[/]" if holds else "[bold red]NOT SPIKE-ONLY, or not proved[/]")
+    out.print(f"[bold {'green' if holds else 'red'}]{headline(findings, scope)}[/]")
     raise typer.Exit(OK if holds else NOT_COMPLIANT)
 
 
@@ -292,6 +310,35 @@ def replay(
     raise typer.Exit(NOT_COMPLIANT if wrong else OK)
 
 
+@app.command("map")
+def map_(
+    model: Annotated[Path, typer.Argument(help="A bundle or a model.nir.")],
+    chip: Annotated[str, typer.Option("--chip", help="loihi2 or loihi1.")] = "loihi2",
+    chips: Annotated[
+        int | None, typer.Option("--chips", min=1, help="Chips that it may take; any by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every core as JSON.")] = False,
+) -> None:
+    """Lay a network out on a chip's cores: an estimate; exit 1 if it does not fit."""
+    import json
+
+    from purespike.mapping import render_mapping
+    from purespike.targets.bundle import read_bundle
+    from purespike.targets.nir.read import read_nir
+    from purespike.targets.resources.chips import CHIPS
+    from purespike.targets.resources.mapping import map_network
+
+    if chip not in CHIPS:
+        raise PurespikeError("unknown chip", found=chip, allowed=", ".join(CHIPS))
+    graph = read_nir(model) if model.is_file() else read_bundle(model).graph
+    mapping = map_network(graph, CHIPS[chip], chips=chips)
+    if as_json:
+        print(json.dumps(mapping.data(), indent=1, sort_keys=True))
+    else:
+        out.print(render_mapping(mapping))
+    raise typer.Exit(OK if mapping.fits else NOT_COMPLIANT)
+
+
 @app.command()
 def doctor() -> None:
     """Print what is installed, which Lava would be used, and whether it works."""
@@ -312,12 +359,6 @@ def _compile(checkpoint: Path, options: Options) -> Build:
 
     with progress_bars(err) as progress:
         return build(digits_subject(checkpoint), options, progress)
-
-
-def _policy(name: str) -> Policy:
-    if name not in POLICIES:
-        raise PurespikeError("unknown policy", found=name, allowed=", ".join(POLICIES))
-    return POLICIES[name]
 
 
 def _trained(correct: int, n: int, interval: tuple[float, float], seconds: float) -> None:

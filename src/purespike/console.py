@@ -16,8 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-from purespike.compiler.compliance.finding import RULES, Finding
+from purespike.compiler.compliance.finding import RULES, WAIVERS, Finding
 from purespike.compiler.report import Report
 
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "WAIVED": "yellow", "NOT RUN": "yellow"}
@@ -52,6 +53,8 @@ def render(report: Report) -> RenderableType:
     parts: list[RenderableType] = [verdict, _accuracy(report), rules(report.findings)]
     if report.census:
         parts += [_census(report), _energy(report)]
+    if report.resources:
+        parts.append(Text(report.resources["summary"]))
     if report.timing:
         parts.append(_timing(report))
     if report.ledger:
@@ -63,23 +66,41 @@ def rules(findings: Iterable[Finding]) -> RenderableType:
     """One line a rule, then every finding that is not PASS."""
     findings = tuple(findings)
     table = Table("rule", "what it demands", "checked", "result", title="Rules")
-    for rule in RULES:
+    for rule in (WAIVERS, *RULES):
         own = [f for f in findings if f.rule.id == rule.id]
+        if rule == WAIVERS and not own:
+            continue
         worst = next(
             (s for s in ("FAIL", "NOT RUN", "WAIVED", "PASS") if any(f.status == s for f in own)),
             "NOT RUN",
         )
         places = "" if worst == "NOT RUN" and len(own) == 1 else f"{len(own)} places"
         table.add_row(rule.id, rule.title, places, f"[{_COLOURS[worst]}]{worst}[/]")
+    parts: list[RenderableType] = []
+    waived = [f for f in findings if f.status == "WAIVED" and f.waiver]
+    if waived:
+        accepted = Table(
+            "rule", "where", "found", "who", "why", "until", title="[bold yellow]WAIVED[/]"
+        )
+        for f in waived[:_SHOWN]:
+            texts = (f.where, f.measured, *(vars(f.waiver).values()))
+            accepted.add_row(f.rule.id, *(Text(t) for t in texts))
+        if len(waived) > _SHOWN:
+            accepted.add_row("", f"and {len(waived) - _SHOWN} more", "", "", "", "")
+        parts.append(accepted)
+    parts.append(table)
     broken = [f for f in findings if f.status == "FAIL"]
-    if not broken:
-        return table
-    details = Table("rule", "where", "found", "allowed", "to do", title="Broken", show_lines=True)
-    for f in broken[:_SHOWN]:
-        details.add_row(f.rule.id, f.where, f.measured, f"{f.limit} {f.unit}".strip(), f.remedy)
-    if len(broken) > _SHOWN:
-        details.add_row("", f"and {len(broken) - _SHOWN} more", "see the report file", "", "")
-    return Group(table, details)
+    if broken:
+        details = Table(
+            "rule", "where", "found", "allowed", "to do", title="Broken", show_lines=True
+        )
+        for f in broken[:_SHOWN]:
+            texts = (f.where, f.measured, f"{f.limit} {f.unit}".strip(), f.remedy)
+            details.add_row(f.rule.id, *(Text(t) for t in texts))
+        if len(broken) > _SHOWN:
+            details.add_row("", f"and {len(broken) - _SHOWN} more", "see the report file", "", "")
+        parts.append(details)
+    return Group(*parts)
 
 
 def _accuracy(report: Report) -> Table:
