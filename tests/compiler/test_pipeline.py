@@ -224,6 +224,13 @@ def test_agreement_and_first_divergence() -> None:
     assert str(d) == "n step 1 index (1, 1): 0 -> 1, margin 0.219"
 
 
+def test_margin_at_the_first_step_starts_from_the_initial_membrane() -> None:
+    graph = graph_of([("n", Neuron(2.0, 0.5, initial=0.5), ("x",))])
+    line = once(graph, lambda g: with_op(g, "n", Neuron(1.0)), REWRITES, np.ones((3, 1, 1, 4, 4)))
+    divergence = line.ledger[0].divergence
+    assert (divergence.step, divergence.margin) == (0, 2.0 - 1.25)
+
+
 def test_first_divergence_in_time_before_order() -> None:
     graph = graph_of([("a", Neuron(1.0), ("x",)), ("b", Neuron(1.0), ("x",))], "a", "b")
     x = np.zeros((3, 1, 1, 4, 4))

@@ -152,7 +152,7 @@ class Net(nn.Module):
 def test_plain_user_module() -> None:
     body = nn.Sequential(
         layers.Conv2d(2, 4, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2),
-        layers.BatchNorm2d(4),
+        layers.BatchNorm2d(4, eps=0.3),
         nn.Dropout(0.5),
         LIF(tau=3.0, threshold=0.3),
         layers.MaxPool2d(2, 1, 1),
@@ -332,6 +332,12 @@ class OddGate(gates.And):
         return a + s
 
 
+def patched() -> nn.Module:
+    module = layers.Conv2d(2, 2, 1)
+    module.forward = lambda x: x  # type: ignore[method-assign]
+    return module
+
+
 def hooked() -> nn.Module:
     module = layers.Conv2d(2, 2, 1)
     module.register_forward_hook(lambda m, i, o: 2 * o)
@@ -367,6 +373,7 @@ def weight_normed() -> nn.Module:
         (layers.BatchNorm2d(2, track_running_stats=False), "no exact form"),
         (Scaled(2, 2, 1), "forward of its own"),
         (Leaky(), "forward of its own"),
+        (patched(), "forward of its own"),
         (hooked(), "hooks"),
         (weight_normed(), "hooks"),
     ],
