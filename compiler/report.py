@@ -82,6 +82,7 @@ class Report:
     choices: Mapping[str, Any] = field(default_factory=dict)  # of the policy
     waivers: Mapping[str, Any] | None = None  # as given, with the day they were judged on
     sources: Mapping[str, Any] = field(default_factory=dict)  # module path: class, file, line
+    resources: Mapping[str, Any] = field(default_factory=dict)  # layers on cores, an estimate
 
     @property
     def compliant(self) -> bool:
@@ -160,6 +161,7 @@ class Report:
             "membrane_limit": self.membrane_limit,
             "sources": {path: dict(source) for path, source in sorted(self.sources.items())},
             "versions": dict(self.versions),
+            **({"resources": dict(self.resources)} if self.resources else {}),
         }
 
     def to_json(self) -> str:

@@ -101,6 +101,11 @@ ACCURACY = Rule(
     "the integer network is as accurate as the trained one",
     "a network that is legal but wrong helps nobody",
 )
+RESOURCES = Rule(
+    "PS013",
+    "the network fits the target's resources (estimate)",
+    "a network that no chip can hold is found out before anyone has the chip",
+)
 RULES = (
     SPIKE_DOMAIN,
     SPIKE_RUN,
@@ -114,6 +119,7 @@ RULES = (
     EXECUTORS,
     BOUNDARY,
     ACCURACY,
+    RESOURCES,
 )
 
 

@@ -53,6 +53,9 @@ from purespike.targets.agreement import agreement, timing
 from purespike.targets.bundle import Golden, write_bundle
 from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
+from purespike.targets.resources.chips import CHIPS
+from purespike.targets.resources.mapping import map_network
+from purespike.targets.resources.rule import check_resources
 from purespike.targets.spec import LOIHI2, check
 from purespike.trainer.capture import capture
 from purespike.trainer.sources import find_sources
@@ -232,6 +235,7 @@ class _Draft:
         plan: Schedule | None = None,
         updates: float = 0.0,
         activity: tuple[Activity, ...] = (),
+        resources: Mapping[str, Any] | None = None,
     ) -> Report:
         joins = plan.joins() if plan else ()
         stage, graph = "captured", self.captured
@@ -250,6 +254,7 @@ class _Draft:
             accuracy=(self.trained, *accuracy),
             timing=tuple(vars(a) for a in joins),
             updates=updates,
+            resources=resources or {},
             versions=versions(),
             network=describe(graph, stage),
             activity=activity,
@@ -276,6 +281,7 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
     )
     integers = measure(graph, x, lambda d, n: progress("integer network", d, n))
     plan = schedule(graph)
+    resources = map_network(graph, CHIPS[LOIHI2.name])
     bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
     findings += [
         *integers.findings,
@@ -289,6 +295,7 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
             membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
         ),
         *timing(plan),
+        *check_resources(resources),
     ]
     golden = make_golden(graph, x[:, : options.golden], subject.labels[: options.golden])
     findings += compare_executors(graph, golden)
@@ -328,6 +335,7 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         plan,
         updates,
         activity(integers, bounds),
+        resources.data(),
     )
     return Build(report, compiled, golden, lava, draft.dead, options)
 

@@ -34,9 +34,13 @@ from purespike.targets.bundle import Bundle
 from purespike.targets.lava.schedule import ScheduleError, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
 from purespike.targets.onnx.run import run_onnx
+from purespike.targets.resources.chips import CHIPS
+from purespike.targets.resources.layers import ResourceError
+from purespike.targets.resources.mapping import map_network
+from purespike.targets.resources.rule import check_resources
 from purespike.targets.spec import LOIHI2, check
 
-STATIC = ("PS001", "PS003", "PS004", "PS005", "PS006", "PS007", "PS008", "PS009", "PS011")
+STATIC = ("PS001", "PS003", "PS004", "PS005", "PS006", "PS007", "PS008", "PS009", "PS011", "PS013")
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ def static_findings(graph: Graph, policy: Policy = STRICT) -> list[Finding]:
     ]
     with suppress(ScheduleError):  # what cannot be scheduled fails PS004; PS009 stays NOT RUN
         findings += timing(schedule(graph))
+    with suppress(ResourceError):  # what cannot be laid out fails PS004; PS013 stays NOT RUN
+        findings += check_resources(map_network(graph, CHIPS[LOIHI2.name]))
     return apply_policy(findings, graph, policy)
 
 
