@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from purespike.compiler import ops
 from purespike.compiler.domain import SPIKE, Array, Domain
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Edge, Graph, Node, Op, Role
+from purespike.compiler.ir import Edge, Graph, IRError, Node, Op, Role
 from purespike.compiler.ops.join import GateKind
 from purespike.trainer import gates, layers
 from purespike.trainer.auxiliary import Accumulate, is_auxiliary
@@ -121,7 +121,25 @@ def capture(
 
 
 def _refuse_hooks(model: nn.Module) -> None:
-    """A hook may change what a module computes, and tracing stops in front of it."""
+    """A hook may change what a module computes, and tracing stops in front of it.
+
+    Tracing runs the forward of the model's class: hooks on the model itself, or a forward or call
+    of its own, would be passed over in silence.
+    """
+    called = type(model).__call__ is not nn.Module.__call__ or "forward" in vars(model)
+    if model._forward_pre_hooks or model._forward_hooks or called:
+        raise CaptureError(
+            "the model does more than the forward of its class",
+            where=type(model).__name__,
+            found="a forward or __call__ of its own"
+            if called
+            else "hooks: "
+            + ", ".join(
+                map(str, [*model._forward_pre_hooks.values(), *model._forward_hooks.values()])
+            ),
+            allowed="a module whose forward says all that it computes",
+            remedy="remove the hooks, or do their work in a forward that calls submodules",
+        )
     for path, module in model.named_modules():
         hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
         if hooks and _is_operation(module):
@@ -179,6 +197,8 @@ class _Walk:
                 "the model must take exactly one input",
                 found=", ".join(n.name for n in placeholders),
                 where=type(model).__name__,
+                remedy="join the inputs as channels of one tensor; fix other arguments in a module "
+                "around the model",
             )
         self.input = Edge(placeholders[0].name, shape, domain)
         self._types[self.input.name] = self.input
@@ -224,7 +244,9 @@ class _Walk:
                 allowed=", ".join(sorted({t.__name__ for t in _CONVERSIONS})),
                 remedy="replace the module, or write it with the ones above",
             )
-        if type(module).forward not in _FORWARDS or "forward" in vars(module):
+        own = {"forward", "_conv_forward"} & set(vars(module))
+        inner = getattr(type(module), "_conv_forward", _CONVOLVE)
+        if type(module).forward not in _FORWARDS or own or inner is not _CONVOLVE:
             raise CaptureError(
                 f"this {type(module).__name__} has a forward of its own",
                 where=path,
@@ -233,7 +255,12 @@ class _Walk:
                 remedy="derive it from nn.Module, so that its forward is traced",
             )
         reads = self._reads(node, path)
-        for suffix, op in convert(module, self._types[reads[0]].shape, self.steps, path):
+        try:
+            converted = convert(module, self._types[reads[0]].shape, self.steps, path)
+        except IRError as e:  # a parameter that has no meaning: say whose
+            e.where = e.where or path
+            raise
+        for suffix, op in converted:
             name = self._fresh(f"{path}{suffix}")
             reads = (self._add(name, op, reads, path),)
         self._edges[node] = reads[0]
@@ -292,6 +319,7 @@ class _Walk:
                 found=f"{type(result).__name__} {result}",
                 allowed="a tensor, or a dict of tensors with the entry 'main'",
                 where="the model's forward",
+                remedy="return the output to deploy under the key 'main'",
             )
         result = entries
         self.main = self._edges[result["main"]]
@@ -333,6 +361,7 @@ def _require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
             where=path,
             found=repr(module),
             allowed=allowed,
+            remedy="build the module with what is allowed, or replace it",
         )
 
 
@@ -406,6 +435,8 @@ def _flatten(m: nn.Flatten, shape: tuple[int, ...], steps: int, path: str) -> _C
 def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
     if m.reset not in ("zero", "subtract"):
         _require(False, path, m, "reset 'zero' or 'subtract'")
+    finite = bool(np.isfinite([np.max(m.threshold), np.max(m.amount)]).all())
+    _require(finite, path, m, "a finite threshold and reset amount")
     op = ops.Neuron(
         np.asarray(m.threshold),
         m.decay,
@@ -430,14 +461,18 @@ _CONVERSIONS: dict[type[nn.Module], Callable[..., _Converted]] = {
     nn.MaxPool2d: _max,
     nn.Flatten: _flatten,
     nn.ReLU: lambda m, shape, steps, path: [("", ops.Relu())],
-    nn.Dropout: lambda m, shape, steps, path: [],
     nn.Identity: lambda m, shape, steps, path: [],
     layers.TimeMean: lambda m, shape, steps, path: [("", ops.TimeMean(steps))],
     Neuron: _neuron,
     Accumulate: lambda m, shape, steps, path: [("", ops.Add())],
     gates.Add: lambda m, shape, steps, path: [("", ops.Add())],
     **dict.fromkeys(_GATES, _gate),
+    **dict.fromkeys(
+        (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
+        lambda m, shape, steps, path: [],
+    ),
 }
+_CONVOLVE = nn.Conv2d._conv_forward
 
 _LAYERS: tuple[type[nn.Module], ...] = (
     layers.Conv2d,
