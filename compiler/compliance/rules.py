@@ -76,7 +76,7 @@ def check_domains(graph: Graph) -> Iterator[Finding]:
         yield verdict(
             SPIKE_DOMAIN,
             place(node),
-            domain <= SPIKE,
+            domain <= SPIKE and not _is_current(graph, source),
             f"{domain} from {_culprit(graph, source)}",
             limit="spike",
             remedy=_remedy(graph, source),
@@ -105,6 +105,12 @@ def check_run(graph: Graph, trace: Trace) -> Iterator[Finding]:
         )
 
 
+def _is_current(graph: Graph, name: str) -> bool:
+    """Zero and one by chance of its weights are no spikes: nothing fired them."""
+    node = graph.producer(name)
+    return node is not None and isinstance(node.op, (*SYNAPSES, Add))
+
+
 def _culprit(graph: Graph, name: str) -> str:
     node = graph.producer(name)
     return f"{graph.origin(name)} ({type(node.op).__name__})" if node else f"input {name}"
@@ -123,21 +129,52 @@ def _remedy(graph: Graph, name: str) -> str:
 
 
 def check_operations(graph: Graph) -> Iterator[Finding]:
-    """PS004 at every node of the chip."""
+    """PS004 at every node of the chip: what it is, what it reads and who reads it."""
     for node in chip_nodes(graph):
-        op = node.op
-        legal = isinstance(op, (*SYNAPSES, Neuron, Flatten, Delay)) or (
-            isinstance(op, Add)
-            and all(isinstance(r.op, Neuron | Add) for r in graph.consumers(node.name))
-        )
+        fault = _fault(graph, node)
+        name = type(node.op).__name__
         yield verdict(
             OPERATIONS,
             place(node),
-            legal,
-            type(op).__name__,
+            not fault,
+            f"{name} {fault}".strip(),
             limit="Conv2d, Linear, one-to-one synapse, sum into a neuron, neuron, flatten, delay",
-            remedy=_REMEDY.get(type(op), "use an operation that the compiler can lower"),
+            remedy=_FAULT_REMEDY.get(fault.split(":")[0])
+            or _REMEDY.get(type(node.op), "use an operation that the compiler can lower"),
         )
+
+
+_LEGAL = (*SYNAPSES, Add, Neuron, Flatten, Delay)
+_FAULT_REMEDY = {
+    "is read by no neuron": "end the layer in a neuron, or average the readout over time",
+    "reads a current": "put a spiking neuron in front of it",
+    "reads no current": "let a synapse carry it into the dendrite (run lower_gates)",
+}
+
+
+def _fault(graph: Graph, node: Node) -> str:
+    """What keeps a node off the chip; empty if nothing does.
+
+    Currents exist between a synapse and its neuron only: they are summed there, and nowhere else.
+    """
+    op = node.op
+    if not isinstance(op, _LEGAL):
+        return "has no place on the chip"
+    readers = graph.consumers(node.name)
+    if isinstance(op, Add) and not all(isinstance(r.op, Neuron | Add) for r in readers):
+        return "of spikes feeds what is no neuron"
+    if isinstance(op, (*SYNAPSES, Add)) and (node.name in graph.outputs or not readers):
+        return "is read by no neuron"
+    for name in node.inputs:
+        source = graph.producer(name)
+        current = source is not None and isinstance(source.op, (*SYNAPSES, Add))
+        if isinstance(op, Flatten | Delay) and current:
+            return f"reads a current: {graph.origin(name)}"
+        foreign = source is None or isinstance(source.op, Neuron | Flatten | Delay)
+        host = source is not None and source.role == "host"
+        if isinstance(op, Neuron | Add) and (foreign or host):
+            return f"reads no current: {graph.origin(name)}"
+    return ""
 
 
 def check_auxiliary(graph: Graph, notes: tuple[str, ...]) -> Iterator[Finding]:
