@@ -42,7 +42,10 @@ def verify(graph: Graph) -> None:
                     f"the op makes shape {shape}, the edge says {node.output.shape}",
                 )
             if not domain <= node.output.domain:
-                raise IRError(f"the op makes {domain}, the edge only carries {node.output.domain}")
+                raise IRError(
+                    f"the op makes {domain}, the edge only carries {node.output.domain}",
+                    remedy="the graph claims what it does not do: write it anew from its source",
+                )
         except PurespikeError as e:
             raise point_at(graph, node.name, e) from None
         known[node.name] = node.output

@@ -29,6 +29,7 @@ def strip_auxiliary(graph: Graph) -> Graph:
     if not outputs:
         raise AuxiliaryLeak(
             "the graph has no main output",
+            where=", ".join(graph.origin(o) for o in graph.outputs),
             found=", ".join(f"{o} (auxiliary)" for o in graph.outputs),
             remedy="return the output to deploy under the key 'main'",
         )
