@@ -11,7 +11,7 @@ from purespike.compiler.compliance.finding import LEGALITY, Finding, verdict
 from purespike.compiler.compliance.rules import chip_nodes, place
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, FixedPoint, Linear, Neuron, Scale
+from purespike.compiler.ops import Add, Conv2d, FixedPoint, Linear, Neuron, Scale
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,21 @@ def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
                 yield _range(where, "threshold", op.threshold, *spec.threshold, above=above)
             if op.reset == "subtract":
                 yield _range(where, "reset amount", op.amount, *spec.amount)
+            if op.initial:
+                yield _range(where, "initial membrane", np.asarray(op.initial), 0, 0)
+            meeting = list(_biases(graph, node.inputs[0]))
+            if len(meeting) > 1:  # the chip has one bias a neuron: each may fit, and not their sum
+                yield _range(where, "sum of biases", np.sum(meeting, axis=0), -spec.bias, spec.bias)
+
+
+def _biases(graph: Graph, name: str) -> Iterator[Array]:
+    """The biases of all synapses whose currents meet at an edge."""
+    source = graph.producer(name)
+    if source is not None and isinstance(source.op, Add):
+        for part in source.inputs:
+            yield from _biases(graph, part)
+    elif source and isinstance(source.op, Conv2d | Linear) and source.op.bias is not None:
+        yield source.op.bias
 
 
 def _range(
