@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +135,30 @@ def test_a_waiver_that_nothing_needs_fails_the_check(bundle: Path, tmp_path: Pat
     for today, says in (("2026-06-01", "matches nothing"), ("2027-01-01", "expired")):
         done = run(*arguments, today)
         assert done.returncode == 1 and says in done.stdout and "PS000" in done.stdout
+
+
+def test_replay_runs_with_numpy_alone(bundle: Path, tmp_path: Path) -> None:
+    done = run("replay", bundle, "--samples", "2")
+    assert done.returncode == 0 and "equal bit for bit" in done.stdout, done.stdout
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    (copy / "replay.py").write_text("print('equal')")
+    done = run("replay", copy)
+    assert done.returncode == 2 and "was changed" in done.stderr and "replay.py" in done.stderr
+
+
+def test_map_says_what_fits_and_what_does_not(bundle: Path) -> None:
+    done = run("map", bundle)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Loihi 2 (estimate)" in done.stdout and "Not published for Loihi 2" in done.stdout
+    done = run("map", bundle / "model.nir", "--chip", "loihi1", "--json")
+    data = json.loads(done.stdout)
+    assert data["chip"] == "loihi1" and data["fits"] and data["not_published"] == []
+    assert data["cores"] == sum(len(layer["cores"]) for layer in data["layers"]) > 0
+    report = json.loads((bundle / "report.json").read_text())
+    assert report["resources"] == json.loads(run("map", bundle, "--json").stdout)
+    done = run("map", bundle, "--chip", "loihi9")
+    assert done.returncode == 2 and "loihi2, loihi1" in done.stderr
 
 
 def test_what_is_not_run_is_not_proved(bundle: Path) -> None:

@@ -49,6 +49,7 @@ from purespike.evidence import (
     make_golden,
     versions,
 )
+from purespike.fidelity import check_capture, wrong_inputs
 from purespike.targets.agreement import agreement, timing
 from purespike.targets.bundle import Golden, write_bundle
 from purespike.targets.lava.schedule import Schedule, schedule
@@ -191,6 +192,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
             "calibration by spike agreement needs data", remedy="give the subject training inputs"
         )
     passes = standard_passes(
+    _require_samples(subject, options)
         grid=Grid(options.weight_bits),
         host_encoder=options.host_encoder,
         calibration=subject.calibration if by_data else None,
@@ -206,6 +208,9 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
             *check_operations(graph),
             *check_auxiliary(graph, front.ledger[0].notes),
         ]
+    wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
+    if wrong:
+        return draft.refused(wrong, None)
         if any(f.status == "FAIL" for f in findings):
             return draft.refused(findings, front)
         back = compile_graph(graph, passes[-1:], probe, lambda name: progress(name, 0, 1))
@@ -213,6 +218,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         raise
     except PurespikeError as e:
         return draft.refused([refusal(e)], None)
+            check_capture(subject.model, captured.graph, probe),
     stages = {**front.stages, "quantize": back.graph}
     compiled = Compiled(stages, front.ledger + back.ledger)
     return _judge(draft, compiled, findings, progress)
@@ -349,6 +355,19 @@ def _torch_correct(subject: Subject, progress: Progress) -> tuple[int, int]:
             x = torch.from_numpy(subject.spikes[:, start : start + 64].astype(np.float32))
             result = model(x)
             logits = result["main"] if isinstance(result, Mapping) else result
+def _require_samples(subject: Subject, options: Options) -> None:
+    """Nothing is proved by no samples."""
+    n = subject.spikes.shape[1] if subject.spikes.ndim > 1 else 0
+    if not n or n != len(subject.labels) or options.golden < 1:
+        raise PurespikeError(
+            "a verdict needs samples",
+            where=subject.name,
+            found=f"{n} samples, {len(subject.labels)} labels, {options.golden} golden",
+            allowed="inputs (T, B, ...), one label a sample, at least one golden sample",
+            remedy="give test data, and --golden of at least 1",
+        )
+
+
             labels = torch.from_numpy(subject.labels[start : start + 64])
             correct += int((logits.argmax(1) == labels).sum())
             progress("trained network", min(start + 64, n), n)
@@ -358,6 +377,7 @@ def _torch_correct(subject: Subject, progress: Progress) -> tuple[int, int]:
 def _accuracy(
     stage: str, measured: Measured, subject: Subject, before: Measured | None
 ) -> Accuracy:
+            logits = logits.sum(0) if logits.dim() > 2 else logits  # a spiking output: counts
     right = int((measured.decisions == subject.labels).sum())
     same = None if before is None else int((measured.decisions == before.decisions).sum())
     return Accuracy(stage, right, measured.samples, same)

@@ -1,0 +1,63 @@
+"""Is the data what it is said to be, and the graph what the module computes?"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from purespike.compiler.compliance.finding import EXECUTORS, SPIKE_RUN, Finding, verdict
+from purespike.compiler.domain import Array
+from purespike.compiler.interpret import run
+from purespike.compiler.ir import Edge, Graph
+
+TOLERANCE = 1e-6  # both sides compute in float64; only the order of sums may differ
+
+
+def wrong_inputs(edge: Edge, x: NDArray[Any]) -> list[Finding]:
+    """PS002 with the first value of the test inputs (T, B, *shape) that is none of its domain."""
+    if edge.domain.holds(np.asarray(x, dtype=np.float64)):
+        return []
+    bad = np.array([not edge.domain.holds(np.asarray([v], np.float64)) for v in np.unique(x)])
+    index = tuple(int(i) for i in np.argwhere(np.isin(x, np.unique(x)[bad]) | np.isnan(x))[0])
+    return [
+        Finding(
+            SPIKE_RUN,
+            edge.name,
+            "FAIL",
+            f"{float(x[index]):g} at step {index[0]}, sample {index[1]}, {index[2:]}",
+            limit="0 or 1" if str(edge.domain) == "spike" else str(edge.domain),
+            remedy="encode the input as spikes (bit-plane, rate, latency or events)",
+        )
+    ]
+
+
+def check_capture(model: nn.Module, graph: Graph, x: NDArray[Any]) -> Finding:
+    """PS010: the captured graph against the module itself, both in float64, on x (T, B, *shape).
+
+    Tracing sees one run of the forward on no real tensor; what a module does otherwise, or behind
+    the tracer's back, shows here.
+    """
+    module = copy.deepcopy(model).double().eval()
+    with torch.no_grad():
+        result: Any = module(torch.from_numpy(np.asarray(x, dtype=np.float64)))
+    main = result["main"] if isinstance(result, Mapping) else result
+    theirs: Array = main.numpy()
+    ours = run(graph, x).values[graph.outputs[0]]
+    ours = ours if theirs.ndim == ours.ndim else ours[-1]
+    same = ours.shape == theirs.shape
+    off = float(np.abs(ours - theirs).max(initial=0.0)) if same else np.inf
+    return verdict(
+        EXECUTORS,
+        "torch: captured graph",
+        off <= TOLERANCE * max(1.0, float(np.abs(theirs).max(initial=0.0))),
+        f"outputs differ by {off:.3g} at most over {x.shape[1]} samples",
+        limit=f"{TOLERANCE:g}",
+        remedy="the forward does more than its trace shows (state, hooks, arithmetic inside a "
+        "layer), or a sum ties with a threshold: write it with plain layers, neurons and gates",
+    )
