@@ -52,6 +52,7 @@ from purespike.evidence import (
 from purespike.fidelity import check_capture, wrong_inputs
 from purespike.targets.agreement import agreement, timing
 from purespike.targets.bundle import Golden, write_bundle
+from purespike.targets.lava.legality import registers
 from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
 from purespike.targets.resources.chips import CHIPS
@@ -294,6 +295,7 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         *check_arithmetic(graph, _dense(graph), leak_multiplies=options.policy.leak_multiplies),
         *check_boundary(graph, integers.counts),
         *check(graph, LOIHI2),
+        *registers(graph),
         *check_ranges(
             graph,
             bounds,

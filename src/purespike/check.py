@@ -31,6 +31,7 @@ from purespike.compiler.verify import verify
 from purespike.evidence import compare_lava, lava_decisions, make_golden
 from purespike.targets.agreement import agreement, compare, timing
 from purespike.targets.bundle import Bundle
+from purespike.targets.lava.legality import registers
 from purespike.targets.lava.schedule import ScheduleError, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
 from purespike.targets.onnx.run import run_onnx
@@ -69,6 +70,7 @@ def static_findings(graph: Graph, policy: Policy = STRICT) -> list[Finding]:
             membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
         ),
         *check(graph, LOIHI2),
+        *registers(graph),
         *check_boundary(graph, dense),
     ]
     with suppress(ScheduleError):  # what cannot be scheduled fails PS004; PS009 stays NOT RUN
