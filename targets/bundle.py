@@ -2,6 +2,7 @@
 
     model.nir      the integer network (also read back by purespike)
     model.onnx     the integer golden model, one time step, states explicit
+    model.qonnx.onnx  the same with QONNX's quantization annotations, if asked for
     lava/          the Lava program of the golden samples, as plain data and as run.py
     golden.npz     inputs, labels, every layer's spikes and every membrane
     golden_network.json, golden_network.npz
@@ -40,7 +41,7 @@ from purespike.targets.manifest import BundleError as BundleError
 from purespike.targets.manifest import read_manifest as read_manifest
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
-from purespike.targets.onnx.emit import write_onnx
+from purespike.targets.onnx.emit import Form, write_onnx
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ def write_bundle(
     graph: Graph | None = None,
     golden: Golden | None = None,
     notes: Mapping[str, Any] | None = None,
+    nir_strict: bool = False,
+    onnx: Form = "step",
 ) -> None:
     """Write a bundle, whole or not at all.
 
@@ -98,6 +101,8 @@ def write_bundle(
         graph: The integer network; None if the compile stopped: then only the report is written.
         golden: Its golden samples.
         notes: What model files shall carry beside the network, such as scales and boundaries.
+        nir_strict: Whether model.nir says everything with plain nodes (`write_nir`).
+        onnx: Form of model.onnx (`write_onnx`); ``qonnx`` adds model.qonnx.onnx to the step form.
 
     Raises:
         OutputError: If the folder holds something else or cannot be written.
@@ -106,8 +111,11 @@ def write_bundle(
     with staged_folder(folder, mark=MANIFEST) as stage:
         (stage / "report.json").write_text(report, encoding="utf-8")
         if graph is not None and golden is not None:
-            write_nir(graph, stage / "model.nir", extra=dict(notes or {}))
-            write_onnx(graph, stage / "model.onnx", notes=notes)
+            write_nir(graph, stage / "model.nir", strict=nir_strict, extra=dict(notes or {}))
+            golden_form: Form = "step" if onnx == "qonnx" else onnx
+            write_onnx(graph, stage / "model.onnx", golden_form, notes=notes)
+            if onnx == "qonnx":
+                write_onnx(graph, stage / "model.qonnx.onnx", onnx, notes=notes)
             (stage / "golden.npz").write_bytes(_pack(golden))
             write_golden_network(graph, stage)
             plan = schedule(graph)

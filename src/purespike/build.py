@@ -55,6 +55,7 @@ from purespike.targets.bundle import Golden, write_bundle
 from purespike.targets.lava.legality import registers
 from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
+from purespike.targets.onnx.emit import Form
 from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.mapping import map_network
 from purespike.targets.resources.rule import check_resources
@@ -106,6 +107,8 @@ class Options:
         golden: Samples whose every spike is compared on all executors and kept in the bundle.
         lava: Which convolution model Lava runs, or none.
         lava_samples: Samples that Lava runs; at least ``golden``.
+        nir_strict: Whether model.nir says everything with plain nodes.
+        onnx: Form of model.onnx; ``qonnx`` adds model.qonnx.onnx to the step form.
         policy: What the team accepts.
         waivers: Broken findings that the team accepts by name, for a time.
     """
@@ -116,6 +119,8 @@ class Options:
     golden: int = 64
     lava: LavaMode = "fast"
     lava_samples: int = 64
+    nir_strict: bool = False
+    onnx: Form = "step"
     policy: Policy = STRICT
     waivers: Waivers | None = None
 
@@ -164,6 +169,8 @@ class Build:
             graph=graph,
             golden=self.golden,
             notes=notes,
+            nir_strict=self.options.nir_strict,
+            onnx=self.options.onnx,
         )
 
 
@@ -185,6 +192,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         PurespikeError: If a target fails.
     """
     options = options or Options()
+    _require_samples(subject, options)
     progress("capture", 0, 1)
     captured = capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
     by_data = options.calibration == "agreement"
@@ -193,7 +201,6 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
             "calibration by spike agreement needs data", remedy="give the subject training inputs"
         )
     passes = standard_passes(
-    _require_samples(subject, options)
         grid=Grid(options.weight_bits),
         host_encoder=options.host_encoder,
         calibration=subject.calibration if by_data else None,
@@ -201,6 +208,9 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     probe = subject.spikes[:, :16].astype(np.float64)
     trained = Accuracy("trained (torch)", *_torch_correct(subject, progress))
     draft = _Draft(subject, options, trained, captured.dead, captured.graph)
+    wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
+    if wrong:
+        return draft.refused(wrong, None)
     try:
         front = compile_graph(captured.graph, passes[:-1], probe, lambda name: progress(name, 0, 1))
         graph = front.graph
@@ -208,10 +218,8 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
             *check_domains(graph),
             *check_operations(graph),
             *check_auxiliary(graph, front.ledger[0].notes),
+            check_capture(subject.model, captured.graph, probe),
         ]
-    wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
-    if wrong:
-        return draft.refused(wrong, None)
         if any(f.status == "FAIL" for f in findings):
             return draft.refused(findings, front)
         back = compile_graph(graph, passes[-1:], probe, lambda name: progress(name, 0, 1))
@@ -219,7 +227,6 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         raise
     except PurespikeError as e:
         return draft.refused([refusal(e)], None)
-            check_capture(subject.model, captured.graph, probe),
     stages = {**front.stages, "quantize": back.graph}
     compiled = Compiled(stages, front.ledger + back.ledger)
     return _judge(draft, compiled, findings, progress)
@@ -348,15 +355,6 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
     return Build(report, compiled, golden, lava, draft.dead, options)
 
 
-def _torch_correct(subject: Subject, progress: Progress) -> tuple[int, int]:
-    """Correct decisions of the module itself, and how many."""
-    correct, n = 0, len(subject.labels)
-    model = subject.model.eval()
-    with torch.no_grad():
-        for start in range(0, n, 64):
-            x = torch.from_numpy(subject.spikes[:, start : start + 64].astype(np.float32))
-            result = model(x)
-            logits = result["main"] if isinstance(result, Mapping) else result
 def _require_samples(subject: Subject, options: Options) -> None:
     """Nothing is proved by no samples."""
     n = subject.spikes.shape[1] if subject.spikes.ndim > 1 else 0
@@ -370,6 +368,16 @@ def _require_samples(subject: Subject, options: Options) -> None:
         )
 
 
+def _torch_correct(subject: Subject, progress: Progress) -> tuple[int, int]:
+    """Correct decisions of the module itself, and how many."""
+    correct, n = 0, len(subject.labels)
+    model = subject.model.eval()
+    with torch.no_grad():
+        for start in range(0, n, 64):
+            x = torch.from_numpy(subject.spikes[:, start : start + 64].astype(np.float32))
+            result = model(x)
+            logits = result["main"] if isinstance(result, Mapping) else result
+            logits = logits.sum(0) if logits.dim() > 2 else logits  # a spiking output: counts
             labels = torch.from_numpy(subject.labels[start : start + 64])
             correct += int((logits.argmax(1) == labels).sum())
             progress("trained network", min(start + 64, n), n)
@@ -379,7 +387,6 @@ def _require_samples(subject: Subject, options: Options) -> None:
 def _accuracy(
     stage: str, measured: Measured, subject: Subject, before: Measured | None
 ) -> Accuracy:
-            logits = logits.sum(0) if logits.dim() > 2 else logits  # a spiking output: counts
     right = int((measured.decisions == subject.labels).sum())
     same = None if before is None else int((measured.decisions == before.decisions).sum())
     return Accuracy(stage, right, measured.samples, same)

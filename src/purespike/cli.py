@@ -21,6 +21,7 @@ from rich.table import Table
 import purespike
 from purespike.compiler.compliance.finding import compliant, headline
 from purespike.compiler.compliance.policy import read_policy
+from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
 from purespike.console import progress_bars, render, rules
 from purespike.reporting import (
@@ -154,6 +155,13 @@ def compile_(
         Literal["max", "agreement"],
         typer.Option(help="Scales by the largest weight, or by the spikes kept on training data."),
     ] = "max",
+    onnx: Annotated[
+        Literal["step", "sequence", "qonnx"],
+        typer.Option(help="Form of model.onnx; qonnx adds model.qonnx.onnx for FPGA flows."),
+    ] = "step",
+    nir_strict: Annotated[
+        bool, typer.Option("--nir-strict", help="Plain NIR nodes only, soft reset too.")
+    ] = False,
     policy: PolicyName = "strict",
     waivers: WaiverFile = None,
     today: Today = None,
@@ -167,6 +175,8 @@ def compile_(
         golden=samples,
         lava=lava,
         lava_samples=samples,
+        nir_strict=nir_strict,
+        onnx=onnx,
         policy=read_policy(policy),
         waivers=load_waivers(waivers, today),
     )
@@ -186,6 +196,23 @@ def check(
     lava: Annotated[
         bool, typer.Option(help="Run Lava too; without it PS010 is not proved.")
     ] = True,
+    dt: Annotated[
+        float | None, typer.Option(help="NIR of another tool: seconds a time step.")
+    ] = None,
+    reset: Annotated[
+        Literal["zero", "subtract"] | None,
+        typer.Option(help="NIR of another tool: what a spike does to the membrane."),
+    ] = None,
+    if_r: Annotated[
+        Literal["step", "dt"] | None,
+        typer.Option("--if-r", help="NIR of another tool: IF and I add r * x, or dt * r * x."),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="NIR of another tool: time steps a sample.")
+    ] = None,
+    spike_input: Annotated[
+        bool, typer.Option("--spike-input", help="NIR of another tool: its inputs carry spikes.")
+    ] = False,
     policy: PolicyName = "strict",
     waivers: WaiverFile = None,
     today: Today = None,
@@ -198,6 +225,13 @@ def check(
     from purespike.targets.nir.read import read_nir
 
     chosen, accepted = read_policy(policy), load_waivers(waivers, today)
+    stated = (dt, reset, if_r, steps, spike_input or None)
+    if not path.is_file() and any(s is not None for s in stated):
+        raise PurespikeError(
+            "--dt, --reset, --if-r, --steps and --spike-input are for NIR files",
+            where=str(path),
+            remedy="leave them out: checkpoints and bundles say all themselves",
+        )
     if (path / "checkpoint.json").is_file():
         from purespike.build import Options
 
@@ -205,7 +239,9 @@ def check(
         built = _compile(path, Options(lava=mode, policy=chosen, waivers=accepted))
         findings = built.report.findings
     elif path.is_file():
-        findings = fill_missing(static_findings(read_nir(path), chosen), "needs a bundle")
+        domain = SPIKE if spike_input else None
+        graph = read_nir(path, dt=dt, reset=reset, if_r=if_r, steps=steps, domain=domain)
+        findings = fill_missing(static_findings(graph, chosen), "needs a bundle")
     elif (path / MANIFEST).is_file() and "model.nir" not in read_manifest(path)["files"]:
         raise PurespikeError(
             "this network was refused when it was compiled",
