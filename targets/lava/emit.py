@@ -31,6 +31,7 @@ from purespike.targets.lava.program import (
 from purespike.targets.lava.schedule import Schedule, incoming
 from purespike.targets.spec import LOIHI2
 
+MOST_GROUPS = 127  # Lava's Conv holds the number of groups in 8 bits
 NEVER = 131071  # the highest threshold: an integrator below it never fires
 
 
@@ -146,6 +147,8 @@ def _synapse(
         square = (factor.size, factor.size)
         sparse = Sparse(name, factor[rows], delay, rows, np.arange(factor.size), square)
         return [sparse], [wire]
+    if isinstance(op, Conv2d) and op.groups > MOST_GROUPS:  # such as pooling of many channels
+        return [_sparse_conv(node, name, op, shape, delay)], [Connection(source, name, "flatten")]
     processes: list[Process] = []
     wires: list[Connection] = []
     if delay:  # only one-to-one synapses have delays: a relay neuron passes the spikes on later
@@ -196,6 +199,26 @@ def _conv(node: Node, name: str, op: Conv2d, shape: Shape) -> Conv:
         padding=(op.padding[1], op.padding[0]),
         dilation=(op.dilation[1], op.dilation[0]),
         groups=op.groups,
+    )
+
+
+def _sparse_conv(node: Node, name: str, op: Conv2d, shape: Shape, delay: int) -> Sparse:
+    """A convolution as its matrix, one synapse a weight and place, both sides in Lava's order."""
+    channels, height, width = shape
+    outputs, out_height, out_width = node.output.shape
+    o, c, i, j, y, x = np.indices((*op.weight.shape, out_height, out_width), dtype=np.int64)
+    c = c + o // (outputs // op.groups) * (channels // op.groups)
+    weight = np.broadcast_to(op.weight[..., None, None], o.shape)
+    at_y = y * op.stride[0] + i * op.dilation[0] - op.padding[0]
+    at_x = x * op.stride[1] + j * op.dilation[1] - op.padding[1]
+    inside = (at_y >= 0) & (at_y < height) & (at_x >= 0) & (at_x < width)
+    return Sparse(
+        name,
+        _integers(weight[inside], node),
+        delay,
+        ((x * out_height + y) * outputs + o)[inside],
+        ((at_x * height + at_y) * channels + c)[inside],
+        (outputs * out_height * out_width, channels * height * width),
     )
 
 

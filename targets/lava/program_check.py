@@ -28,6 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _VTH = (0, 2**17 - 1)
 _BIAS = (-(2**12), 2**12 - 1)
 _DECAY = (0, 2**12 - 1)
+_INT8 = 127  # Lava keeps strides, paddings, dilations and groups in such variables
 _FRAMES_AT_ONCE = 4096
 
 # Ranges of the fixed-point models (widths as their docstrings state them); the symmetric range of
@@ -117,9 +118,11 @@ def _check_shapes(process: Process) -> None:
             channels[2],
         ):
             problem = f"weight {process.weight.shape}, groups {process.groups}, input {channels[0]}"
+        elif max(process.groups, *process.dilation) > _INT8:
+            problem = f"groups {process.groups}, dilation {process.dilation}: 127 at most"
         elif not (min(process.stride) > 0 and min(process.dilation) > 0):
             problem = f"stride {process.stride}, dilation {process.dilation}"
-        elif min(process.padding) < 0 or max(*process.stride, *process.padding) > 127:
+        elif min(process.padding) < 0 or max(*process.stride, *process.padding) > _INT8:
             problem = f"stride {process.stride}, padding {process.padding}"
     elif isinstance(process, Sparse) and process.rows is not None:
         problem = _synapse_problem(process)

@@ -119,6 +119,34 @@ def test_one_synapse_of_two_neurons_held_back_for_one() -> None:
     assert_reference_equal(draft, first, second)
 
 
+def pooling(groups: int) -> Graph:
+    """A grouped convolution that is not square in any respect, early and, delayed, late."""
+    r = np.random.default_rng(7)
+    weight = r.integers(-5, 9, (2 * groups, 1, 2, 3))
+    draft = Draft((groups, 5, 4), 3)
+    geometry: dict[str, Any] = {"stride": (2, 1), "padding": (1, 2), "dilation": (1, 2)}
+    early = draft.put(Conv2d(weight, None, groups=groups, **geometry), "x")
+    first = draft.put(neuron(6.0), early)
+    again = draft.put(Scale(np.array(3.0)), first)
+    out = draft.put(neuron(9.0), draft.put(Add(), again, early))
+    return draft.graph(first, out)
+
+
+def test_more_groups_than_lavas_convolution_can_hold() -> None:
+    graph = pooling(128)
+    x = spikes(graph, 2, 1)
+    plan = schedule(graph)
+    assert max(a.delay for a in plan.arrivals) == 1
+    kinds = [type(p).__name__ for p in emit(graph, plan, x).processes]
+    assert kinds.count("Sparse") == 3 and kinds.count("Conv") == 0
+    assert_equal(graph, x, reference(graph, x))
+    assert_lava_equal(graph, x)
+    # The same network with fewer groups goes through Conv.
+    few = pooling(3)
+    kinds = [type(p).__name__ for p in emit(few, schedule(few), spikes(few, 1, 1)).processes]
+    assert kinds.count("Conv") == 2
+
+
 def test_one_current_added_to_itself() -> None:
     draft = Draft((2, 3, 3), 2)
     current = draft.put(Conv2d(np.ones((2, 2, 2, 2)), np.ones(2)), "x")
