@@ -110,7 +110,8 @@ class Mapping:
             (u for layer in self.layers for c in layer.cores for u in self.utilisation(c).values()),
             default=0.0,
         )
-        state = "fits" if self.fits else f"{len(self.violations)} limits broken"
+        broken = len(self.violations)
+        state = "fits" if self.fits else f"{broken} limit{'s' if broken > 1 else ''} broken"
         return (
             f"{self.chip.title} ({LABEL}): {self.cores} cores on {self.chips} "
             f"chip{'s' if self.chips != 1 else ''}, fullest core {fullest:.1f} %, {state}"

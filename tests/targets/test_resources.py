@@ -296,7 +296,7 @@ def test_every_kind_of_violation_is_named_with_its_remedy(what: str) -> None:
     (v,) = mapping.violations
     assert (v.where, v.what, v.measured, v.limit) == (where, what, measured, limit)
     assert v.unit == chip.values()[what].unit and len(v.remedy) > 20
-    assert not mapping.fits and "1 limits broken" in mapping.summary
+    assert not mapping.fits and "1 limit broken" in mapping.summary
 
 
 def test_all_violations_come_at_once_and_one_below_each_limit_none() -> None:
