@@ -16,6 +16,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Edge, Graph, Node, Op, Shape, build
 from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
 from purespike.compiler.ops.synapse import Pair
+from purespike.compiler.ranges import bound_neurons
 from purespike.targets.netx.document import DECAY, NEVER, Document, Field, Fields
 from purespike.targets.netx.emit import FORMAT, to_document
 from purespike.targets.netx.errors import NetxFileError
@@ -209,7 +210,25 @@ def _graph(document: Document, steps: int, dt: float, data: Mapping[str, Any]) -
     if notes:
         raise ValueError("more nodes than layers")
     graph = build((source,), nodes, (last,), steps, dt)
+    _check_ranges(graph)
     return graph.rebuilt(_with_origin(graph, origins))
+
+
+def _check_ranges(graph: Graph) -> None:
+    """Where Lava's arithmetic would part from the graph's: its current wraps around."""
+    limit = LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits
+    for name, bounds in bound_neurons(graph, current_limit=LOIHI2.current_limit).items():
+        node = graph.producer(name)
+        # A readout without a neuron of its own integrates in the current, which does not saturate.
+        integrates = node is not None and isinstance(node.op, Neuron) and not node.op.fires
+        reach = max(abs(b) for b in bounds.membrane)
+        if bounds.verdict == "may wrap" or (integrates and reach > limit):
+            raise NetxFileError(
+                "a current may wrap around in Lava",
+                where=f"%{name}",
+                found=f"{bounds.current[0]:g} to {bounds.current[1]:g} weights a step",
+                allowed=f"+-{LOIHI2.current_limit}; readout: +-{limit:g} in {graph.steps} steps",
+            )
 
 
 def _with_origin(graph: Graph, origins: Mapping[str, str]) -> list[Node]:

@@ -291,6 +291,18 @@ def test_foreign_files_need_dt_and_steps(tmp_path: Path) -> None:
         read_netx(tmp_path / "none.net")
 
 
+def test_layers_without_a_neuron_integrate_as_far_as_lava_does(tmp_path: Path) -> None:
+    """netx then keeps the sum in the current, which wraps around at 2**23 where ours saturates."""
+    path = tmp_path / "model.net"
+    write_netx(chain(Linear(W, np.array([1, 2])), neuron(3.0)), path)
+    with h5py.File(path, "r+") as file:
+        del file["purespike"], file["simulation"], file["layer/1/neuron"], file["layer/1/bias"]
+    graph = read_netx(path, steps=5000, dt=1e-3)
+    assert isinstance(graph.nodes[-1].op, Neuron) and not graph.nodes[-1].op.fires
+    with pytest.raises(NetxFileError, match="may wrap around"):
+        read_netx(path, steps=20_000, dt=1e-3)
+
+
 def test_a_convolution_keeps_even_weights_beyond_seven_bits() -> None:
     conv = Conv2d(np.array([254, -256]).reshape(1, 2, 1, 1))
     assert survives(conv.weight.astype(np.int64))
