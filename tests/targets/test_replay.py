@@ -19,6 +19,7 @@ from strategies import FIXED, chip_graphs, spikes
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.ir import Edge, Graph, Node, build
 from purespike.compiler.ops import Add, Conv2d, Delay, Gate, Linear, Neuron, Scale
+from purespike.compiler.report import Report
 from purespike.evidence import make_golden
 from purespike.targets.bundle import write_bundle
 from purespike.targets.golden_network import (
@@ -162,7 +163,9 @@ def bundle(folder: Path) -> Path:
         3,
     )
     golden = make_golden(graph, spikes(graph, 4, 0), np.zeros(4, np.int64))
-    write_bundle(folder, report="{}", options={}, versions={}, graph=graph, golden=golden)
+    report = Report("case", "loihi2", "strict", 4, (), (), (), (), (), 0.0, {})
+    text = report.to_json()
+    write_bundle(folder, report=text, options={}, versions={}, graph=graph, golden=golden)
     return folder
 
 
