@@ -101,6 +101,16 @@ def test_convolutions_are_exact(models: Any, tmp_path: Path) -> None:
     assert_equal(program, run(program, tmp_path))
 
 
+def test_lavas_own_convolution_takes_sides_beyond_eight_bits(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    layers: list[Process] = [
+        Conv("wide", rng.integers(-128, 128, (2, 3, 3, 1)), (130, 4, 1), padding=(1, 1)),
+        Conv("edge", rng.integers(-128, 128, (1, 2, 2, 1)), (3, 126, 1), padding=(1, 1)),
+    ]
+    program = replace(chains(layers, rng, 4), conv="stock")
+    assert_equal(program, run(program, tmp_path))
+
+
 def test_fast_models_equal_stock_models_on_random_layers(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     layers: list[Process] = []

@@ -19,6 +19,9 @@ from purespike.targets.lava.worker.processes.recorder import (
     spike_port,
 )
 from purespike.targets.lava.worker.processes.soft_if import SoftIF
+from purespike.targets.lava.worker.shim import widen
+
+widen()
 
 SPIKES = "spikes.npy"
 MEMBRANES = "membranes.npy"

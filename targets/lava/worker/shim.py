@@ -29,3 +29,20 @@ def install():
         return original(cls, name, annotation, default_kw_only)
 
     dataclasses._get_field = get_field
+
+
+def widen():
+    """Lets Lava's own convolution take sides of 128 and more with numpy 2; call it after install.
+
+    Lava keeps stride, padding and dilation as int8 and adds them to the size of the input. numpy 2
+    computes such sums in int8, where older ones widened them.
+    """
+    from lava.proc.conv import utils
+
+    original = utils.output_shape
+
+    def output_shape(input_shape, out_channels, *geometry):
+        geometry = [tuple(int(n) for n in pair) for pair in geometry]
+        return original(input_shape, out_channels, *geometry)
+
+    utils.output_shape = output_shape
