@@ -150,8 +150,8 @@ class _Writer:
         threshold = self._threshold(seen, decay, len(self.shape(current)))
         if kind == "saturating soft":
             threshold = np.array(float(self.rng.integers(20_000, 40_000)))
-        amount = np.floor(threshold / 2) + 1 if kind == "leaky soft" else np.array(np.nan)
-        op = Neuron(threshold, decay, reset, amount, initial, LOIHI)
+        own = {"amount": np.floor(threshold / 2) + 1} if kind == "leaky soft" else {}
+        op = Neuron(threshold, decay, reset, initial=initial, fixed=LOIHI, **own)
         return self.add(name, op, current)
 
     def _membranes(self, current: str, decay: float, initial: float) -> Array:
