@@ -9,6 +9,7 @@
                    the integer network as plain data, for numpy alone
     replay.py      replays golden.npz with numpy alone: what the chip must do, as a program
     report.json    the compliance report
+    report.html    the same to look at: one file, no network
     manifest.json  versions, options, size and sha256 of every file
 
 The same build gives the same bytes: no clock, no paths.
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from purespike.compiler.files import staged_folder
 from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph
+from purespike.compiler.page.page import to_html
 from purespike.targets.golden_network import write_golden_network
 from purespike.targets.lava.emit import emit
 from purespike.targets.lava.program_file import write as write_program
@@ -110,6 +112,8 @@ def write_bundle(
     """
     with staged_folder(folder, mark=MANIFEST) as stage:
         (stage / "report.json").write_text(report, encoding="utf-8")
+        page = to_html(json.loads(report), golden.spikes if golden else None)
+        (stage / "report.html").write_text(page, encoding="utf-8")
         if graph is not None and golden is not None:
             write_nir(graph, stage / "model.nir", strict=nir_strict, extra=dict(notes or {}))
             golden_form: Form = "step" if onnx == "qonnx" else onnx
@@ -155,7 +159,7 @@ def read_bundle(folder: Path) -> Bundle:
     return Bundle(
         folder,
         read_nir(folder / "model.nir"),
-        _unpack(folder / "golden.npz"),
+        read_golden(folder / "golden.npz"),
         report,
         manifest,
     )
@@ -171,7 +175,12 @@ def _pack(golden: Golden) -> bytes:
     return buffer.getvalue()
 
 
-def _unpack(path: Path) -> Golden:
+def read_golden(path: Path) -> Golden:
+    """The golden samples of a bundle.
+
+    Raises:
+        BundleError: If the file is damaged.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

@@ -46,6 +46,7 @@ def test_the_same_build_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> No
         "golden_network.npz",
         "replay.py",
         "report.json",
+        "report.html",
         "manifest.json",
         "lava/program.json",
         "lava/arrays.npz",
@@ -86,7 +87,9 @@ def test_every_kind_of_network_replays_with_numpy_alone(name: str, tmp_path: Pat
     assert any(a.any() for a in built.golden.spikes.values())
 
 
-@pytest.mark.parametrize("name", ["model.nir", "model.onnx", "golden.npz", "report.json"])
+@pytest.mark.parametrize(
+    "name", ["model.nir", "model.onnx", "golden.npz", "report.json", "report.html"]
+)
 def test_a_changed_file_is_refused_by_name(bundle: Path, tmp_path: Path, name: str) -> None:
     copy = tmp_path / "copy"
     for path, content in files(bundle).items():
@@ -128,7 +131,7 @@ def test_a_changed_golden_spike_is_found_by_the_replay(bundle: Path) -> None:
 
 def test_a_refused_network_leaves_its_report_only(tmp_path: Path) -> None:
     build(subject(ReluInstead()), FAST).write(tmp_path / "refused")
-    assert set(files(tmp_path / "refused")) == {"report.json", "manifest.json"}
+    assert set(files(tmp_path / "refused")) == {"report.json", "report.html", "manifest.json"}
     report = json.loads((tmp_path / "refused" / "report.json").read_text())
     assert report["verdict"]["headline"] == "NOT SPIKE-ONLY: broken PS001, PS004"
     with pytest.raises(BundleError, match=r"no model\.nir"):

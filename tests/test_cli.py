@@ -96,12 +96,13 @@ def test_check_verify_and_simulate_a_bundle(bundle: Path) -> None:
 
 
 def test_the_report_in_every_format(bundle: Path, tmp_path: Path) -> None:
-    for name in ("text", "json", "markdown", "sarif", "junit"):
+    for name in ("text", "json", "markdown", "sarif", "junit", "html"):
         shown = run("report", bundle, "--format", name)
         assert shown.returncode == 0 and shown.stdout, shown.stderr
         written = run("report", bundle, "-f", name, "-o", tmp_path / name)
         assert written.returncode == 0, written.stderr
         assert (tmp_path / name).read_text() == shown.stdout
+    assert (tmp_path / "html").read_text() == (bundle / "report.html").read_text()
     done = run("report", bundle / "report.json", "-o", bundle / "report.txt")
     assert done.returncode == 2 and "a bundle holds its own files only" in done.stderr
     assert '"title": "purespike compliance report"' in run("report", "--schema").stdout

@@ -23,7 +23,7 @@ from purespike.compiler.formats.schema import schema_text
 from purespike.compiler.formats.text import to_markdown, to_text
 from purespike.targets.manifest import MANIFEST, read_manifest
 
-Format = Literal["sarif", "junit", "markdown", "json", "text"]
+Format = Literal["html", "sarif", "junit", "markdown", "json", "text"]
 Source = Annotated[Path, typer.Argument(help="A bundle, or a report.json.")]
 PolicyName = Annotated[
     str, typer.Option("--policy", help="strict, leaky, paper, or the path of a .toml file.")
@@ -104,6 +104,12 @@ def _formatted(source: Path, format_: Format) -> str:
     if format_ == "json":
         path = source / "report.json" if source.is_dir() else source
         return path.read_text(encoding="utf-8")
+    if format_ == "html":
+        from purespike.compiler.page.page import to_html
+        from purespike.targets.bundle import read_golden
+
+        golden = source / "golden.npz"
+        return to_html(data, read_golden(golden).spikes if golden.is_file() else None)
     writers = {
         "sarif": to_sarif,
         "junit": to_junit,

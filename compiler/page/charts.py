@@ -1,0 +1,134 @@
+"""Small charts: bars and ranges, each with the words a screen reader needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purespike.compiler.page.elements import Html, el, number
+
+_BAR = 120.0  # widths and heights in px
+_STEPS_HEIGHT = 22.0
+_RASTER = 1_200_000  # characters for all rasters of a page
+_COLUMNS = 64  # steps of a raster
+
+
+def bar(value: float, largest: float, kind: str = "ac") -> Html:
+    """A horizontal bar; the number stands beside it, so it is hidden from screen readers."""
+    width = 0.0 if largest <= 0 else _BAR * value / largest
+    shape = el("rect", x=0, y=2, width=max(width, 0.0), height=10, class_=kind)
+    return el(
+        "svg", shape, viewBox=f"0 0 {number(_BAR)} 14", width=_BAR, height=14, aria_hidden="true"
+    )
+
+
+def step_bars(rates: Sequence[float], largest: float) -> Html:
+    """One bar a time step."""
+    width = max(2.0, min(14.0, 160.0 / max(1, len(rates))))
+    shapes = []
+    for t, rate in enumerate(rates):
+        height = _STEPS_HEIGHT * rate / largest if largest else 0.0
+        y = _STEPS_HEIGHT - height
+        shapes.append(el("rect", x=t * width, y=y, width=width - 1, height=height, class_="ac"))
+    words = ", ".join(f"step {t}: {100 * r:.1f} %" for t, r in enumerate(rates))
+    floor = el(
+        "line", x1=0, y1=_STEPS_HEIGHT, x2=width * len(rates), y2=_STEPS_HEIGHT, class_="axis"
+    )
+    wide, high = width * len(rates), _STEPS_HEIGHT + 1
+    box = f"0 0 {number(wide)} {number(high)}"
+    return el(
+        "svg", el("title", words), shapes, floor, viewBox=box, role="img", width=wide, height=high
+    )
+
+
+def span(outer: Sequence[float | None], inner: Sequence[float | None], limit: float | None) -> Html:
+    """What was observed (dark) within what was proved (light), on the scale of the limit.
+
+    The scale is that of a signed square root, so that small membranes are seen beside a
+    large limit.
+    """
+    width = 180.0
+    ends = [abs(x) for x in (*outer, *inner, limit) if x is not None]
+    scale = float(np.sqrt(max([1.0, *ends])))
+
+    def place(x: float | None, side: int) -> float:
+        root = side * scale if x is None else float(np.sign(x) * np.sqrt(abs(x)))
+        return width / 2 * (1 + root / scale)
+
+    shapes = []
+    for (low, high), kind, y in ((outer, "bound", 2), (inner, "seen", 5)):
+        x1, x2 = place(low, -1), place(high, 1)
+        height = 14 - 2 * y
+        shapes.append(el("rect", x=x1, y=y, width=max(1.0, x2 - x1), height=height, class_=kind))
+    zero = el("line", x1=width / 2, y1=0, x2=width / 2, y2=14, class_="axis")
+    return el(
+        "svg", shapes, zero, viewBox=f"0 0 {number(width)} 14", width=width, height=14,
+        aria_hidden="true",
+    )  # fmt: skip
+
+
+def interval(rate: float, ends: Sequence[float], low: float) -> Html:
+    """A rate with its confidence interval on the scale from ``low`` to 1."""
+    width = 200.0
+
+    def place(x: float) -> float:
+        return 6 + (width - 12) * (x - low) / (1 - low if low < 1 else 1)
+
+    whisker = el("line", x1=place(ends[0]), y1=8, x2=place(ends[1]), y2=8, class_="whisker")
+    dot = el("circle", cx=place(rate), cy=8, r=4, class_="ac")
+    return el(
+        "svg", whisker, dot, viewBox=f"0 0 {number(width)} 16", width=width, height=16,
+        aria_hidden="true",
+    )  # fmt: skip
+
+
+def rasters(spikes: Mapping[str, NDArray[Any]]) -> dict[str, Html]:
+    """A spike raster of each layer: neurons downwards, the steps of some samples to the right.
+
+    Args:
+        spikes: (T, B, *shape) by layer; of large layers evenly spaced neurons are drawn.
+    """
+    if not spikes:
+        return {}
+    steps, batch = next(iter(spikes.values())).shape[:2]
+    samples = max(1, min(batch, _COLUMNS // steps))
+    columns = min(_COLUMNS, samples * steps)
+    rows = int(min(64, max(8, _RASTER // (len(spikes) * columns * 5))))
+    return {name: _raster(name, a[:, :samples], rows) for name, a in spikes.items()}
+
+
+def _raster(name: str, spikes: NDArray[Any], rows: int) -> Html:
+    steps, samples = spikes.shape[:2]
+    flat = spikes.reshape(steps, samples, -1)
+    neurons = flat.shape[2]
+    chosen = np.unique(np.linspace(0, neurons - 1, min(rows, neurons)).round().astype(int))
+    grid = flat[:, :, chosen].transpose(1, 0, 2).reshape(steps * samples, -1)[:_COLUMNS].T
+    runs = []
+    for y, row in enumerate(grid):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], row != 0, [0]]).astype(int)))
+        runs += [f"M{a} {y}h{b - a}" for a, b in edges.reshape(-1, 2)]
+    height, width = grid.shape
+    marks = [
+        el("line", x1=s * steps, y1=-0.5, x2=s * steps, y2=height - 0.5, class_="sample")
+        for s in range(1, samples)
+        if s * steps < width
+    ]
+    words = (
+        f"Spikes of {name}: {len(chosen)} of {neurons} neurons, {samples} samples of {steps} "
+        f"steps; {100 * float((grid != 0).mean()):.1f} % of the places shown hold a spike"
+    )
+    return el(
+        "svg",
+        el("title", words),
+        marks,
+        el("path", d="".join(runs), class_="spikes"),
+        viewBox=f"0 -0.5 {width} {height}",
+        width=min(720, 12 * width),
+        height=min(480, 7 * height),
+        preserveAspectRatio="none",
+        role="img",
+        class_="raster",
+    )

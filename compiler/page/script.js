@@ -1,0 +1,14 @@
+"use strict";
+const chooser = document.getElementById("layer");
+const rasters = document.querySelectorAll("[data-raster]");
+function choose() {
+  rasters.forEach((r, k) => { r.hidden = k !== chooser.selectedIndex; });
+}
+if (chooser) { chooser.addEventListener("change", choose); choose(); }
+function unfold() {
+  const target = location.hash && document.getElementById(location.hash.slice(1));
+  for (let e = target; e; e = e.parentElement) { if (e.tagName === "DETAILS") { e.open = true; } }
+  if (target) { target.scrollIntoView({ block: "center" }); }
+}
+addEventListener("hashchange", unfold);
+unfold();

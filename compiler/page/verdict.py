@@ -1,0 +1,218 @@
+"""The parts of the page about the verdict: in words, rule by rule, and what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from purespike.compiler.formats.read import Data, by_rule, limit, resource_maps, title, worst
+from purespike.compiler.page.elements import Child, Html, el, section, table
+
+_LONG = 200  # characters of a cell before it is cut; report.json has everything
+
+
+def verdict(data: Data) -> Html:
+    """The answer first, for somebody who reads nothing else."""
+    findings = data["findings"]
+    failed = [f for f in findings if f["status"] == "FAIL"]
+    missing = [f for f in findings if f["status"] == "NOT RUN"]
+    waived = [f for f in findings if f["status"] == "WAIVED"]
+    rules = len(by_rule(data))
+    if failed:
+        kind = "FAIL"
+        ids = sorted({f["rule"] for f in failed})
+        words = (
+            f"Do not put this network on {data['target']} as it is: {len(ids)} of {rules} rules "
+            f"are broken, at {len(failed)} {_plural(len(failed), 'place')}. "
+            f"{len(missing)} {_plural(len(missing), 'check')} could not run. "
+        )
+        first = failed[0]
+        words += f"First: {first['where'] or 'the network'}: {first['title']}, but found "
+        words += f"{_short(first['measured'])}."
+        if first["remedy"]:
+            words += f" To do: {first['remedy']}."
+    elif not data["verdict"]["compliant"]:
+        kind = "OPEN"
+        words = (
+            f"Nothing broken was found, but that is not a proof: {len(missing)} "
+            f"{_plural(len(missing), 'check')} did not run, and what was not run does not pass."
+        )
+    elif waived:
+        kind = "WAIVED"
+        people = ", ".join(sorted({f["waiver"]["who"] for f in waived}))
+        words = (
+            f"{len(waived)} broken {_plural(len(waived), 'finding')} "
+            f"{'is' if len(waived) == 1 else 'are'} accepted by {people}; "
+            "every other rule was checked and holds. This network is not spike-only."
+        )
+    else:
+        kind = "PASS"
+        words = (
+            f"On {data['target']} this network runs on spikes and additions only: all {rules} "
+            f"rules were checked, at {len(findings)} places, and all hold. Every layer was "
+            "compared bit for bit between all executors that the report names."
+        )
+    return el(
+        "div",
+        el("strong", data["verdict"]["headline"]),
+        el("p", words),
+        class_=f"verdict {kind}",
+        role="status",
+    )
+
+
+def figures(data: Data) -> Html:
+    """The few numbers that a decision needs."""
+    chip = data["census"]["chip"]
+    pairs: list[tuple[str, str, str]] = []
+    for a in data["accuracy"]:
+        if a["stage"].startswith(("trained", "integer")):
+            low, high = (100 * x for x in a["interval_95"])
+            note = f"95 % interval {low:.1f} to {high:.1f} %, N = {a['n']}"
+            pairs.append((f"accuracy, {a['stage']}", f"{100 * a['rate']:.2f} %", note))
+    if data["census"]["layers"]:
+        pairs.append(("additions of weights (AC)", f"{chip['ac']:,.0f}", "a sample, on the chip"))
+        mult = chip["mac"] + chip["mul"]
+        pairs.append(("multiplications", f"{mult:,.0f}", "a sample, on the chip (MAC and MUL)"))
+    figures_ = [e["nanojoule_per_sample"] for e in data["energy"]]
+    known = [x for x in figures_ if x is not None]
+    if known and chip["ac"]:
+        value = f"{_energy(min(known))} to {_energy(max(known))}"
+        pairs.append(("energy, projected", value, "a sample; by table, never measured"))
+    for m in resource_maps(data)[:1]:
+        pairs.append(("cores, estimated", str(m["cores"]), str(m.get("chip", ""))))
+    items = [
+        el("div", el("dt", name), el("dd", value, el("small", note) if note else None))
+        for name, value, note in pairs
+    ]
+    return el("dl", items, class_="figures")
+
+
+def _energy(nanojoule: float) -> str:
+    return f"{nanojoule:,.1f} nJ" if nanojoule < 1000 else f"{nanojoule / 1000:,.1f} µJ"
+
+
+def waivers(data: Data) -> Html | None:
+    """What was accepted, by whom, why, and until when."""
+    waived = [(k, f) for k, f in enumerate(data["findings"]) if f["status"] == "WAIVED"]
+    if not waived:
+        return None
+    rows = [
+        (f["rule"], f["where"], f["measured"], *(f["waiver"][k] for k in ("who", "why", "until")))
+        for _, f in waived
+    ]
+    head = ("rule", "where", "found", "who", "why", "until")
+    caption = f"{len(rows)} waived, judged on {(data['waivers'] or {}).get('today', 'no date')}"
+    return section("waivers", "Waived", el("div", table(caption, head, rows), class_="long"))
+
+
+def rules(data: Data, nodes: Mapping[int, int]) -> Html:
+    """Rule by rule, then every finding: open ones in full, the rest folded.
+
+    Args:
+        data: The report.
+        nodes: Index of the drawn node by index of the finding.
+    """
+    groups = by_rule(data)
+    overview = [
+        (
+            el("a", rule, href=f"#{rule}") if found else rule,
+            title(rule, found),
+            str(len(found)),
+            status(worst(found)),
+        )
+        for rule, found in groups.items()
+    ]
+    head = ("rule", "what it demands", "places", "result")
+    parts: list[Child] = [table("Every rule with its worst result", head, overview, (2,))]
+    numbered = list(enumerate(data["findings"]))
+    is_open = [(k, f) for k, f in numbered if f["status"] in ("FAIL", "NOT RUN")]
+    is_open.sort(key=lambda pair: (pair[1]["status"], pair[1]["rule"]))
+    if is_open:
+        parts.append(el("h3", "Open findings"))
+        parts.append(_findings(f"{len(is_open)} open", is_open, nodes))
+    parts.append(el("h3", "All findings, rule by rule"))
+    for rule, found in groups.items():
+        if not found:
+            continue
+        mine = [(k, f) for k, f in numbered if f["rule"] == rule]
+        rest = [(k, f) for k, f in mine if f["status"] not in ("FAIL", "NOT RUN")]
+        summary = f"{rule} {title(rule, found)}: {len(rest)} of {len(mine)} held or waived"
+        body: list[Child] = [el("p", f"Why: {found[0]['why']}. Explained in {found[0]['help']}.")]
+        if rest:
+            body.append(_findings(f"{rule}: {len(rest)} held or waived", rest, nodes))
+        parts.append(el("details", el("summary", summary), *body, id=rule))
+    return section("rules", "Rules and findings", *parts)
+
+
+def _findings(caption: str, rows: list[tuple[int, Data]], nodes: Mapping[int, int]) -> Html:
+    body = []
+    for k, f in rows:
+        where = f["where"] or "whole network"
+        place = el("a", where, href=f"#n{nodes[k]}") if k in nodes else where
+        todo = f"To do: {f['remedy']}" if f["remedy"] else None
+        cells = [
+            el("th", f["rule"], scope="row"),
+            el("td", status(f["status"])),
+            el("td", place),
+            el("td", _short(f["measured"])),
+            el("td", _short(limit(f))),
+            el("td", todo),
+        ]
+        body.append(el("tr", cells, id=f"f{k}"))
+    head = ("rule", "result", "where", "found", "allowed", "")
+    content = el(
+        "table",
+        el("caption", caption),
+        el("thead", el("tr", [el("th", h or el("span", "to do"), scope="col") for h in head])),
+        el("tbody", body),
+    )
+    return el("div", content, class_="scroll long", tabindex="0", role="region", aria_label=caption)
+
+
+def not_measured(data: Data, has_rasters: bool) -> Html:
+    """What nobody may read into this report."""
+    return section(
+        "unknown",
+        "What was not measured",
+        el("ul", [el("li", x) for x in _gaps(data, has_rasters)]),
+    )
+
+
+def _gaps(data: Data, has_rasters: bool) -> Iterator[str]:
+    missing = [f for f in data["findings"] if f["status"] == "NOT RUN"]
+    for f in missing[:20]:
+        yield f"{f['rule']} {f['where'] or 'whole network'}: {f['measured']}"
+    if len(missing) > 20:
+        yield f"and {len(missing) - 20} more checks that did not run"
+    yield (
+        "Nothing was compared with silicon: the chip's arithmetic is what its bit-accurate "
+        "simulator says."
+    )
+    yield "Energy is a projection from published tables; no current was measured."
+    for a in data["accuracy"]:
+        if a["n"] < data["samples"]:
+            yield f"{a['stage']} ran {a['n']} of {data['samples']} test samples."
+    if not resource_maps(data):
+        yield "Cores and memory: this report has no mapping onto cores."
+    else:
+        yield (
+            "Cores and memory are an estimate from published limits, not a placement by the "
+            "vendor's tools."
+        )
+    if not has_rasters:
+        yield "Spike rasters need a bundle's golden samples; this page was made without them."
+
+
+def status(text: str) -> Html:
+    """A result in its colour; the word itself says it too."""
+    mark = {"PASS": "✓", "FAIL": "✕", "WAIVED": "!", "NOT RUN": "?"}[text]
+    kind = "OPEN" if text == "NOT RUN" else text
+    return el("span", f"{mark} {text}", class_=f"status {kind}")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
+def _plural(n: int, word: str) -> str:
+    return word if n == 1 else word + "s"

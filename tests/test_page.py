@@ -1,0 +1,269 @@
+"""report.html: self-contained, escaped, readable, small enough; opened in a real browser."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flow_cases import ReluInstead, resnet, subject
+from test_verdict import FAST
+
+from purespike.build import build
+from purespike.compiler.formats.schema import mistakes
+from purespike.compiler.page.elements import Html, el
+from purespike.compiler.page.page import to_html
+
+Data = dict[str, Any]
+CHROMIUM = next(
+    (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
+)
+browser = pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium (apt-get install chromium)")
+VOID = {"meta", "br", "path", "rect", "line", "circle"}
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes; fails on tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in VOID
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [a for t, a in self.found if t in tags]
+
+
+@pytest.fixture(scope="module")
+def refused() -> Data:
+    data: Data = json.loads(build(subject(ReluInstead()), FAST).report.to_json())
+    return data
+
+
+@pytest.fixture(scope="module")
+def whole() -> tuple[Data, dict[str, np.ndarray[Any, Any]]]:
+    built = build(subject(resnet("iand")), FAST)
+    assert built.golden is not None
+    return json.loads(built.report.to_json()), dict(built.golden.spikes)
+
+
+def large(data: Data, findings: int = 1000, layers: int = 300) -> Data:
+    """The same report grown to many findings and layers."""
+    grown = copy.deepcopy(data)
+    names = [f"blocks.{k}.neuron" for k in range(layers)]
+    grown["findings"] = [
+        {**data["findings"][k % len(data["findings"])], "where": names[k % layers], "status": s}
+        for k, s in ((k, ("FAIL", "PASS", "NOT RUN")[k % 3]) for k in range(findings))
+    ]
+    nodes = data["network"]["nodes"]
+    for k, name in enumerate(names):
+        node = {**nodes[k % len(nodes)], "name": name, "reads": [names[k - 1]] if k else ["x"]}
+        if k > 3:
+            node["reads"] = [names[k - 1], names[k - 3]]
+        grown["network"]["nodes"].append(node)
+    counts, activity = data["census"]["layers"], data["activity"]
+    grown["census"]["layers"] = [
+        {**counts[k % len(counts)], "name": n} for k, n in enumerate(names)
+    ]
+    grown["activity"] = [
+        {**activity[k % len(activity)], "name": n, "rate_by_step": [0.1, 0.3] * 32}
+        for k, n in enumerate(names)
+    ]
+    assert list(mistakes(grown)) == []
+    return grown
+
+
+def dense_spikes(layers: int = 300) -> dict[str, np.ndarray[Any, Any]]:
+    """Spikes that change at every step: the longest drawing there is."""
+    layer = (np.indices((64, 1, 32, 32)).sum(axis=0) % 2).astype(np.uint8)
+    return {f"blocks.{k}.neuron": layer for k in range(layers)}
+
+
+def test_everything_is_escaped() -> None:
+    assert el("p", "<&>", Html("<b>x</b>"), None, title='"') == (
+        '<p title="&quot;">&lt;&amp;&gt;<b>x</b></p>'
+    )
+
+
+def test_the_page_is_self_contained_well_formed_and_the_same_twice(
+    whole: tuple[Data, dict[str, np.ndarray[Any, Any]]],
+) -> None:
+    page = to_html(*whole)
+    assert page == to_html(*whole)
+    reader = Reader(page)
+    for attributes in (a for _, a in reader.found):
+        assert not {"src", "srcset", "onclick", "style"} & set(attributes)
+        assert (attributes.get("href") or "#").startswith("#")
+    assert "@import" not in page and "url(" not in page
+    policy = next(a["content"] for a in reader.all("meta") if "http-equiv" in a) or ""
+    assert policy.startswith("default-src 'none'")
+    ids = [a["id"] for _, a in reader.found if "id" in a]
+    assert len(ids) == len(set(ids))
+    targets = {(a["href"] or "")[1:] for a in reader.all("a")}
+    assert targets <= set(ids)
+
+
+def test_a_reader_without_eyes_or_mouse_gets_everything(
+    whole: tuple[Data, dict[str, np.ndarray[Any, Any]]],
+) -> None:
+    page = to_html(*whole)
+    reader = Reader(page)
+    order = [t for t, _ in reader.found if re.fullmatch("h[1-6]", t)]
+    assert order[0] == "h1" and order.count("h1") == 1 and set(order) == {"h1", "h2", "h3"}
+    assert len(reader.all("caption")) == len(reader.all("table")) > 5
+    for attributes in reader.all("svg"):
+        assert attributes.get("aria-hidden") == "true" or attributes.get("role") in ("img", "group")
+    assert page.count('role="img"') <= page.count("<title>")
+    for attributes in reader.all("div"):
+        if "scroll" in (attributes.get("class") or ""):
+            assert attributes["tabindex"] == "0" and attributes["aria-label"]
+    assert all(a.get("scope") for a in reader.all("th"))
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    lin = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return 0.2126 * lin[0] + 0.7152 * lin[1] + 0.0722 * lin[2]
+
+
+def test_every_text_colour_has_a_contrast_of_4_5_in_light_dark_and_print(refused: Data) -> None:
+    style = to_html(refused).split("<style>")[1].split("</style>")[0]
+    themes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in style.split(":root")[1:]]
+    assert len(themes) == 3
+    for theme in themes:
+        full = {
+            k: v if len(v) == 7 else "#" + "".join(2 * c for c in v[1:]) for k, v in theme.items()
+        }
+        for fore, back in [
+            *((f, b) for f in ("fg", "muted", "accent") for b in ("bg", "panel")),
+            *((f, "bg") for f in ("pass", "fail", "warn")),
+            *(("fg", b) for b in ("failbg", "warnbg", "passbg")),
+            ("fail", "failbg"),
+            ("warn", "warnbg"),
+            ("pass", "passbg"),
+            ("muted", "warnbg"),
+        ]:
+            a, b = sorted((luminance(full[fore]), luminance(full[back])))
+            assert (b + 0.05) / (a + 0.05) >= 4.5, (fore, back, theme)
+
+
+def test_the_verdict_comes_first_in_words_and_leads_to_the_layer(refused: Data) -> None:
+    page = to_html(refused)
+    text = " ".join(Reader(page).text)
+    assert text.index("Do not put this network on loihi2") < text.index("Network")
+    assert "To do: replace the ReLU by a spiking neuron" in text
+    node = re.search(r'<a href="#(f\d+)" id="(n\d+)" aria-label="neuron1: Relu', page)
+    assert node is not None
+    row = page.split(f'id="{node[1]}"')[1].split("</tr>")[0]
+    assert f'href="#{node[2]}"' in row and "PS004" in row
+    assert "Spike rasters need a bundle" in text
+
+
+def test_the_page_says_whose_waivers_hold_and_never_spike_only(whole: Any) -> None:
+    data = copy.deepcopy(whole[0])
+    for f in data["findings"]:
+        f["status"] = "PASS"
+    data["findings"][0] |= {
+        "status": "WAIVED",
+        "waiver": {"who": "A. Person", "why": "<script>alert(1)</script>", "until": "2026-06-30"},
+    }
+    data["verdict"] = {"compliant": True, "headline": "ACCEPTED WITH WAIVERS: PS001"}
+    page = to_html(data)
+    assert "accepted by A. Person" in page and "This network is not spike-only" in page
+    assert "<script>alert" not in page
+    assert page.index('id="waivers"') < page.index('id="network"')
+
+
+def test_a_thousand_findings_and_300_layers_stay_below_5_megabytes(whole: Any) -> None:
+    start = time.perf_counter()
+    page = to_html(large(whole[0]), dense_spikes())
+    assert len(page.encode()) < 5_000_000
+    assert time.perf_counter() - start < 30
+    Reader(page)
+
+
+def rendered(page: str, folder: Path, probe: str, *flags: str, anchor: str = "") -> dict[str, Any]:
+    """What ``probe`` (JavaScript) finds once a real browser has opened the page."""
+    assert CHROMIUM is not None
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    code = f"document.body.innerHTML = JSON.stringify((() => {{ {probe} }})());"
+    script = f"<script>addEventListener('load', () => {{ {code} }});</script>"
+    path = folder / "page.html"
+    path.write_text(page.replace("</body>", script + "</body>"))
+    quiet = ("--no-first-run", "--disable-background-networking", "--disable-component-update")
+    done = subprocess.run(
+        [
+            CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", *quiet,
+            "--disable-sync", f"--user-data-dir={folder / 'profile'}", *flags, "--dump-dom",
+            f"{path.as_uri()}{anchor}",
+        ],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    body = done.stdout.split("<body>")[1].split("</body>")[0]
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+@browser
+def test_in_a_browser_the_chosen_layer_shows_and_a_link_unfolds_its_finding(
+    whole: Any, tmp_path: Path
+) -> None:
+    probe = """
+      const shown = () => [...document.querySelectorAll('[data-raster]')]
+        .map((r, k) => r.hidden ? -1 : k).filter(k => k >= 0);
+      const before = shown(); const chooser = document.getElementById('layer');
+      chooser.selectedIndex = 2; chooser.dispatchEvent(new Event('change'));
+      const row = document.getElementById('f0');
+      return {before, after: shown(), visible: row.getBoundingClientRect().height > 0,
+              open: row.closest('details').open};
+    """
+    found = rendered(to_html(*whole), tmp_path, probe, anchor="#f0")
+    assert found == {"before": [0], "after": [2], "visible": True, "open": True}
+
+
+@browser
+@pytest.mark.parametrize("width", [500, 1200])  # headless windows are 500 px wide at least
+def test_in_a_browser_nothing_is_wider_than_the_window(
+    whole: Any, width: int, tmp_path: Path
+) -> None:
+    probe = "return {page: document.documentElement.scrollWidth, window: innerWidth};"
+    found = rendered(to_html(*whole), tmp_path, probe, f"--window-size={width},900")
+    assert found["page"] <= found["window"] == width
+
+
+@browser
+def test_in_a_browser_the_largest_page_opens_within_two_seconds(whole: Any, tmp_path: Path) -> None:
+    probe = """
+      document.body.getBoundingClientRect();
+      return {ms: performance.now()};
+    """
+    page = to_html(large(whole[0]), dense_spikes())
+    fastest = min(rendered(page, tmp_path, probe)["ms"] for _ in range(3))
+    assert fastest < 2000
