@@ -268,7 +268,7 @@ lava_shim.install()  # for Python 3.11 and newer; Lava was made for 3.10
 
 $imports
 $custom
-lava_shim.widen()  # for numpy 2 and inputs of 128 and more
+lava_shim.widen()  # for numpy 2 and more than 127 rows or channels
 
 HERE = Path(__file__).resolve().parent
 ARRAYS = np.load(HERE / "arrays.npz")

@@ -101,10 +101,11 @@ def test_convolutions_are_exact(models: Any, tmp_path: Path) -> None:
     assert_equal(program, run(program, tmp_path))
 
 
-def test_lavas_own_convolution_takes_sides_beyond_eight_bits(tmp_path: Path) -> None:
+def test_lavas_own_convolution_takes_sizes_beyond_eight_bits(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     layers: list[Process] = [
         Conv("wide", rng.integers(-128, 128, (2, 3, 3, 1)), (130, 4, 1), padding=(1, 1)),
+        Conv("deep", rng.integers(-128, 128, (256, 1, 1, 2)), (2, 3, 2)),
         Conv("edge", rng.integers(-128, 128, (1, 2, 2, 1)), (3, 126, 1), padding=(1, 1)),
     ]
     program = replace(chains(layers, rng, 4), conv="stock")

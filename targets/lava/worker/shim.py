@@ -32,17 +32,18 @@ def install():
 
 
 def widen():
-    """Lets Lava's own convolution take sides of 128 and more with numpy 2; call it after install.
+    """Lets Lava's own convolution take more than 127 rows or channels with numpy 2.
 
-    Lava keeps stride, padding and dilation as int8 and adds them to the size of the input. numpy 2
-    computes such sums in int8, where older ones widened them.
+    Lava keeps stride, padding, dilation and groups as int8 and computes sizes with them. numpy 2
+    does that in int8, where older ones widened. Call it after `install`.
     """
     from lava.proc.conv import utils
 
-    original = utils.output_shape
+    original = utils.conv_scipy
 
-    def output_shape(input_shape, out_channels, *geometry):
-        geometry = [tuple(int(n) for n in pair) for pair in geometry]
-        return original(input_shape, out_channels, *geometry)
+    def conv_scipy(input_, weight, kernel_size, stride, padding, dilation, groups):
+        pairs = (kernel_size, stride, padding, dilation)
+        geometry = (tuple(int(n) for n in pair) for pair in pairs)
+        return original(input_, weight, *geometry, int(groups))
 
-    utils.output_shape = output_shape
+    utils.conv_scipy = conv_scipy
