@@ -65,3 +65,26 @@ def split_host(graph: Graph, *, host_encoder: bool = False) -> Graph:
         if name in analog:
             raise HostBoundaryError("nothing would run on the chip", where=graph.origin(name))
     return replace(graph, nodes=tuple(nodes))
+
+
+def chip_part(graph: Graph) -> Graph:
+    """What runs on the chip: its input is what the declared encoder sends.
+
+    Raises:
+        HostBoundaryError: If the encoder sends more than one train of spikes, or the chip reads
+            something beside it.
+    """
+    nodes = tuple(n for n in graph.nodes if n.role != "host")
+    if len(nodes) == len(graph.nodes):
+        return graph
+    written = {n.name for n in nodes}
+    read = dict.fromkeys(i for n in nodes for i in n.inputs if i not in written)
+    if len(read) != 1:
+        raise HostBoundaryError(
+            "the chip reads more than what one encoder sends",
+            where=", ".join(read),
+            found=f"{len(read)} inputs of the chip",
+            allowed="one",
+            remedy="end the encoder in one spiking neuron that everything else reads",
+        )
+    return replace(graph, inputs=tuple(graph.edge(i) for i in read), nodes=nodes)

@@ -37,6 +37,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.quantize import Grid, QuantizeError
+from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import Compiled, PassError, compile_graph, standard_passes
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.report import Accuracy, Activity, LayerCount, Report, describe
@@ -45,6 +46,7 @@ from purespike.evidence import (
     census,
     compare_executors,
     compare_lava,
+    encode,
     lava_decisions,
     make_golden,
     versions,
@@ -154,7 +156,7 @@ class Build:
 
     def write(self, folder: Path) -> None:
         """Write the bundle; a refused network leaves its report only."""
-        graph = self.compiled.graph if self.compiled and self.golden else None
+        graph = chip_part(self.compiled.graph) if self.compiled and self.golden else None
         notes = None
         if self.compiled and graph is not None:
             notes = {
@@ -294,15 +296,17 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         compiled.stages["split_host"], x, lambda d, n: progress("float network", d, n)
     )
     integers = measure(graph, x, lambda d, n: progress("integer network", d, n))
-    plan = schedule(graph)
-    resources = map_network(graph, CHIPS[LOIHI2.name])
+    # From here on the chip alone: what a declared encoder sends is its input.
+    chip, fed = chip_part(graph), encode(graph, x)
+    plan = schedule(chip)
+    resources = map_network(chip, CHIPS[LOIHI2.name])
     bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
     findings += [
         *integers.findings,
         *check_arithmetic(graph, _dense(graph), leak_multiplies=options.policy.leak_multiplies),
         *check_boundary(graph, integers.counts),
         *check(graph, LOIHI2),
-        *registers(graph),
+        *registers(chip),
         *check_ranges(
             graph,
             bounds,
@@ -312,8 +316,8 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         *timing(plan),
         *check_resources(resources),
     ]
-    golden = make_golden(graph, x[:, : options.golden], subject.labels[: options.golden])
-    findings += compare_executors(graph, golden)
+    golden = make_golden(chip, fed[:, : options.golden], subject.labels[: options.golden])
+    findings += compare_executors(chip, golden)
     ledger = [
         _accuracy("float, fused", floating, subject, None),
         _accuracy("integer (interpreter)", integers, subject, floating),
@@ -322,13 +326,13 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
     if options.lava != "none":
         samples = min(max(options.lava_samples, options.golden), x.shape[1])
         lava = simulate(
-            graph,
-            x[:, :samples],
+            chip,
+            fed[:, :samples],
             conv=options.lava,
             on_progress=lambda d, n: progress("Lava", d, n),
         )
-        findings += agreement("Lava", samples, compare_lava(graph, x[:, :samples], lava))
-        decided = lava_decisions(graph, lava)
+        findings += agreement("Lava", samples, compare_lava(chip, fed[:, :samples], lava))
+        decided = lava_decisions(chip, lava)
         right = int((decided == subject.labels[:samples]).sum())
         same = int((decided == integers.decisions[:samples]).sum())
         ledger.append(Accuracy(f"Lava ({options.lava} convolution)", right, samples, same))

@@ -18,6 +18,7 @@ from purespike.compiler.compliance.finding import Finding
 from purespike.compiler.compliance.measure import Measured, traces
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
+from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.ranges import Bounds
 from purespike.compiler.report import Activity, LayerCount
 from purespike.targets.agreement import Mismatch, agreement, compare
@@ -46,6 +47,17 @@ def make_golden(graph: Graph, inputs: NDArray[Any], labels: NDArray[np.int64]) -
             for n in neurons
         },
     )
+
+
+def encode(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:
+    """What the chip receives (T, B, ...): the inputs, or the spikes of the encoder on the host."""
+    chip = chip_part(graph)
+    if chip is graph:
+        return x
+    name = chip.inputs[0].name
+    host = replace(graph, nodes=tuple(n for n in graph.nodes if n.role == "host"), outputs=(name,))
+    parts = [trace.values[name] for _, trace in traces(host, x)]
+    return np.concatenate(parts, axis=1).astype(np.uint8)
 
 
 def compare_executors(graph: Graph, golden: Golden) -> list[Finding]:
