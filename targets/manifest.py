@@ -38,11 +38,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     }
     wrong = sorted(present - {MANIFEST} - set(listed))
     if wrong:
-        raise BundleError("the bundle holds a file that is not listed", where=wrong[0])
+        raise BundleError(
+            "the bundle holds a file that is not listed",
+            where=wrong[0],
+            remedy="keep your own files somewhere else, or compile again",
+        )
     for name, entry in listed.items():
         path = folder / name
         if name not in present or path.is_symlink():
-            raise BundleError("a file of the bundle is missing", where=str(path))
+            raise BundleError(
+                "a file of the bundle is missing",
+                where=str(path),
+                found="a link" if path.is_symlink() else "nothing",
+                remedy="copy the bundle again, or compile again",
+            )
         if file_hash(path) != entry.get("sha256"):
             raise BundleError(
                 "a file of the bundle was changed",

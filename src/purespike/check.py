@@ -10,6 +10,7 @@ from typing import Any
 from purespike.compiler.compliance.finding import (
     ACCURACY,
     EXECUTORS,
+    TIMING,
     Finding,
     fill_missing,
     verdict,
@@ -26,9 +27,11 @@ from purespike.compiler.compliance.rules import (
 )
 from purespike.compiler.counts import dense_counts
 from purespike.compiler.ir import Graph
+from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.verify import verify
 from purespike.evidence import compare_lava, lava_decisions, make_golden
+from purespike.tampering import check_derived, require_recordings
 from purespike.targets.agreement import agreement, compare, timing
 from purespike.targets.bundle import Bundle
 from purespike.targets.lava.legality import registers
@@ -57,6 +60,7 @@ class Replay:
 def static_findings(graph: Graph, policy: Policy = STRICT) -> list[Finding]:
     """Every rule that a graph alone decides."""
     verify(graph)
+    chip = chip_part(graph)
     dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
     findings = [
         *check_domains(graph),
@@ -70,13 +74,15 @@ def static_findings(graph: Graph, policy: Policy = STRICT) -> list[Finding]:
             membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
         ),
         *check(graph, LOIHI2),
-        *registers(graph),
+        *registers(chip),
         *check_boundary(graph, dense),
     ]
-    with suppress(ScheduleError):  # what cannot be scheduled fails PS004; PS009 stays NOT RUN
-        findings += timing(schedule(graph))
+    try:
+        findings += timing(schedule(chip))
+    except ScheduleError as e:
+        findings.append(Finding(TIMING, e.where, "NOT RUN", e.message, remedy=e.remedy))
     with suppress(ResourceError):  # what cannot be laid out fails PS004; PS013 stays NOT RUN
-        findings += check_resources(map_network(graph, CHIPS[LOIHI2.name]))
+        findings += check_resources(map_network(chip, CHIPS[LOIHI2.name]))
     return apply_policy(findings, graph, policy)
 
 
@@ -92,10 +98,11 @@ def bundle_findings(
     The accuracy of the trained network is the one thing that a bundle can only report: PS012 uses
     what its report says.
     """
+    require_recordings(bundle)
     graph, x = bundle.graph, bundle.golden.inputs
     findings = static_findings(graph, policy)
     findings += measure(graph, x, lambda d, n: progress("interpreter", d, n)).findings
-    findings += replay_findings(bundle)
+    findings += [*replay_findings(bundle), *check_derived(bundle)]
     if lava:
         findings += replay_lava(bundle, x.shape[1], progress=progress).findings
     else:
@@ -106,6 +113,7 @@ def bundle_findings(
 
 def replay_findings(bundle: Bundle) -> list[Finding]:
     """PS010: interpreter, the bundle's ONNX file and its NIR file against the golden vectors."""
+    require_recordings(bundle)
     golden, graph = bundle.golden, bundle.graph
     samples = golden.inputs.shape[1]
     reference = golden.trace()
