@@ -25,7 +25,13 @@ from purespike.compiler.domain import Array
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron
-from purespike.compiler.passes.quantize import Grid, choose_scales, quantized, scale_groups
+from purespike.compiler.passes.quantize import (
+    Grid,
+    choose_scales,
+    quantized,
+    readout_limit,
+    scale_groups,
+)
 
 # How far beyond the safe scale to look; at 4 only the smaller quarter of the weights is unclipped.
 _FACTORS = (1.0, 1.1, 1.2, 1.35, 1.5, 1.7, 2.0, 2.4, 3.0, 4.0)
@@ -87,13 +93,18 @@ def _candidates(graph: Graph, node: Node, op: Neuron, safe: float, grid: Grid) -
     levels = {float(t) for t in op.threshold.flat} if op.fires else set()
     if op.fires:
         threshold = max(float(np.abs(op.threshold).max()), float(np.abs(op.amount).max()))
+    most = readout_limit(graph, node, grid)
     tried = {safe}
     for factor in _FACTORS[1:]:
         scale = safe * factor
         if len(levels) == 1:  # one threshold stays whole (quantize, case 3)
             (level,) = levels
             scale = max(1.0, float(np.round(scale * level))) / level
-        fits = bias * scale <= grid.bias_limit - 1 and threshold * scale <= grid.threshold_limit
+        fits = (
+            bias * scale <= grid.bias_limit - 1
+            and threshold * scale <= grid.threshold_limit
+            and scale <= most
+        )
         if fits and scale not in tried:
             tried.add(scale)
             yield scale

@@ -7,7 +7,8 @@ neurons tie those neurons' scales together.
 Cases:
 1. Everything of a group is whole already and in range (gates): scale 1, nothing moves.
 2. Else the scale maps the largest weight to ``2**(bits - 1) - 1``; symmetric, since -128 is not
-   exact in every sign mode of Loihi. A bias or threshold that would leave its range lowers it.
+   exact in every sign mode of Loihi. A bias or threshold that would leave its range lowers it,
+   and so does an integrator that could reach the highest threshold, at which it would fire.
 3. A scale is lowered a little further so that a layer's one threshold is whole: then an identity
    synapse of exactly the threshold (SN residual) still fires its neuron alone. Weights round to
    the nearest; thresholds that differ by neuron round up, since sums are whole numbers and the
@@ -19,6 +20,7 @@ Cases:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -38,6 +40,7 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
+from purespike.compiler.ranges import current_interval
 
 
 class QuantizeError(PurespikeError):
@@ -195,12 +198,39 @@ def _scale(graph: Graph, nodes: list[Node], grid: Grid) -> float:
     if whole and all(peak <= limit for peak, limit in peaks):
         return 1.0  # case 1
     scale = min((limit / peak for peak, limit in peaks if peak > 0), default=1.0)  # case 2
+    scale = min([scale, *(readout_limit(graph, n, grid) for n in nodes)])
     levels = {float(x) for a in thresholds for x in a.flat}
     if len(levels) == 1:
         level = levels.pop()
         units = np.floor(scale * level * (1 + 1e-12))  # rounding must not cost a whole unit
         scale = units / level if units >= 1 else scale  # case 3
     return scale
+
+
+def readout_limit(graph: Graph, node: Node, grid: Grid) -> float:
+    """The scale up to which an integrator cannot reach the chip's highest threshold, ever.
+
+    Its membrane is bounded by T steps of the largest current; rounding adds half a unit a weight.
+    """
+    if not isinstance(node.op, Neuron) or node.op.fires:
+        return math.inf
+    interval = current_interval(graph, node.inputs[0])
+    if interval is None:
+        return math.inf
+    reach = graph.steps * max(float(np.abs(end).max()) for end in interval)
+    reach += abs(node.op.initial)
+    rounding = 0.5 * graph.steps * (_fan_in(graph, node.inputs[0]) + 1)
+    room = grid.threshold_limit - rounding
+    return room / reach if reach > 0 and room > 0 else math.inf
+
+
+def _fan_in(graph: Graph, name: str) -> float:
+    node = graph.producer(name)
+    if node is None:
+        return 0.0
+    if isinstance(node.op, Add):
+        return sum(_fan_in(graph, i) for i in node.inputs)
+    return float(sum(a[0].size for a in _weights(node.op) if a.ndim)) or 1.0
 
 
 def _peak(x: Array) -> float:

@@ -14,7 +14,7 @@ from strategies import FIXED, trained_graphs
 
 from purespike.compiler.domain import INTEGER, SPIKE, Array
 from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Op
+from purespike.compiler.ir import Edge, Graph, Op, build
 from purespike.compiler.ops import (
     Add,
     AvgPool2d,
@@ -337,3 +337,24 @@ def test_random_graphs_become_integers_in_range(graph: Graph, bits: int) -> None
 
 def assert_whole(x: Array) -> None:
     assert bool((x == np.rint(x)).all())
+
+
+def test_a_wide_readout_is_scaled_until_it_can_never_fire() -> None:
+    """Found on a CIFAR-shape ResNet, whose 8-bit readout passed the highest threshold."""
+    rng = np.random.default_rng(0)
+    graph = build(
+        (Edge("x", (4096,), SPIKE),),
+        [
+            ("fc.current", Linear(rng.uniform(0.2, 1.0, (10, 4096))), ("x",)),
+            ("fc", Neuron(np.asarray(np.inf), reset="none"), ("fc.current",)),
+        ],
+        ("fc",),
+        steps=4,
+    )
+    done = quantize(graph)
+    highest = run(done, np.ones((4, 1, 4096))).values["fc"][-1].max()
+    assert 0.9 * 131071 < highest <= 131071  # every input fires: the bound is reached, not passed
+    x = (rng.random((4, 50, 4096)) < 0.2).astype(np.float64)
+    real, whole = run(graph, x).values["fc"][-1], run(done, x).values["fc"][-1]
+    scale = choose_scales(graph)["fc"]
+    assert np.abs(whole / scale - real).max() < 0.02 * real.max()
