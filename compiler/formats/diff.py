@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.formats.read import Data, resource_maps
+from purespike.compiler.formats.read import Data, resource_map
 
 _OPEN = ("FAIL", "NOT RUN")
 
@@ -170,5 +170,5 @@ def _open(data: Data, statuses: tuple[str, ...]) -> dict[tuple[str, str], Data]:
 
 
 def _cores(data: Data) -> float | None:
-    mappings = resource_maps(data)
-    return float(mappings[0]["cores"]) if mappings else None
+    mapping = resource_map(data)
+    return float(mapping["cores"]) if mapping else None

@@ -93,8 +93,7 @@ def limit(finding: Data) -> str:
     return f"{finding['limit']} {finding['unit']}".strip()
 
 
-def resource_maps(data: Data) -> list[Data]:
-    """The mappings onto cores that the report has, the one for its target first."""
-    found = data.get("resources") or []
-    maps = found if isinstance(found, list) else [found]
-    return [m for m in maps if isinstance(m, dict) and isinstance(m.get("cores"), int)]
+def resource_map(data: Data) -> Data | None:
+    """The mapping onto cores, where the report has one."""
+    found: Data | None = data.get("resources")
+    return found

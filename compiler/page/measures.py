@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from purespike.compiler.formats.read import Data, resource_maps
+from purespike.compiler.formats.read import Data, resource_map
 from purespike.compiler.page.charts import bar, interval, span, step_bars
 from purespike.compiler.page.elements import Child, Html, el, section, table
+
+_BOXES = 128  # cores of a layer that are drawn
 
 
 def counts(data: Data) -> Html | None:
@@ -172,6 +174,7 @@ def ledger(data: Data) -> Html | None:
             a["stage"],
             f"{a['correct']}/{a['n']}",
             f"{100 * a['rate']:.2f} %",
+            f"{100 * a['interval_95'][0]:.2f} to {100 * a['interval_95'][1]:.2f} %",
             interval(a["rate"], a["interval_95"], _lowest(data)),
             ""
             if a["decisions_identical_to_previous_stage"] is None
@@ -180,19 +183,22 @@ def ledger(data: Data) -> Html | None:
         for a in data["accuracy"]
     ]
     head = ("stage", "promise", "nodes", "outputs moved", "equal", "", "first divergence")
-    accuracy = ("stage", "correct", "accuracy", "95 % interval", "same decisions as before")
+    accuracy = (
+        *("stage", "correct", "accuracy", "95 % interval"),
+        *(f"{100 * _lowest(data):.0f} to 100 %", "same decisions as before"),
+    )
     return section(
         "ledger",
         "From torch to Lava",
-        table("Accuracy, stage by stage", accuracy, stages, (1, 2, 4)) if stages else None,
-        table("Equal spikes, pass by pass, then executor by executor", head, rows, (3, 4))
+        table("Accuracy, stage by stage", accuracy, stages, (1, 2, 3, 5)) if stages else None,
+        table("Equal spikes, pass by pass, then executor by executor", head, rows, (2, 3, 4))
         if rows
         else None,
     )
 
 
 def _lowest(data: Data) -> float:
-    low: float = min(a["interval_95"][0] for a in data["accuracy"])
+    low: float = min((a["interval_95"][0] for a in data["accuracy"]), default=0.0)
     return max(0.0, int(20 * low) / 20)
 
 
@@ -205,7 +211,7 @@ def _executors(data: Data) -> list[tuple[Child, ...]]:
     for name, found in groups.items():
         wrong = [f for f in found if f["status"] in ("FAIL", "WAIVED")]
         ran = [f for f in found if f["status"] != "NOT RUN"]
-        equal = f"{len(ran) - len(wrong)} of {len(ran)} layers" if ran else "not run"
+        equal = f"{len(ran) - len(wrong)} of {len(ran)} recordings" if ran else "not run"
         share = (len(ran) - len(wrong)) / len(ran) if ran else 0.0
         first = f"{wrong[0]['where']}: {wrong[0]['measured']}" if wrong else "none" if ran else ""
         rows.append((name, "same", "", "", equal, bar(share, 1.0), first))
@@ -214,29 +220,26 @@ def _executors(data: Data) -> list[tuple[Child, ...]]:
 
 def cores(data: Data) -> Html | None:
     """The core map, where the report has a mapping."""
-    parts: list[Child] = []
-    for m in resource_maps(data):
-        rows: list[tuple[Child, ...]] = []
-        for layer in m.get("layers", ()):
-            fullest = [
-                max((c.get("utilisation_percent") or {"": 0.0}).values(), default=0.0)
-                for c in layer["cores"]
-            ]
-            boxes = [_core(k, u) for k, u in enumerate(fullest[:256])]
-            rows.append(
-                (
-                    layer["layer"],
-                    str(layer["neurons"]),
-                    str(len(fullest)),
-                    f"{max(fullest, default=0.0):.1f} %",
-                    el("div", boxes, class_="cores"),
-                )
-            )
-        head = ("layer", "neurons", "cores", "fullest", "one box a core, filled by use")
-        parts.append(el("p", str(m.get("summary", ""))))
-        caption = f"Cores on {m.get('chip', data['target'])} ({m.get('label', 'estimate')})"
-        parts.append(_long(table(caption, head, rows, (1, 2, 3))))
-    return section("cores", "Cores", *parts) if parts else None
+    m = resource_map(data)
+    if m is None:
+        return None
+    rows: list[tuple[Child, ...]] = []
+    for layer in m["layers"]:
+        fullest = [max(c["utilisation_percent"].values(), default=0.0) for c in layer["cores"]]
+        boxes = [_core(k, u) for k, u in enumerate(fullest[:_BOXES])]
+        more = f"and {len(fullest) - _BOXES} more" if len(fullest) > _BOXES else None
+        most = f"{max(fullest, default=0.0):.1f} %"
+        drawn = el("div", boxes, more, class_="cores")
+        rows.append((layer["layer"], f"{layer['neurons']:,}", str(len(fullest)), most, drawn))
+    head = ("layer", "neurons", "cores", "fullest", "one box a core, filled by use")
+    unknown = ", ".join(m["not_published"])
+    return section(
+        "cores",
+        "Cores",
+        el("p", m["summary"]),
+        el("p", f"Not published, so not checked: {unknown}.") if unknown else None,
+        _long(table(f"Cores on {m['chip']} ({m['label']})", head, rows, (1, 2, 3))),
+    )
 
 
 def _core(k: int, percent: float) -> Html:

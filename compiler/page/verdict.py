@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from purespike.compiler.formats.read import Data, by_rule, limit, resource_maps, title, worst
+from purespike.compiler.formats.read import Data, by_rule, limit, resource_map, title, worst
 from purespike.compiler.page.elements import Child, Html, el, section, table
 
 _LONG = 200  # characters of a cell before it is cut; report.json has everything
@@ -78,8 +78,8 @@ def figures(data: Data) -> Html:
     if known and chip["ac"]:
         value = f"{_energy(min(known))} to {_energy(max(known))}"
         pairs.append(("energy, projected", value, "a sample; by table, never measured"))
-    for m in resource_maps(data)[:1]:
-        pairs.append(("cores, estimated", str(m["cores"]), str(m.get("chip", ""))))
+    if m := resource_map(data):
+        pairs.append(("cores, estimated", str(m["cores"]), m["chip"]))
     items = [
         el("div", el("dt", name), el("dd", value, el("small", note) if note else None))
         for name, value, note in pairs
@@ -192,7 +192,7 @@ def _gaps(data: Data, has_rasters: bool) -> Iterator[str]:
     for a in data["accuracy"]:
         if a["n"] < data["samples"]:
             yield f"{a['stage']} ran {a['n']} of {data['samples']} test samples."
-    if not resource_maps(data):
+    if not resource_map(data):
         yield "Cores and memory: this report has no mapping onto cores."
     else:
         yield (
