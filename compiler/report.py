@@ -76,6 +76,7 @@ class Report:
     timing: tuple[Mapping[str, Any], ...]  # the slack table of the joins
     updates: float  # neuron updates a sample
     versions: Mapping[str, str]
+    conventions: Mapping[str, Any] | None = None  # as syops-counter, NeuroBench, the AAP paper
     network: Mapping[str, Any] | None = None  # ``describe`` of the graph that was judged
     activity: tuple[Activity, ...] = ()
     membrane_limit: float | None = None  # of the target, in weights
@@ -92,7 +93,11 @@ class Report:
     @property
     def headline(self) -> str:
         """The verdict in words."""
-        return headline(self.findings)
+        words = headline(self.findings)
+        counts = self.chip_counts()
+        if words.startswith("SPIKE-ONLY") and counts.mac + counts.mul:
+            return f"SPIKE-ONLY UNDER POLICY {self.policy}, which allows multiplications that run"
+        return words
 
     def chip_counts(self) -> Counts:
         """Operations of one sample on the chip."""
@@ -149,6 +154,7 @@ class Report:
                 "unit": "operations per sample, averaged over the samples that ran",
                 "chip": asdict(self.chip_counts()),
                 "layers": [asdict(c) for c in self.census],
+                "conventions": self.conventions,
             },
             "energy": self.energy(),
             "ledger": [

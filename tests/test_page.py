@@ -201,6 +201,19 @@ def test_the_page_says_whose_waivers_hold_and_never_spike_only(whole: Any) -> No
     assert page.index('id="waivers"') < page.index('id="network"')
 
 
+def test_the_page_never_says_additions_only_where_a_policy_allows_multiplications(
+    whole: Any,
+) -> None:
+    data = copy.deepcopy(whole[0])
+    for f in data["findings"]:
+        f["status"] = "PASS"
+    data["verdict"]["compliant"] = True
+    assert "spikes and additions only" in to_html(data)
+    data["census"]["chip"]["mul"] = 432
+    page = to_html(data)
+    assert "spikes and additions only" not in page and "432 multiplications a sample" in page
+
+
 def test_a_thousand_findings_and_300_layers_stay_below_5_megabytes(whole: Any) -> None:
     start = time.perf_counter()
     page = to_html(large(whole[0]), dense_spikes())

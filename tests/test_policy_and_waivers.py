@@ -153,6 +153,18 @@ def test_what_was_not_run_cannot_be_waived() -> None:
     assert [f.status for f in found] == ["NOT RUN"]
 
 
+def test_a_verdict_that_is_open_or_broken_names_what_was_waived_too() -> None:
+    waivers = Waivers((WAIVER,), TODAY)
+    open_ = replace(KEPT[9], status="NOT RUN")
+    found = apply_waivers((*KEPT[:9], open_, *KEPT[10:], broken()), waivers)
+    assert headline(found) == "NOT PROVED: not run PS010; waived PS005"
+    found = apply_waivers((*KEPT, broken(), broken("other")), waivers)
+    assert headline(found) == "NOT SPIKE-ONLY: broken PS005; waived PS005"
+    scope = tuple(r for r in RULES if r.id != "PS010")
+    found = apply_waivers((*KEPT, broken()), waivers)
+    assert headline(found, scope).endswith("every other static rule holds")
+
+
 def test_waivers_are_read(tmp_path: Path) -> None:
     path = tmp_path / "waivers.toml"
     path.write_text(GOOD)

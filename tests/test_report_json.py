@@ -16,6 +16,7 @@ from test_verdict import FAST
 from torch import nn
 
 from purespike.build import build
+from purespike.compiler.compliance.policy import LEAKY
 from purespike.compiler.compliance.waiver import Waiver, Waivers
 from purespike.trainer.neuron import LIF
 
@@ -80,6 +81,16 @@ def test_a_waived_report_is_valid_and_the_clock_is_the_one_given(schema: dict[st
     assert data["waivers"]["today"] == "2026-06-01"
     (waived,) = [f for f in data["findings"] if f["status"] == "WAIVED"]
     assert waived["waiver"] == {"who": "me", "why": "test", "until": "2026-07-01"}
+
+
+def test_a_policy_that_allows_multiplications_stands_in_the_headline() -> None:
+    planted = subject(Plain(nn.Identity()))
+    planted.model.neuron2 = LIF(tau=2.0)
+    report = build(planted, replace(FAST, policy=replace(LEAKY, accuracy_drop=100.0))).report
+    kept = tuple(replace(f, status="PASS") for f in report.findings)  # as if Lava had run
+    assert replace(report, findings=kept).headline.startswith("SPIKE-ONLY UNDER POLICY leaky")
+    no_leak = replace(report, findings=kept, census=())
+    assert no_leak.headline == "SPIKE-ONLY: every rule was checked and holds"
 
 
 @pytest.mark.parametrize(

@@ -178,14 +178,16 @@ def headline(findings: Iterable[Finding], rules: tuple[Rule, ...] = RULES) -> st
     def ids(status: Status) -> str:
         return ", ".join(sorted({f.rule.id for f in findings if f.status == status}))
 
+    waived = f"; waived {ids('WAIVED')}" if ids("WAIVED") else ""
     if ids("FAIL"):
-        return f"NOT SPIKE-ONLY: broken {ids('FAIL')}"
+        return f"NOT SPIKE-ONLY: broken {ids('FAIL')}{waived}"
     if not compliant(findings, rules):
         missing = {r.id for r in rules} - {f.rule.id for f in findings}
-        return f"NOT PROVED: not run {ids('NOT RUN') or ', '.join(sorted(missing))}"
-    if ids("WAIVED"):
-        return f"ACCEPTED WITH WAIVERS: {ids('WAIVED')} waived, every other rule holds"
-    if len(rules) < len(RULES):
+        return f"NOT PROVED: not run {ids('NOT RUN') or ', '.join(sorted(missing))}{waived}"
+    static = "static " if len(rules) < len(RULES) else ""
+    if waived:
+        return f"ACCEPTED WITH WAIVERS: {ids('WAIVED')} waived, every other {static}rule holds"
+    if static:
         return "every static rule holds"
     return "SPIKE-ONLY: every rule was checked and holds"
 

@@ -44,6 +44,13 @@ def verdict(data: Data) -> Html:
             f"{'is' if len(waived) == 1 else 'are'} accepted by {people}; "
             "every other rule was checked and holds. This network is not spike-only."
         )
+    elif multiplications(data):
+        kind = "WAIVED"
+        words = (
+            f"Every rule was checked and holds under policy {data['policy']}, but "
+            f"{multiplications(data):,.0f} multiplications a sample run on the chip, which this "
+            "policy allows."
+        )
     else:
         kind = "PASS"
         words = (
@@ -51,6 +58,8 @@ def verdict(data: Data) -> Html:
             f"rules were checked, at {len(findings)} places, and all hold. Every layer was "
             "compared bit for bit between all executors that the report names."
         )
+    if waived and kind in ("FAIL", "OPEN"):
+        words += f" {len(waived)} more broken {_plural(len(waived), 'finding')} waived: see below."
     return el(
         "div",
         el("strong", data["verdict"]["headline"]),
@@ -71,8 +80,13 @@ def figures(data: Data) -> Html:
             pairs.append((f"accuracy, {a['stage']}", f"{100 * a['rate']:.2f} %", note))
     if data["census"]["layers"]:
         pairs.append(("additions of weights (AC)", f"{chip['ac']:,.0f}", "a sample, on the chip"))
-        mult = chip["mac"] + chip["mul"]
-        pairs.append(("multiplications", f"{mult:,.0f}", "a sample, on the chip (MAC and MUL)"))
+        pairs.append(
+            (
+                "multiplications",
+                f"{multiplications(data):,.0f}",
+                "a sample, on the chip (MAC and MUL)",
+            )
+        )
     figures_ = [e["nanojoule_per_sample"] for e in data["energy"]]
     known = [x for x in figures_ if x is not None]
     if known and chip["ac"]:
@@ -85,6 +99,13 @@ def figures(data: Data) -> Html:
         for name, value, note in pairs
     ]
     return el("dl", items, class_="figures")
+
+
+def multiplications(data: Data) -> float:
+    """MAC and MUL of one sample on the chip."""
+    chip = data["census"]["chip"]
+    count: float = chip["mac"] + chip["mul"]
+    return count
 
 
 def _energy(nanojoule: float) -> str:
