@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.compliance.conventions import Tally, aap_cost
 from purespike.compiler.compliance.finding import SPIKE_RUN, Finding
 from purespike.compiler.compliance.rules import check_run
 from purespike.compiler.counts import Counts, measured_counts
@@ -32,6 +33,7 @@ class Measured:
         samples: How many ran.
         step_rates: Spikes per neuron at each step, by firing layer.
         membranes: (lowest, highest) membrane after the reset, by neuron layer, in weights.
+        conventions: The same run as other tools count it, beside the exact counts.
     """
 
     decisions: NDArray[np.int64]
@@ -41,6 +43,7 @@ class Measured:
     samples: int
     step_rates: dict[str, tuple[float, ...]]
     membranes: dict[str, tuple[float, float]]
+    conventions: dict[str, Any]
 
 
 def measure(
@@ -54,9 +57,11 @@ def measure(
     steps = {name: np.zeros(graph.steps) for name in spikes}
     reach = dict.fromkeys(neurons, (np.inf, -np.inf))
     findings: dict[str, Finding] = {}
+    tally = Tally()
     total = x.shape[1]
     for start, trace in traces(graph, x):
         decisions.append(decide(graph, trace))
+        tally.add(graph, trace)
         for node in graph.nodes:
             counts[node.name] += measured_counts(graph, node, trace)
         for name in spikes:
@@ -73,9 +78,10 @@ def measure(
                 findings[finding.where] = finding
         progress(min(start + BATCH, total), total)
     where = f"all {total} samples, {graph.steps} steps each: only 0 and 1"
+    each = {name: c.times(1 / total) for name, c in counts.items()}
     return Measured(
         np.concatenate(decisions),
-        {name: c.times(1 / total) for name, c in counts.items()},
+        each,
         {name: s / total for name, s in spikes.items()},
         tuple(
             Finding(SPIKE_RUN, f.where, "PASS", where, f.limit) if f.status == "PASS" else f
@@ -84,6 +90,7 @@ def measure(
         total,
         {name: tuple(float(r) for r in s / total) for name, s in steps.items()},
         reach,
+        {**tally.data(each), "aap": aap_cost(graph, each)},
     )
 
 

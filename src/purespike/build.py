@@ -252,6 +252,7 @@ class _Draft:
         updates: float = 0.0,
         activity: tuple[Activity, ...] = (),
         resources: Mapping[str, Any] | None = None,
+        conventions: Mapping[str, Any] | None = None,
     ) -> Report:
         joins = plan.joins() if plan else ()
         stage, graph = "captured", self.captured
@@ -266,6 +267,7 @@ class _Draft:
             samples=len(self.subject.labels),
             findings=fill_missing(findings, "not measured in this run"),
             census=census,
+            conventions=conventions,
             ledger=compiled.ledger if compiled else (),
             accuracy=(self.trained, *accuracy),
             timing=tuple(vars(a) for a in joins),
@@ -355,6 +357,7 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         updates,
         activity(integers, bounds),
         resources.data(),
+        integers.conventions,
     )
     return Build(report, compiled, golden, lava, draft.dead, options)
 
