@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+import resource
 import shutil
 import subprocess
 import time
@@ -272,11 +273,18 @@ def test_in_a_browser_nothing_is_wider_than_the_window(
 
 
 @browser
-def test_in_a_browser_the_largest_page_opens_within_two_seconds(whole: Any, tmp_path: Path) -> None:
-    probe = """
-      document.body.getBoundingClientRect();
-      return {ms: performance.now()};
-    """
+def test_in_a_browser_the_largest_page_takes_less_than_two_seconds(
+    whole: Any, tmp_path: Path
+) -> None:
+    """Processor time beyond that of an empty page: other work on the machine does not count."""
+    probe = "document.body.getBoundingClientRect(); return {};"
+
+    def cost(page: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        rendered(page, tmp_path, probe)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    empty = min(cost("<!doctype html><html><body></body></html>") for _ in range(2))
     page = to_html(large(whole[0]), dense_spikes())
-    fastest = min(rendered(page, tmp_path, probe)["ms"] for _ in range(3))
-    assert fastest < 2000
+    assert min(cost(page) for _ in range(2)) - empty < 2

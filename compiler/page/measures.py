@@ -74,8 +74,8 @@ def raster(rasters: Mapping[str, Html]) -> Html | None:
     options = [el("option", name) for name in rasters]
     chooser = el("p", el("label", "Layer: ", for_="layer"), el("select", options, id="layer"))
     drawings = [
-        el("figure", el("figcaption", f"Spikes of {name}"), svg, data_raster=True)
-        for name, svg in rasters.items()
+        el("figure", el("figcaption", f"Spikes of {name}"), svg, data_raster=True, hidden=k > 0)
+        for k, (name, svg) in enumerate(rasters.items())
     ]
     return section(
         "raster",
@@ -87,6 +87,7 @@ def raster(rasters: Mapping[str, Html]) -> Html | None:
         ),
         el("div", chooser, class_="chooser"),
         *drawings,
+        el("noscript", el("style", "[data-raster][hidden] { display: block; }")),
     )
 
 
