@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adversarial.case import Corpus, Tamper
+from adversarial.case import Corpus, Tamper, Trial
+from adversarial.networks import Net, changed
 
+from purespike.build import Options, build
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Conv2d, Neuron
 from purespike.targets.bundle import MANIFEST
@@ -19,9 +21,16 @@ from purespike.targets.manifest import file_hash
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx.emit import write_onnx
+from purespike.trainer.neuron import IF
 
 corpus = Corpus()
 breaks, holds = corpus.breaks, corpus.holds
+
+
+def write_good_bundle(folder: Path) -> None:
+    """What the cases change: a compliant network with a soft reset in it."""
+    trial = Trial(changed(Net(), neuron2=IF(threshold=0.3, reset="subtract")))
+    build(trial.subject(), Options(golden=8, lava="none")).write(folder)
 
 
 def signed(change: Tamper) -> Tamper:

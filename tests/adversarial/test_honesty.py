@@ -15,12 +15,6 @@ from adversarial import (
     holding_modules,
 )
 from adversarial.case import Case, Outcome, judge
-from adversarial.networks import Net, changed
-from flow_cases import subject
-
-from purespike.build import Options, build
-from purespike.compiler.compliance.policy import STRICT
-from purespike.trainer.neuron import IF
 
 CORPUS = [
     case
@@ -38,12 +32,9 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A good bundle, with a soft reset in it."""
-    net = changed(Net(), neuron2=IF(threshold=0.3, reset="subtract"))
-    options = Options(golden=8, lava="none", policy=STRICT)
+    """A good bundle."""
     folder = tmp_path_factory.mktemp("good") / "bundle"
-    case = subject(net)
-    build(case, options).write(folder)
+    bundles.write_good_bundle(folder)
     return folder
 
 
