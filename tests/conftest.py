@@ -21,3 +21,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     budget = os.environ.get("PURESPIKE_SLOW_SECONDS")
     if budget and item.get_closest_marker("slow") and time.monotonic() - _START > float(budget):
         pytest.skip(f"out of time: slow tests may start for {budget} s")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests get the time they need unless they say otherwise."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(1200))
