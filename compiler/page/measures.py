@@ -45,6 +45,23 @@ def counts(data: Data) -> Html | None:
     )
 
 
+def conventions(data: Data) -> Html | None:
+    """The same run as other tools count it."""
+    found = data["census"]["conventions"]
+    if not found:
+        return None
+    rows = [
+        (name, f"{c['ac']:,.0f}", f"{c['mac']:,.0f}", found["why"].get(name, ""))
+        for name, c in sorted(found["total"].items())
+    ]
+    head = ("counted by", "AC", "MAC", "why it differs")
+    return section(
+        "conventions",
+        "The same run, as other tools count it",
+        table(f"Unit: {found['unit']}", head, rows, (1, 2)),
+    )
+
+
 def firing(data: Data) -> Html | None:
     """Firing rate by layer and step."""
     layers = [a for a in data["activity"] if a["rate_by_step"]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from purespike.compiler.formats.read import Data
 from purespike.compiler.page.elements import Html, el, number
@@ -119,15 +118,15 @@ def _box(
     shown = name if len(name) <= _LETTERS else "…" + name[1 - _LETTERS :]
     shape = "×".join(map(str, node["shape"]))
     host = "on the host, " if node["role"] == "host" else ""
-    marks: Any = ""
-    if mine:
-        marks = " ✕ " + ", ".join(sorted({findings[i]["rule"] for i in mine}))
+    rules = sorted({findings[i]["rule"] for i in mine})
+    marks = f" ✕ {', '.join(rules)}" if mine else ""
+    brief = f" ✕ {rules[0]}" + (f" +{len(rules) - 1}" if rules[1:] else "") if mine else ""
     words = f"{name}: {node['operation']}, {host}{shape}, {node['domain']}{marks}"
     parts = [
         el("title", words),
         el("rect", x=x, y=y, width=_WIDE, height=_HIGH, rx=6, class_=f"box {kind}"),
         el("text", shown, x=x + 8, y=y + 16),
-        el("text", f"{host}{node['operation']} {shape}{marks}", x=x + 8, y=y + 32, class_="small"),
+        el("text", f"{host}{node['operation']} {shape}{brief}", x=x + 8, y=y + 32, class_="small"),
     ]
     if mine:
         return el("a", parts, href=f"#f{mine[0]}", id=f"n{k}", aria_label=words)

@@ -54,6 +54,7 @@ def _body(data: Data, drawn: Mapping[str, Html]) -> list[Child]:
         _network(data, nodes),
         words.rules(data, nodes),
         measures.counts(data),
+        measures.conventions(data),
         measures.firing(data),
         measures.raster(drawn),
         measures.membranes(data),
