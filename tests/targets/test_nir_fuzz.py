@@ -78,4 +78,4 @@ def test_a_few_mutants(tmp_path: Path) -> None:
 @pytest.mark.timeout(1800)
 def test_many_mutants(tmp_path: Path) -> None:
     seen = fuzz(tmp_path / "m.nir", 1000, seed=2)
-    assert min(seen.values()) > 200, seen
+    assert min(seen.values()) > 100, seen
