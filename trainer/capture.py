@@ -435,7 +435,7 @@ def _flatten(m: nn.Flatten, shape: tuple[int, ...], steps: int, path: str) -> _C
 def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
     if m.reset not in ("zero", "subtract"):
         _require(False, path, m, "reset 'zero' or 'subtract'")
-    finite = bool(np.isfinite([np.max(m.threshold), np.max(m.amount)]).all())
+    finite = all(bool(np.isfinite(np.asarray(x)).all()) for x in (m.threshold, m.amount))
     _require(finite, path, m, "a finite threshold and reset amount")
     op = ops.Neuron(
         np.asarray(m.threshold),

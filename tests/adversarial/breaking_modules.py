@@ -416,19 +416,6 @@ def diverged_weights() -> Trial:
 # Ranges ------------------------------------------------------------------------------------------
 
 
-class _Readout(nn.Sequential):
-    """IF on the input, flatten, one linear readout: fan-in 32."""
-
-    def __init__(self) -> None:
-        super().__init__(IF(), Flatten(), filled(nn.Linear(32, 4), 1.0), TimeMean())
-
-
-@breaks("PS007 3")
-def readout_that_overflows_at_64_steps() -> Trial:
-    """32 inputs of weight 127: 33 steps of all spikes pass what a 24-bit membrane holds."""
-    return Trial(_Readout(), steps=64)
-
-
 @breaks("PS006 2", "PS007 2")
 def current_that_wraps_in_one_channel() -> Trial:
     """1152 inputs, three channels tame, the last all-positive: 1152 * 127 wraps a current."""

@@ -440,6 +440,13 @@ def one_outlier_weight() -> Trial:
 
 
 @holds
+def readout_that_would_overflow_at_64_steps() -> Trial:
+    """32 inputs of one weight over 64 steps: at full scale too much, so the scale gives way."""
+    readout = filled(nn.Linear(32, 4), 1.0)
+    return Trial(nn.Sequential(IF(), Flatten(), readout, TimeMean()), steps=64)
+
+
+@holds
 def two_bit_weights() -> Trial:
     """-1, 0, 1: ternary weights on spikes are additions and subtractions."""
     return Trial(Net(), weight_bits=2)
@@ -491,6 +498,13 @@ def leak_where_the_policy_allows_it() -> Trial:
 def leaky_by_name_only() -> Trial:
     """A LIF with tau = 1 forgets everything at once: nothing is multiplied."""
     return Trial(changed(Net(), neuron2=LIF(tau=1.0, threshold=0.3)), weight_bits=2)
+
+
+@holds
+def threshold_by_channel() -> Trial:
+    """A tensor as threshold: one number a channel."""
+    per_channel = torch.tensor([0.2, 0.3, 0.6]).reshape(WIDTH, 1, 1)
+    return Trial(changed(Net(), neuron2=mutated(IF(), threshold=per_channel)))
 
 
 @holds
