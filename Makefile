@@ -66,6 +66,6 @@ lava310:  ## a second environment with Python 3.10, for which Lava was made, if 
 	@touch $@
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) .venv310 .links build dist $(RUNS) *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv310 .venv-peers .links build dist $(RUNS) *.egg-info .mypy_cache .ruff_cache .pytest_cache
 
 .PHONY: help setup demo test test-slow lint types bench lava310 clean .links
