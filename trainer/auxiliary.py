@@ -141,8 +141,8 @@ class AuxiliaryLinear(nn.Linear):
 
 
 def is_auxiliary(module: nn.Module) -> bool:
-    """Whether a module is marked as training-only."""
-    return bool(getattr(module, "auxiliary", False))
+    """Whether a module is marked as training-only; a submodule of that name is no mark."""
+    return getattr(module, "auxiliary", False) is True
 
 
 def auxiliary_modules(model: nn.Module) -> frozenset[str]:

@@ -281,7 +281,7 @@ class _Walk:
             )
         if isinstance(op, ops.TimeMean):
             self._timeless.add(name)
-        marked = any(is_auxiliary(self.modules[p]) for p in _prefixes(path))
+        marked = any(is_auxiliary(self.modules[p]) for p in ("", *_prefixes(path)))
         role: Role = "auxiliary" if marked else "main"
         known = tuple(self._types.values())
         draft = Node(op, reads, Edge(name, (), SPIKE), role, path)

@@ -487,6 +487,16 @@ def auxiliary_classifier_deployed() -> Trial:
     return Trial(Deployed())
 
 
+@breaks("PS003 head.3")
+def whole_model_marked_auxiliary() -> Trial:
+    """The class of the model itself says that it exists for training only."""
+
+    class Teacher(Net):
+        auxiliary = True
+
+    return Trial(Teacher())
+
+
 @breaks("refused the model's forward")
 def no_main_output() -> Trial:
     """Two outputs and no word on which one is deployed."""

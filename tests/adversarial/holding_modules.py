@@ -548,6 +548,21 @@ class _Named(nn.Module):
 
 
 @holds
+def block_with_a_part_called_auxiliary() -> Trial:
+    """A block of the main path that has a submodule by the name of the mark."""
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.auxiliary = nn.Sequential(Conv2d(WIDTH, WIDTH, 1), IF(threshold=0.2))
+
+        def forward(self, s: Tensor) -> Tensor:
+            return self.auxiliary(s)
+
+    return Trial(Net(Block()))
+
+
+@holds
 def neurons_called_relu_and_softmax() -> Trial:
     """Spiking neurons under the names of what they replaced."""
 
