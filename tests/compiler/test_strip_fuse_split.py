@@ -289,7 +289,7 @@ def test_split_case_3_nobody_declared_it() -> None:
     with pytest.raises(HostBoundaryError, match="not a spike") as e:
         split_host(encoder())
     assert (e.value.where, e.value.found) == ("x", "%x: 1x4x4 analog[0, 1]")
-    assert "--host-encoder" in e.value.remedy
+    assert "host_encoder=True" in e.value.remedy
 
 
 def test_split_case_4_the_encoder_meets_the_chip() -> None:
