@@ -77,18 +77,18 @@ def agreement(executor: str, samples: int, rows: Iterable[Mismatch]) -> Iterator
 
 
 def timing(plan: Schedule) -> Iterator[Finding]:
-    """PS009: one finding for each synapse that meets others at a join."""
-    late = {a.synapse for a in plan.misaligned()}
+    """PS009: one finding for each synapse that meets others at a join, or is late anywhere."""
+    late = set(plan.misaligned())
     joins = plan.joins()
-    for a in joins:
+    for a in (*joins, *(a for a in plan.arrivals if a in late and a not in joins)):
         yield verdict(
             TIMING,
             f"{a.source} -> {a.neuron}",
-            a.synapse not in late,
+            a not in late,
             f"arrives after {a.earliest} steps, delayed by {a.delay}",
             limit=f"step {plan.depth[a.neuron]}",
             unit="steps",
             remedy="delay the shorter branch",
         )
-    if not joins:
-        yield verdict(TIMING, "whole network", not late, "no joins")
+    if not (joins or late):
+        yield verdict(TIMING, "whole network", True, "no joins")
