@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import copy
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from purespike.compiler import ops
-from purespike.compiler.domain import SPIKE, Array, Domain
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.ir import Edge, Graph, IRError, Node, Op, Role
-from purespike.compiler.ops.join import GateKind
 from purespike.trainer import gates, layers
 from purespike.trainer.auxiliary import Accumulate, is_auxiliary
+from purespike.trainer.conversions import (
+    CONVERSIONS,
+    CONVOLVE,
+    FORWARDS,
+    CaptureError,
+    is_operation,
+    taken_for,
+)
 from purespike.trainer.neuron import Neuron
 
 __all__ = ["Capture", "CaptureError", "capture"]
-
-
-class CaptureError(PurespikeError):
-    """A module or operation that has no meaning in the compiler's graph."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,6 @@ class Capture:
 
 _LEAVES = (Neuron, Accumulate, layers.TimeMean, *gates.GATES.values())
 _SUMS = (operator.add, operator.iadd, torch.add)
-_GATES: dict[type[nn.Module], GateKind] = {
-    gates.And: "and",
-    gates.Or: "or",
-    gates.Iand: "iand",
-    gates.Xor: "xor",
-}
 
 
 class _Proxy(fx.Proxy):
@@ -71,7 +66,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
             return False
-        return isinstance(m, _LEAVES + tuple(_CONVERSIONS)) or super().is_leaf_module(
+        return isinstance(m, _LEAVES + tuple(CONVERSIONS)) or super().is_leaf_module(
             m, module_qualified_name
         )
 
@@ -142,7 +137,7 @@ def _refuse_hooks(model: nn.Module) -> None:
         )
     for path, module in model.named_modules():
         hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
-        if hooks and _is_operation(module):
+        if hooks and is_operation(module):
             raise CaptureError(
                 f"this {type(module).__name__} has hooks",
                 where=path,
@@ -159,7 +154,7 @@ def _dead(model: nn.Module, graph: Graph) -> tuple[str, ...]:
     live = {
         id(p)
         for path, module in model.named_modules(remove_duplicate=False)
-        if path in paths and _is_operation(module)
+        if path in paths and is_operation(module)
         for p in module.parameters()
     }
     return tuple(name for name, p in model.named_parameters() if id(p) not in live)
@@ -235,23 +230,23 @@ class _Walk:
             )
 
     def _convert(self, node: fx.Node, path: str, module: nn.Module) -> None:
-        convert = next((c for t, c in _CONVERSIONS.items() if isinstance(module, t)), None)
+        convert = next((c for t, c in CONVERSIONS.items() if isinstance(module, t)), None)
         if convert is None:
             raise CaptureError(
                 f"the compiler has no operation for {type(module).__name__}",
                 where=path,
                 found=repr(module),
-                allowed=", ".join(sorted({t.__name__ for t in _CONVERSIONS})),
+                allowed=", ".join(sorted({t.__name__ for t in CONVERSIONS})),
                 remedy="replace the module, or write it with the ones above",
             )
         own = {"forward", "_conv_forward"} & set(vars(module))
-        inner = getattr(type(module), "_conv_forward", _CONVOLVE)
-        if type(module).forward not in _FORWARDS or own or inner is not _CONVOLVE:
+        inner = getattr(type(module), "_conv_forward", CONVOLVE)
+        if type(module).forward not in FORWARDS or own or inner is not CONVOLVE:
             raise CaptureError(
                 f"this {type(module).__name__} has a forward of its own",
                 where=path,
                 found=repr(module),
-                allowed=f"modules that compute as {_known(module).__name__} does",
+                allowed=f"modules that compute as {taken_for(module).__name__} does",
                 remedy="derive it from nn.Module, so that its forward is traced",
             )
         reads = self._reads(node, path)
@@ -337,157 +332,3 @@ def _scope(node: fx.Node) -> str:
 def _prefixes(path: str) -> Iterator[str]:
     parts = path.split(".") if path else []
     yield from (".".join(parts[:k]) for k in range(1, len(parts) + 1))
-
-
-_Converted = list[tuple[str, Op]]
-
-
-def _array(x: Tensor) -> Array:
-    return np.asarray(x.detach().cpu().to(torch.float64).numpy())
-
-
-def _optional(x: Tensor | None) -> Array | None:
-    return None if x is None else _array(x)
-
-
-def _pair(x: Any) -> tuple[int, int]:
-    return (int(x), int(x)) if isinstance(x, int) else (int(x[0]), int(x[1]))
-
-
-def _require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
-    if not holds:
-        raise CaptureError(
-            f"this {type(module).__name__} has no exact form in the graph",
-            where=path,
-            found=repr(module),
-            allowed=allowed,
-            remedy="build the module with what is allowed, or replace it",
-        )
-
-
-def _conv(m: nn.Conv2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    _require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
-    if isinstance(m.padding, str):
-        spans = [d * (k - 1) for d, k in zip(m.dilation, m.kernel_size, strict=True)]
-        same = m.padding == "same"
-        _require(not same or all(s % 2 == 0 for s in spans), path, m, "the same padding both sides")
-        padding = (spans[0] // 2, spans[1] // 2) if same else (0, 0)
-    else:
-        padding = _pair(m.padding)
-    op = ops.Conv2d(
-        _array(m.weight),
-        _optional(m.bias),
-        _pair(m.stride),
-        padding,
-        _pair(m.dilation),
-        m.groups,
-    )
-    return [("", op)]
-
-
-def _linear(m: nn.Linear, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    return [("", ops.Linear(_array(m.weight), _optional(m.bias)))]
-
-
-def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    if m.running_mean is None or m.running_var is None:
-        _require(False, path, m, "running statistics (track_running_stats=True)")
-        raise AssertionError
-    mean, variance = _array(m.running_mean), _array(m.running_var)
-    gamma = np.ones_like(mean) if m.weight is None else _array(m.weight)
-    beta = np.zeros_like(mean) if m.bias is None else _array(m.bias)
-    return [("", ops.BatchNorm(gamma, beta, mean, variance, m.eps))]
-
-
-def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    padding = _pair(m.padding)
-    plain = not m.ceil_mode and m.divisor_override is None
-    _require(plain, path, m, "ceil_mode False, no divisor_override")
-    _require(m.count_include_pad or padding == (0, 0), path, m, "count_include_pad True")
-    return [("", ops.AvgPool2d(_pair(m.kernel_size), _pair(m.stride), padding))]
-
-
-def _adaptive(m: nn.AdaptiveAvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    _require(len(shape) == 3, path, m, f"an input (C, H, W), found {shape}")
-    size = shape[1:]
-    raw = m.output_size if isinstance(m.output_size, tuple) else (m.output_size,) * 2
-    target = tuple(n if want is None else int(want) for n, want in zip(size, raw, strict=True))
-    whole = all(n % t == 0 for n, t in zip(size, target, strict=True))
-    _require(whole, path, m, f"an output size that divides {size}")
-    kernel = (size[0] // target[0], size[1] // target[1])
-    return [("", ops.AvgPool2d(kernel, kernel))]
-
-
-def _max(m: nn.MaxPool2d, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    plain = not m.ceil_mode and _pair(m.dilation) == (1, 1) and not m.return_indices
-    _require(plain, path, m, "ceil_mode False, dilation 1, no indices")
-    return [("", ops.MaxPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)))]
-
-
-def _flatten(m: nn.Flatten, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    last = len(shape) + 1
-    _require(
-        m.start_dim == 2 and m.end_dim in (-1, last), path, m, "start_dim 2 of (T, B, C, H, W)"
-    )
-    return [("", ops.Flatten())]
-
-
-def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    if m.reset not in ("zero", "subtract"):
-        _require(False, path, m, "reset 'zero' or 'subtract'")
-    finite = all(bool(np.isfinite(np.asarray(x)).all()) for x in (m.threshold, m.amount))
-    _require(finite, path, m, "a finite threshold and reset amount")
-    op = ops.Neuron(
-        np.asarray(m.threshold),
-        m.decay,
-        "zero" if m.reset == "zero" else "subtract",
-        np.asarray(m.amount),
-    )
-    scale = [] if m.input_scale == 1.0 else [(".input", ops.Scale(np.asarray(m.input_scale)))]
-    return [*scale, ("", op)]
-
-
-def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> _Converted:
-    kind = next(k for t, k in _GATES.items() if isinstance(m, t))
-    return [("", ops.Gate(kind))]
-
-
-_CONVERSIONS: dict[type[nn.Module], Callable[..., _Converted]] = {
-    nn.Conv2d: _conv,
-    nn.Linear: _linear,
-    nn.BatchNorm2d: _norm,
-    nn.AvgPool2d: _avg,
-    nn.AdaptiveAvgPool2d: _adaptive,
-    nn.MaxPool2d: _max,
-    nn.Flatten: _flatten,
-    nn.ReLU: lambda m, shape, steps, path: [("", ops.Relu())],
-    nn.Identity: lambda m, shape, steps, path: [],
-    layers.TimeMean: lambda m, shape, steps, path: [("", ops.TimeMean(steps))],
-    Neuron: _neuron,
-    Accumulate: lambda m, shape, steps, path: [("", ops.Add())],
-    gates.Add: lambda m, shape, steps, path: [("", ops.Add())],
-    **dict.fromkeys(_GATES, _gate),
-    **dict.fromkeys(
-        (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
-        lambda m, shape, steps, path: [],
-    ),
-}
-_CONVOLVE = nn.Conv2d._conv_forward
-
-_LAYERS: tuple[type[nn.Module], ...] = (
-    layers.Conv2d,
-    layers.BatchNorm2d,
-    layers.AvgPool2d,
-    layers.GlobalAvgPool2d,
-    layers.MaxPool2d,
-)
-_FORWARDS = {t.forward for t in (*_CONVERSIONS, *_LAYERS)}
-
-
-def _is_operation(module: nn.Module) -> bool:
-    return isinstance(module, tuple(_CONVERSIONS))
-
-
-def _known(module: nn.Module) -> type[nn.Module]:
-    """The module that capture takes a subclass for."""
-    return next(t for t in _CONVERSIONS if isinstance(module, t))

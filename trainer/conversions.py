@@ -1,0 +1,198 @@
+"""What each module of torch and of this trainer is in the graph: one operation, or two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from purespike.compiler import ops
+from purespike.compiler.domain import Array
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Op
+from purespike.compiler.ops.join import GateKind
+from purespike.trainer import gates, layers
+from purespike.trainer.auxiliary import Accumulate
+from purespike.trainer.neuron import Neuron
+
+__all__ = [
+    "CONVERSIONS",
+    "CONVOLVE",
+    "FORWARDS",
+    "CaptureError",
+    "Converted",
+    "is_operation",
+    "taken_for",
+]
+
+
+class CaptureError(PurespikeError):
+    """A module or operation that has no meaning in the compiler's graph."""
+
+
+_GATES: dict[type[nn.Module], GateKind] = {
+    gates.And: "and",
+    gates.Or: "or",
+    gates.Iand: "iand",
+    gates.Xor: "xor",
+}
+
+
+Converted = list[tuple[str, Op]]
+
+
+def _array(x: Tensor) -> Array:
+    return np.asarray(x.detach().cpu().to(torch.float64).numpy())
+
+
+def _optional(x: Tensor | None) -> Array | None:
+    return None if x is None else _array(x)
+
+
+def _pair(x: Any) -> tuple[int, int]:
+    return (int(x), int(x)) if isinstance(x, int) else (int(x[0]), int(x[1]))
+
+
+def _require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
+    if not holds:
+        raise CaptureError(
+            f"this {type(module).__name__} has no exact form in the graph",
+            where=path,
+            found=repr(module),
+            allowed=allowed,
+            remedy="build the module with what is allowed, or replace it",
+        )
+
+
+def _conv(m: nn.Conv2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    _require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
+    if isinstance(m.padding, str):
+        spans = [d * (k - 1) for d, k in zip(m.dilation, m.kernel_size, strict=True)]
+        same = m.padding == "same"
+        _require(not same or all(s % 2 == 0 for s in spans), path, m, "the same padding both sides")
+        padding = (spans[0] // 2, spans[1] // 2) if same else (0, 0)
+    else:
+        padding = _pair(m.padding)
+    op = ops.Conv2d(
+        _array(m.weight),
+        _optional(m.bias),
+        _pair(m.stride),
+        padding,
+        _pair(m.dilation),
+        m.groups,
+    )
+    return [("", op)]
+
+
+def _linear(m: nn.Linear, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    return [("", ops.Linear(_array(m.weight), _optional(m.bias)))]
+
+
+def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    if m.running_mean is None or m.running_var is None:
+        _require(False, path, m, "running statistics (track_running_stats=True)")
+        raise AssertionError
+    mean, variance = _array(m.running_mean), _array(m.running_var)
+    gamma = np.ones_like(mean) if m.weight is None else _array(m.weight)
+    beta = np.zeros_like(mean) if m.bias is None else _array(m.bias)
+    return [("", ops.BatchNorm(gamma, beta, mean, variance, m.eps))]
+
+
+def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    padding = _pair(m.padding)
+    plain = not m.ceil_mode and m.divisor_override is None
+    _require(plain, path, m, "ceil_mode False, no divisor_override")
+    _require(m.count_include_pad or padding == (0, 0), path, m, "count_include_pad True")
+    return [("", ops.AvgPool2d(_pair(m.kernel_size), _pair(m.stride), padding))]
+
+
+def _adaptive(m: nn.AdaptiveAvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    _require(len(shape) == 3, path, m, f"an input (C, H, W), found {shape}")
+    size = shape[1:]
+    raw = m.output_size if isinstance(m.output_size, tuple) else (m.output_size,) * 2
+    target = tuple(n if want is None else int(want) for n, want in zip(size, raw, strict=True))
+    whole = all(n % t == 0 for n, t in zip(size, target, strict=True))
+    _require(whole, path, m, f"an output size that divides {size}")
+    kernel = (size[0] // target[0], size[1] // target[1])
+    return [("", ops.AvgPool2d(kernel, kernel))]
+
+
+def _max(m: nn.MaxPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    plain = not m.ceil_mode and _pair(m.dilation) == (1, 1) and not m.return_indices
+    _require(plain, path, m, "ceil_mode False, dilation 1, no indices")
+    return [("", ops.MaxPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)))]
+
+
+def _flatten(m: nn.Flatten, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    last = len(shape) + 1
+    _require(
+        m.start_dim == 2 and m.end_dim in (-1, last), path, m, "start_dim 2 of (T, B, C, H, W)"
+    )
+    return [("", ops.Flatten())]
+
+
+def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    if m.reset not in ("zero", "subtract"):
+        _require(False, path, m, "reset 'zero' or 'subtract'")
+    finite = all(bool(np.isfinite(np.asarray(x)).all()) for x in (m.threshold, m.amount))
+    _require(finite, path, m, "a finite threshold and reset amount")
+    op = ops.Neuron(
+        np.asarray(m.threshold),
+        m.decay,
+        "zero" if m.reset == "zero" else "subtract",
+        np.asarray(m.amount),
+    )
+    scale = [] if m.input_scale == 1.0 else [(".input", ops.Scale(np.asarray(m.input_scale)))]
+    return [*scale, ("", op)]
+
+
+def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    kind = next(k for t, k in _GATES.items() if isinstance(m, t))
+    return [("", ops.Gate(kind))]
+
+
+CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
+    nn.Conv2d: _conv,
+    nn.Linear: _linear,
+    nn.BatchNorm2d: _norm,
+    nn.AvgPool2d: _avg,
+    nn.AdaptiveAvgPool2d: _adaptive,
+    nn.MaxPool2d: _max,
+    nn.Flatten: _flatten,
+    nn.ReLU: lambda m, shape, steps, path: [("", ops.Relu())],
+    nn.Identity: lambda m, shape, steps, path: [],
+    layers.TimeMean: lambda m, shape, steps, path: [("", ops.TimeMean(steps))],
+    Neuron: _neuron,
+    Accumulate: lambda m, shape, steps, path: [("", ops.Add())],
+    gates.Add: lambda m, shape, steps, path: [("", ops.Add())],
+    **dict.fromkeys(_GATES, _gate),
+    **dict.fromkeys(
+        (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
+        lambda m, shape, steps, path: [],
+    ),
+}
+# What torch's convolution calls; a subclass may replace it behind an inherited forward.
+CONVOLVE = nn.Conv2d._conv_forward
+
+_LAYERS: tuple[type[nn.Module], ...] = (
+    layers.Conv2d,
+    layers.BatchNorm2d,
+    layers.AvgPool2d,
+    layers.GlobalAvgPool2d,
+    layers.MaxPool2d,
+)
+# The forwards whose meaning is known.
+FORWARDS = {t.forward for t in (*CONVERSIONS, *_LAYERS)}
+
+
+def is_operation(module: nn.Module) -> bool:
+    """Whether a module is an operation of the graph, or derived from one."""
+    return isinstance(module, tuple(CONVERSIONS))
+
+
+def taken_for(module: nn.Module) -> type[nn.Module]:
+    """The module that capture takes a subclass for."""
+    return next(t for t in CONVERSIONS if isinstance(module, t))
