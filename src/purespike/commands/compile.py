@@ -1,0 +1,60 @@
+"""purespike compile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from purespike.commands.shared import NOT_COMPLIANT, OK, Output, Samples, compile_checkpoint, out
+from purespike.compiler.compliance.policy import read_policy
+from purespike.console import render
+from purespike.reporting import PolicyName, Today, WaiverFile, load_waivers
+
+
+def compile_(
+    checkpoint: Annotated[Path, typer.Argument(help="The model/ folder that `train` wrote.")],
+    folder: Output = Path("runs/bundle"),
+    bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of a weight.")] = 8,
+    samples: Samples = 64,
+    lava: Annotated[
+        Literal["fast", "stock", "none"],
+        typer.Option(
+            help="Convolution model on Lava: ours (equal, faster), Lava's own, or no run."
+        ),
+    ] = "fast",
+    calibration: Annotated[
+        Literal["max", "agreement"],
+        typer.Option(help="Scales by the largest weight, or by the spikes kept on training data."),
+    ] = "max",
+    onnx: Annotated[
+        Literal["step", "sequence", "qonnx"],
+        typer.Option(help="Form of model.onnx; qonnx adds model.qonnx.onnx for FPGA flows."),
+    ] = "step",
+    nir_strict: Annotated[
+        bool, typer.Option("--nir-strict", help="Plain NIR nodes only, soft reset too.")
+    ] = False,
+    policy: PolicyName = "strict",
+    waivers: WaiverFile = None,
+    today: Today = None,
+) -> None:
+    """Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge."""
+    from purespike.build import Options
+
+    options = Options(
+        weight_bits=bits,
+        calibration=calibration,
+        golden=samples,
+        lava=lava,
+        lava_samples=samples,
+        nir_strict=nir_strict,
+        onnx=onnx,
+        policy=read_policy(policy),
+        waivers=load_waivers(waivers, today),
+    )
+    built = compile_checkpoint(checkpoint, options)
+    built.write(folder)
+    out.print(render(built.report))
+    out.print(f"Bundle: {folder}")
+    raise typer.Exit(OK if built.report.compliant else NOT_COMPLIANT)

@@ -1,0 +1,41 @@
+"""What commands share: exit codes, consoles, and options that several of them take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from purespike.console import progress_bars
+
+if TYPE_CHECKING:
+    from purespike.build import Build, Options
+
+OK, NOT_COMPLIANT, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
+
+out = Console()
+err = Console(stderr=True)
+
+Output = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; replaced if ours.")]
+BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `purespike compile` wrote.")]
+Samples = Annotated[int, typer.Option("--samples", min=1, help="Samples to run.")]
+
+
+def compile_checkpoint(checkpoint: Path, options: Options) -> Build:
+    """Build the network of a checkpoint, with progress bars."""
+    from purespike.build import build
+    from purespike.subjects import digits_subject
+
+    with progress_bars(err) as progress:
+        return build(digits_subject(checkpoint), options, progress)
+
+
+def print_trained(correct: int, n: int, interval: tuple[float, float], seconds: float) -> None:
+    """Say how good the deployed network is."""
+    low, high = (100 * x for x in interval)
+    out.print(
+        f"Trained in {seconds:.0f} s; without its auxiliary paths {correct}/{n} test digits are "
+        f"right: {100 * correct / n:.2f} % (95 % interval {low:.2f} to {high:.2f} %)"
+    )
