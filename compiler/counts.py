@@ -159,5 +159,11 @@ def measured_counts(graph: Graph, node: Node, trace: Trace) -> Counts:
     dense = dense_counts(graph, node).times(runs.shape[0] * runs.shape[1])
     if not isinstance(node.op, SYNAPSES) or not graph.edge(node.inputs[0]).domain <= SPIKE:
         return dense
-    events = float((runs * fan_out(node, runs.shape[2:])).sum())
-    return Counts(ac=events, add=dense.add)
+    return Counts(ac=float(synaptic_events(node, runs).sum()), add=dense.add)
+
+
+def synaptic_events(node: Node, spikes: Array) -> Array:
+    """The accumulations of a synapse (T, B) that the spikes (T, B, *shape) at its input cause."""
+    meets = spikes * fan_out(node, spikes.shape[2:])
+    events: Array = meets.reshape(*spikes.shape[:2], -1).sum(axis=2)
+    return events

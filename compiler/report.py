@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from purespike.compiler.compliance.energy import TABLES, project
@@ -29,6 +29,8 @@ class LayerCount:
     runs_on: str  # "chip" or "host"
     counts: Counts  # per sample, all steps
     firing_rate: float | None  # spikes per neuron and step; None for what does not fire
+    ac_by_step: tuple[float, ...] = ()  # mean over the samples; empty where no spikes arrive
+    ac_by_sample: tuple[float, float] | None = None  # (fewest, most) over the samples
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Report:
     waivers: Mapping[str, Any] | None = None  # as given, with the day they were judged on
     sources: Mapping[str, Any] = field(default_factory=dict)  # module path: class, file, line
     resources: Mapping[str, Any] = field(default_factory=dict)  # layers on cores, an estimate
+    ac_range: tuple[float, float] | None = None  # (fewest, most) AC of one sample on the chip
 
     @property
     def compliant(self) -> bool:
@@ -104,12 +107,17 @@ class Report:
         return total_counts(c.counts for c in self.census if c.runs_on == "chip")
 
     def energy(self) -> list[dict[str, Any]]:
-        """Projections of the chip's work for one sample, each with its source and boundary."""
+        """Projections of the chip's work for one sample, each with its source and boundary.
+
+        A range is that of the samples that ran, from the quietest to the busiest.
+        """
         counts = self.chip_counts()
+        ends = [replace(counts, ac=ac) for ac in self.ac_range or (counts.ac, counts.ac)]
         return [
             {
                 "table": t.name,
                 "nanojoule_per_sample": project(t, counts, self.updates),
+                "nanojoule_range": [project(t, end, self.updates) for end in ends],
                 "source": t.source,
                 "boundary": t.boundary,
                 "label": "projection",
@@ -141,7 +149,7 @@ class Report:
             ],
             "findings": [
                 {
-                    **asdict(f),
+                    **{k: v for k, v in asdict(f).items() if k != "witness" or v is not None},
                     "rule": f.rule.id,
                     "title": f.rule.title,
                     "why": f.rule.why,

@@ -28,7 +28,7 @@ def subject(model: nn.Module, samples: int = 12, name: str = "case") -> Subject:
     """The model with random spikes; its own decisions are the labels."""
     rng = np.random.default_rng(0)
     spikes = (rng.random((STEPS, samples, CHANNELS, SIZE, SIZE)) < 0.4).astype(np.uint8)
-    x = torch.from_numpy(spikes.astype(np.float32))
+    x = torch.from_numpy(spikes).to(next(model.parameters()).dtype)
     model.train()
     with torch.no_grad():
         for _ in range(4):  # batch norm statistics that mean something

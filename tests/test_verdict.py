@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from flow_cases import (
     LeakingAuxiliary,
@@ -126,3 +128,29 @@ def test_the_report_is_the_same_bytes_twice_and_is_plain_json() -> None:
     assert {row["runs_on"] for row in data["census"]["layers"]} == {"chip"}
     assert all(row["label"] == "projection" for row in data["energy"])
     assert data["accuracy"][0]["n"] == 12
+
+
+def test_energy_and_accumulations_have_a_range_over_samples_and_steps() -> None:
+    case = subject(resnet())
+    built = build(case, FAST)
+    data = json.loads(built.report.to_json())
+    # An independent count: feed one sample at a time and let its own census say how much ran.
+    each = []
+    for k in range(len(case.labels)):
+        alone = replace(case, spikes=case.spikes[:, k : k + 1], labels=case.labels[k : k + 1])
+        each.append(build(alone, FAST).report.chip_counts().ac)
+    assert built.report.ac_range == (min(each), max(each))
+    assert data["census"]["chip"]["ac"] == pytest.approx(np.mean(each))
+    for row in data["census"]["layers"]:
+        if row["ac_by_step"]:
+            assert sum(row["ac_by_step"]) == pytest.approx(row["counts"]["ac"])
+            assert row["ac_by_sample"][0] <= row["counts"]["ac"] <= row["ac_by_sample"][1]
+    for row in data["energy"]:
+        low, high = row["nanojoule_range"]
+        assert low < row["nanojoule_per_sample"] < high
+
+
+def test_a_network_in_double_precision_is_judged_too() -> None:
+    single, double = (build(subject(m), FAST).report for m in (resnet(), resnet().double()))
+    assert double.accuracy[0].n == 12
+    assert [f.status for f in single.findings] == [f.status for f in double.findings]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Status = Literal["PASS", "FAIL", "WAIVED", "NOT RUN"]
 Severity = Literal["error", "warning"]
@@ -136,6 +136,7 @@ class Finding:
         unit: Of measured and limit.
         remedy: What to do when it fails.
         waiver: Who answers for it, where it is ``WAIVED``.
+        witness: An input on which a run breaks the rule, JSON-ready, where one was found.
     """
 
     rule: Rule
@@ -146,6 +147,7 @@ class Finding:
     unit: str = ""
     remedy: str = ""
     waiver: Accepted | None = None
+    witness: Mapping[str, Any] | None = None
 
 
 def verdict(

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from purespike.compiler.compliance.conventions import Tally, aap_cost
 from purespike.compiler.compliance.finding import SPIKE_RUN, Finding
 from purespike.compiler.compliance.rules import check_run
-from purespike.compiler.counts import Counts, measured_counts
-from purespike.compiler.domain import Array
+from purespike.compiler.counts import Counts, measured_counts, synaptic_events
+from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ops import SYNAPSES, Neuron
 
 BATCH = 64
 
@@ -34,6 +34,7 @@ class Measured:
         step_rates: Spikes per neuron at each step, by firing layer.
         membranes: (lowest, highest) membrane after the reset, by neuron layer, in weights.
         conventions: The same run as other tools count it, beside the exact counts.
+        events: Accumulations (T, B) at every step of every sample, by synapse that spikes reach.
     """
 
     decisions: NDArray[np.int64]
@@ -44,6 +45,7 @@ class Measured:
     step_rates: dict[str, tuple[float, ...]]
     membranes: dict[str, tuple[float, float]]
     conventions: dict[str, Any]
+    events: dict[str, Array]
 
 
 def measure(
@@ -58,12 +60,20 @@ def measure(
     reach = dict.fromkeys(neurons, (np.inf, -np.inf))
     findings: dict[str, Finding] = {}
     tally = Tally()
+    reached = [
+        n
+        for n in graph.nodes
+        if isinstance(n.op, SYNAPSES) and graph.edge(n.inputs[0]).domain <= SPIKE
+    ]
+    events: dict[str, list[Array]] = {n.name: [] for n in reached}
     total = x.shape[1]
     for start, trace in traces(graph, x):
         decisions.append(decide(graph, trace))
         tally.add(graph, trace)
         for node in graph.nodes:
             counts[node.name] += measured_counts(graph, node, trace)
+        for node in reached:
+            events[node.name].append(synaptic_events(node, trace.values[node.inputs[0]]))
         for name in spikes:
             spikes[name] += float(trace.values[name].mean()) * trace.values[name].shape[1]
             by_step = trace.values[name].reshape(graph.steps, -1).mean(axis=1)
@@ -91,6 +101,7 @@ def measure(
         {name: tuple(float(r) for r in s / total) for name, s in steps.items()},
         reach,
         {**tally.data(each), "aap": aap_cost(graph, each)},
+        {name: np.concatenate(parts, axis=1) for name, parts in events.items()},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from purespike.compiler.compliance.finding import (
     AUXILIARY,
     BOUNDARY,
     CURRENT_RANGE,
+    LEGALITY,
     MEMBRANE_RANGE,
     OPERATIONS,
     SPIKE_DOMAIN,
@@ -38,8 +40,11 @@ from purespike.compiler.ops import (
     TimeMean,
 )
 from purespike.compiler.passes.fuse_batchnorm import BatchNormError
+from purespike.compiler.passes.quantize import QuantizeError
 from purespike.compiler.passes.split_host import HostBoundaryError
 from purespike.compiler.passes.strip_auxiliary import AuxiliaryLeak
+from purespike.compiler.proofs.domains import prove_domains
+from purespike.compiler.proofs.witness import find_witnesses
 from purespike.compiler.ranges import Bounds
 
 _REMEDY: dict[type, str] = {
@@ -66,14 +71,20 @@ def place(node: Node) -> str:
     return f"{node.name} (module {node.origin})"
 
 
-def check_domains(graph: Graph) -> Iterator[Finding]:
-    """PS001 at every synapse of the chip: the proven domain of what it receives."""
-    for node in chip_nodes(graph):
-        if not isinstance(node.op, SYNAPSES):
-            continue
+def check_domains(graph: Graph, *, budget: int = 256, seed: int = 0) -> Iterator[Finding]:
+    """PS001 at every synapse of the chip: the proved domain of what it receives.
+
+    Where that is no spike, the finding carries an input on which a run shows it, if one is found
+    among ``budget`` tries; without one it fails all the same.
+    """
+    proved = prove_domains(graph)
+    synapses = [n for n in chip_nodes(graph) if isinstance(n.op, SYNAPSES)]
+    wrong = [n.inputs[0] for n in synapses if not proved[n.inputs[0]] <= SPIKE]
+    search = find_witnesses(graph, wrong, seed=seed, budget=budget) if wrong else None
+    for node in synapses:
         source = node.inputs[0]
-        domain = graph.edge(source).domain
-        yield verdict(
+        domain = proved[source]
+        finding = verdict(
             SPIKE_DOMAIN,
             place(node),
             domain <= SPIKE and not _is_current(graph, source),
@@ -81,6 +92,12 @@ def check_domains(graph: Graph) -> Iterator[Finding]:
             limit="spike",
             remedy=_remedy(graph, source),
         )
+        if search and not domain <= SPIKE:
+            witness = search.found.get(source)
+            shown = f"witness: {witness}" if witness else f"no witness found in {search.tries} tries"
+            data = witness.data() if witness else None
+            finding = replace(finding, measured=f"{finding.measured}; {shown}", witness=data)
+        yield finding
 
 
 def check_run(graph: Graph, trace: Trace) -> Iterator[Finding]:
@@ -271,6 +288,7 @@ def refusal(error: PurespikeError) -> Finding:
         AuxiliaryLeak: AUXILIARY,
         BatchNormError: OPERATIONS,
         HostBoundaryError: BOUNDARY,
+        QuantizeError: LEGALITY,
     }
     rule = rules.get(type(error), OPERATIONS)
     measured = error.message + (f": {error.found}" if error.found else "")

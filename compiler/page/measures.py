@@ -276,9 +276,7 @@ def _core(k: int, percent: float) -> Html:
 
 def energy(data: Data) -> Html | None:
     """The projections side by side."""
-    known = [
-        e["nanojoule_per_sample"] for e in data["energy"] if e["nanojoule_per_sample"] is not None
-    ]
+    known = [x for e in data["energy"] for x in e["nanojoule_range"] if x is not None]
     if not known or not data["census"]["layers"]:
         return None
     rows = [
@@ -287,18 +285,21 @@ def energy(data: Data) -> Html | None:
             "no figure"
             if e["nanojoule_per_sample"] is None
             else f"{e['nanojoule_per_sample']:,.1f} nJ",
+            ""
+            if None in e["nanojoule_range"]
+            else "{:,.1f} to {:,.1f}".format(*e["nanojoule_range"]),
             bar(e["nanojoule_per_sample"] or 0.0, max(known)),
             e["boundary"],
             e["source"],
         )
         for e in data["energy"]
     ]
-    head = ("table", "a sample", "", "leaves out or counts", "source")
+    head = ("table", "a sample", "quietest to busiest sample", "", "leaves out or counts", "source")
     return section(
         "energy",
         "Energy (a projection, not a result)",
-        el("p", f"Between {min(known):,.1f} and {max(known):,.1f} nJ a sample, by table."),
-        table("Energy of one sample on the chip, projected", head, rows, (1,)),
+        el("p", f"Between {min(known):,.1f} and {max(known):,.1f} nJ, by table and sample."),
+        table("Energy of one sample on the chip, projected", head, rows, (1, 2)),
     )
 
 

@@ -87,11 +87,10 @@ def figures(data: Data) -> Html:
                 "a sample, on the chip (MAC and MUL)",
             )
         )
-    figures_ = [e["nanojoule_per_sample"] for e in data["energy"]]
-    known = [x for x in figures_ if x is not None]
+    known = [x for e in data["energy"] for x in e["nanojoule_range"] if x is not None]
     if known and chip["ac"]:
         value = f"{_energy(min(known))} to {_energy(max(known))}"
-        pairs.append(("energy, projected", value, "a sample; by table, never measured"))
+        pairs.append(("energy, projected", value, "by table and sample, never measured"))
     if m := resource_map(data):
         pairs.append(("cores, estimated", str(m["cores"]), m["chip"]))
     items = [

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import nn
 
+from purespike.accuracy import accuracy_finding, stage_accuracy, torch_accuracy
 from purespike.compiler.compliance.finding import (
-    ACCURACY,
     EXECUTORS,
     Finding,
     fill_missing,
-    verdict,
 )
-from purespike.compiler.compliance.measure import Measured, measure
-from purespike.compiler.compliance.policy import STRICT, Policy, apply_policy
+from purespike.compiler.compliance.measure import measure
+from purespike.compiler.compliance.policy import apply_policy
 from purespike.compiler.compliance.rules import (
-    check_arithmetic,
-    check_auxiliary,
-    check_boundary,
-    check_domains,
-    check_operations,
-    check_ranges,
     refusal,
 )
-from purespike.compiler.compliance.waiver import Waivers, apply_waivers
-from purespike.compiler.counts import Counts, dense_counts
-from purespike.compiler.domain import SPIKE, Domain
+from purespike.compiler.compliance.waiver import apply_waivers
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
-from purespike.compiler.passes.quantize import Grid, QuantizeError
+from purespike.compiler.passes.quantize import Grid
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import Compiled, PassError, compile_graph, standard_passes
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.report import Accuracy, Activity, LayerCount, Report, describe
 from purespike.evidence import (
+    ac_range,
     activity,
     census,
     compare_executors,
@@ -52,87 +41,19 @@ from purespike.evidence import (
     versions,
 )
 from purespike.fidelity import check_capture, wrong_inputs
-from purespike.targets.agreement import agreement, timing
+from purespike.options import LavaMode, Options, Progress, Subject, require_samples, silent
+from purespike.static import chip_findings, network_findings
+from purespike.targets.agreement import agreement
 from purespike.targets.bundle import Golden, write_bundle
-from purespike.targets.lava.legality import registers
 from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
-from purespike.targets.onnx.emit import Form
 from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.mapping import map_network
-from purespike.targets.resources.rule import check_resources
-from purespike.targets.spec import LOIHI2, check
+from purespike.targets.spec import LOIHI2
 from purespike.trainer.capture import capture
 from purespike.trainer.sources import find_sources
 
-Calibration = Literal["max", "agreement"]
-LavaMode = Literal["fast", "stock", "none"]
-Progress = Callable[[str, int, int], None]
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """No progress."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A trained network and the data that it is judged by.
-
-    Attributes:
-        name: Stands in the report.
-        model: The module; returns logits, or a dict whose ``'main'`` is deployed.
-        shape: Of one sample at one step, (C, H, W).
-        spikes: Test inputs (T, B, C, H, W).
-        labels: Their classes (B,).
-        domain: What the input carries.
-        calibration: Training inputs (T, B, C, H, W) that may choose the scales.
-    """
-
-    name: str
-    model: nn.Module
-    shape: tuple[int, ...]
-    spikes: NDArray[Any]
-    labels: NDArray[np.int64]
-    domain: Domain = SPIKE
-    calibration: NDArray[Any] | None = None
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the compiler is told.
-
-    Attributes:
-        weight_bits: Of the integer weights, 2 to 8.
-        calibration: ``max`` takes the scale that just holds the largest weight of a layer,
-            ``agreement`` the one that keeps the most spikes on the subject's calibration data.
-        host_encoder: Declares that an analog input is encoded on the host.
-        golden: Samples whose every spike is compared on all executors and kept in the bundle.
-        lava: Which convolution model Lava runs, or none.
-        lava_samples: Samples that Lava runs; at least ``golden``.
-        nir_strict: Whether model.nir says everything with plain nodes.
-        onnx: Form of model.onnx; ``qonnx`` adds model.qonnx.onnx to the step form.
-        policy: What the team accepts.
-        waivers: Broken findings that the team accepts by name, for a time.
-    """
-
-    weight_bits: int = 8
-    calibration: Calibration = "max"
-    host_encoder: bool = False
-    golden: int = 64
-    lava: LavaMode = "fast"
-    lava_samples: int = 64
-    nir_strict: bool = False
-    onnx: Form = "step"
-    policy: Policy = STRICT
-    waivers: Waivers | None = None
-
-    def described(self) -> dict[str, Any]:
-        """As JSON-ready data."""
-        return {
-            **{k: v for k, v in vars(self).items() if k not in ("policy", "waivers")},
-            "policy": {"name": self.policy.name, **self.policy.choices()},
-            "waivers": self.waivers.data() if self.waivers else None,
-        }
+__all__ = ["Build", "LavaMode", "Options", "Subject", "build"]
 
 
 @dataclass(frozen=True)
@@ -194,7 +115,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         PurespikeError: If a target fails.
     """
     options = options or Options()
-    _require_samples(subject, options)
+    require_samples(subject, options)
     progress("capture", 0, 1)
     captured = capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
     by_data = options.calibration == "agreement"
@@ -208,7 +129,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         calibration=subject.calibration if by_data else None,
     )
     probe = subject.spikes[:, :16].astype(np.float64)
-    trained = Accuracy("trained (torch)", *_torch_correct(subject, progress))
+    trained = Accuracy("trained (torch)", *torch_accuracy(subject, progress))
     draft = _Draft(subject, options, trained, captured.dead, captured.graph)
     wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
     if wrong:
@@ -216,16 +137,12 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     try:
         front = compile_graph(captured.graph, passes[:-1], probe, lambda name: progress(name, 0, 1))
         graph = front.graph
-        findings = [
-            *check_domains(graph),
-            *check_operations(graph),
-            *check_auxiliary(graph, front.ledger[0].notes),
-            check_capture(subject.model, captured.graph, probe),
-        ]
+        findings = network_findings(graph, front.ledger[0].notes)
+        findings.append(check_capture(subject.model, captured.graph, probe))
         if any(f.status == "FAIL" for f in findings):
             return draft.refused(findings, front)
         back = compile_graph(graph, passes[-1:], probe, lambda name: progress(name, 0, 1))
-    except (PassError, QuantizeError):
+    except PassError:
         raise
     except PurespikeError as e:
         return draft.refused([refusal(e)], None)
@@ -253,6 +170,7 @@ class _Draft:
         activity: tuple[Activity, ...] = (),
         resources: Mapping[str, Any] | None = None,
         conventions: Mapping[str, Any] | None = None,
+        ac: tuple[float, float] | None = None,
     ) -> Report:
         joins = plan.joins() if plan else ()
         stage, graph = "captured", self.captured
@@ -279,6 +197,7 @@ class _Draft:
             membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
             choices=policy.choices(),
             waivers=waivers.data() if waivers else None,
+            ac_range=ac,
             sources=find_sources(self.subject.model, sorted({n.origin for n in graph.nodes})),
         )
 
@@ -303,26 +222,13 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
     plan = schedule(chip)
     resources = map_network(chip, CHIPS[LOIHI2.name])
     bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
-    findings += [
-        *integers.findings,
-        *check_arithmetic(graph, _dense(graph), leak_multiplies=options.policy.leak_multiplies),
-        *check_boundary(graph, integers.counts),
-        *check(graph, LOIHI2),
-        *registers(chip),
-        *check_ranges(
-            graph,
-            bounds,
-            current_limit=LOIHI2.current_limit,
-            membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
-        ),
-        *timing(plan),
-        *check_resources(resources),
-    ]
+    findings += integers.findings
+    findings += chip_findings(graph, options.policy, integers.counts)
     golden = make_golden(chip, fed[:, : options.golden], subject.labels[: options.golden])
     findings += compare_executors(chip, golden)
     ledger = [
-        _accuracy("float, fused", floating, subject, None),
-        _accuracy("integer (interpreter)", integers, subject, floating),
+        stage_accuracy("float, fused", floating, subject, None),
+        stage_accuracy("integer (interpreter)", integers, subject, floating),
     ]
     lava = None
     if options.lava != "none":
@@ -338,7 +244,7 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         right = int((decided == subject.labels[:samples]).sum())
         same = int((decided == integers.decisions[:samples]).sum())
         ledger.append(Accuracy(f"Lava ({options.lava} convolution)", right, samples, same))
-    findings.append(_accuracy_finding(draft.trained, ledger[1], options.policy))
+    findings.append(accuracy_finding(draft.trained, ledger[1], options.policy))
     if options.lava == "none":
         findings.append(
             Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy="--lava fast")
@@ -358,59 +264,6 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         activity(integers, bounds),
         resources.data(),
         integers.conventions,
+        ac_range(graph, integers),
     )
     return Build(report, compiled, golden, lava, draft.dead, options)
-
-
-def _require_samples(subject: Subject, options: Options) -> None:
-    """Nothing is proved by no samples."""
-    n = subject.spikes.shape[1] if subject.spikes.ndim > 1 else 0
-    if not n or n != len(subject.labels) or options.golden < 1:
-        raise PurespikeError(
-            "a verdict needs samples",
-            where=subject.name,
-            found=f"{n} samples, {len(subject.labels)} labels, {options.golden} golden",
-            allowed="inputs (T, B, ...), one label a sample, at least one golden sample",
-            remedy="give test data, and --golden of at least 1",
-        )
-
-
-def _torch_correct(subject: Subject, progress: Progress) -> tuple[int, int]:
-    """Correct decisions of the module itself, and how many."""
-    correct, n = 0, len(subject.labels)
-    model = subject.model.eval()
-    with torch.no_grad():
-        for start in range(0, n, 64):
-            x = torch.from_numpy(subject.spikes[:, start : start + 64].astype(np.float32))
-            result = model(x)
-            logits = result["main"] if isinstance(result, Mapping) else result
-            logits = logits.sum(0) if logits.dim() > 2 else logits  # a spiking output: counts
-            labels = torch.from_numpy(subject.labels[start : start + 64])
-            correct += int((logits.argmax(1) == labels).sum())
-            progress("trained network", min(start + 64, n), n)
-    return correct, n
-
-
-def _accuracy(
-    stage: str, measured: Measured, subject: Subject, before: Measured | None
-) -> Accuracy:
-    right = int((measured.decisions == subject.labels).sum())
-    same = None if before is None else int((measured.decisions == before.decisions).sum())
-    return Accuracy(stage, right, measured.samples, same)
-
-
-def _accuracy_finding(trained: Accuracy, integer: Accuracy, policy: Policy) -> Finding:
-    drop = 100 * (trained.rate - integer.rate)
-    return verdict(
-        ACCURACY,
-        "whole network",
-        drop <= policy.accuracy_drop,
-        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}",
-        limit=f"drop of at most {policy.accuracy_drop:g}",
-        unit="percentage points",
-        remedy="use more weight bits, or fine-tune with quantized weights",
-    )
-
-
-def _dense(graph: Graph) -> dict[str, Counts]:
-    return {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}

@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from purespike.compiler.compliance.finding import (
     ACCURACY,
     EXECUTORS,
-    TIMING,
     Finding,
     fill_missing,
     verdict,
 )
 from purespike.compiler.compliance.measure import measure
 from purespike.compiler.compliance.policy import STRICT, Policy, apply_policy
-from purespike.compiler.compliance.rules import (
-    check_arithmetic,
-    check_auxiliary,
-    check_boundary,
-    check_domains,
-    check_operations,
-    check_ranges,
-)
-from purespike.compiler.counts import dense_counts
 from purespike.compiler.ir import Graph
-from purespike.compiler.passes.split_host import chip_part
-from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.verify import verify
 from purespike.evidence import compare_lava, lava_decisions, make_golden
+from purespike.static import chip_findings, network_findings
 from purespike.tampering import check_derived, require_recordings
-from purespike.targets.agreement import agreement, compare, timing
+from purespike.targets.agreement import agreement, compare
 from purespike.targets.bundle import Bundle
-from purespike.targets.lava.legality import registers
-from purespike.targets.lava.schedule import ScheduleError, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
 from purespike.targets.onnx.run import run_onnx
-from purespike.targets.resources.chips import CHIPS
-from purespike.targets.resources.layers import ResourceError
-from purespike.targets.resources.mapping import map_network
-from purespike.targets.resources.rule import check_resources
-from purespike.targets.spec import LOIHI2, check
-
-STATIC = ("PS001", "PS003", "PS004", "PS005", "PS006", "PS007", "PS008", "PS009", "PS011", "PS013")
 
 
 @dataclass(frozen=True)
@@ -60,29 +39,7 @@ class Replay:
 def static_findings(graph: Graph, policy: Policy = STRICT) -> list[Finding]:
     """Every rule that a graph alone decides."""
     verify(graph)
-    chip = chip_part(graph)
-    dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
-    findings = [
-        *check_domains(graph),
-        *check_auxiliary(graph, ()),
-        *check_operations(graph),
-        *check_arithmetic(graph, dense, leak_multiplies=policy.leak_multiplies),
-        *check_ranges(
-            graph,
-            bound_neurons(graph, current_limit=LOIHI2.current_limit),
-            current_limit=LOIHI2.current_limit,
-            membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
-        ),
-        *check(graph, LOIHI2),
-        *registers(chip),
-        *check_boundary(graph, dense),
-    ]
-    try:
-        findings += timing(schedule(chip))
-    except ScheduleError as e:
-        findings.append(Finding(TIMING, e.where, "NOT RUN", e.message, remedy=e.remedy))
-    with suppress(ResourceError):  # what cannot be laid out fails PS004; PS013 stays NOT RUN
-        findings += check_resources(map_network(chip, CHIPS[LOIHI2.name]))
+    findings = [*network_findings(graph), *chip_findings(graph, policy)]
     return apply_policy(findings, graph, policy)
 
 

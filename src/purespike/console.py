@@ -140,11 +140,21 @@ def _census(report: Report) -> Table:
 
 
 def _energy(report: Report) -> Table:
-    table = Table("table", "nJ a sample", "leaves out", title="Energy (a projection, not a result)")
+    table = Table(
+        "table",
+        "nJ a sample",
+        "quietest to busiest",
+        "leaves out",
+        title="Energy (a projection, not a result)",
+    )
     for row in report.energy():
-        value = row["nanojoule_per_sample"]
+        value, ends = row["nanojoule_per_sample"], row["nanojoule_range"]
+        known = value is not None
         table.add_row(
-            row["table"], "no figure" if value is None else f"{value:,.1f}", row["boundary"]
+            row["table"],
+            f"{value:,.1f}" if known else "no figure",
+            "{:,.1f} to {:,.1f}".format(*ends) if known else "",
+            row["boundary"],
         )
     return table
 

@@ -116,6 +116,7 @@ def census(graph: Graph, measured: Measured) -> tuple[LayerCount, ...]:
     """The operations of each node, per sample."""
 
     def row(node: Node) -> LayerCount:
+        events = measured.events.get(node.name)
         return LayerCount(
             node.name,
             node.origin,
@@ -123,9 +124,25 @@ def census(graph: Graph, measured: Measured) -> tuple[LayerCount, ...]:
             "host" if node.role == "host" else "chip",
             measured.counts[node.name],
             measured.rates.get(node.name),
+            () if events is None else tuple(float(e) for e in events.mean(axis=1)),
+            None if events is None else _ends(events.sum(axis=0)),
         )
 
     return tuple(row(n) for n in graph.nodes)
+
+
+def ac_range(graph: Graph, measured: Measured) -> tuple[float, float] | None:
+    """(fewest, most) accumulations of one sample on the chip."""
+    chip = [
+        measured.events[n.name].sum(axis=0)
+        for n in graph.nodes
+        if n.role != "host" and n.name in measured.events
+    ]
+    return _ends(np.sum(chip, axis=0)) if chip else None
+
+
+def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
 
 
 def activity(measured: Measured, bounds: Mapping[str, Bounds]) -> tuple[Activity, ...]:

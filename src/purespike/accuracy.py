@@ -1,0 +1,53 @@
+"""How many samples each stage classifies rightly, and what may be lost on the way (PS012)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from purespike.compiler.compliance.finding import ACCURACY, Finding, verdict
+from purespike.compiler.compliance.measure import Measured
+from purespike.compiler.compliance.policy import Policy
+from purespike.compiler.report import Accuracy
+from purespike.options import Progress, Subject
+
+
+def torch_accuracy(subject: Subject, progress: Progress) -> tuple[int, int]:
+    """Correct decisions of the module itself, in its own precision, and how many."""
+    correct, n = 0, len(subject.labels)
+    model = subject.model.eval()
+    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    with torch.no_grad():
+        for start in range(0, n, 64):
+            x = torch.from_numpy(subject.spikes[:, start : start + 64]).to(kind)
+            result = model(x)
+            logits = result["main"] if isinstance(result, Mapping) else result
+            logits = logits.sum(0) if logits.dim() > 2 else logits  # a spiking output: counts
+            labels = torch.from_numpy(subject.labels[start : start + 64])
+            correct += int((logits.argmax(1) == labels).sum())
+            progress("trained network", min(start + 64, n), n)
+    return correct, n
+
+
+def stage_accuracy(
+    stage: str, measured: Measured, subject: Subject, before: Measured | None
+) -> Accuracy:
+    """A line of the report: correct decisions, and those equal to the stage before."""
+    right = int((measured.decisions == subject.labels).sum())
+    same = None if before is None else int((measured.decisions == before.decisions).sum())
+    return Accuracy(stage, right, measured.samples, same)
+
+
+def accuracy_finding(trained: Accuracy, integer: Accuracy, policy: Policy) -> Finding:
+    """PS012: what the integers lose against the trained network, in percentage points."""
+    drop = 100 * (trained.rate - integer.rate)
+    return verdict(
+        ACCURACY,
+        "whole network",
+        drop <= policy.accuracy_drop,
+        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}",
+        limit=f"drop of at most {policy.accuracy_drop:g}",
+        unit="percentage points",
+        remedy="use more weight bits, or fine-tune with quantized weights",
+    )

@@ -1,0 +1,99 @@
+"""What a build is told: the trained network with its data, and the options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from purespike.compiler.compliance.policy import STRICT, Policy
+from purespike.compiler.compliance.waiver import Waivers
+from purespike.compiler.domain import SPIKE, Domain
+from purespike.compiler.errors import PurespikeError
+from purespike.targets.onnx.emit import Form
+
+Calibration = Literal["max", "agreement"]
+LavaMode = Literal["fast", "stock", "none"]
+Progress = Callable[[str, int, int], None]
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained network and the data that it is judged by.
+
+    Attributes:
+        name: Stands in the report.
+        model: The module; returns logits, or a dict whose ``'main'`` is deployed.
+        shape: Of one sample at one step, (C, H, W).
+        spikes: Test inputs (T, B, C, H, W).
+        labels: Their classes (B,).
+        domain: What the input carries.
+        calibration: Training inputs (T, B, C, H, W) that may choose the scales.
+    """
+
+    name: str
+    model: nn.Module
+    shape: tuple[int, ...]
+    spikes: NDArray[Any]
+    labels: NDArray[np.int64]
+    domain: Domain = SPIKE
+    calibration: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the compiler is told.
+
+    Attributes:
+        weight_bits: Of the integer weights, 2 to 8.
+        calibration: ``max`` takes the scale that just holds the largest weight of a layer,
+            ``agreement`` the one that keeps the most spikes on the subject's calibration data.
+        host_encoder: Declares that an analog input is encoded on the host.
+        golden: Samples whose every spike is compared on all executors and kept in the bundle.
+        lava: Which convolution model Lava runs, or none.
+        lava_samples: Samples that Lava runs; at least ``golden``.
+        nir_strict: Whether model.nir says everything with plain nodes.
+        onnx: Form of model.onnx; ``qonnx`` adds model.qonnx.onnx to the step form.
+        policy: What the team accepts.
+        waivers: Broken findings that the team accepts by name, for a time.
+    """
+
+    weight_bits: int = 8
+    calibration: Calibration = "max"
+    host_encoder: bool = False
+    golden: int = 64
+    lava: LavaMode = "fast"
+    lava_samples: int = 64
+    nir_strict: bool = False
+    onnx: Form = "step"
+    policy: Policy = STRICT
+    waivers: Waivers | None = None
+
+    def described(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        return {
+            **{k: v for k, v in vars(self).items() if k not in ("policy", "waivers")},
+            "policy": {"name": self.policy.name, **self.policy.choices()},
+            "waivers": self.waivers.data() if self.waivers else None,
+        }
+
+
+def require_samples(subject: Subject, options: Options) -> None:
+    """Nothing is proved by no samples."""
+    n = subject.spikes.shape[1] if subject.spikes.ndim > 1 else 0
+    if not n or n != len(subject.labels) or options.golden < 1:
+        raise PurespikeError(
+            "a verdict needs samples",
+            where=subject.name,
+            found=f"{n} samples, {len(subject.labels)} labels, {options.golden} golden",
+            allowed="inputs (T, B, ...), one label a sample, at least one golden sample",
+            remedy="give test data, and --golden of at least 1",
+        )
