@@ -35,7 +35,7 @@ demo: $(READY)  ## the main job on real data: train, compile, run on Lava, verdi
 	$(BIN)/purespike demo --out $(RUNS)/demo
 
 test: $(READY)  ## the quick tests (minutes)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 test-slow: $(READY)  ## the tests that take longer
 	$(BIN)/python -m pytest -m slow

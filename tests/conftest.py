@@ -36,6 +36,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"out of time: slow tests may start for {budget} s")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests get the time they need unless they say otherwise.
 
