@@ -1,9 +1,9 @@
 """Several processes that train one network, as torchrun starts them.
 
-Every process makes the whole batch, so that shuffling, encoding and shifts are those of one process,
-and trains on its share of it. Gradients are averaged with the weight of each share, and the
-statistics of batch normalization are taken over all shares: the result is that of one process with
-the same batch, up to the rounding of sums that are added in another order.
+Every process makes the whole batch, so that shuffling, encoding and shifts are those of one
+process, and trains on its share of it. Gradients are averaged with the weight of each share, and
+the statistics of batch normalization are taken over all shares: the result is that of one process
+with the same batch, up to the rounding of sums that are added in another order.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-def normalize(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+def normalize(x: Tensor, norm: nn.BatchNorm2d, scale: float = 1.0) -> Tensor:
     """Batch normalization with statistics over the images of all processes, as one would take them.
 
     torch's own SyncBatchNorm computes on GPUs only.
@@ -97,6 +97,7 @@ def normalize(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
     Args:
         x: (N, C, H, W), this process's share.
         norm: in training mode, with momentum and running statistics, which are updated.
+        scale: factor on its weight (tdBN).
     """
     inputs = x.float()
     own = torch.cat([inputs.sum((0, 2, 3)), inputs.new_tensor([inputs[:, 0].numel()])])
@@ -114,5 +115,5 @@ def normalize(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
             norm.num_batches_tracked += 1
     y = centred * (variance + norm.eps).rsqrt()[:, None, None]
     if norm.affine:
-        y = y * norm.weight[:, None, None] + norm.bias[:, None, None]
+        y = y * (norm.weight * scale)[:, None, None] + norm.bias[:, None, None]
     return y.to(x.dtype)
