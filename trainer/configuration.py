@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.gates import GATES
-from purespike.trainer.neuron import Neuron
+from purespike.trainer.neuron import PLIF, Neuron
 from purespike.trainer.surrogate import (
     ATan,
     Surrogate,
@@ -25,7 +25,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class NeuronConfig:
-    """The arguments of :class:`purespike.trainer.neuron.Neuron`, shared by all layers."""
+    """The arguments of :class:`purespike.trainer.neuron.Neuron`, shared by all layers.
+
+    Attributes:
+        learned_tau: Each layer learns its time constant (PLIF), from ``tau = 1 / input_scale`` on;
+            ``decay`` must be ``1 - input_scale``.
+    """
 
     decay: float = 1.0
     input_scale: float = 1.0
@@ -34,10 +39,29 @@ class NeuronConfig:
     amount: float | None = None
     surrogate: Surrogate = field(default_factory=ATan)
     detach_reset: bool = True
+    rectified: bool = False
+    learned_tau: bool = False
 
     def build(self) -> Neuron:
-        """Make one neuron layer."""
-        return Neuron(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        """Make one neuron layer.
+
+        Raises:
+            ConfigError: if a number is out of its range, or a time constant is to be learned of a
+                neuron that has none.
+        """
+        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if not arguments.pop("learned_tau"):
+            return Neuron(**arguments)
+        if self.decay + self.input_scale != 1.0 or self.input_scale >= 1.0:
+            raise ConfigError(
+                "only the time constant of a leaky neuron can be learned",
+                found=f"decay {self.decay:g}, input_scale {self.input_scale:g}",
+                allowed="decay = 1 - input_scale, input_scale < 1",
+                where="NeuronConfig(learned_tau=True)",
+                remedy="NeuronConfig(decay=0.5, input_scale=0.5, ...) starts at tau = 2",
+            )
+        del arguments["decay"], arguments["input_scale"]
+        return PLIF(tau=1.0 / self.input_scale, **arguments)
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,8 @@ def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> C
         _require(False, path, m, "running statistics (track_running_stats=True)")
         raise AssertionError
     mean, variance = _array(m.running_mean), _array(m.running_var)
-    gamma = np.ones_like(mean) if m.weight is None else _array(m.weight)
+    weight = m.weight * m.scale if isinstance(m, layers.ThresholdBatchNorm2d) else m.weight
+    gamma = np.ones_like(mean) if weight is None else _array(weight)
     beta = np.zeros_like(mean) if m.bias is None else _array(m.bias)
     return [("", ops.BatchNorm(gamma, beta, mean, variance, m.eps))]
 
@@ -139,13 +140,14 @@ def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> Convert
         _require(False, path, m, "reset 'zero' or 'subtract'")
     finite = all(bool(np.isfinite(np.asarray(x)).all()) for x in (m.threshold, m.amount))
     _require(finite, path, m, "a finite threshold and reset amount")
-    op = ops.Neuron(
+    decay, factor = m.constants()  # of a PLIF: as trained
+    op = (ops.RectifiedNeuron if m.rectified else ops.Neuron)(
         np.asarray(m.threshold),
-        m.decay,
+        decay,
         "zero" if m.reset == "zero" else "subtract",
         np.asarray(m.amount),
     )
-    scale = [] if m.input_scale == 1.0 else [(".input", ops.Scale(np.asarray(m.input_scale)))]
+    scale = [] if factor == 1.0 else [(".input", ops.Scale(np.asarray(factor)))]
     return [*scale, ("", op)]
 
 
@@ -183,6 +185,7 @@ _LAYERS: tuple[type[nn.Module], ...] = (
     layers.AvgPool2d,
     layers.GlobalAvgPool2d,
     layers.MaxPool2d,
+    layers.ThresholdBatchNorm2d,
 )
 # The forwards whose meaning is known.
 FORWARDS = {t.forward for t in (*CONVERSIONS, *_LAYERS)}

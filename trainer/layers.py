@@ -7,9 +7,12 @@ batch normalization takes its statistics over (T, B, H, W). ``nn.Linear`` needs 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor, nn
+from torch.nn import functional
 
+from purespike.trainer.distributed import normalize
 from purespike.trainer.errors import ShapeError
 
 __all__ = [
@@ -19,6 +22,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "MaxPool2d",
+    "ThresholdBatchNorm2d",
     "TimeMean",
 ]
 
@@ -32,11 +36,58 @@ class Conv2d(nn.Conv2d):
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """``nn.BatchNorm2d`` on (T, B, C, H, W), statistics shared by all time steps."""
+    """``nn.BatchNorm2d`` on (T, B, C, H, W), statistics shared by all time steps.
+
+    Attributes:
+        over_processes: take the statistics over the shares of all training processes.
+    """
+
+    over_processes: bool = False
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalize each channel over (T, B, H, W)."""
+        if self.training and self.over_processes:
+            return _merged(partial(normalize, norm=self), input, self)
         return _merged(super().forward, input, self)
+
+
+class ThresholdBatchNorm2d(BatchNorm2d):
+    """tdBN: ``weight * alpha * threshold * (x - mean) / sqrt(var + eps) + bias`` (T, B, C, H, W).
+
+    Statistics are shared by all time steps. Scaling the normalized current by the threshold keeps
+    the firing rate and the gradient of a layer where deep networks can be trained; ``alpha`` is 1,
+    and ``1 / sqrt(n)`` for each of n currents that meet in one sum (Zheng et al. 2021, Eq. 4 and
+    5; used by InfLoR-SNN).
+
+    Args:
+        channels: C.
+        threshold: firing threshold of the neuron behind it.
+        terms: how many normalized currents the neuron adds up, n.
+    """
+
+    def __init__(self, channels: int, threshold: float, terms: int = 1) -> None:
+        super().__init__(channels)
+        self.scale = threshold / terms**0.5
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize each channel over (T, B, H, W) to the scale of the threshold."""
+        return _merged(self._normalize, input, self)
+
+    def _normalize(self, x: Tensor) -> Tensor:
+        if self.training and self.over_processes:
+            return normalize(x, self, self.scale)
+        if self.training and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+        return functional.batch_norm(
+            x,
+            self.running_mean,
+            self.running_var,
+            self.weight * self.scale,
+            self.bias,
+            self.training,
+            0.1 if self.momentum is None else self.momentum,
+            self.eps,
+        )
 
 
 class AvgPool2d(nn.AvgPool2d):

@@ -2,27 +2,34 @@
 
 Each is a frozen, stateless object with ``derivative(u)``, where ``u = h - threshold`` is the
 distance of the membrane potential from the firing threshold. Two families must not be confused:
-with *unit area* (:class:`ATan`, :class:`Sigmoid`, :class:`Rectangular`, :class:`Tanh`) a larger
-steepness makes the peak higher, with *unit height* (:class:`FastSigmoid`, :class:`Triangular`) it
-only makes the curve narrower. The gradient through many layers therefore grows with the steepness
-in the first family and shrinks with it in the second.
+with *unit area* (:class:`ATan`, :class:`Sigmoid`, :class:`Rectangular`, :class:`Tanh`,
+:class:`PiecewiseQuadratic`) a larger steepness makes the peak higher, with *unit height*
+(:class:`FastSigmoid`, :class:`Triangular`) it only makes the curve narrower. The gradient through
+many layers therefore grows with the steepness in the first family and shrinks with it in the
+second. :class:`Shaped` has width and height apart, for scans
+(:func:`purespike.trainer.gradients.scan_surrogates`).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from purespike.trainer.errors import ConfigError
 
 __all__ = [
+    "SHAPES",
     "SURROGATES",
     "ATan",
     "FastSigmoid",
+    "PiecewiseQuadratic",
     "Rectangular",
+    "Shaped",
     "Sigmoid",
     "Surrogate",
     "Tanh",
@@ -33,7 +40,7 @@ __all__ = [
 
 
 class Surrogate(Protocol):
-    """Anything with a ``derivative``; the six below are what the trainer ships."""
+    """Anything with a ``derivative``; those below are what the trainer ships."""
 
     def derivative(self, u: Tensor) -> Tensor:
         """Pseudo-derivative of the firing step at ``u = h - threshold``, same shape as ``u``."""
@@ -136,8 +143,77 @@ class Tanh:
         return bell.mul_(peak).mul_((u.abs() <= 0.5).to(u.dtype))
 
 
+@dataclass(frozen=True)
+class PiecewiseQuadratic:
+    """``alpha max(0, 1 - alpha |u|)``; unit area: the triangle whose integral is two parabolas."""
+
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "alpha")
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Return the pseudo-derivative at ``u``; the peak is ``alpha``."""
+        return (1.0 - self.alpha * u.abs()).clamp_(min=0.0).mul_(self.alpha)
+
+
+# Bells of height 1 that fall to 1/2 at -1/2 and +1/2.
+SHAPES: dict[str, Callable[[Tensor], Tensor]] = {
+    "fast_sigmoid": lambda z: (1.0 + 2.0 * (math.sqrt(2.0) - 1.0) * z.abs()).pow(-2.0),
+    "arctan": lambda z: 1.0 / (1.0 + (2.0 * z).square()),
+    "sigmoid": lambda z: 1.0 - torch.tanh(2.0 * math.acosh(math.sqrt(2.0)) * z).square(),
+    "triangular": lambda z: (1.0 - z.abs()).clamp(min=0.0),
+    "rectangular": lambda z: (z.abs() <= 0.5).to(z.dtype),
+}
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """``height * shape(u / width)``: height and width apart (Ledinauskas et al. 2020).
+
+    That paper finds that gradients of deep networks explode where the surrogate is too wide and
+    vanish where it is too narrow; here ``width`` is the full width at half the height, for every
+    shape alike, so the statement can be tested on each.
+
+    Attributes:
+        shape: one of :data:`SHAPES`.
+        width: of the membrane potential over which the curve is at least half its peak.
+        height: the peak.
+    """
+
+    shape: str = "fast_sigmoid"
+    width: float = 1.0
+    height: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive(self, "width")
+        _positive(self, "height")
+        if self.shape not in SHAPES:
+            raise ConfigError(
+                "unknown shape of a surrogate gradient",
+                found=repr(self.shape),
+                allowed=", ".join(SHAPES),
+                where="Shaped(shape=...)",
+                remedy="'fast_sigmoid' falls off slowest, 'rectangular' at once",
+            )
+
+    def derivative(self, u: Tensor) -> Tensor:
+        """Return the pseudo-derivative at ``u``; the peak is ``height``."""
+        return SHAPES[self.shape](u / self.width) * self.height
+
+
 SURROGATES: dict[str, type[Any]] = {
-    cls.__name__: cls for cls in (ATan, Sigmoid, Rectangular, Triangular, FastSigmoid, Tanh)
+    cls.__name__: cls
+    for cls in (
+        ATan,
+        Sigmoid,
+        Rectangular,
+        Triangular,
+        FastSigmoid,
+        Tanh,
+        PiecewiseQuadratic,
+        Shaped,
+    )
 }
 
 

@@ -5,6 +5,7 @@ from purespike.compiler.ops.join import Delay as Delay
 from purespike.compiler.ops.join import Gate as Gate
 from purespike.compiler.ops.neuron import FixedPoint as FixedPoint
 from purespike.compiler.ops.neuron import Neuron as Neuron
+from purespike.compiler.ops.neuron import RectifiedNeuron as RectifiedNeuron
 from purespike.compiler.ops.shape import AvgPool2d as AvgPool2d
 from purespike.compiler.ops.shape import BatchNorm as BatchNorm
 from purespike.compiler.ops.shape import Flatten as Flatten

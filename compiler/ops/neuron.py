@@ -95,6 +95,10 @@ class Neuron(Op):
         whole = x.domain <= INTEGER and self.decay in (0.0, 1.0) and self.initial % 1 == 0
         return x.shape, INTEGER if whole else ANALOG
 
+    def seen(self, v: Array) -> Array:
+        """What the firing step compares with the threshold: the membrane."""
+        return v
+
     def start(self, batch: int, shape: Shape) -> Array:
         """The membrane at rest, in its own units."""
         unit = 1 << self.fixed.fraction_bits if self.fixed else 1
@@ -113,7 +117,7 @@ class Neuron(Op):
             v = np.clip(kept + x * unit, -self.fixed.limit, self.fixed.limit)
         if not self.fires:
             return v, v / unit
-        spikes = (v >= self.threshold * unit).astype(np.float64)
+        spikes = (self.seen(v) >= self.threshold * unit).astype(np.float64)
         if self.reset == "zero":
             return np.where(spikes > 0, 0.0, v), spikes
         return v - spikes * (self.amount * unit), spikes
@@ -133,3 +137,24 @@ class Neuron(Op):
         size = f"{self.threshold:g}" if self.threshold.ndim == 0 else f"{self.threshold.shape}"
         text = f"threshold {size}, decay {self.decay:g}, reset {self.reset}"
         return text + (", fixed point" if self.fixed else "")
+
+
+class RectifiedNeuron(Neuron):
+    """A neuron that compares ``phi(v)`` with its threshold: a training-only rectificator.
+
+    InfLoR-SNN, Eq. 10 to 13, in real numbers. ``strip_auxiliary`` makes it a plain neuron where it
+    can show that no spike changes.
+    """
+
+    def seen(self, v: Array) -> Array:
+        """The rectified membrane, ``phi(v)``."""
+        middle = np.tanh(3.0 * (v - 0.5)) / (2.0 * np.tanh(1.5)) + 0.5
+        below = 1.0 - np.cbrt(np.maximum(1.0 - v, 0.0))
+        rectified: Array = np.where(
+            v < 0.0, below, np.where(v > 1.0, np.cbrt(np.maximum(v, 0.0)), middle)
+        )
+        return rectified
+
+    def details(self) -> str:
+        """Threshold, decay, reset."""
+        return super().details() + ", rectified"

@@ -5,14 +5,20 @@ Cases:
 2. A module that served both streams (the AAP code's one classifier) stays for the main stream.
 3. An auxiliary node that a main output depends on is an error with the path: removing it would
    change the network, keeping it would deploy a training-only path.
+4. A membrane potential rectificator (InfLoR-SNN) goes if no neuron can fire differently without
+   it: it rises everywhere, so it is enough to look at the threshold and at the number below it.
+   If one can, it is an error.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
+
+import numpy as np
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph
+from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ops import Neuron, RectifiedNeuron
 
 
 class AuxiliaryLeak(PurespikeError):
@@ -23,7 +29,7 @@ def strip_auxiliary(graph: Graph) -> Graph:
     """The slice of the graph that its main outputs depend on.
 
     Raises:
-        AuxiliaryLeak: Case 3, or no main output at all.
+        AuxiliaryLeak: Case 3, no main output at all, or a rectificator that decides over spikes.
     """
     outputs = tuple(o for o in graph.outputs if _role(graph, o) != "auxiliary")
     if not outputs:
@@ -44,7 +50,26 @@ def strip_auxiliary(graph: Graph) -> Graph:
                 remedy="feed the main path from the spike stream, or build this module without "
                 "its auxiliary mark if it is meant to be deployed",
             )
-    return replace(graph, nodes=tuple(n for n in graph.nodes if n.name in needed), outputs=outputs)
+    kept = tuple(_unrectified(n) for n in graph.nodes if n.name in needed)
+    return replace(graph, nodes=kept, outputs=outputs)
+
+
+def _unrectified(node: Node) -> Node:  # case 4
+    op = node.op
+    if not isinstance(op, RectifiedNeuron):
+        return node
+    below = np.nextafter(op.threshold, -np.inf)
+    moved = (op.seen(op.threshold) < op.threshold) | (op.seen(below) >= op.threshold)
+    if bool(moved.any()):
+        raise AuxiliaryLeak(
+            "without the membrane potential rectificator other neurons would fire",
+            where=node.origin or node.name,
+            found=f"phi(threshold) = {np.ravel(op.seen(op.threshold))[0]:g} at threshold "
+            f"{np.ravel(op.threshold)[0]:g}",
+            allowed="a threshold that the rectificator leaves where it is: 0.5",
+            remedy="train with threshold 0.5 and reset amount 1, as InfLoR-SNN does",
+        )
+    return replace(node, op=Neuron(**{f.name: getattr(op, f.name) for f in fields(op)}))
 
 
 def describe(before: Graph, after: Graph) -> tuple[str, ...]:
@@ -54,6 +79,11 @@ def describe(before: Graph, after: Graph) -> tuple[str, ...]:
     removed = sorted({o for o in went if o not in kept})
     shared = sorted({o for o in went if o in kept})
     notes = [f"removed {origin}" for origin in removed]
+    notes += [
+        f"removed the rectificator of {n.origin or n.name}: no spike changes"
+        for n in before.nodes
+        if isinstance(n.op, RectifiedNeuron) and after.producer(n.name) is not None
+    ]
     return tuple(notes + [f"shared, kept for the main path: {origin}" for origin in shared])
 
 

@@ -24,7 +24,7 @@ from purespike.trainer.auxiliary import Accumulate, AuxiliaryLinear
 from purespike.trainer.capture import CaptureError, capture
 from purespike.trainer.configuration import ModelConfig, NeuronConfig
 from purespike.trainer.models import build
-from purespike.trainer.neuron import IF, LIF, Neuron
+from purespike.trainer.neuron import IF, LIF, PLIF, Neuron
 
 SHAPE = (2, 6, 5)
 STEPS = 3
@@ -114,10 +114,25 @@ def test_our_networks_for_all_gates(gate: str, aap: bool, shortcut: bool) -> Non
         NeuronConfig(decay=0.7, threshold=0.5, reset="subtract"),
         NeuronConfig(threshold=0.5, reset="subtract", amount=1.0),
         NeuronConfig(decay=0.0, threshold=0.3),
+        NeuronConfig(decay=0.6, input_scale=0.4, threshold=0.3, learned_tau=True),
+        NeuronConfig(threshold=0.5, reset="subtract", amount=1.0, rectified=True),
     ],
 )
 def test_our_networks_for_all_neurons(neuron: NeuronConfig) -> None:
     assert_equal_to_torch(lively(build(replace(CONFIG, neuron=neuron), seed=2)), frames())
+
+
+def test_threshold_batch_norm_and_a_trained_time_constant() -> None:
+    torch.manual_seed(3)
+    model = nn.Sequential(
+        layers.Conv2d(2, 4, 3), layers.ThresholdBatchNorm2d(4, 0.5, terms=2), PLIF(threshold=0.2)
+    )
+    with torch.no_grad():
+        model[2].w.fill_(0.7)  # type: ignore[union-attr, operator]
+    graph = assert_equal_to_torch(lively(model), frames())
+    neuron = graph.nodes[-1].op
+    assert isinstance(neuron, ops.Neuron)
+    assert neuron.decay == 1.0 - float(torch.tensor(0.7).double().sigmoid())
 
 
 def roles(graph: Graph) -> dict[str, str]:

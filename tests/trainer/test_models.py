@@ -22,6 +22,7 @@ from purespike.trainer.layers import (
     Flatten,
     GlobalAvgPool2d,
     MaxPool2d,
+    ThresholdBatchNorm2d,
     TimeMean,
 )
 from purespike.trainer.models import build, main_only
@@ -59,6 +60,30 @@ def test_batch_norm_shares_its_statistics_over_time():
     out = BatchNorm2d(3)(x)
     assert out.mean((0, 1, 3, 4)).abs().max() < 1e-5
     assert (out.var((0, 1, 3, 4), unbiased=False) - 1).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("terms", [1, 2])
+def test_threshold_batch_norm_against_its_formula(terms):
+    norm = ThresholdBatchNorm2d(3, threshold=0.5, terms=terms).double()
+    nn.init.uniform_(norm.weight, 0.5, 2.0)
+    nn.init.normal_(norm.bias)
+    x = torch.randn(4, 2, 3, 5, 5, dtype=torch.float64) * 3 + 1
+    by_channel = x.transpose(0, 2).flatten(1)
+    mean, var = by_channel.mean(1), by_channel.var(1, unbiased=False)
+
+    def expected(mean: Tensor, var: Tensor) -> Tensor:
+        shape = (3, 1, 1)
+        normal = (x - mean.view(shape)) / (var.view(shape) + norm.eps).sqrt()
+        scale = 0.5 / terms**0.5
+        return norm.weight.view(shape) * scale * normal + norm.bias.view(shape)
+
+    torch.testing.assert_close(norm(x), expected(mean, var), rtol=1e-10, atol=1e-10)
+    unbiased = by_channel.var(1)
+    torch.testing.assert_close(norm.running_mean, 0.1 * mean)
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * unbiased)
+    norm.eval()
+    out = expected(norm.running_mean, norm.running_var)
+    torch.testing.assert_close(norm(x), out, rtol=1e-10, atol=1e-10)
 
 
 def test_head_layers():

@@ -3,11 +3,13 @@ import torch
 from torch import Tensor, nn
 
 from purespike.trainer.errors import ConfigError, ShapeError
-from purespike.trainer.neuron import IF, LIF, Neuron
+from purespike.trainer.neuron import IF, LIF, PLIF, Neuron
 from purespike.trainer.surrogate import (
     ATan,
     FastSigmoid,
+    PiecewiseQuadratic,
     Rectangular,
+    Shaped,
     Sigmoid,
     Surrogate,
     Tanh,
@@ -15,6 +17,7 @@ from purespike.trainer.surrogate import (
 )
 
 SURROGATES = [ATan(2.0), Sigmoid(4.0), Rectangular(1.3), Triangular(0.8), FastSigmoid(2.0), Tanh()]
+SURROGATES += [PiecewiseQuadratic(1.2), Shaped("arctan", 0.7, 1.4)]
 
 
 class _Step(torch.autograd.Function):
@@ -180,3 +183,62 @@ def test_a_neuron_without_time_axis_is_refused():
         IF()(torch.zeros(3))
     with pytest.raises(ConfigError):
         LIF(tau=0.5)
+
+
+def smooth(x: Tensor, w: Tensor, *, reset: str, amount: float) -> Tensor:
+    """A PLIF whose firing step is ATan(2)'s own integral: differentiable, so gradcheck applies."""
+    v, out = torch.zeros_like(x[0]), []
+    for current in x:
+        h = v + (current - v) * torch.sigmoid(w)
+        s = torch.atan(torch.pi * (h - 0.6)) / torch.pi + 0.5
+        v = h * (1 - s) if reset == "zero" else h - amount * s
+        out.append(s)
+    return torch.stack(out)
+
+
+def unrolled(x: Tensor, w: Tensor, neuron: Neuron) -> Tensor:
+    """The same with the firing step, whose derivative is the surrogate's."""
+    v, out = torch.zeros_like(x[0]), []
+    for current in x:
+        h = v + (current - v) * torch.sigmoid(w)
+        s = _Step.apply(h - neuron.threshold, neuron.surrogate)
+        back = s.detach() if neuron.detach_reset else s
+        v = h * (1 - back) if neuron.reset == "zero" else h - neuron.amount * back
+        out.append(s)
+    return torch.stack(out)
+
+
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_the_learned_time_constant_has_the_gradient_of_the_unrolled_network(reset, detach):
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(6, 3, 5, generator=generator, dtype=torch.float64) * 2
+    assert torch.autograd.gradcheck(
+        lambda x, w: smooth(x, w, reset=reset, amount=0.9),
+        (x[:4].clone().requires_grad_(), torch.tensor(-0.4, dtype=torch.float64).requires_grad_()),
+    )
+    neuron = PLIF(tau=2.5, threshold=0.6, reset=reset, amount=0.9, detach_reset=detach).double()
+    weights = torch.randn(6, 3, 5, generator=generator, dtype=torch.float64)
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    w = neuron.w.detach().clone().requires_grad_()
+    out, expected = neuron(mine), unrolled(theirs, w, neuron)
+    assert torch.equal(out, expected) and 0.05 < out.mean() < 0.95
+    (out * weights).sum().backward()
+    (expected * weights).sum().backward()
+    assert abs(w.grad) > 1e-2
+    torch.testing.assert_close(neuron.w.grad, w.grad, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-12, atol=1e-12)
+
+
+def test_a_plif_starts_as_the_lif_and_learns():
+    x = torch.randn(9, 40, generator=torch.Generator().manual_seed(5), dtype=torch.float64) * 2
+    neuron = PLIF(tau=4.0).double()
+    assert neuron.constants()[1] == pytest.approx(0.25)
+    assert (neuron(x) - LIF(tau=4.0)(x)).abs().mean() < 0.01
+    optimizer = torch.optim.SGD(neuron.parameters(), 0.1)
+    neuron(x).mean().neg().backward()  # more spikes, please
+    before = neuron.constants()[1]
+    optimizer.step()
+    assert neuron.constants()[1] > before
+    with pytest.raises(ConfigError):
+        PLIF(tau=1.0)

@@ -6,10 +6,13 @@ import torch
 
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.surrogate import (
+    SHAPES,
     SURROGATES,
     ATan,
     FastSigmoid,
+    PiecewiseQuadratic,
     Rectangular,
+    Shaped,
     Sigmoid,
     Tanh,
     Triangular,
@@ -36,6 +39,10 @@ def integral(surrogate, limit: float) -> float:
         (FastSigmoid(10.0), 3.0, 2 / 10.0 * (1 - 1 / 31.0)),
         (Tanh(3.0), 2.0, 1.0),
         (Tanh(7.0), 2.0, 1.0),
+        (PiecewiseQuadratic(2.5), 1.0, 1.0),
+        (Shaped("triangular", 0.8, 3.0), 2.0, 2.4),
+        (Shaped("rectangular", 0.8, 3.0), 2.0, 2.4),
+        (Shaped("arctan", 0.8, 3.0), 4.0, 2.4 * math.atan(10.0)),
     ],
 )
 def test_areas(surrogate, limit, area):
@@ -110,3 +117,29 @@ def test_a_foreign_surrogate_cannot_be_saved():
 def test_steepness_must_be_positive(value):
     with pytest.raises(ConfigError, match="> 0"):
         ATan(value)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(("width", "height"), [(1.0, 1.0), (0.3, 2.0), (4.0, 0.5)])
+def test_width_and_height_mean_the_same_for_every_shape(shape, width, height):
+    u = torch.tensor([0.0, -width / 2, width / 2, width / 2 * 0.999, width / 2 * 1.001])
+    found = Shaped(shape, width, height).derivative(u.double())
+    assert float(found[0]) == pytest.approx(height)
+    if shape != "rectangular":
+        assert found[1:3].tolist() == pytest.approx([height / 2, height / 2], rel=1e-6)
+    assert float(found[3]) > height / 2 * 0.999 and float(found[4]) < height / 2 * 1.001
+
+
+def test_shapes_are_the_families_of_their_names():
+    u = torch.linspace(-3, 3, 1001, dtype=torch.float64)
+    pairs = [
+        (Shaped("triangular", 0.5, 2.0), PiecewiseQuadratic(2.0)),
+        (Shaped("rectangular", 0.5, 2.0), Rectangular(0.5)),
+        (Shaped("arctan", 2 / math.pi, 1.0), ATan(2.0)),
+        (Shaped("sigmoid", 2 * math.acosh(math.sqrt(2.0)) / 2.0, 1.0), Sigmoid(4.0)),
+        (Shaped("fast_sigmoid", 2 * (math.sqrt(2.0) - 1) / 10.0, 1.0), FastSigmoid(10.0)),
+    ]
+    for mine, named in pairs:
+        torch.testing.assert_close(mine.derivative(u.clone()), named.derivative(u.clone()))
+    with pytest.raises(ConfigError, match="sinc"):
+        Shaped("sinc")
