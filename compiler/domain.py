@@ -150,6 +150,47 @@ def total(domains: tuple[Domain, ...]) -> Domain:
     return Domain(lo, hi, step if shared else 0.0)
 
 
+def join(a: Domain, b: Domain) -> Domain:
+    """The values of either: the least domain above both, up to the size of a common step.
+
+    A common step is found where the coarser one is a multiple of the finer one or both are whole;
+    else the join is an interval, which is larger than it need be, never smaller.
+    """
+    lo, hi = min(a.lo, b.lo), max(a.hi, b.hi)
+    if (a.lo < a.hi and not a.step) or (b.lo < b.hi and not b.step):
+        return Domain(lo, hi, 0.0)
+    # One value alone lies on every grid that goes through it: its own step does not count.
+    gaps = [d.step for d in (a, b) if d.lo < d.hi]
+    gaps += [gap for gap in (abs(a.anchor - b.anchor),) if gap]
+    joined = Domain(lo, hi, _common(gaps) if gaps else max(a.step, b.step))
+    return joined if joined.hi >= hi else Domain(lo, hi, 0.0)  # rounding lost the last value
+
+
+def widen(old: Domain, new: Domain) -> Domain:
+    """A domain above both that is reached after finitely many steps, whatever ``new`` does.
+
+    An end that moved goes to infinity, a grid that got finer becomes an interval. So a chain of
+    widenings changes a domain four times at most, and the search for a fixed point ends.
+    """
+    above = join(old, new)
+    lo = above.lo if above.lo >= old.lo else -math.inf
+    hi = above.hi if above.hi <= old.hi else math.inf
+    step = above.step if above.step == old.step or old.lo == old.hi else 0.0
+    if step and math.isinf(lo) and not _whole(above.anchor / step):
+        step = 0.0  # a grid without a lowest value goes through zero; this one does not
+    return Domain(lo, hi, step)
+
+
+def _common(steps: list[float]) -> float:
+    """A step of which all are whole multiples; 0 if none is found."""
+    least = min(steps)
+    if all(_whole(s / least) for s in steps):
+        return least
+    if all(s.is_integer() for s in steps):
+        return float(math.gcd(*map(int, steps)))
+    return 0.0
+
+
 def with_zero(x: Domain) -> Domain:
     """The domain ``x`` and the zero that padding adds."""
     if Domain(0, 0, 0) <= x:

@@ -94,7 +94,9 @@ def check_domains(graph: Graph, *, budget: int = 256, seed: int = 0) -> Iterator
         )
         if search and not domain <= SPIKE:
             witness = search.found.get(source)
-            shown = f"witness: {witness}" if witness else f"no witness found in {search.tries} tries"
+            shown = (
+                f"witness: {witness}" if witness else f"no witness found in {search.tries} tries"
+            )
             data = witness.data() if witness else None
             finding = replace(finding, measured=f"{finding.measured}; {shown}", witness=data)
         yield finding

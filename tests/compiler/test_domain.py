@@ -22,7 +22,9 @@ from purespike.compiler.domain import (
     Domain,
     image,
     integer,
+    join,
     total,
+    widen,
     with_zero,
 )
 
@@ -245,3 +247,56 @@ def test_wilson_interval_solves_its_equation(n: int, data: st.DataObject) -> Non
 def test_wilson_interval_refuses(correct: int, n: int) -> None:
     with pytest.raises(ValueError, match="0 <= correct <= n"):
         statistics.wilson_interval(correct, n)
+
+
+# The lattice.
+
+
+@given(DOMAINS, DOMAINS)
+def test_join_holds_the_values_of_both_and_keeps_the_ends(a: Domain, b: Domain) -> None:
+    both = join(a, b)
+    assert values(a) <= values(both) or not both.step
+    assert a <= both and b <= both
+    assert (both.lo, both.hi) == (min(a.lo, b.lo), max(a.hi, b.hi))
+    assert join(b, a) == both
+
+
+@given(DOMAINS)
+def test_join_with_itself_changes_nothing(a: Domain) -> None:
+    both = join(a, a)
+    assert both <= a and a <= both
+
+
+@given(DOMAINS, st.lists(DOMAINS, min_size=1, max_size=12))
+def test_widening_settles(start: Domain, rest: list[Domain]) -> None:
+    changes, now = 0, start
+    for d in rest:
+        wide = widen(now, d)
+        assert now <= wide and d <= wide
+        changes += not wide <= now
+        now = wide
+    assert changes <= 4
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "both"),
+    [
+        (SPIKE, TERNARY, TERNARY),
+        (Domain(0, 0, 0), Domain(1, 1, 0), SPIKE),
+        (Domain(0, 0, 1), Domain(0, 0.5, 0.5), Domain(0, 0.5, 0.5)),
+        (Domain(0, 4, 2), Domain(3, 6, 3), Domain(0, 6, 1)),
+        (SPIKE, Domain(0.3, 0.3, 0), Domain(0, 1, 0)),  # 0.3 is no exact part of 1
+        (SPIKE, Domain(0, 1, 0), Domain(0, 1, 0)),
+        (SPIKE, ANALOG, ANALOG),
+    ],
+)
+def test_known_joins(a: Domain, b: Domain, both: Domain) -> None:
+    assert join(a, b) == both
+
+
+def test_known_widenings() -> None:
+    assert widen(SPIKE, SPIKE) == SPIKE
+    assert widen(SPIKE, Domain(0, 2, 1)) == Domain(0, np.inf, 1)
+    assert widen(SPIKE, Domain(-1, 1, 1)) == Domain(-np.inf, 1, 1)
+    assert widen(SPIKE, Domain(0, 1, 0.5)) == Domain(0, 1, 0)
+    assert widen(Domain(0.5, 1.5, 1), Domain(-0.5, 1.5, 1)) == Domain(-np.inf, 1.5, 0)
