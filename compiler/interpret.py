@@ -59,7 +59,7 @@ def run(
     for t in range(graph.steps):
         now = {name: array[t] for name, array in inputs.items()}
         for node in late:  # a delay's output does not depend on this step's input
-            now[node.name] = state[node.name][0]
+            now[node.name] = node.op.read(state[node.name])
         for node in graph.nodes:
             if node.op.delays:
                 continue

@@ -58,6 +58,10 @@ class Op:
         """One time step on arrays (B, *shape): (state, inputs) -> (state, output)."""
         raise NotImplementedError
 
+    def read(self, state: Any) -> Array:
+        """For an op that ``delays``: its output, from the state alone."""
+        raise NotImplementedError
+
     def arrays(self) -> dict[str, Array]:
         """The parameters that are arrays, by name."""
         return {}
@@ -219,8 +223,17 @@ def build(
     outputs: tuple[str, ...],
     steps: int,
     dt: float = 1e-3,
+    *,
+    loops: Iterable[Edge] = (),
 ) -> Graph:
-    """A graph from (name, op, inputs) triples; shapes and domains are inferred."""
+    """A graph from (name, op, inputs) triples; shapes and domains are inferred.
+
+    ``loops`` declares the edges that a delay reads before they are written.
+    """
+    declared = {e.name: e for e in loops}
     unknown = Domain(0, 0, 0)
-    drafts = [Node(op, tuple(reads), Edge(name, (), unknown)) for name, op, reads in nodes]
+    drafts = [
+        Node(op, tuple(reads), declared.get(name, Edge(name, (), unknown)))
+        for name, op, reads in nodes
+    ]
     return Graph(inputs, (), outputs, steps, dt).rebuilt(drafts)

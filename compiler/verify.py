@@ -30,9 +30,13 @@ def verify(graph: Graph) -> None:
                 elif node.op.delays and name in written:
                     edges.append(written[name])
                 elif name in written:
+                    loop = _prompt_path(graph, node.name, name)
                     raise IRError(
                         f"%{name} is read before it is written",
-                        remedy="a loop needs a Delay of at least one step",
+                        found=f"the loop {' -> '.join(loop)} takes no time" if loop else "",
+                        remedy="a loop needs a Delay of at least one step"
+                        if loop
+                        else f"list the node after %{name}",
                     )
                 else:
                     raise IRError(f"%{name} is written by no node")
@@ -52,6 +56,20 @@ def verify(graph: Graph) -> None:
     for name in graph.outputs:
         if name not in known:
             raise IRError(f"output %{name} is written by no node")
+
+
+def _prompt_path(graph: Graph, start: str, end: str) -> list[str]:
+    """The edges from ``start`` to ``end`` and back, if no delay lies between; else nothing."""
+    paths = [[start]]
+    seen = {start}
+    for path in paths:  # grows while it is read: breadth first
+        if path[-1] == end:
+            return [f"%{name}" for name in (*path, start)]
+        for reader in graph.consumers(path[-1]):
+            if reader.name not in seen and not reader.op.delays:
+                seen.add(reader.name)
+                paths.append([*path, reader.name])
+    return []
 
 
 def point_at(graph: Graph, name: str, error: PurespikeError) -> IRError:

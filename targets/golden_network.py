@@ -115,7 +115,9 @@ def _node(graph: Graph, node: Node, numbers: dict[str, NDArray[Any]]) -> dict[st
     elif isinstance(op, Scale):
         data |= {"weight": put("weight", op.factor)}
     elif isinstance(op, Delay):
-        data |= {"steps": op.steps}
+        data |= {"steps": op.longest}
+        if not isinstance(op.steps, int):
+            data |= {"each": put("steps", np.broadcast_to(op.steps, node.output.shape))}
     elif isinstance(op, Neuron):
         data |= _neuron(graph, node, op, put)
     elif not isinstance(op, Add | Flatten | Linear):

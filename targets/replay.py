@@ -91,6 +91,14 @@ def layer(node: dict[str, Any], numbers: Numbers, x: Ints, *others: Ints) -> Int
     return conv2d(x, w, node["stride"], node["padding"], node["dilation"]) + bias[:, None, None]
 
 
+def late(node: dict[str, Any], numbers: Numbers, line: list[Ints]) -> Ints:
+    """What comes out of a delay, of the last inputs, oldest first: each place has its own wait."""
+    if not (each := node.get("each")):
+        return line[0]
+    wait = np.broadcast_to(len(line) - numbers[each], line[0].shape)
+    return np.take_along_axis(np.stack(line), wait[None], axis=0)[0]
+
+
 def replay(folder: Path, samples: int | None = None) -> list[Row]:
     """Compute every layer of the golden samples and compare, one row a recording."""
     network = json.loads((folder / "golden_network.json").read_text(encoding="utf-8"))
@@ -106,7 +114,8 @@ def replay(folder: Path, samples: int | None = None) -> list[Row]:
     found: dict[str, list[Ints]] = {f"membranes/{name}": [] for name in state}
     found |= {f"spikes/{n['name']}": [] for n in neurons if n["reset"] != "none"}
     for t in range(network["steps"]):
-        now = {network["input"]: x[t].astype(np.int64)} | {k: v[0] for k, v in lines.items()}
+        now = {network["input"]: x[t].astype(np.int64)}
+        now |= {n["name"]: late(n, numbers, lines[n["name"]]) for n in delays}
         for n in nodes:
             name, op, reads = n["name"], n["op"], n["inputs"]
             if op == "neuron":

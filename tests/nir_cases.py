@@ -106,8 +106,11 @@ def execute(
         if kind == "Input":
             return x[name][t]
         if kind == "Delay":
-            late = round(float(np.unique(node.delay).item()) / dt)
-            return sum(send(s, t - late) for s in reads[name])
+            late = np.rint(np.asarray(node.delay) / dt).astype(int)
+            return sum(
+                np.where(late == n, sum(send(s, t - n) for s in reads[name]), 0.0)
+                for n in np.unique(late).tolist()
+            )
         total = sum(send(s, t - 1 if (s, name) in feedback else t) for s in reads[name])
         if kind in ("Output",):
             return total
@@ -229,7 +232,8 @@ def graphs(draw: Any, real: bool = False) -> Graph:
         elif kind == "flatten":
             add(Flatten(), edge.name)
         elif kind == "delay" and edge.domain.holds(np.zeros(1)):
-            add(Delay(draw(st.integers(1, 3))), edge.name)
+            by_place = rng.integers(1, 4, edge.shape)
+            add(Delay(draw(st.sampled_from([1, 2, 3, by_place]))), edge.name)
         elif kind == "loop":
             name = f"loop.{len(drafts)}"
             edges[name] = Edge(name, edge.shape, SPIKE)

@@ -126,7 +126,7 @@ def chip_graphs(draw: Any, *, max_steps: int = 4) -> Graph:
             elif draft.shapes[other][1:] == shape[1:] and draw(st.booleans()):
                 kernel = values((shape[0], draft.shapes[other][0], 1, 1))
                 currents.append(draft.put(Conv2d(kernel, values((shape[0],))), other))
-        images.append(draft.put(_chip_neuron(draw, r, shape, wide), _joined(draft, currents)))
+        images.append(draft.put(chip_neuron(draw, r, shape, wide), _joined(draft, currents)))
     flat = draft.put(Flatten(), draw(st.sampled_from(images)))
     (size,) = draft.shapes[flat]
     values = _whole(r, 127)
@@ -136,7 +136,7 @@ def chip_graphs(draw: Any, *, max_steps: int = 4) -> Graph:
         currents = [draft.put(Linear(values((size, size)), values((size,))), flat)]
         if draw(st.booleans()):
             currents.append(draft.put(Scale(values((size,))), flat))
-        flat = draft.put(_chip_neuron(draw, r, (size,), True), _joined(draft, currents))
+        flat = draft.put(chip_neuron(draw, r, (size,), True), _joined(draft, currents))
     readout = draft.put(Linear(values((3, size)), values((3,))), flat)
     out = draft.put(Neuron(np.inf, reset="none", fixed=FIXED), readout)
     return draft.graph(out)
@@ -150,7 +150,8 @@ def _whole(r: np.random.Generator, limit: int) -> Callable[..., Array]:
     return lambda shape: r.integers(-limit // 2, limit + 1, shape).astype(np.float64)
 
 
-def _chip_neuron(draw: Any, r: np.random.Generator, shape: Shape, wide: bool) -> Neuron:
+def chip_neuron(draw: Any, r: np.random.Generator, shape: Shape, wide: bool) -> Neuron:
+    """A neuron in integers: IF or leaky, hard or soft reset, or memoryless where weights allow."""
     top = 200 if wide else 6
     kinds = ["if", "soft", "leaky", "leaky soft"]
     kind = draw(st.sampled_from(kinds if wide else [*kinds, "memoryless"]))

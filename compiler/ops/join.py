@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from purespike.compiler.domain import SPIKE, Array, Domain, total
-from purespike.compiler.ir import Edge, IRError, Op, Shape
+from purespike.compiler.ir import Edge, IRError, Op, Shape, frozen
+from purespike.compiler.ops.synapse import broadcasts
 
 GateKind = Literal["and", "or", "iand", "xor"]
 
@@ -79,32 +80,63 @@ class Gate(Op):
         return self.kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Delay(Op):
-    """Gives back its input ``steps`` time steps later, zeros before; may close a loop."""
+    """Gives back its input ``steps`` time steps later, zeros before; may close a loop.
 
-    steps: int
+    ``steps`` is a whole number, or one for each place: an array that broadcasts to the input's
+    shape, such as (C, 1, 1). An array of equal numbers becomes the number.
+    """
+
+    steps: int | Array
     delays: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise IRError("a delay lasts at least one step", found=str(self.steps))
+        steps = frozen(self.steps)
+        if not steps.size or steps.min() < 1 or bool((np.rint(steps) != steps).any()):
+            raise IRError(
+                "a delay lasts at least one step, and whole steps",
+                found=", ".join(f"{n:g}" for n in np.unique(steps)[:4]),
+            )
+        same = bool((steps == steps.flat[0]).all())
+        object.__setattr__(self, "steps", int(steps.flat[0]) if same else steps)
+
+    @property
+    def longest(self) -> int:
+        """Steps of the place that waits longest."""
+        return int(np.max(self.steps))
 
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """Same shape; the domain also holds the zeros of the first steps."""
         (x,) = inputs
+        if not isinstance(self.steps, int):
+            broadcasts(self.steps, x)
         if not x.domain.holds(np.zeros(1)):
             raise IRError("a delay starts with zeros", found=str(x), allowed="a domain with zero")
         return x.shape, x.domain
 
     def start(self, batch: int, shape: Shape) -> Array:
-        """The last ``steps`` inputs, oldest first: (steps, B, *shape)."""
-        return np.zeros((self.steps, batch, *shape))
+        """The last ``longest`` inputs, oldest first: (longest, B, *shape)."""
+        return np.zeros((self.longest, batch, *shape))
+
+    def read(self, state: Array) -> Array:
+        """What comes out, which does not depend on the input of this step."""
+        if isinstance(self.steps, int):
+            return state[0]
+        line = np.broadcast_to(self.longest - self.steps.astype(np.intp), state.shape[1:])
+        out: Array = np.take_along_axis(state, line[None], axis=0)[0]
+        return out
 
     def step(self, state: Array, *inputs: Array) -> tuple[Array, Array]:
-        """Emit the oldest, keep the newest."""
-        return np.concatenate([state[1:], inputs[0][None]]), state[0]
+        """Emit what has waited long enough, keep the newest."""
+        return np.concatenate([state[1:], inputs[0][None]]), self.read(state)
+
+    def arrays(self) -> dict[str, Array]:
+        """The steps, where they differ."""
+        return {} if isinstance(self.steps, int) else {"steps": self.steps}
 
     def details(self) -> str:
         """How long."""
-        return f"{self.steps} step{'s' if self.steps > 1 else ''}"
+        if isinstance(self.steps, int):
+            return f"{self.steps} step{'s' if self.steps > 1 else ''}"
+        return f"{int(self.steps.min())} to {self.longest} steps, {self.steps.shape}"

@@ -135,7 +135,7 @@ def _parameters(op: Op, *inputs: Edge) -> dict[str, JSON]:
     if isinstance(op, Scale):
         return {"factor_shape": list(op.factor.shape)}
     if isinstance(op, Delay):
-        return {"delay": op.steps}
+        return {"delay": op.steps if isinstance(op.steps, int) else _array(op.steps)}
     if not isinstance(op, Neuron):
         return {}
     data: dict[str, JSON] = {
@@ -169,7 +169,8 @@ def _op(record: Mapping[str, Any], fields: Fields) -> Op:
     if kind == "Scale":
         return Scale(_shrunk(_field(fields, "scale"), _shape(record["factor_shape"])))
     if kind == "Delay":
-        return Delay(int(record["delay"]))
+        steps = record["delay"]
+        return Delay(_array_back(steps) if isinstance(steps, dict) else int(steps))
     if kind == "Neuron":
         return _neuron(record, fields)
     return {"Add": Add, "Flatten": Flatten}[kind]()

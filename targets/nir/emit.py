@@ -237,7 +237,7 @@ def _fields(op: object, x: Shape, shape: Shape, dt: float) -> Fields:
             "end_dim": np.array(-1, "<i8"),
         }
     if isinstance(op, Delay):
-        return {"type": "Delay", "delay": np.full(shape, op.steps * dt, "<f8")}
+        return {"type": "Delay", "delay": np.full(shape, np.multiply(op.steps, dt), "<f8")}
     raise TypeError(f"{type(op).__name__} is in OPS but has no NIR node")
 
 

@@ -240,15 +240,16 @@ def _op(
             )
         return Flatten(), None
     if kind == "Delay":
-        count = _uniform(where, "delay", array(fields, "delay")) / dt
-        if round(count) < 1 or abs(count - round(count)) > 1e-6:
+        count = array(fields, "delay").astype(np.float64) / dt
+        wrong = (np.rint(count) < 1) | (np.abs(count - np.rint(count)) > 1e-6)
+        if bool(wrong.any()):
             raise NirFileError(
                 "a delay is no whole number of time steps",
                 where=where,
-                found=f"{count:g} steps of {dt:g} s",
+                found=f"{count[wrong][0]:g} steps of {dt:g} s",
                 allowed="1, 2, ...",
             )
-        return Delay(round(count)), None
+        return Delay(_compact(np.rint(count))), None
     return _neuron(where, fields, dt, stated)
 
 

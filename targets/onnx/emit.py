@@ -135,7 +135,7 @@ def _step(graph: Graph, body: Body) -> GraphProto:
     for edge in graph.inputs:
         body.claim(body.declare(edge, U8))
     late = [n for n in graph.nodes if isinstance(n.op, Delay)]
-    lines = {n.name: _emit_delay(body, n, n.op.steps) for n in late if isinstance(n.op, Delay)}
+    lines = {n.name: _emit_delay(body, n, n.op) for n in late if isinstance(n.op, Delay)}
     for node in graph.nodes:
         if not isinstance(node.op, Delay):
             _EMIT[type(node.op)](body, graph, node)
@@ -235,12 +235,22 @@ def _emit_max_pool(body: Body, graph: Graph, node: Node) -> None:
     body.op("MaxPool", [x], output, kernel_shape=op.kernel, strides=op.stride)
 
 
-def _emit_delay(body: Body, node: Node, steps: int) -> list[str]:
-    """A delay is wiring: what it got n steps ago is state n, the oldest is its output."""
-    dtype = U8 if node.output.domain <= SPIKE else I32
-    states = [body.state(node.name, f"d{n}", dtype, node.output.shape) for n in range(1, steps + 1)]
-    body.op("Identity", [states[-1].before], body.declare(node.output, dtype))
-    return [s.before for s in states]
+def _emit_delay(body: Body, node: Node, op: Delay) -> list[str]:
+    """A delay is wiring: what it got n steps ago is state n; each place reads the one it waits for.
+
+    Where all wait equally long, the oldest state is the output.
+    """
+    dtype, shape = U8 if node.output.domain <= SPIKE else I32, node.output.shape
+    line = [body.state(node.name, f"d{n}", dtype, shape).before for n in range(1, op.longest + 1)]
+    lengths = [int(n) for n in np.unique(op.steps)]
+    y = line[lengths.pop() - 1]
+    for n in lengths:
+        mask = body.constant(f"{node.name}/waits{n}", op.steps == n, np.bool_)
+        output = body.declare(node.output, dtype) if n == lengths[-1] else f"{node.name}/{n}"
+        y = body.op("Where", [mask, line[n - 1], y], output)
+    if not lengths:
+        body.op("Identity", [y], body.declare(node.output, dtype))
+    return line
 
 
 def _advance(body: Body, node: Node, line: list[str]) -> None:

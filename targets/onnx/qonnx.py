@@ -236,6 +236,13 @@ class _Writer:
 
     def delay(self, node: Node) -> None:
         steps = node.op.steps if isinstance(node.op, Delay) else 0
+        if not isinstance(steps, int):
+            raise OnnxError(
+                "QONNX has one delay for all places of a layer",
+                where=place(self.graph, node),
+                found=node.op.details(),
+                remedy="use the integer golden model (--onnx step)",
+            )
         for n in range(1, steps + 1):
             before, after = f"{node.name}_d{n}_in", f"{node.name}_d{n}_out"
             state = State(node.name, before, after, "float32", node.output.shape, 0)

@@ -107,7 +107,7 @@ def _links(graph: Graph, name: str, delay: int, seen: frozenset[str]) -> Iterato
         for i in node.inputs:
             yield from _links(graph, i, delay, seen)
     elif isinstance(node.op, Delay):
-        yield from _links(graph, node.inputs[0], delay + node.op.steps, seen)
+        yield from _links(graph, node.inputs[0], delay + node.op.longest, seen)
     elif isinstance(node.op, Synapse):
         values = weights(node.op)
         if not bool((np.rint(values) == values).all()):
@@ -130,7 +130,7 @@ def _source(graph: Graph, synapse: Node, seen: frozenset[str]) -> tuple[str, int
         if name in seen:
             raise ResourceError("a loop has no neuron in it", where=name)
         seen |= {name}
-        waited += node.op.steps if isinstance(node.op, Delay) else 0
+        waited += node.op.longest if isinstance(node.op, Delay) else 0
         name = node.inputs[0]
         node = graph.producer(name)
     if node is not None and not isinstance(node.op, Neuron):

@@ -337,8 +337,9 @@ def test_delay_gives_back_its_input_later(steps: int) -> None:
 
 
 def test_delays_that_cannot_be() -> None:
-    with pytest.raises(IRError, match="at least one step"):
-        Delay(0)
+    for steps in (0, 1.5, [1, 0], []):
+        with pytest.raises(IRError, match="at least one step"):
+            Delay(steps)
     with pytest.raises(IRError, match="starts with zeros"):
         Delay(1).infer(Edge("x", (1,), Domain(1, 2, 1)))
     with pytest.raises(IRError, match="starts with zeros"):
@@ -385,6 +386,7 @@ def operations(draw: st.DrawFn, shape: Shape, r: np.random.Generator) -> Op:
         lambda: Add(),
         lambda: TimeMean(3),
         lambda: Delay(2),
+        lambda: Delay(r.integers(1, 4, shape)),
         lambda: Flatten(),
         lambda: Relu(),
         lambda: Neuron(0.5, 0.5, draw(st.sampled_from(["zero", "none"]))),

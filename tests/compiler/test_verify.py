@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from graph_cases import IMAGE, graph_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recurrent_cases import recurrent_graphs
+from strategies import spikes
 
 from purespike.compiler.domain import ANALOG, SPIKE, Domain
 from purespike.compiler.interpret import run
@@ -129,6 +133,14 @@ def test_a_loop_needs_a_delay() -> None:
     with pytest.raises(IRError, match="%n is read before it is written") as e:
         verify(graph(C, *nodes))
     assert e.value.remedy == "a loop needs a Delay of at least one step"
+    assert e.value.found == "the loop %a -> %n -> %a takes no time"
+
+
+def test_a_node_that_is_listed_too_early_is_no_loop() -> None:
+    nodes = (node("a", Add(), "c", "n", domain=Domain(0, 10, 1)), node("n", Neuron(1.0), "c"))
+    with pytest.raises(IRError, match="%n is read before it is written") as e:
+        verify(graph(C, *nodes))
+    assert e.value.found == "" and e.value.remedy == "list the node after %n"
 
 
 @pytest.mark.parametrize(
@@ -212,6 +224,41 @@ def test_delays_of_delays() -> None:
     values = run(g, x).values["b"]
     np.testing.assert_array_equal(values[3:], x[:2])
     assert not values[:3].any()
+
+
+def test_delays_by_place() -> None:
+    steps = np.array([[[3, 1, 2, 3]]])
+    g = graph_of([("a", Delay(steps), ("x",)), ("b", Neuron(1.0), ("a",))], steps=5)
+    verify(g)
+    assert "Delay(%x, 1 to 3 steps, (1, 1, 4))" in str(g)
+    x = np.random.default_rng(0).integers(0, 2, (5, 2, 1, 4, 4)).astype(float)
+    values = run(g, x).values["a"]
+    for column, late in enumerate(steps.ravel()):
+        np.testing.assert_array_equal(values[late:, ..., column], x[:-late, ..., column])
+        assert not values[:late, ..., column].any()
+    with pytest.raises(IRError, match="does not fit its input"):
+        graph_of([("a", Delay([1, 2, 3]), ("x",))])
+
+
+@settings(max_examples=60, deadline=None)
+@given(recurrent_graphs(clocked=False), st.integers(0, 99))
+def test_random_loops_against_delays_unrolled_by_hand(graph: Graph, seed: int) -> None:
+    """Where a delay's input was so many steps ago, its output is now; all else is step by step."""
+    verify(graph)
+    verify(graph.rebuilt(graph.nodes))
+    x = spikes(graph, 3, seed)
+    values = run(graph, x).values
+    for n in graph.nodes:
+        if isinstance(n.op, Delay):
+            waits = np.broadcast_to(n.op.steps, n.output.shape)
+            for at in np.ndindex(*n.output.shape):
+                source = values[n.inputs[0]][(..., *at)]
+                late = np.concatenate([np.zeros((int(waits[at]), 3)), source])[: graph.steps]
+                np.testing.assert_array_equal(values[n.name][(..., *at)], late)
+        elif not isinstance(n.op, Neuron):
+            for t in range(graph.steps):
+                _, y = n.op.step(None, *(values[i][t] for i in n.inputs))
+                np.testing.assert_array_equal(values[n.name][t], y)
 
 
 def test_recording() -> None:

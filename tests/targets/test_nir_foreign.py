@@ -13,7 +13,7 @@ from purespike.compiler.domain import SPIKE
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Edge as GraphEdge
 from purespike.compiler.ir import Graph, build
-from purespike.compiler.ops import Conv2d, Neuron, Scale
+from purespike.compiler.ops import Conv2d, Delay, Neuron, Scale
 from purespike.compiler.verify import verify
 from purespike.targets.nir.emit import to_document, write_nir
 from purespike.targets.nir.errors import NirError, NirFileError
@@ -127,6 +127,13 @@ def test_recurrence_needs_a_delay_or_a_statement(tmp_path: Path) -> None:
     assert np.array_equal(run(stated, x).values["s"], run(explicit, x).values["s"])
 
 
+def test_delays_by_place(tmp_path: Path) -> None:
+    node = nir.Delay(np.array([1e-3, 3e-3, 2e-3]))
+    graph = agree(chain(tmp_path, node, nir.IF(FULL, FULL * 0.5)))
+    (delay,) = [n.op for n in graph.nodes if isinstance(n.op, Delay)]
+    assert not isinstance(delay.steps, int) and delay.steps.tolist() == [1, 3, 2]
+
+
 def test_a_loop_with_two_ways_in_is_refused(tmp_path: Path) -> None:
     nodes = {"a": nir.IF(FULL, FULL), "b": nir.IF(FULL, FULL)}
     edges = [("in", "a"), ("in", "b"), ("a", "b"), ("b", "a"), ("b", "out")]
@@ -177,7 +184,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
         (lif(tau=1e-4), "longer than the time constant"),
         (nir.Delay(1.5e-3 * FULL), "no whole number of time steps"),
         (nir.Delay(0 * FULL), "no whole number of time steps"),
-        (nir.Delay(np.array([1e-3, 2e-3, 1e-3])), "delay differs"),
+        (nir.Delay(np.array([1e-3, 2e-3, 0.0])), "no whole number of time steps"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(node: Any, message: str, tmp_path: Path) -> None:

@@ -118,6 +118,12 @@ CASES = {
         ("n", "d"),
         5,
     ),
+    "delays by place": build(
+        (Edge("x", (3,), SPIKE),),
+        [("d", Delay([3, 1, 2]), ("x",)), ("n", Neuron(1.0), ("d",))],
+        ("n", "d"),
+        5,
+    ),
     "input is output": build((Edge("x", (3,), SPIKE),), [], ("x",), 2),
     "wide domains": build(
         (Edge("x", (3,), Domain(-math.inf, math.inf, 1)), Edge("y", (3,), ANALOG)),
