@@ -1,8 +1,12 @@
-"""From grey levels to binary spikes.
+"""From pixel levels to binary spikes.
 
-``bit_plane``: one channel for each bit of the grey level, the same at every time step; exact and
-deterministic. ``rate``: at each step a spike with the probability level/16. ``latency``: one spike,
-the earlier the brighter; none where the level is 0.
+``bit_plane``: one channel for each bit of a level, the same at every time step; exact and
+deterministic. ``rate``: at each step a spike with the probability level/levels. ``latency``: one
+spike, the earlier the brighter; none where the level is 0.
+
+Two more names of ``DataConfig`` are no codes of pixels: ``direct`` hands
+the network the levels themselves (its first convolution is the encoder and multiplies), ``events``
+hands on what an event camera sent.
 """
 
 from __future__ import annotations
@@ -17,73 +21,81 @@ from purespike.trainer.errors import ConfigError, ShapeError
 
 __all__ = ["ENCODERS", "LEVELS", "Encoder", "bit_plane", "encode", "encoder", "latency", "rate"]
 
-LEVELS = 16  # the highest grey level
-BITS = LEVELS.bit_length()
+LEVELS = 16  # the highest grey level of the digits; that of a photograph is 255
+HIGHEST = 255
 
 
-def bit_plane(images: Tensor, steps: int, seed: int = 0) -> Tensor:
-    """Channel k holds bit k of the grey level, least significant first.
+def bit_plane(images: Tensor, steps: int, seed: int = 0, levels: int = LEVELS) -> Tensor:
+    """Channel ``c * bits + k`` holds bit k of image channel c, least significant first.
 
     Args:
-        images: uint8 (B, 1, H, W), 0 to 16.
+        images: uint8 (B, C, H, W), 0 to ``levels``.
         steps: T.
         seed: not used, the code is deterministic.
+        levels: the highest level; it has ``bits`` bits (16: 5, 255: 8).
 
     Returns:
-        Spikes, float32 (T, B, 5, H, W). A convolution with weights ``w * 2**k / 16`` on them
-        equals the convolution with ``w`` on level/16.
+        Spikes, float32 (T, B, C * bits, H, W). A convolution with weights ``w * 2**k / levels`` on
+        them equals the convolution with ``w`` on level/levels.
     """
-    shifts = torch.arange(BITS, dtype=images.dtype).view(1, -1, 1, 1)
-    planes = (images >> shifts) & 1
+    shifts = torch.arange(levels.bit_length(), dtype=images.dtype).view(1, 1, -1, 1, 1)
+    planes = ((images.unsqueeze(2) >> shifts) & 1).flatten(1, 2)
     return planes.float().expand(steps, *planes.shape)
 
 
-def rate(images: Tensor, steps: int, seed: int = 0) -> Tensor:
-    """Fire at each step with probability level/16, independently.
+def rate(images: Tensor, steps: int, seed: int = 0, levels: int = LEVELS) -> Tensor:
+    """Fire at each step with probability level/levels, independently.
 
     Args:
-        images: uint8 (B, 1, H, W), 0 to 16.
+        images: uint8 (B, C, H, W), 0 to ``levels``.
         steps: T.
         seed: of the draws.
+        levels: the highest level.
 
     Returns:
-        Spikes, float32 (T, B, 1, H, W).
+        Spikes, float32 (T, B, C, H, W).
     """
     generator = torch.Generator().manual_seed(seed)
-    # Whole numbers in [0, 16): below the level with exactly the probability level/16.
-    draws = torch.randint(0, LEVELS, (steps, *images.shape), generator=generator)
+    # Whole numbers in [0, levels): below the level with exactly the probability level/levels.
+    draws = torch.randint(0, levels, (steps, *images.shape), generator=generator)
     return (draws < images).float()
 
 
-def latency(images: Tensor, steps: int, seed: int = 0) -> Tensor:
-    """Fire once, at step ``floor((16 - level) T / 16)``; never at level 0.
+def latency(images: Tensor, steps: int, seed: int = 0, levels: int = LEVELS) -> Tensor:
+    """Fire once, at step ``floor((levels - level) T / levels)``; never at level 0.
 
     Args:
-        images: uint8 (B, 1, H, W), 0 to 16.
+        images: uint8 (B, C, H, W), 0 to ``levels``.
         steps: T.
         seed: not used, the code is deterministic.
+        levels: the highest level.
 
     Returns:
-        Spikes, float32 (T, B, 1, H, W).
+        Spikes, float32 (T, B, C, H, W).
     """
-    when = (LEVELS - images.long()) * steps // LEVELS
+    when = (levels - images.long()) * steps // levels
     time = torch.arange(steps).view(-1, 1, 1, 1, 1)
     return (time == when).float()
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """A code: its function and how many channels it makes of a grey image."""
+    """A code: its function, and whether each bit of a level gets a channel of its own."""
 
-    function: Callable[[Tensor, int, int], Tensor]
-    channels: int
+    function: Callable[[Tensor, int, int, int], Tensor]
+    per_bit: bool
     deterministic: bool
+
+    @property
+    def channels(self) -> int:
+        """Channels that the digits have in this code."""
+        return LEVELS.bit_length() if self.per_bit else 1
 
 
 ENCODERS = {
-    "bit_plane": Encoder(bit_plane, BITS, True),
-    "rate": Encoder(rate, 1, False),
-    "latency": Encoder(latency, 1, True),
+    "bit_plane": Encoder(bit_plane, True, True),
+    "rate": Encoder(rate, False, False),
+    "latency": Encoder(latency, False, True),
 }
 
 
@@ -104,31 +116,32 @@ def encoder(name: str) -> Encoder:
     return ENCODERS[name]
 
 
-def encode(name: str, images: Tensor, steps: int, *, seed: int = 0) -> Tensor:
-    """Encode grey images as binary spikes.
+def encode(name: str, images: Tensor, steps: int, *, seed: int = 0, levels: int = LEVELS) -> Tensor:
+    """Encode images as binary spikes.
 
     Args:
         name: bit_plane, rate or latency.
-        images: uint8 (B, 1, H, W), levels 0 to 16.
+        images: uint8 (B, C, H, W), 0 to ``levels``.
         steps: T.
         seed: of the ``rate`` code.
+        levels: the highest level, 1 to 255.
 
     Returns:
-        Spikes, float32 (T, B, C, H, W), values 0 and 1.
+        Spikes, float32 (T, B, C', H, W), values 0 and 1.
 
     Raises:
         ConfigError: if there is no such encoder.
         ShapeError: if the images are not as stated.
     """
     chosen = encoder(name)
-    fits = images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] == 1
-    if not fits or (images.numel() and int(images.max()) > LEVELS):
+    fits = images.dtype == torch.uint8 and images.dim() == 4 and 1 <= levels <= HIGHEST
+    if not fits or (images.numel() and int(images.max()) > levels):
         raise ShapeError(
-            "the encoder takes grey images",
+            "the encoder takes images of whole levels",
             found=f"{images.dtype} {tuple(images.shape)}"
             + (f", highest value {images.max().item()}" if images.numel() else ""),
-            allowed=f"torch.uint8 (B, 1, H, W), values 0 to {LEVELS}",
-            where=f"encode({name!r})",
-            remedy="convert the images to whole grey levels",
+            allowed=f"torch.uint8 (B, C, H, W), values 0 to {levels}",
+            where=f"encode({name!r}, levels={levels})",
+            remedy="convert the images to whole levels, and state the highest as levels",
         )
-    return chosen.function(images, steps, seed)
+    return chosen.function(images, steps, seed, levels)

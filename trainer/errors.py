@@ -7,6 +7,7 @@ from purespike.compiler.errors import PurespikeError
 __all__ = [
     "CheckpointError",
     "ConfigError",
+    "DataError",
     "ShapeError",
     "TrainingDiverged",
     "TrainingInterrupted",
@@ -15,6 +16,10 @@ __all__ = [
 
 class ConfigError(PurespikeError):
     """A configuration value is missing, unknown or out of its range."""
+
+
+class DataError(PurespikeError):
+    """A data set is missing, damaged or not of the form that it should have."""
 
 
 class ShapeError(PurespikeError):

@@ -20,7 +20,9 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from purespike.trainer.encoders import encode
+from purespike.trainer.data.config import DataConfig
+from purespike.trainer.data.samples import Splits, Stored
+from purespike.trainer.encoders import LEVELS, encode
 
 __all__ = [
     "SPLIT_SEED",
@@ -31,6 +33,8 @@ __all__ = [
     "EncodedDigits",
     "digits",
     "loader",
+    "open_digits",
+    "shifted",
 ]
 
 TEST_SIZE = 360
@@ -60,6 +64,17 @@ def digits() -> Digits:
     )
     train_images, test_images, train_labels, test_labels = map(torch.from_numpy, parts)
     return Digits(train_images, train_labels, test_images, test_labels)
+
+
+def open_digits(config: DataConfig, steps: int) -> Splits:
+    """The fixed split as sources."""
+    data = digits()
+    return Splits(
+        train=Stored(data.train_images, data.train_labels),
+        test=Stored(data.test_images, data.test_labels),
+        names=tuple("0123456789"),
+        levels=LEVELS,
+    )
 
 
 @dataclass(frozen=True)
