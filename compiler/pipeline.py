@@ -15,7 +15,7 @@ from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.calibrate import calibrate
-from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.passes.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.quantize import Grid, choose_scales, quantize
@@ -140,7 +140,7 @@ def standard_passes(
     return (
         Pass("strip_auxiliary", strip_auxiliary, SAME, describe),
         Pass("fuse_batchnorm", fuse_batchnorm, close(1e-9)),
-        Pass("fold_scales", fold_scales, close(1e-9)),
+        Pass("fold_scales", fold_scales, close(1e-9), unfolded),
         Pass("lower_gates", lower_gates, SAME),
         Pass("split_host", lambda g: split_host(g, host_encoder=host_encoder), SAME),
         Pass(

@@ -4,26 +4,32 @@ What is left are synapses on spikes, sums, and neurons.
 
 Cases:
 1. A constant factor after a convolution or linear layer: into its weights and bias.
-2. A positive constant factor in front of a neuron (1 / tau): into threshold, reset amount and
-   initial membrane, since dividing all of them leaves every comparison as it was.
-3. Average pooling, then flatten, then a linear layer: one linear layer.
-4. Average pooling, then a convolution: one convolution, where zero padding means the same to both.
-5. Average pooling that feeds neurons only: it is a synapse of constant weight.
-6. The mean over time before or after a linear layer: weights / T into an integrator that never
-   fires, whose last value is the mean's.
-7. Max pooling of spikes: one-to-many synapses of weight 1 and a memoryless neuron (OR).
-Whatever fits no case stays, and the compliance check names it.
+2. A positive constant factor in front of a neuron (1 / tau, a resistance): into threshold, reset
+   amount and initial membrane, since dividing all of them leaves every comparison as it was.
+3. A constant factor after a sum of layers and spikes: into each of them.
+4. A constant factor on spikes in front of layers: into their input columns. Two factors: one.
+5. Average pooling (global, strided, padded), then flatten, then a linear layer: one linear layer.
+6. Average pooling, then a convolution: one convolution, the composition of both kernels, where
+   zero padding means the same to both.
+7. A convolution, then average pooling without padding: one convolution; a sum: each part.
+8. Average pooling of spikes that feeds neurons only: it is a synapse of constant weight.
+9. The mean over time before or after a layer: weights / T into an integrator that never fires,
+   whose last value is the mean's. The mean of spikes, or of a sum, as the output: 1 / T.
+10. Max pooling of spikes: one-to-many synapses of weight 1 and a memoryless neuron (OR).
+11. A convolution to a single place, then flatten: flatten, then a linear layer.
+Whatever fits no case stays; `unfolded` says why, and the compliance check names it. A reset to
+another value than zero has no place in the graph: capture and the NIR reader refuse it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE, Array
-from purespike.compiler.ir import Edge, Graph, Node, Op
+from purespike.compiler.domain import SPIKE
+from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import (
     Add,
     AvgPool2d,
@@ -35,73 +41,84 @@ from purespike.compiler.ops import (
     Scale,
     TimeMean,
 )
-
-# A rewrite: the nodes that take the place of the matched ones, and edges to rename.
-Match = tuple[dict[str, list[Node]], dict[str, str]]
+from purespike.compiler.passes import pooling
+from purespike.compiler.passes.rewrite import (
+    Match,
+    absorb,
+    draft,
+    is_current,
+    one_to_one,
+    only_reader,
+    per_channel,
+    rewritten,
+    scaled,
+    source_of,
+)
 
 
 def fold_scales(graph: Graph) -> Graph:
     """The graph with every case above applied until none applies."""
-    rules = (_scale_after, _scale_before, _mean, _pool_linear, _pool_conv, _pool_neuron, _max_pool)
-    while True:
-        for node in graph.nodes:
-            match = next((m for rule in rules if (m := rule(graph, node))), None)
-            if match:
-                graph = _apply(graph, *match)
-                break
+    rules = (
+        _scale_after,
+        _scale_before,
+        _scale_of_sum,
+        _scale_of_spikes,
+        _mean,
+        pooling.pool_into_linear,
+        pooling.pool_into_conv,
+        pooling.conv_into_pool,
+        pooling.sum_into_pool,
+        pooling.pool_into_neurons,
+        pooling.max_pool,
+        pooling.conv_into_flatten,
+    )
+    return rewritten(graph, rules)
+
+
+def unfolded(before: Graph, after: Graph) -> tuple[str, ...]:
+    """What stayed and why, by module path."""
+    return tuple(
+        f"left {type(node.op).__name__} {after.origin(node.name)}: {reason}"
+        for node in after.nodes
+        for reason in _why(after, node)
+    )
+
+
+def _why(graph: Graph, node: Node) -> Iterator[str]:
+    if isinstance(node.op, AvgPool2d | MaxPool2d):
+        yield pooling.why_pooled(graph, node)
+    elif isinstance(node.op, TimeMean):
+        readers = [type(r.op).__name__ for r in graph.consumers(node.name)]
+        if readers:
+            yield f"{', '.join(readers)} reads the mean over time: end in it, or in a linear layer"
         else:
-            return graph
-
-
-def _apply(graph: Graph, swaps: dict[str, list[Node]], rename: dict[str, str]) -> Graph:
-    nodes = [new for n in graph.nodes for new in swaps.get(n.name, [n])]
-    nodes = [replace(n, inputs=tuple(rename.get(i, i) for i in n.inputs)) for n in nodes]
-    return graph.rebuilt(nodes, tuple(rename.get(o, o) for o in graph.outputs))
-
-
-def _only_reader(graph: Graph, name: str) -> Node | None:
-    """The one node that reads the edge, if there is exactly one and it is no output."""
-    readers = graph.consumers(name)
-    return readers[0] if len(readers) == 1 and name not in graph.outputs else None
-
-
-def _source(graph: Graph, node: Node) -> Node | None:
-    """The node behind the only input, if nothing else reads it."""
-    source = graph.producer(node.inputs[0])
-    return source if source and _only_reader(graph, source.name) is node else None
+            yield "it averages the layer or sum of something that is read elsewhere too"
+    elif isinstance(node.op, Scale) and is_current(graph, node.inputs[0]):
+        if per_channel(node.op.factor, node.output.shape) is None:
+            yield "its factor varies within a channel: use one a channel"
+        else:
+            yield "what it multiplies is read by something else too: give each reader its own layer"
 
 
 def _scale_after(graph: Graph, node: Node) -> Match | None:  # case 1
     if not isinstance(node.op, Scale):
         return None
-    layer = _source(graph, node)
+    layer = source_of(graph, node)
     if layer is None or not isinstance(layer.op, Conv2d | Linear):
         return None
-    channels = _per_channel(node.op.factor, layer.output.shape)
+    channels = per_channel(node.op.factor, layer.output.shape)
     if channels is None:
         return None
-    weight = layer.op.weight * channels.reshape(-1, *(1,) * (layer.op.weight.ndim - 1))
-    bias = None if layer.op.bias is None else layer.op.bias * channels
-    merged = replace(layer, op=replace(layer.op, weight=weight, bias=bias))
+    merged = replace(layer, op=scaled(layer.op, channels))
     return {layer.name: [merged], node.name: []}, {node.name: layer.name}
 
 
-def _per_channel(factor: Array, shape: tuple[int, ...]) -> Array | None:
-    """The factor as one number a channel, or None if it varies within a channel."""
-    full = np.broadcast_to(factor, shape).reshape(shape[0], -1)
-    return full[:, 0] if bool((full == full[:, :1]).all()) else None
-
-
 def _scale_before(graph: Graph, node: Node) -> Match | None:  # case 2
-    if not isinstance(node.op, Neuron) or not node.op.fires:
+    scale = source_of(graph, node) if isinstance(node.op, Neuron) else None
+    if scale is None or not _divides(graph, scale, node):
         return None
-    scale = _source(graph, node)
-    if scale is None or not isinstance(scale.op, Scale) or scale.op.factor.ndim:
-        return None
-    source = graph.edge(scale.inputs[0])
+    assert isinstance(node.op, Neuron) and isinstance(scale.op, Scale)
     factor = float(scale.op.factor)
-    if factor <= 0 or source.domain <= SPIKE:  # on spikes it is a synapse already
-        return None
     op = replace(
         node.op,
         threshold=node.op.threshold / factor,
@@ -111,144 +128,90 @@ def _scale_before(graph: Graph, node: Node) -> Match | None:  # case 2
     return {scale.name: [], node.name: [replace(node, op=op, inputs=scale.inputs)]}, {}
 
 
-def _mean(graph: Graph, node: Node) -> Match | None:  # case 6
+def _divides(graph: Graph, scale: Node, reader: Node | None) -> bool:
+    """Whether the threshold of the neuron that reads a factor can take it."""
+    if not isinstance(scale.op, Scale) or scale.op.factor.ndim or float(scale.op.factor) <= 0:
+        return False
+    fires = reader is not None and isinstance(reader.op, Neuron) and reader.op.fires
+    # On spikes it is a synapse already.
+    return fires and not graph.edge(scale.inputs[0]).domain <= SPIKE
+
+
+def _scale_of_sum(graph: Graph, node: Node) -> Match | None:  # case 3
+    add = source_of(graph, node)
+    if not isinstance(node.op, Scale) or add is None or not isinstance(add.op, Add):
+        return None
+    channels = per_channel(node.op.factor, node.output.shape)
+    if channels is None or _divides(graph, node, only_reader(graph, node.name)):
+        return None
+    swaps: dict[str, list[Node]] = {node.name: []}
+    synapses: list[Node] = []
+    inputs = []
+    for k, name in enumerate(add.inputs):
+        part = graph.producer(name)
+        if part is not None and isinstance(part.op, Conv2d | Linear):
+            if only_reader(graph, name) is not add:
+                return None
+            swaps[name] = [replace(part, op=scaled(part.op, channels))]
+        elif graph.edge(name).domain <= SPIKE and not is_current(graph, name):
+            weight = one_to_one(channels, node.output.shape)
+            synapses.append(draft(node, f"{node.name}.in{k}", weight, (name,)))
+            name = synapses[-1].name
+        else:
+            return None
+        inputs.append(name)
+    swaps[add.name] = [*synapses, replace(add, inputs=tuple(inputs))]
+    return swaps, {node.name: add.name}
+
+
+def _scale_of_spikes(graph: Graph, node: Node) -> Match | None:  # case 4
+    if not isinstance(node.op, Scale):
+        return None
+    inner = source_of(graph, node)
+    if inner is not None and isinstance(inner.op, Scale):
+        both = replace(node, op=Scale(node.op.factor * inner.op.factor), inputs=inner.inputs)
+        return {inner.name: [], node.name: [both]}, {}
+    reader = only_reader(graph, node.name)
+    channels = per_channel(node.op.factor, node.output.shape)
+    if reader is not None and isinstance(reader.op, AvgPool2d) and channels is not None:
+        first = draft(reader, f"{reader.name}.first", reader.op, node.inputs)
+        weight = one_to_one(channels, node.output.shape)
+        return {
+            node.name: [],
+            reader.name: [first, draft(node, reader.name, weight, (first.name,))],
+        }, {}
+    found = absorb(graph, node, node.op.factor, np.zeros(()))
+    return None if isinstance(found, str) else found
+
+
+def _mean(graph: Graph, node: Node) -> Match | None:  # case 9
     if not isinstance(node.op, TimeMean):
         return None
     steps = node.op.steps
-    reader, layer = _only_reader(graph, node.name), _source(graph, node)
+    share = np.asarray(1 / steps)
+    reader, layer = only_reader(graph, node.name), source_of(graph, node)
     if reader is not None and isinstance(reader.op, Linear):
-        current = _named(reader, f"{reader.name}.current", _divided(reader.op, steps), node.inputs)
+        current = draft(reader, f"{reader.name}.current", _divided(reader.op, steps), node.inputs)
         return {node.name: [], reader.name: [current, _integrator(reader, current.name)]}, {}
-    if layer is not None and isinstance(layer.op, Linear):
+    if layer is not None and isinstance(layer.op, Linear | Conv2d):
         current = replace(layer, op=_divided(layer.op, steps))
         return {layer.name: [current], node.name: [_integrator(node, current.name)]}, {}
-    if reader is not None and isinstance(reader.op, Flatten | AvgPool2d):
+    if reader is not None and isinstance(reader.op, Flatten | AvgPool2d | Scale):
         # The mean commutes with what follows: let the reader go first.
-        first = _named(reader, f"{reader.name}.step", reader.op, node.inputs)
-        mean = _named(reader, reader.name, node.op, (first.name,))
+        first = draft(reader, f"{reader.name}.step", reader.op, node.inputs)
+        mean = draft(reader, reader.name, node.op, (first.name,))
         return {node.name: [], reader.name: [first, mean]}, {}
-    return None
+    spikes = graph.edge(node.inputs[0]).domain <= SPIKE and not is_current(graph, node.inputs[0])
+    summed = layer is not None and isinstance(layer.op, Add)
+    if graph.consumers(node.name) or not (spikes or summed):
+        return None
+    current = draft(node, f"{node.name}.current", Scale(share), node.inputs)
+    return {node.name: [current, _integrator(node, current.name)]}, {}
 
 
-def _divided(op: Linear, steps: int) -> Linear:
-    return Linear(op.weight / steps, None if op.bias is None else op.bias / steps)
+def _divided(op: Linear | Conv2d, steps: int) -> Linear | Conv2d:
+    return replace(op, weight=op.weight / steps, bias=None if op.bias is None else op.bias / steps)
 
 
 def _integrator(node: Node, source: str) -> Node:
     return replace(node, op=Neuron(np.asarray(np.inf), reset="none"), inputs=(source,))
-
-
-def _pool_linear(graph: Graph, node: Node) -> Match | None:  # case 3
-    if not isinstance(node.op, AvgPool2d):
-        return None
-    flat = _only_reader(graph, node.name)
-    if flat is None or not isinstance(flat.op, Flatten):
-        return None
-    linear = _only_reader(graph, flat.name)
-    if linear is None or not isinstance(linear.op, Linear):
-        return None
-    weight = _unpool(node.op, linear.op.weight, node.output.shape, graph.edge(node.inputs[0]).shape)
-    merged = replace(linear, op=Linear(weight, linear.op.bias))
-    return {
-        node.name: [],
-        flat.name: [replace(flat, inputs=node.inputs)],
-        linear.name: [merged],
-    }, {}
-
-
-def _unpool(
-    pool: AvgPool2d, weight: Array, pooled: tuple[int, ...], full: tuple[int, ...]
-) -> Array:
-    """Weights on the pooled map -> equal weights on the full map: each window shares its weight."""
-    (kh, kw), (sh, sw), (ph, pw) = pool.kernel, pool.stride, pool.padding
-    channels, height, width = full
-    out = len(weight)
-    spread = np.zeros((out, channels, height + 2 * ph, width + 2 * pw))
-    share = weight.reshape(out, *pooled) / (kh * kw)
-    for i in range(pooled[1]):
-        for j in range(pooled[2]):
-            window = (..., slice(i * sh, i * sh + kh), slice(j * sw, j * sw + kw))
-            spread[window] += share[:, :, i, j, None, None]
-    return spread[:, :, ph : ph + height, pw : pw + width].reshape(out, -1)
-
-
-def _pool_conv(graph: Graph, node: Node) -> Match | None:  # case 4
-    if not isinstance(node.op, AvgPool2d):
-        return None
-    reader = _only_reader(graph, node.name)
-    if reader is None or not isinstance(reader.op, Conv2d):
-        return None
-    pool, conv = node.op, reader.op
-    size = graph.edge(node.inputs[0]).shape[1:]
-    tiles = pool.kernel == pool.stride and all(
-        n % k == 0 for n, k in zip(size, pool.kernel, strict=True)
-    )
-    if pool.padding != (0, 0) or not (tiles or conv.padding == (0, 0)):
-        return None  # padding of the pooled map is not padding of the full map
-    weight = _composed(pool, conv)
-    double = partial(_times, pool.stride)
-    merged = replace(
-        conv,
-        weight=weight,
-        stride=double(conv.stride),
-        padding=double(conv.padding),
-        dilation=(1, 1),
-    )
-    return {node.name: [], reader.name: [replace(reader, op=merged, inputs=node.inputs)]}, {}
-
-
-def _times(a: tuple[int, int], b: tuple[int, int]) -> tuple[int, int]:
-    return a[0] * b[0], a[1] * b[1]
-
-
-def _composed(pool: AvgPool2d, conv: Conv2d) -> Array:
-    """The kernel of "average, then convolve" as one convolution."""
-    out, channels, kh, kw = conv.weight.shape
-    (ph, pw), (sh, sw) = pool.kernel, _times(pool.stride, conv.dilation)
-    kernel = np.zeros((out, channels, (kh - 1) * sh + ph, (kw - 1) * sw + pw))
-    for i in range(kh):
-        for j in range(kw):
-            window = (..., slice(i * sh, i * sh + ph), slice(j * sw, j * sw + pw))
-            kernel[window] += conv.weight[:, :, i, j, None, None] / (ph * pw)
-    return kernel
-
-
-def _pool_neuron(graph: Graph, node: Node) -> Match | None:  # case 5
-    if not isinstance(node.op, AvgPool2d) or not _reaches_neurons_only(graph, node.name):
-        return None
-    size = node.op.kernel[0] * node.op.kernel[1]
-    return {node.name: [_depthwise(graph, node, node.op, node.name, 1 / size)]}, {}
-
-
-def _max_pool(graph: Graph, node: Node) -> Match | None:  # case 7
-    if not isinstance(node.op, MaxPool2d) or not graph.edge(node.inputs[0]).domain <= SPIKE:
-        return None
-    count = _depthwise(graph, node, node.op, f"{node.name}.count", 1.0)
-    fires = replace(node, op=Neuron(np.asarray(1.0), decay=0.0), inputs=(count.name,))
-    return {node.name: [count, fires]}, {}
-
-
-def _depthwise(
-    graph: Graph, node: Node, pool: AvgPool2d | MaxPool2d, name: str, weight: float
-) -> Node:
-    channels = graph.edge(node.inputs[0]).shape[0]
-    kernel = np.full((channels, 1, *pool.kernel), weight)
-    op = Conv2d(kernel, None, pool.stride, pool.padding, groups=channels)
-    return _named(node, name, op, node.inputs)
-
-
-def _reaches_neurons_only(graph: Graph, name: str) -> bool:
-    readers = graph.consumers(name)
-    return (
-        bool(readers)
-        and name not in graph.outputs
-        and all(
-            isinstance(r.op, Neuron)
-            or (isinstance(r.op, Add) and _reaches_neurons_only(graph, r.name))
-            for r in readers
-        )
-    )
-
-
-def _named(node: Node, name: str, op: Op, inputs: tuple[str, ...]) -> Node:
-    return replace(node, op=op, inputs=inputs, output=Edge(name, (), SPIKE))
