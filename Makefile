@@ -23,7 +23,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -U -c constraints.txt pip setuptools
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[lava,dask,dev,interop,report,train]'
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[lava,dask,dev,events,interop,report,train]'
 	# Lava declares Python < 3.11; what it needs stands in the extra "lava" (docs/lava.md). Of lava-dl,
 	# the tests load netx only, of SpikingJelly its NIR import, without most of what they depend on.
 	$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc lava-dl spikingjelly
