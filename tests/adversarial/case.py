@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from purespike.build import Options, Subject, build
-from purespike.check import STATIC, bundle_findings, static_findings
+from purespike.check import bundle_findings, static_findings
 from purespike.compiler.compliance.finding import RULES, Finding
 from purespike.compiler.compliance.policy import STRICT, Policy
 from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
+from purespike.static import STATIC
 from purespike.targets.bundle import read_bundle
 
 

@@ -49,9 +49,10 @@ def check(
     today: Today = None,
 ) -> None:
     """Judge a network; exit 0 if it is spike-only, 1 if it is not or could not be proved."""
-    from purespike.check import STATIC, bundle_findings, static_findings
+    from purespike.check import bundle_findings, static_findings
     from purespike.compiler.compliance.finding import RULES, fill_missing
     from purespike.compiler.compliance.waiver import apply_waivers
+    from purespike.static import STATIC
     from purespike.targets.bundle import MANIFEST, read_bundle, read_manifest
     from purespike.targets.nir.read import read_nir
 
