@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+SHM = "/dev/shm"
+
 
 def children(pid: int) -> list[int]:
     """Ids of the living processes that `pid` started directly."""
@@ -27,3 +29,15 @@ def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
             return True
         time.sleep(0.05)
     return condition()
+
+
+def mapped() -> set[str]:
+    """Names of the files in /dev/shm that some living process uses: other runs on this machine."""
+    names = set()
+    for maps in Path("/proc").glob("[0-9]*/maps"):
+        try:
+            lines = maps.read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        names |= {Path(line.split()[5]).name for line in lines if SHM in line}
+    return names

@@ -8,14 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
+import tempfile
 from pathlib import Path
 
 import pytest
 from flow_cases import resnet, subject
+from process_tools import eventually
 from test_verdict import LENIENT
 
 from purespike.build import Options, build
+from purespike.targets.lava.worker import session
 from purespike.trainer.checkpoint import save_checkpoint
 from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.learner import TrainConfig
@@ -205,19 +207,24 @@ def test_bad_input_gives_one_clear_error(arguments: list[str], says: str, tmp_pa
 
 
 def test_ctrl_c_ends_a_simulation_and_leaves_nothing(bundle: Path) -> None:
-    before = set(os.listdir("/dev/shm"))
+    scratch = Path(tempfile.mkdtemp(prefix="ps-"))  # a short path: sockets live there
     child = subprocess.Popen(
         [sys.executable, "-m", "purespike", "simulate", str(bundle), "--stock"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "TMPDIR": str(scratch)},
     )
-    deadline = time.monotonic() + 60
-    while set(os.listdir("/dev/shm")) <= before and time.monotonic() < deadline:
-        time.sleep(0.05)  # until Lava has made its channels
+
+    def sessions() -> list[int]:
+        return [int(f.name[4:].split("_")[0], 16) for f in scratch.glob("pspk*")]
+
+    assert eventually(lambda: any(map(session.segments, sessions())), seconds=60)
+    (number,) = sessions()
     os.kill(child.pid, signal.SIGINT)
     _, text = child.communicate(timeout=60)
     assert child.returncode == 130, text
     assert "interrupted" in text and "Traceback" not in text
-    assert set(os.listdir("/dev/shm")) <= before
+    assert not session.segments(number) and not session.members(number)
+    scratch.rmdir()  # empty

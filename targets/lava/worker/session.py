@@ -20,6 +20,8 @@ from multiprocessing import process, shared_memory
 SHARED_MEMORY = "/dev/shm"
 _PR_SET_PDEATHSIG = 1
 _KILL_SECONDS = 10.0
+# A socket's path may have 107 bytes (unix(7)); the folder's own name and the socket's take 45.
+_LONGEST_TEMPORARY_FOLDER = 62
 
 
 def prefix(session: int) -> str:
@@ -34,8 +36,14 @@ def claim(session: int) -> None:
     """
     shared_memory._SHM_NAME_PREFIX = "/" + prefix(session)  # type: ignore[attr-defined]
     shared_memory._SHM_SAFE_NAME_LENGTH = 30  # type: ignore[attr-defined]
-    folder = tempfile.mkdtemp(prefix=prefix(session))
+    folder = tempfile.mkdtemp(prefix=prefix(session), dir=temporary_folder())
     process.current_process()._config["tempdir"] = folder  # type: ignore[attr-defined]
+
+
+def temporary_folder() -> str:
+    """Where the sockets are: the folder that TMPDIR names, or /tmp if its path is too long."""
+    chosen = tempfile.gettempdir()
+    return chosen if len(os.fsencode(chosen)) <= _LONGEST_TEMPORARY_FOLDER else "/tmp"
 
 
 def die_with_parent() -> None:
@@ -95,7 +103,5 @@ def sweep(session: int) -> None:
     for path in segments(session):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    for folder in glob.glob(
-        os.path.join(glob.escape(tempfile.gettempdir()), prefix(session) + "*")
-    ):
+    for folder in glob.glob(os.path.join(glob.escape(temporary_folder()), prefix(session) + "*")):
         shutil.rmtree(folder, ignore_errors=True)
