@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.ir import Graph, Node, Shape
-from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ops import (
+    SYNAPSES,
+    Add,
+    Conv2d,
+    Delay,
+    Flatten,
+    Linear,
+    Neuron,
+    Scale,
+)
 from purespike.compiler.verify import verify
 from purespike.targets.nir.describe import OPS, describe
 from purespike.targets.nir.document import JSON, KEY, Document, Fields, canonical, sealed
@@ -117,13 +126,13 @@ def to_document(
     terms = _terms(graph)
     for node in graph.nodes:
         if not isinstance(node.op, Add):
-            draft.join(terms[node.inputs[0]], draft.entry[node.name], graph, node.inputs[0])
+            draft.join(node.inputs[0], draft.entry[node.name], graph, terms)
     outputs = []
     for i, name in enumerate(graph.outputs):
         label = "output" if len(graph.outputs) == 1 else f"output_{i}"
         shape = _ints(*graph.edge(name).shape)
         outputs.append(draft.add(label, {"type": "Output", "shape": shape}))
-        draft.join(terms[name], outputs[-1], graph, name)
+        draft.join(name, outputs[-1], graph, terms)
     document = Document(draft.nodes, tuple(draft.edges))
     check(document)
     data = describe(graph, draft.exit, outputs, draft.feedback, strict, extra)
@@ -155,12 +164,11 @@ class _Draft:
             self.entry[sends] = self.exit[sends] = name
         return name
 
-    def join(self, terms: Mapping[str, int], reader: str, graph: Graph, edge: str) -> None:
-        """Edges from every term of a sum; NIR has no double edges, so 2 * x is a Scale."""
-        for source, count in terms.items():
-            if count == 1:
-                self.edges.append((self.exit[source], reader))
-                continue
+    def join(
+        self, edge: str, reader: str, graph: Graph, terms: Mapping[str, Mapping[str, int]]
+    ) -> None:
+        """NIR edges from every term of one of our edges; NIR has no double edges."""
+        for source, count in terms[edge].items():
             if count >= 2**31:
                 raise NirError(
                     "a sum takes the same spikes too many times",
@@ -168,13 +176,35 @@ class _Draft:
                     where=f"%{edge} (module {graph.origin(edge)})",
                     allowed="below 2**31",
                 )
+            if count == 1:
+                self.edges.append((self.exit[source], reader))
+                continue
+            node = graph.producer(source)
+            current = node is not None and isinstance(node.op, SYNAPSES)
+            if current:  # the rest comes from a twin: a Scale would multiply a current
+                self.edges.append((self.exit[source], reader))
             if (source, count) not in self.times:
-                factor = np.full(graph.edge(source).shape, float(count))
-                fields: Fields = {"type": "Scale", "scale": narrow(factor, first=8)}
+                fields = (
+                    _more(node, count - 1, graph)
+                    if node is not None and current
+                    else _fields(Scale(np.array(float(count))), (), graph.edge(source).shape, 0.0)
+                )
                 name = self.add(f"{self.exit[source]}.times{count}", fields)
                 self.times[source, count] = name
-                self.edges.append((self.exit[source], name))
+                if node is not None and current:
+                    self.join(node.inputs[0], name, graph, terms)
+                else:
+                    self.edges.append((self.exit[source], name))
             self.edges.append((self.times[source, count], reader))
+
+
+def _more(node: Node, times: int, graph: Graph) -> Fields:
+    """A synapse whose weights and bias are ``times`` those of another."""
+    op = node.op
+    changes = {k: v * float(times) for k, v in op.arrays().items()}
+    return _fields(
+        replace(op, **changes), graph.edge(node.inputs[0]).shape, node.output.shape, graph.dt
+    )
 
 
 def _terms(graph: Graph) -> dict[str, Counter[str]]:
