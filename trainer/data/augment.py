@@ -18,6 +18,7 @@ from purespike.trainer.errors import ConfigError
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
+    "Change",
     "augmentation",
     "check_augmentation",
     "crop",
@@ -91,6 +92,18 @@ class Augmentation:
     events: bool
 
 
+@dataclass(frozen=True)
+class Change:
+    """An augmentation with its number; a plain function could not go to a worker process."""
+
+    function: Callable[[Tensor, Generator, int], Tensor]
+    number: int
+
+    def __call__(self, sample: Tensor, generator: Generator) -> Tensor:
+        """Change a sample."""
+        return self.function(sample, generator, self.number)
+
+
 # Defaults as the papers use them: CIFAR crops 4, cutout 16, DVS Gesture 12 of 16 frames.
 AUGMENTATIONS = {
     "flip": Augmentation(flip, 0, images=True, events=True),
@@ -102,11 +115,11 @@ AUGMENTATIONS = {
 }
 
 
-def augmentation(text: str) -> Callable[[Tensor, Generator], Tensor]:
+def augmentation(text: str) -> Change:
     """Read ``name`` or ``name:number``; the text has been checked."""
     name, _, number = text.partition(":")
     chosen = AUGMENTATIONS[name]
-    return _Bound(chosen.function, int(number) if number else chosen.default)
+    return Change(chosen.function, int(number) if number else chosen.default)
 
 
 def check_augmentation(text: str, *, events: bool, name: str) -> None:
@@ -134,17 +147,6 @@ def check_augmentation(text: str, *, events: bool, name: str) -> None:
         _refuse(text, f"{kind} without a number")
     if colon and not (number.isdecimal() and 1 <= int(number) <= 1024):
         _refuse(text, f"{kind}:1 to {kind}:1024")
-
-
-@dataclass(frozen=True)
-class _Bound:
-    """An augmentation with its number; a plain function could not go to a worker process."""
-
-    function: Callable[[Tensor, Generator, int], Tensor]
-    number: int
-
-    def __call__(self, sample: Tensor, generator: Generator) -> Tensor:
-        return self.function(sample, generator, self.number)
 
 
 def _below(limit: int, generator: Generator) -> int:

@@ -15,6 +15,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Generator, Tensor
 
+from purespike.trainer.errors import DataError
+
 __all__ = ["OPERATIONS", "POLICY", "autoaugment"]
 
 # operation, probability in tenths, strength
@@ -111,16 +113,25 @@ def autoaugment(sample: Tensor, generator: Generator, _: int = 0) -> Tensor:
     Args:
         sample: uint8 (1 or 3, H, W), 0 to 255.
         generator: of the choice.
+
+    Raises:
+        DataError: if the image has other channels.
     """
+    if len(sample) not in (1, 3):
+        raise DataError(
+            "autoaugment takes grey or coloured images",
+            found=f"{len(sample)} channels",
+            allowed="1 or 3",
+            where="DataConfig(augment=...)",
+            remedy="leave autoaugment out",
+        )
     parts = POLICY[int(torch.randint(len(POLICY), (), generator=generator))]
     grey = len(sample) == 1
     array = sample[0].numpy() if grey else sample.permute(1, 2, 0).contiguous().numpy()
     image = Image.fromarray(array)
     for name, tenths, strength in parts:
-        applied, negative = (
-            torch.randint(10, (), generator=generator),
-            torch.randint(2, (), generator=generator),
-        )
+        applied = torch.randint(10, (), generator=generator)
+        negative = torch.randint(2, (), generator=generator)
         if int(applied) >= tenths:
             continue
         operation = OPERATIONS[name]

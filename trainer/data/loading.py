@@ -12,9 +12,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from purespike.compiler.domain import SPIKE, Domain
-from purespike.trainer.data.augment import augmentation
+from purespike.trainer.data.augment import augmentation, temporal_delete
+from purespike.trainer.data.cifar import open_cifar10, open_cifar100
 from purespike.trainer.data.config import DataConfig
+from purespike.trainer.data.custom import open_custom
 from purespike.trainer.data.digits import open_digits
+from purespike.trainer.data.event_digits import open_event_digits
+from purespike.trainer.data.imagenet import open_imagenet
 from purespike.trainer.data.samples import Code, SampleOrder, Samples, Source, Splits, collate
 from purespike.trainer.errors import ConfigError, DataError
 
@@ -23,8 +27,30 @@ __all__ = ["PIXELS", "DataSet", "load_data"]
 PIXELS = Domain(0, 1, 0)  # the direct code: the levels as fractions
 MOST_BYTES = 4 << 30  # of the arrays for the compiler
 
+
+def _open_recordings(config: DataConfig, steps: int) -> Splits:
+    """Import tonic, an optional package, only where a configuration names its data."""
+    try:
+        from purespike.trainer.data.dvs import open_cifar10_dvs, open_dvs_gesture
+    except ImportError as e:
+        raise DataError(
+            "recordings of event cameras need tonic",
+            found=str(e),
+            where=f"DataConfig(name={config.name!r})",
+            remedy="pip install 'purespike[events]'",
+        ) from e
+    opener = open_dvs_gesture if config.name == "dvs_gesture" else open_cifar10_dvs
+    return opener(config, steps)
+
+
 OPENERS: dict[str, Callable[[DataConfig, int], Splits]] = {
     "digits": open_digits,
+    "event_digits": open_event_digits,
+    "cifar10": open_cifar10,
+    "cifar100": open_cifar100,
+    "imagenet": open_imagenet,
+    "dvs_gesture": _open_recordings,
+    "cifar10_dvs": _open_recordings,
 }
 
 
@@ -157,7 +183,8 @@ def load_data(config: DataConfig, steps: int, seed: int = 0) -> DataSet:
             where="load_data(steps=...)",
             remedy="correct the value",
         )
-    found = OPENERS[config.name](config, steps)
+    _check_kept(config, steps)
+    found = OPENERS.get(config.name, open_custom)(config, steps)
     prepare = (found.fit,) if found.fit else ()
     first, names = prepare, config.augment
     if found.random_fit and "crop" in names:
@@ -191,3 +218,16 @@ def load_data(config: DataConfig, steps: int, seed: int = 0) -> DataSet:
 
 def _all(source: Source, indices: Sequence[int] | None) -> Sequence[int]:
     return range(len(source)) if indices is None else indices
+
+
+def _check_kept(config: DataConfig, steps: int) -> None:
+    for text in config.augment:
+        change = augmentation(text)
+        if change.function is temporal_delete and change.number > steps:
+            raise ConfigError(
+                "there are not enough frames to keep",
+                found=f"{text}, keeping {change.number} of T = {steps}",
+                allowed=f"temporal_delete:1 to temporal_delete:{steps}",
+                where="DataConfig(augment=...)",
+                remedy="keep fewer frames or use more time steps",
+            )

@@ -18,7 +18,6 @@ from torch.utils.data import Dataset, Sampler
 from purespike.trainer.encoders import ENCODERS, encode
 
 __all__ = [
-    "Change",
     "Code",
     "Key",
     "SampleOrder",
@@ -26,11 +25,12 @@ __all__ = [
     "Source",
     "Splits",
     "Stored",
+    "Transform",
     "collate",
 ]
 
 Key = int | tuple[int, int]
-Change = Callable[[Tensor, Generator], Tensor]
+Transform = Callable[[Tensor, Generator], Tensor]
 
 
 class Source(Protocol):
@@ -81,8 +81,8 @@ class Splits:
     levels: int = 255
     train_indices: Sequence[int] | None = None
     test_indices: Sequence[int] | None = None
-    fit: Change | None = None
-    random_fit: Change | None = None
+    fit: Transform | None = None
+    random_fit: Transform | None = None
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class Samples(Dataset[tuple[Tensor, int]]):
     code: Code
     indices: Sequence[int]
     seed: int = 0
-    augment: tuple[Change, ...] = ()
-    prepare: tuple[Change, ...] = ()
+    augment: tuple[Transform, ...] = ()
+    prepare: tuple[Transform, ...] = ()
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -1,0 +1,184 @@
+"""A data set of the user's own: ``package.module:factory``.
+
+The factory is called without arguments. It gives a ``torch.utils.data.Dataset``, or a pair of them
+(train, test); of a single one, every fifth sample tests. A sample is (input, label):
+
+- an image, uint8 (C, H, W), levels 0 to 255, for every encoder of images;
+- an image, float (C, H, W), values 0 to 1, for the direct code;
+- frames of events, float or integer (T, C, H, W), values 0 and 1, for the code ``events``.
+
+The training set states its classes: ``classes`` is a number or a sequence of names.
+
+Naming a factory runs its code: a recipe from somebody else is a program from somebody else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from purespike.trainer.data.config import DataConfig
+from purespike.trainer.data.samples import Splits
+from purespike.trainer.errors import DataError
+
+__all__ = ["Checked", "open_custom"]
+
+MOST_CLASSES = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A source that checks each sample of a foreign data set.
+
+    Attributes:
+        data: the data set.
+        code: direct, events or a code of pixels.
+        steps: T.
+        classes: how many.
+        shape: that every sample has.
+        name: for errors.
+    """
+
+    data: Any
+    code: str
+    steps: int
+    classes: int
+    shape: tuple[int, ...]
+    name: str
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """A sample that is as the module says.
+
+        Raises:
+            DataError: if it is not.
+        """
+        where = f"{self.name}, sample {index}"
+        item = self.data[index]
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise _wrong("a sample is no pair", type(item).__name__, "(input, label)", where)
+        value = _tensor(item[0], where)
+        if tuple(value.shape) != self.shape:
+            raise _wrong(
+                "a sample has another shape than the first one",
+                str(tuple(value.shape)),
+                str(self.shape),
+                where,
+            )
+        return self._input(value, where), self._label(item[1], where)
+
+    def _input(self, value: Tensor, where: str) -> Tensor:
+        if self.code == "events":
+            value = value.float()
+            if value.dim() != 4 or len(value) != self.steps:
+                allowed = f"(T, C, H, W) with T = {self.steps}"
+                raise _wrong("frames have a wrong shape", str(tuple(value.shape)), allowed, where)
+            if not bool(((value == 0) | (value == 1)).all()):
+                found = f"values from {value.min():g} to {value.max():g}"
+                raise _wrong("frames are not binary", found, "0 and 1", where)
+            return value
+        if value.dim() != 3:
+            raise _wrong("an image has a wrong shape", str(tuple(value.shape)), "(C, H, W)", where)
+        if value.dtype == torch.uint8:
+            return value
+        if self.code != "direct" or not value.is_floating_point():
+            allowed = "uint8 levels" + (" or floats" if self.code == "direct" else "")
+            found = str(value.dtype)
+            raise _wrong(f"the {self.code} code cannot take these images", found, allowed, where)
+        if not bool(((value >= 0) & (value <= 1)).all()):
+            found = f"values from {value.min():g} to {value.max():g}"
+            raise _wrong("an image has values out of range", found, "0 to 1", where)
+        return value.float()
+
+    def _label(self, label: Any, where: str) -> int:
+        if isinstance(label, (Tensor, np.ndarray, np.generic)) and label.shape in ((), (1,)):
+            label = label.item()
+        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < self.classes:
+            raise _wrong(
+                "a label is none of the classes",
+                repr(label),
+                f"a whole number from 0 to {self.classes - 1}",
+                where,
+            )
+        return label
+
+
+def open_custom(config: DataConfig, steps: int) -> Splits:
+    """Call the factory and check what it gives.
+
+    Raises:
+        DataError: if there is no such factory, or it gives something else.
+    """
+    module, _, name = config.name.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as e:
+        raise DataError(
+            "the data set's factory cannot be found",
+            found=str(e),
+            where=config.name,
+            remedy="install the package, or run in the folder that holds the module",
+        ) from e
+    made = factory()
+    parts = made if isinstance(made, tuple) else (made,)
+    if not (1 <= len(parts) <= 2 and all(_is_data_set(part) for part in parts)):
+        raise _wrong(
+            "the factory gives no data set",
+            ", ".join(type(part).__name__ for part in parts) or "an empty tuple",
+            "a map-style torch Dataset with at least one sample, or a pair (train, test)",
+            config.name,
+        )
+    names = _names(parts[0], config.name)
+    shape = tuple(_tensor(parts[0][0][0], f"{config.name}, sample 0").shape)
+    train, *rest = (
+        Checked(part, config.code, steps, len(names), shape, config.name) for part in parts
+    )
+    if rest:
+        return Splits(train, rest[0], names)
+    test = range(4, len(train), 5)
+    if not test:
+        raise _wrong("too few samples for a split", str(len(train)), "5 or more", config.name)
+    others = [i for i in range(len(train)) if i % 5 != 4]
+    return Splits(train, train, names, train_indices=others, test_indices=test)
+
+
+def _is_data_set(part: Any) -> bool:
+    return isinstance(part, Dataset) and hasattr(part, "__len__") and len(part) > 0
+
+
+def _names(data: Any, where: str) -> tuple[str, ...]:
+    classes = getattr(data, "classes", None)
+    if isinstance(classes, int) and 2 <= classes <= MOST_CLASSES:
+        return tuple(str(i) for i in range(classes))
+    if isinstance(classes, Sequence) and not isinstance(classes, str) and len(classes) >= 2:
+        return tuple(str(name) for name in classes)
+    raise _wrong(
+        "the data set does not say its classes",
+        f"classes = {classes!r}",
+        "an attribute 'classes': a number or a sequence of names, two or more",
+        where,
+    )
+
+
+def _tensor(value: Any, where: str) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "buif":
+        return torch.from_numpy(value)
+    found = f"{type(value).__name__}"
+    raise _wrong("an input is no array", found, "a torch tensor or a numpy array", where)
+
+
+def _wrong(message: str, found: str, allowed: str, where: str) -> DataError:
+    return DataError(
+        message, found=found, allowed=allowed, where=where, remedy="change the data set"
+    )
