@@ -12,13 +12,16 @@ from purespike.compiler.counts import Counts, dense_counts, total_counts
 from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import Trace, run
-from purespike.compiler.ir import Graph
+from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.calibrate import calibrate
+from purespike.compiler.passes.fold_constants import fold_constants
 from purespike.compiler.passes.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
+from purespike.compiler.passes.merge_equal import merge_equal, merged
 from purespike.compiler.passes.quantize import Grid, choose_scales, quantize
+from purespike.compiler.passes.remove_dead import remove_dead, removed
 from purespike.compiler.passes.split_host import split_host
 from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary
 from purespike.compiler.verify import verify
@@ -95,7 +98,7 @@ class LedgerLine:
     counts_before: Counts  # per sample and time step, every spike present
     counts_after: Counts
     deviation: float  # largest absolute change of an output
-    agreement: float  # share of equal spikes over all neurons that both graphs have
+    agreement: float  # share of equal spikes over all layers that both graphs have
     divergence: Divergence | None
     notes: tuple[str, ...] = ()
     # Integer = scale * real number, by synapse and neuron; only quantization has any.
@@ -141,7 +144,10 @@ def standard_passes(
         Pass("strip_auxiliary", strip_auxiliary, SAME, describe),
         Pass("fuse_batchnorm", fuse_batchnorm, close(1e-9)),
         Pass("fold_scales", fold_scales, close(1e-9), unfolded),
+        Pass("fold_constants", fold_constants, close(1e-9)),
         Pass("lower_gates", lower_gates, SAME),
+        Pass("merge_equal", merge_equal, SAME, merged),
+        Pass("remove_dead", remove_dead, SAME, removed),
         Pass("split_host", lambda g: split_host(g, host_encoder=host_encoder), SAME),
         Pass(
             "quantize",
@@ -180,7 +186,7 @@ def compile_graph(
         try:
             verify(after)
             _same_interface(graph, after)
-            after_trace = run(after, probe)
+            after_trace = trace if after is graph else run(after, probe)
         except PurespikeError as e:
             raise PassError(
                 f"pass {p.name} left an ill-formed graph: {e.message}",
@@ -223,7 +229,7 @@ def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace) -> Ledger
     firing = [
         n.name
         for n in before.nodes
-        if isinstance(n.op, Neuron) and n.op.fires and after.producer(n.name) is not None
+        if isinstance(n.op, Neuron) and n.op.fires and _comparable(n, after.producer(n.name))
     ]
     spikes = sum(a.values[n].size for n in firing)
     scales = p.scales(before)
@@ -241,6 +247,11 @@ def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace) -> Ledger
         notes=p.notes(before, after),
         scales=scales,
     )
+
+
+def _comparable(before: Node, after: Node | None) -> bool:
+    """Whether a layer is still there, and still of that size (remove_dead takes channels)."""
+    return after is not None and after.output.shape == before.output.shape
 
 
 def _deviation(

@@ -148,3 +148,11 @@ def one_to_one(factor: Array, shape: Shape) -> Scale:
     """A one-to-one synapse with one weight a channel; a scalar where all are equal."""
     same = bool((factor == factor.flat[0]).all())
     return Scale(np.asarray(factor.flat[0]) if same else by_channel(factor, shape))
+
+
+def without_term(graph: Graph, add: Node, name: str) -> Match:
+    """A sum without one of its terms; a sum of one is that term itself."""
+    rest = [i for i in add.inputs if i != name]
+    if len(rest) == 1:
+        return {add.name: []}, {add.name: rest[0]}
+    return {add.name: [replace(add, inputs=tuple(rest))]}, {}

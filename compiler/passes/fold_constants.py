@@ -1,0 +1,122 @@
+"""Compute now what no input can change: layers in a row, side by side, or without weights.
+
+Cases:
+1. A factor of one on a current, and a bias of zeros: gone.
+2. Two linear layers in a row with nothing between them that anything else reads: one layer.
+3. Two layers of one geometry on the same input, in one sum: one layer with both weights.
+4. A layer whose weights are all zero, in a sum with another layer: its bias goes there.
+Case 4 where no other layer could take the bias stays: dropping it would change the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ops import Add, Conv2d, Linear, Scale
+from purespike.compiler.passes.rewrite import (
+    Match,
+    is_current,
+    only_reader,
+    rewritten,
+    source_of,
+    without_term,
+)
+
+
+def fold_constants(graph: Graph) -> Graph:
+    """The graph with every case above applied until none applies."""
+    return rewritten(graph, (_one, _zero_bias, _in_a_row, _side_by_side, _no_weights))
+
+
+def _one(graph: Graph, node: Node) -> Match | None:  # case 1
+    if not isinstance(node.op, Scale) or not bool((node.op.factor == 1.0).all()):
+        return None
+    if not is_current(graph, node.inputs[0]):  # on spikes it is a synapse
+        return None
+    return {node.name: []}, {node.name: node.inputs[0]}
+
+
+def _zero_bias(graph: Graph, node: Node) -> Match | None:  # case 1
+    if not isinstance(node.op, Conv2d | Linear) or node.op.bias is None or np.any(node.op.bias):
+        return None
+    return {node.name: [replace(node, op=replace(node.op, bias=None))]}, {}
+
+
+def _in_a_row(graph: Graph, node: Node) -> Match | None:  # case 2
+    first = source_of(graph, node)
+    if not isinstance(node.op, Linear) or first is None or not isinstance(first.op, Linear):
+        return None
+    bias = node.op.bias
+    if first.op.bias is not None:
+        bias = node.op.weight @ first.op.bias + (0.0 if bias is None else bias)
+    both = Linear(node.op.weight @ first.op.weight, bias)
+    return {first.name: [], node.name: [replace(node, op=both, inputs=first.inputs)]}, {}
+
+
+def _side_by_side(graph: Graph, node: Node) -> Match | None:  # case 3
+    if not isinstance(node.op, Add):
+        return None
+    layers = [n for i in node.inputs if (n := _own_layer(graph, i, node)) is not None]
+    for k, a in enumerate(layers):
+        for b in layers[k + 1 :]:
+            if a.inputs != b.inputs or a is b or not _same_geometry(a, b):
+                continue
+            assert isinstance(a.op, Conv2d | Linear) and isinstance(b.op, Conv2d | Linear)
+            biases = [x for x in (a.op.bias, b.op.bias) if x is not None]
+            bias = np.sum(biases, axis=0) if biases else None
+            op = replace(a.op, weight=a.op.weight + b.op.weight, bias=bias)
+            swaps, rename = without_term(graph, node, b.name)
+            return swaps | {a.name: [replace(a, op=op)], b.name: []}, rename
+    return None
+
+
+def _own_layer(graph: Graph, name: str, add: Node) -> Node | None:
+    """The layer behind one term of a sum, if nothing else reads it and it counts once."""
+    node = graph.producer(name)
+    once = add.inputs.count(name) == 1 and only_reader(graph, name) is add
+    return node if once and node is not None and isinstance(node.op, Conv2d | Linear) else None
+
+
+def _same_geometry(a: Node, b: Node) -> bool:
+    if isinstance(a.op, Linear) and isinstance(b.op, Linear):
+        return True
+    if not (isinstance(a.op, Conv2d) and isinstance(b.op, Conv2d)):
+        return False
+    return a.op.weight.shape == b.op.weight.shape and all(
+        getattr(a.op, name) == getattr(b.op, name)
+        for name in ("stride", "padding", "dilation", "groups")
+    )
+
+
+def _no_weights(graph: Graph, node: Node) -> Match | None:  # case 4
+    if not isinstance(node.op, Add):
+        return None
+    for name in node.inputs:
+        part = _own_layer(graph, name, node)
+        if part is None or np.any(getattr(part.op, "weight", 1.0)):
+            continue
+        match = drop_layer(graph, node, part)
+        if match is not None:
+            return match
+    return None
+
+
+def drop_layer(graph: Graph, add: Node, part: Node) -> Match | None:
+    """A sum without a layer that only ever delivers its bias, which another layer takes."""
+    bias = getattr(part.op, "bias", None)
+    swaps, rename = without_term(graph, add, part.name)
+    swaps[part.name] = []
+    if bias is None or not np.any(bias):
+        return swaps, rename
+    for name in add.inputs:
+        other = _own_layer(graph, name, add)
+        if other is None or other is part or other.output.shape != part.output.shape:
+            continue
+        assert isinstance(other.op, Conv2d | Linear)
+        both = bias if other.op.bias is None else other.op.bias + bias
+        swaps[other.name] = [replace(other, op=replace(other.op, bias=both))]
+        return swaps, rename
+    return None
