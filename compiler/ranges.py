@@ -9,6 +9,10 @@ by a recursion over the steps, in exact integers:
 
 since a reset can only lift a membrane below zero, never lower it further (subtracting happens
 above the threshold, and ``amount`` may exceed it, which the recursion accounts for).
+
+The recursion takes N at every step. Where sources cannot fire that often (`firing`), what they
+deliver in sum bounds the membrane as well, since leak, clip and reset only bring it nearer to
+zero; the tighter of the two counts.
 """
 
 from __future__ import annotations
@@ -18,9 +22,10 @@ from typing import Literal
 
 import numpy as np
 
-from purespike.compiler.domain import Array, Domain, times, with_zero
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import Add, Conv2d, Linear, Neuron, Scale
+from purespike.compiler.domain import Array
+from purespike.compiler.firing import Flow, add, bound_flows, decayed, steady, weigh
+from purespike.compiler.ir import Graph
+from purespike.compiler.ops import SYNAPSES, Add, Neuron
 
 Verdict = Literal["proved", "saturates", "may wrap", "unknown"]
 
@@ -49,22 +54,18 @@ def bound_neurons(graph: Graph, *, current_limit: float) -> dict[str, Bounds]:
         graph: A graph in integers (real numbers are bounded too, up to rounding).
         current_limit: The largest magnitude of a summed current, in units of a weight.
     """
-    bounds = {}
-    for node in graph.nodes:
-        if isinstance(node.op, Neuron):
-            interval = current_interval(graph, node.inputs[0])
-            synapses = current_interval(graph, node.inputs[0], biased=False)
-            if interval is None or synapses is None:
-                nothing = (-np.inf, np.inf)
-                bounds[node.name] = Bounds(nothing, nothing, "unknown")
-            else:
-                wraps = max(_reach(*interval), _reach(*synapses)) > current_limit
-                bounds[node.name] = _bound(node, node.op, *interval, graph.steps, wraps)
-    return bounds
+    flows = bound_flows(graph)
+    return {
+        node.name: _bound(node.op, flows[node.inputs[0]], graph.steps, current_limit)
+        for node in graph.nodes
+        if isinstance(node.op, Neuron)
+    }
 
 
 def current_interval(graph: Graph, name: str, *, biased: bool = True) -> tuple[Array, Array] | None:
     """(lowest, highest) value of an edge for each unit or channel; None where nothing is known.
+
+    From the domains that its synapses read, without the rest of the graph.
 
     Args:
         graph: Any graph.
@@ -72,8 +73,25 @@ def current_interval(graph: Graph, name: str, *, biased: bool = True) -> tuple[A
         biased: False leaves the biases out: on Loihi they join behind the register of the current,
             so a negative bias does not keep the synapses from wrapping around in it.
     """
-    interval = _interval(graph, name, biased)
-    return interval if interval and np.isfinite(_reach(*interval)) else None
+    flow = _near(graph, name)
+    interval = (flow.low, flow.high) if biased else flow.bare
+    return interval if np.isfinite(_reach(*interval)) else None
+
+
+def tightness(bound: tuple[float, float], observed: tuple[float, float]) -> float:
+    """How many times as wide as what was observed a bound is; 1 is exact."""
+    width = observed[1] - observed[0]
+    return (bound[1] - bound[0]) / width if width > 0 else float("inf")
+
+
+def _near(graph: Graph, name: str) -> Flow:
+    node = graph.producer(name)
+    if node is not None and isinstance(node.op, Add):
+        return add([_near(graph, i) for i in node.inputs])
+    if node is not None and isinstance(node.op, SYNAPSES):
+        edge = graph.edge(node.inputs[0])
+        return weigh(node.op, steady(edge.domain, graph.steps), edge.shape, graph.steps)
+    return steady(graph.edge(name).domain, graph.steps)
 
 
 def _reach(low: Array, high: Array) -> float:
@@ -81,55 +99,25 @@ def _reach(low: Array, high: Array) -> float:
     return float(max(-low.min(), high.max()))
 
 
-def _interval(graph: Graph, name: str, biased: bool) -> tuple[Array, Array] | None:
-    node = graph.producer(name)
-    if node is None:
-        return _box(graph.edge(name).domain)
-    op = node.op
-    if isinstance(op, Add):
-        parts = [_interval(graph, i, biased) for i in node.inputs]
-        known = [p for p in parts if p is not None]
-        if len(known) < len(parts):
-            return None
-        return (
-            sum((p[0] for p in known), start=np.zeros(())),
-            sum((p[1] for p in known), start=np.zeros(())),
-        )
-    if isinstance(op, Conv2d | Linear):
-        x = graph.edge(node.inputs[0]).domain
-        x = with_zero(x) if isinstance(op, Conv2d) and any(op.padding) else x
-        flat = op.weight.reshape(len(op.weight), -1)
-        lo = np.where(flat > 0, times(flat, x.lo), times(flat, x.hi)).sum(axis=1)
-        hi = np.where(flat > 0, times(flat, x.hi), times(flat, x.lo)).sum(axis=1)
-        bias = 0.0 if op.bias is None or not biased else op.bias
-        shape = (-1, 1, 1) if isinstance(op, Conv2d) else (-1,)
-        return (lo + bias).reshape(shape), (hi + bias).reshape(shape)
-    if isinstance(op, Scale):
-        d = graph.edge(node.inputs[0]).domain
-        ends = np.stack([times(op.factor, d.lo), times(op.factor, d.hi)])
-        return ends.min(axis=0), ends.max(axis=0)
-    return _box(node.output.domain)
-
-
-def _box(domain: Domain) -> tuple[Array, Array]:
-    return np.asarray(domain.lo), np.asarray(domain.hi)
-
-
-def _bound(node: Node, op: Neuron, low: Array, high: Array, steps: int, wraps: bool) -> Bounds:
+def _bound(op: Neuron, x: Flow, steps: int, current_limit: float) -> Bounds:
+    reach = max(_reach(x.low, x.high), _reach(*x.bare))
+    if not np.isfinite(reach) or type(op) is not Neuron:  # a rectified one fires elsewhere
+        nothing = (-np.inf, np.inf)
+        return Bounds(nothing, nothing, "unknown")
     unit = float(2**op.fixed.fraction_bits) if op.fixed else 1.0
     limit = float(op.fixed.limit) if op.fixed else np.inf
-    low, high, theta, amount = (
-        np.broadcast_to(a, node.output.shape) * unit
-        for a in (low, high, _lift(op.threshold, node), _lift(op.amount, node))
-    )
-    top = np.full(node.output.shape, op.initial * unit)
+    parts = (x.low, x.high, x.least, x.most, op.threshold, op.amount)
+    low, high, least, most, theta, amount = (a * unit for a in np.broadcast_arrays(*parts))
+    shape = low.shape
+    start = op.initial * unit
+    top = np.full(shape, start)
     bottom = top.copy()
-    highest = lowest = deepest = op.initial * unit
+    highest = lowest = deepest = top
     for _ in range(steps):
-        before_high = _decayed(top, op) + high
-        before_low = _decayed(bottom, op) + low
-        highest = max(highest, float(before_high.max()))
-        lowest = min(lowest, float(before_low.min()))
+        before_high = decayed(top, op) + high
+        before_low = decayed(bottom, op) + low
+        highest = np.maximum(highest, before_high)
+        lowest = np.minimum(lowest, before_low)
         # The clip of the chip comes before the reset; the bounds before it are what is reported.
         above, below = np.clip(before_high, -limit, limit), np.clip(before_low, -limit, limit)
         if op.reset == "none":
@@ -141,19 +129,20 @@ def _bound(node: Node, op: Neuron, low: Array, high: Array, steps: int, wraps: b
             top = np.where(fires, np.maximum(np.minimum(above, theta), left), above)
             dropped = np.zeros_like(above) if op.reset == "zero" else theta - amount
             bottom = np.where(fires, np.minimum(below, dropped), below)
-        deepest = min(deepest, float(bottom.min()))
-    current = (float(low.min()) / unit, float(high.max()) / unit)
-    verdict: Verdict = "proved" if max(-min(lowest, deepest), highest) <= limit else "saturates"
-    verdict = "may wrap" if wraps else verdict
-    return Bounds(current, (lowest / unit, highest / unit), verdict)
-
-
-def _decayed(v: Array, op: Neuron) -> Array:
-    if op.fixed is None:
-        return v * op.decay
-    kept: Array = np.sign(v) * np.floor(np.abs(v) * op.decay)
-    return kept
-
-
-def _lift(parameter: Array, node: Node) -> Array:
-    return np.broadcast_to(parameter, node.output.shape)
+        deepest = np.minimum(deepest, bottom)
+    # What all steps deliver, from where a sample or the time after a reset begins.
+    begins = np.full(shape, min(start, 0.0))
+    if op.reset == "subtract":
+        drops = np.subtract(theta, amount, out=np.zeros(shape), where=np.isfinite(theta))
+        begins = np.minimum(begins, drops)
+        most = np.where(amount >= 0, most, np.inf)
+    lowest = np.maximum(lowest, begins + least)
+    deepest = np.maximum(deepest, begins + least)
+    highest = np.minimum(highest, max(start, 0.0) + most)
+    extent = float(max(-lowest.min(), -deepest.min(), highest.max()))
+    verdict: Verdict = "proved" if extent <= limit else "saturates"
+    return Bounds(
+        (float(x.low.min()), float(x.high.max())),
+        (float(lowest.min()) / unit, float(highest.max()) / unit),
+        "may wrap" if reach > current_limit else verdict,
+    )

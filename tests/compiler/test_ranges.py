@@ -9,15 +9,29 @@ import pytest
 from graph_cases import graph_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from onnx_cases import layout_of, realise
 from strategies import FIXED, chip_graphs, spikes, trained_graphs
 
 from purespike.compiler.domain import ANALOG, SPIKE, Array, Domain
+from purespike.compiler.firing import bound_flows
 from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, Conv2d, FixedPoint, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ops import (
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Delay,
+    FixedPoint,
+    Flatten,
+    Gate,
+    Linear,
+    MaxPool2d,
+    Neuron,
+    Scale,
+)
 from purespike.compiler.passes.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
-from purespike.compiler.ranges import Bounds, bound_neurons
+from purespike.compiler.ranges import Bounds, bound_neurons, tightness
 
 LIMIT = 131071.0
 
@@ -247,3 +261,194 @@ def test_spikes_read_without_a_synapse_are_bounded() -> None:
     assert bound(graph).membrane == (0.0, 3.0)
     graph = graph_of([("n", Neuron(9.0), ("x",))])
     assert bound(graph).membrane == (0.0, 3.0)
+
+
+# How much an edge carries over a sample, and what follows for membranes.
+
+
+def most(graph: Graph, name: str) -> float:
+    """The largest sum of an edge over a sample."""
+    return float(bound_flows(graph)[name].most.max())
+
+
+def assert_flows(graph: Graph, x: Array, slack: float = 0.0) -> None:
+    """Every value, and every sum over an interval of steps, of every edge."""
+    values, flows = run(graph, x).values, bound_flows(graph)
+    for edge in graph.edges():
+        flow, carried = flows[edge.name], values[edge.name]
+        assert (flow.low - slack <= carried).all() and (carried <= flow.high + slack).all(), edge
+        for begin in range(graph.steps):
+            sums = np.cumsum(carried[begin:], axis=0)
+            assert (flow.least - slack <= sums).all() and (sums <= flow.most + slack).all(), edge
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(chip_graphs(max_steps=5), st.integers(0, 2**16))
+def test_flows_hold_on_integer_graphs(graph: Graph, seed: int) -> None:
+    assert_flows(graph, attacks(graph, seed))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(trained_graphs(), st.integers(0, 2**16))
+def test_flows_hold_on_trained_graphs(graph: Graph, seed: int) -> None:
+    assert_flows(graph, attacks(graph, seed), 1e-9)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_flows_and_bounds_hold_in_loops_gates_and_pools(seed: int) -> None:
+    case = realise(layout_of(seed))
+    x = np.concatenate([case.x, np.ones_like(case.x), attacks(case.graph, seed)], axis=1)
+    assert_flows(case.graph, x)
+    assert_sound(case.graph, x, 0.0)
+
+
+@st.composite
+def slow_chains(draw: Any) -> Graph:
+    """Three layers of few inputs with thresholds that take several steps to reach."""
+    r = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    inputs, steps = draw(st.sampled_from([(1, 8), (2, 4), (3, 3)]))
+    nodes: list[Any] = []
+    source, size = "x", inputs
+    for k in range(3):
+        out = draw(st.integers(1, 3))
+        weight = r.integers(-6, 8, (out, size)).astype(float)
+        bias = r.integers(-2, 3, out).astype(float) if draw(st.booleans()) else None
+        nodes.append((f"l{k}", Linear(weight, bias), (source,)))
+        reset = draw(st.sampled_from(["zero", "zero", "subtract"]))
+        decay = draw(st.sampled_from([1.0, 1.0, 0.0, 0.5, 3000 / 4096]))
+        initial = draw(st.sampled_from([0.0, 0.0, 2.0, -3.0]))
+        theta = r.integers(1, 25, out).astype(float)
+        amount = np.array(float(draw(st.integers(1, 30))))
+        nodes.append((f"n{k}", Neuron(theta, decay, reset, amount, initial, FIXED), (f"l{k}",)))
+        source, size = f"n{k}", out
+        if draw(st.booleans()):
+            nodes.append((f"d{k}", Delay(draw(st.integers(1, 2))), (source,)))
+            source = f"d{k}"
+    nodes.append(("read", Linear(r.integers(-6, 8, (1, size)).astype(float)), (source,)))
+    nodes.append(("out", Neuron(np.inf, reset="none", fixed=FIXED), ("read",)))
+    return build((Edge("x", (inputs,), SPIKE),), nodes, ("out",), steps)
+
+
+def every_input(graph: Graph) -> Array:
+    """All spike trains of a small input: (T, 2 ** (T * inputs), inputs)."""
+    (edge,) = graph.inputs
+    bits = graph.steps * edge.shape[0]
+    table = (np.arange(2**bits)[:, None] >> np.arange(bits)) & 1
+    return np.moveaxis(table.reshape(-1, graph.steps, edge.shape[0]), 0, 1).astype(float)
+
+
+@settings(max_examples=60, deadline=None)
+@given(slow_chains())
+def test_bounds_hold_for_every_single_input(graph: Graph) -> None:
+    """No attack can be better than all of them."""
+    x = every_input(graph)
+    assert_flows(graph, x)
+    assert_sound(graph, x, 0.0)
+
+
+def test_counting_spikes_reaches_what_an_exhaustive_search_finds() -> None:
+    """Sources that need three steps to fire move a membrane a third as far."""
+    nodes = [
+        ("l0", Linear([[2.0], [3.0]]), ("x",)),
+        ("n0", Neuron(6.0, fixed=FIXED), ("l0",)),
+        ("l1", Linear([[-5.0, -7.0]]), ("n0",)),
+        ("n1", Neuron(1.0, fixed=FIXED), ("l1",)),
+    ]
+    graph = build((Edge("x", (1,), SPIKE),), nodes, ("n1",), 9)
+    low, _ = bound(graph, "n1").membrane
+    assert low == -(3 * 5.0 + 4 * 7.0)  # every third and every second step; not 9 x 12
+    assert low == before_reset(graph, run(graph, every_input(graph)), "n1").min()
+
+
+@pytest.mark.parametrize(
+    ("neuron", "count"),
+    [
+        (Neuron(6.0), 3.0),  # 2 a step: steps 2, 5, 8
+        (Neuron(6.0, reset="subtract"), 3.0),
+        (Neuron(5.0, reset="subtract", amount=np.array(5.0)), 3.0),  # 18 / 5
+        (Neuron(1.0, reset="subtract", amount=np.array(6.0)), 3.0),
+        (Neuron(2.0), 9.0),
+        (Neuron(19.0), 0.0),
+        (Neuron(4.0, 0.5), 0.0),  # leaks as fast as it fills, below 4
+        (Neuron(3.0, 0.5), 4.0),
+        (Neuron(5.0, initial=3.0), 3.0),  # 5, then every third: steps 0, 3, 6
+        (Neuron(np.inf), 0.0),
+    ],
+)
+def test_known_spike_counts(neuron: Neuron, count: float) -> None:
+    nodes = [("l", Linear([[2.0]]), ("x",)), ("n", neuron, ("l",))]
+    graph = build((Edge("x", (1,), SPIKE),), nodes, ("n",), 9)
+    assert most(graph, "n") == count
+    assert run(graph, every_input(graph)).values["n"].sum(axis=0).max() == count
+
+
+def test_few_input_spikes_bound_all_that_follows() -> None:
+    """Charge: a layer that fires twice at most cannot make the next one fire more often."""
+    nodes = [
+        ("l0", Linear([[2.0]]), ("x",)),
+        ("n0", Neuron(9.0, fixed=FIXED), ("l0",)),  # twice in ten steps
+        ("l1", Linear([[8.0]]), ("n0",)),
+        ("n1", Neuron(7.0, fixed=FIXED), ("l1",)),  # at each of them; not at every step
+        ("l2", Linear([[-3.0]]), ("n1",)),
+        ("n2", Neuron(1.0, fixed=FIXED), ("l2",)),
+    ]
+    graph = build((Edge("x", (1,), SPIKE),), nodes, ("n2",), 10)
+    assert most(graph, "n0") == most(graph, "n1") == 2.0
+    assert bound(graph, "n2").membrane[0] == -6.0
+
+
+def test_what_never_fires_moves_nothing() -> None:
+    for silent in (Neuron(7.0, 0.0), Neuron(9.0, 0.5), Neuron(99.0, initial=-1.0)):
+        weight = [[4.0]] if silent.decay < 1 else [[-4.0]]
+        nodes = [
+            ("l0", Linear(weight), ("x",)),
+            ("n0", silent, ("l0",)),
+            ("l1", Linear([[-5.0]]), ("n0",)),
+            ("n1", Neuron(1.0), ("l1",)),
+        ]
+        graph = build((Edge("x", (1,), SPIKE),), nodes, ("n1",), 4)
+        assert bound(graph, "n1") == Bounds((0.0, 0.0), (0.0, 0.0), "proved")
+
+
+def test_too_slow_for_one_sample_is_not_never() -> None:
+    # On a chip samples follow each other: between two, a slow source may fire after all.
+    nodes = [
+        ("l0", Linear([[1.0]]), ("x",)),
+        ("n0", Neuron(9.0, fixed=FIXED), ("l0",)),
+        ("l1", Linear([[-5.0]]), ("n0",)),
+        ("n1", Neuron(1.0, fixed=FIXED), ("l1",)),
+    ]
+    b = bound(build((Edge("x", (1,), SPIKE),), nodes, ("n1",), 4), "n1")
+    assert b.current == (-5.0, 0.0) and b.membrane == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"), [("and", 2.0), ("or", 5.0), ("xor", 5.0), ("iand", 3.0)]
+)
+def test_gates_fire_as_often_as_their_inputs_let_them(kind: Any, count: float) -> None:
+    nodes = [
+        ("l", Linear([[2.0]]), ("x",)),
+        ("two", Neuron(5.0), ("l",)),
+        ("three", Neuron(4.0), ("l",)),
+        ("g", Gate(kind), ("two", "three")),
+    ]
+    graph = build((Edge("x", (1,), SPIKE),), nodes, ("g",), 7)
+    assert most(graph, "g") == count
+
+
+def test_pools_pass_counts_on() -> None:
+    nodes = [
+        ("c", Conv2d(np.full((1, 1, 1, 1), 2.0)), ("x",)),
+        ("n", Neuron(5.0), ("c",)),
+        ("m", MaxPool2d((1, 2), (1, 2)), ("n",)),
+        ("a", AvgPool2d((2, 2), (2, 2)), ("n",)),
+    ]
+    graph = graph_of(nodes, "m", "a", steps=7)
+    assert most(graph, "m") == 4.0  # twice for each of two
+    assert most(graph, "a") == 7.0  # nothing better is known than its domain
+    assert_flows(graph, attacks(graph, 0))
+
+
+def test_tightness() -> None:
+    assert tightness((-10.0, 10.0), (-2.0, 3.0)) == 4.0
+    assert tightness((-1.0, 1.0), (0.0, 0.0)) == np.inf
