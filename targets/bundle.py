@@ -41,6 +41,7 @@ from purespike.targets.manifest import FORMAT, file_hash, read_json
 from purespike.targets.manifest import MANIFEST as MANIFEST
 from purespike.targets.manifest import BundleError as BundleError
 from purespike.targets.manifest import read_manifest as read_manifest
+from purespike.targets.netx.emit import write_netx
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx.emit import Form, write_onnx
@@ -92,6 +93,7 @@ def write_bundle(
     notes: Mapping[str, Any] | None = None,
     nir_strict: bool = False,
     onnx: Form = "step",
+    netx: bool = False,
 ) -> None:
     """Write a bundle, whole or not at all.
 
@@ -105,6 +107,7 @@ def write_bundle(
         notes: What model files shall carry beside the network, such as scales and boundaries.
         nir_strict: Whether model.nir says everything with plain nodes (`write_nir`).
         onnx: Form of model.onnx (`write_onnx`); ``qonnx`` adds model.qonnx.onnx to the step form.
+        netx: Whether to add model.net for lava-dl, which knows sequential networks only.
 
     Raises:
         OutputError: If the folder holds something else or cannot be written.
@@ -120,6 +123,8 @@ def write_bundle(
             write_onnx(graph, stage / "model.onnx", golden_form, notes=notes)
             if onnx == "qonnx":
                 write_onnx(graph, stage / "model.qonnx.onnx", onnx, notes=notes)
+            if netx:
+                write_netx(graph, stage / "model.net")
             (stage / "golden.npz").write_bytes(_pack(golden))
             write_golden_network(graph, stage)
             plan = schedule(graph)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,12 @@ from torch import nn
 
 from purespike.build import build
 from purespike.check import replay_findings, static_findings
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files import OutputError
+from purespike.compiler.interpret import run
 from purespike.targets.bundle import BundleError, read_bundle
 from purespike.targets.golden_network import replay_bundle
+from purespike.targets.netx.read import read_netx
 from purespike.trainer.layers import MaxPool2d
 from purespike.trainer.neuron import IF, Neuron
 
@@ -156,3 +160,15 @@ def test_verify_runs_where_torch_cannot_be_imported(bundle: Path) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "all bit for bit equal" in done.stdout
+
+
+def test_a_sequential_network_goes_to_lava_dl_too(tmp_path: Path) -> None:
+    build(subject(Plain(nn.Identity())), replace(FAST, netx=True)).write(tmp_path / "plain")
+    loaded = read_bundle(tmp_path / "plain")  # every hash checked
+    again = read_netx(tmp_path / "plain" / "model.net")
+    trace = run(again, loaded.golden.inputs.astype(np.float64))
+    for name, spikes in loaded.golden.spikes.items():
+        assert np.array_equal(trace.values[name], spikes), name
+    with pytest.raises(PurespikeError, match="netx"):
+        build(subject(resnet("iand")), replace(FAST, netx=True)).write(tmp_path / "residual")
+    assert not (tmp_path / "residual").exists()

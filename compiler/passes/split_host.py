@@ -42,7 +42,7 @@ def split_host(graph: Graph, *, host_encoder: bool = False) -> Graph:
             found=", ".join(str(e) for e in graph.inputs if e.name in analog),
             allowed="spike",
             remedy="encode the input as spikes (bit-plane, rate, latency or events), or declare "
-            "the first layer as host encoder (Options(host_encoder=True))",
+            "the first layers as host encoder (--host-encoder, Options(host_encoder=True))",
         )
     host: set[str] = set()
     nodes = []

@@ -41,6 +41,7 @@ from purespike.evidence import (
     versions,
 )
 from purespike.fidelity import check_capture, wrong_inputs
+from purespike.independent import check_graph
 from purespike.options import LavaMode, Options, Progress, Subject, require_samples, silent
 from purespike.static import chip_findings, network_findings
 from purespike.targets.agreement import agreement
@@ -94,6 +95,7 @@ class Build:
             notes=notes,
             nir_strict=self.options.nir_strict,
             onnx=self.options.onnx,
+            netx=self.options.netx,
         )
 
 
@@ -224,6 +226,8 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
     bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
     findings += integers.findings
     findings += chip_findings(graph, options.policy, integers.counts)
+    leak = options.policy.leak_multiplies
+    findings += check_graph(chip, findings, leak_multiplies=leak, strict=options.nir_strict)
     golden = make_golden(chip, fed[:, : options.golden], subject.labels[: options.golden])
     findings += compare_executors(chip, golden)
     ledger = [

@@ -62,6 +62,7 @@ class Options:
         lava_samples: Samples that Lava runs; at least ``golden``.
         nir_strict: Whether model.nir says everything with plain nodes.
         onnx: Form of model.onnx; ``qonnx`` adds model.qonnx.onnx to the step form.
+        netx: Whether to add model.net for lava-dl, which knows sequential networks only.
         policy: What the team accepts.
         waivers: Broken findings that the team accepts by name, for a time.
     """
@@ -74,6 +75,7 @@ class Options:
     lava_samples: int = 64
     nir_strict: bool = False
     onnx: Form = "step"
+    netx: bool = False
     policy: Policy = STRICT
     waivers: Waivers | None = None
 

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from purespike.commands.shared import NOT_COMPLIANT, OK, Output, Samples, compile_checkpoint, out
+from purespike.commands.shared import (
+    NOT_COMPLIANT,
+    OK,
+    HostEncoder,
+    Output,
+    Samples,
+    compile_checkpoint,
+    out,
+)
 from purespike.compiler.compliance.policy import read_policy
 from purespike.console import render
 from purespike.reporting import PolicyName, Today, WaiverFile, load_waivers
@@ -35,6 +43,10 @@ def compile_(
     nir_strict: Annotated[
         bool, typer.Option("--nir-strict", help="Plain NIR nodes only, soft reset too.")
     ] = False,
+    netx: Annotated[
+        bool, typer.Option("--netx", help="Add model.net for lava-dl: sequential networks only.")
+    ] = False,
+    host_encoder: HostEncoder = False,
     policy: PolicyName = "strict",
     waivers: WaiverFile = None,
     today: Today = None,
@@ -50,6 +62,8 @@ def compile_(
         lava_samples=samples,
         nir_strict=nir_strict,
         onnx=onnx,
+        netx=netx,
+        host_encoder=host_encoder,
         policy=read_policy(policy),
         waivers=load_waivers(waivers, today),
     )
