@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
-from torch import Tensor
-from torch.utils.data import DataLoader
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
 
 from purespike.compiler.statistics import wilson_interval
 from purespike.trainer.checkpoint import save_checkpoint
-from purespike.trainer.configuration import ModelConfig
-from purespike.trainer.data import digits, loader
-from purespike.trainer.encoders import encoder
+from purespike.trainer.configuration import ModelConfig, to_dict
+from purespike.trainer.data import loader
+from purespike.trainer.distributed import World, world
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.learner import Learner, TrainConfig
-from purespike.trainer.manners import clean_interrupt, quiet, resume_file
+from purespike.trainer.feed import Batches, feed_digits
+from purespike.trainer.learner import Learner
+from purespike.trainer.manners import clean_interrupt, quiet, resume_file, same_threads
 from purespike.trainer.models import SpikingResNet, build, main_only
 from purespike.trainer.progress import TrainingProgress
+from purespike.trainer.recompute import recompute
+from purespike.trainer.training import TrainConfig
 
 __all__ = ["TrainResult", "evaluate", "train"]
 
@@ -65,13 +70,15 @@ def train(
     *,
     resume_from: Path | None = None,
     progress: bool = True,
+    tensorboard: bool = False,
 ) -> TrainResult:
     """Train on the digits and write a deployable checkpoint.
 
     The folder receives ``model/`` (the deployable checkpoint), ``last.ckpt`` after each epoch (to
     resume from), ``best.ckpt`` if images are held out for validation, and ``log/version_<k>/
     metrics.csv``. The test images are looked at once, at the end, by the network without its
-    auxiliary paths.
+    auxiliary paths. Several processes that torchrun started train together, each on its share of
+    every batch; the first of them writes.
 
     Args:
         model_config: the network.
@@ -79,51 +86,112 @@ def train(
         folder: where to write; made if missing.
         resume_from: a ``last.ckpt`` of the same configuration, or the folder that holds it.
         progress: show a progress bar.
+        tensorboard: write ``tensorboard/version_<k>/`` too.
 
     Raises:
-        ConfigError: if the network does not fit the encoded digits, or too few are left to train.
+        ConfigError: if the network does not fit the encoded digits, too few are left to train, or
+            a device or package that was asked for is missing.
         CheckpointError: if the resume file is missing or of another configuration.
         TrainingDiverged: if the loss is not finite any more.
         TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
     """
-    training, validation = _loaders(model_config, config)
+    processes = world()
+    _require_parts(config, tensorboard)
+    batches = feed_digits(model_config, config, processes)
+    training = batches.training
     folder.mkdir(parents=True, exist_ok=True)
     model = build(model_config, config.seed)
-    learner = Learner(model, config, iterations=config.epochs * len(training))
+    learner = Learner(
+        model,
+        config,
+        iterations=config.epochs * len(training),
+        description={"model": to_dict(model_config), "train": to_dict(config)},
+        dealt=batches.dealt,
+    )
     start = time.perf_counter()
-    with quiet(), clean_interrupt(folder):
-        best = _checkpoints(folder, "val_accuracy") if validation else None
+    file = resume_file(resume_from)
+    with ExitStack() as manners:
+        for manner in (quiet(), clean_interrupt(folder), same_threads(file)):
+            manners.enter_context(manner)
+        if config.recompute:
+            manners.enter_context(recompute(model))
+        best = _checkpoints(folder, "val_accuracy") if batches.validation else None
         callbacks: list[L.Callback] = [_checkpoints(folder, None)]
         callbacks += [best] if best else []
-        callbacks += [TrainingProgress()] if progress else []
-        runner = L.Trainer(
-            accelerator="cpu",
-            devices=1,
-            max_epochs=config.epochs,
-            callbacks=callbacks,
-            logger=CSVLogger(folder, name="log"),
-            log_every_n_steps=len(training),
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
+        if config.patience:
+            callbacks.append(EarlyStopping("val_accuracy", mode="max", patience=config.patience))
+        callbacks += [TrainingProgress()] if progress and processes.rank == 0 else []
+        runner = _runner(config, processes, callbacks, _loggers(folder, tensorboard))
+        runner.fit(
+            learner,
+            training,
+            batches.validation,
+            ckpt_path=file.path if file else None,
+            weights_only=True,
         )
-        file = resume_file(resume_from)
-        runner.fit(learner, training, validation, ckpt_path=file, weights_only=True)
-    seconds = time.perf_counter() - start
-    if config.deploy == "best" and best is not None:
-        state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
-        learner.load_state_dict(state)
-    return _report(learner, folder, seconds, steps_per_epoch=len(training))
+        seconds = time.perf_counter() - start
+        if config.deploy == "best" and best is not None:
+            state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+            learner.load_state_dict(state)
+        return _report(learner, batches.test, folder, seconds, steps_per_epoch=len(training))
 
 
-def _report(learner: Learner, folder: Path, seconds: float, steps_per_epoch: int) -> TrainResult:
+def _require_parts(config: TrainConfig, tensorboard: bool) -> None:
+    """Refuse what this machine cannot do, before anything starts."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "there is no GPU that torch can use",
+            found=f"torch {torch.__version__}",
+            allowed="cpu",
+            where="TrainConfig(device=...)",
+            remedy="set train.device=cpu, or install a torch with CUDA",
+        )
+    if tensorboard and not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        raise ConfigError(
+            "TensorBoard logs need a package that is not installed",
+            allowed="tensorboardX or tensorboard",
+            where="tensorboard",
+            remedy="pip install 'purespike[train]', or do without: metrics.csv is always written",
+        )
+
+
+def _loggers(folder: Path, tensorboard: bool) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(folder, name="log")]
+    return [*loggers, TensorBoardLogger(folder, name="tensorboard")] if tensorboard else loggers
+
+
+def _runner(
+    config: TrainConfig, processes: World, callbacks: list[L.Callback], loggers: list[Logger]
+) -> L.Trainer:
+    """Lightning's loop over epochs and batches, on one process or on what torchrun started."""
+    several = processes.size > 1
+    backend = "nccl" if config.device == "cuda" else "gloo"
+    return L.Trainer(
+        accelerator=config.device,
+        devices=processes.per_machine,
+        num_nodes=processes.machines,
+        strategy=DDPStrategy(process_group_backend=backend) if several else "auto",
+        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
+        deterministic=config.device == "cuda",
+        max_epochs=config.epochs,
+        gradient_clip_val=config.gradient_clip,
+        callbacks=callbacks,
+        logger=loggers,
+        log_every_n_steps=1 << 30,  # by epoch only
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _report(
+    learner: Learner, test: Batches, folder: Path, seconds: float, steps_per_epoch: int
+) -> TrainResult:
     """Test the trained network, alone and with its auxiliary heads, and write the checkpoint."""
     model, config = learner.model.eval(), learner.config
-    test = (digits().test_images, digits().test_labels)
-    n = len(test[1])
-    correct = evaluate(main_only(model), *test, config.encoder)["main"]
-    heads = {k: v / n for k, v in evaluate(model, *test, config.encoder).items()}
+    correct, n = count_correct(main_only(model), test)["main"]
+    heads = {head: right / n for head, (right, n) in count_correct(model, test).items()}
     interval = wilson_interval(correct, n)
     metrics = {"correct": correct, "n": n, "accuracy": correct / n, "interval": list(interval)}
     first = learner.gradient_norms[:steps_per_epoch]
@@ -139,6 +207,26 @@ def _report(learner: Learner, folder: Path, seconds: float, steps_per_epoch: int
     )
 
 
+def count_correct(model: nn.Module, batches: Batches) -> dict[str, tuple[int, int]]:
+    """Count what each head classifies rightly, and of how many, in evaluation mode.
+
+    Args:
+        model: the network; its mode is restored afterwards.
+        batches: inputs (T, B, ...) and labels (B,).
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for spikes, expected in batches:
+            for head, logits in model(spikes).items():
+                right, n = counts.get(head, (0, 0))
+                hits = int((logits.argmax(1) == expected).sum())
+                counts[head] = (right + hits, n + len(expected))
+    model.train(was_training)
+    return counts
+
+
 def evaluate(
     model: SpikingResNet, images: Tensor, labels: Tensor, encoder_name: str, *, seed: int = 0
 ) -> dict[str, int]:
@@ -152,16 +240,7 @@ def evaluate(
         seed: of the ``rate`` code.
     """
     batches = loader(images, labels, encoder_name, model.config.steps, batch_size=256, seed=seed)
-    correct: dict[str, int] = {}
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
-        for spikes, expected in batches:
-            for head, logits in model(spikes).items():
-                hits = int((logits.argmax(1) == expected).sum())
-                correct[head] = correct.get(head, 0) + hits
-    model.train(was_training)
-    return correct
+    return {head: right for head, (right, _) in count_correct(model, batches).items()}
 
 
 def _checkpoints(folder: Path, monitor: str | None) -> ModelCheckpoint:
@@ -174,50 +253,3 @@ def _checkpoints(folder: Path, monitor: str | None) -> ModelCheckpoint:
         save_on_train_epoch_end=True,
         enable_version_counter=False,
     )
-
-
-def _loaders(
-    model_config: ModelConfig, config: TrainConfig
-) -> tuple[DataLoader[tuple[Tensor, Tensor]], DataLoader[tuple[Tensor, Tensor]] | None]:
-    """The training batches and those held out for validation, after checking that they fit."""
-    data = digits()
-    takes = (model_config.in_channels, *model_config.size, model_config.classes)
-    gives = (
-        encoder(config.encoder).channels,
-        *data.train_images.shape[-2:],
-        int(data.train_labels.max()) + 1,
-    )
-    if takes != gives:
-        names = ("in_channels", "height", "width", "classes")
-        raise ConfigError(
-            f"the network does not fit the digits in the {config.encoder} code",
-            found=", ".join(f"{n}={v}" for n, v in zip(names, takes, strict=True)),
-            allowed=", ".join(f"{n}={v}" for n, v in zip(names, gives, strict=True)),
-            where="ModelConfig",
-            remedy="change the network or the encoder",
-        )
-    held_out = config.validation
-    images, labels = data.train_images[held_out:], data.train_labels[held_out:]
-    if len(images) < config.batch_size:
-        raise ConfigError(
-            "too few images are left for training",
-            found=f"{len(images)} images, batch_size={config.batch_size}",
-            allowed=f"validation <= {len(data.train_images) - config.batch_size}",
-            where="TrainConfig(validation=..., batch_size=...)",
-            remedy="hold out fewer images or use a smaller batch",
-        )
-    training = loader(
-        images,
-        labels,
-        config.encoder,
-        model_config.steps,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        shuffle=True,
-        shift=config.shift,
-    )
-    if held_out == 0:
-        return training, None
-    images, labels = data.train_images[:held_out], data.train_labels[:held_out]
-    validation = loader(images, labels, config.encoder, model_config.steps, batch_size=256)
-    return training, validation

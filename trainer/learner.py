@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -12,89 +12,22 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from purespike.trainer.auxiliary import BalanceSchedule
-from purespike.trainer.configuration import to_dict
-from purespike.trainer.encoders import ENCODERS
-from purespike.trainer.errors import CheckpointError, ConfigError, TrainingDiverged
-from purespike.trainer.losses import FUSIONS, default_fusion, total_loss
-from purespike.trainer.models import SpikingResNet
+from purespike.trainer.auxiliary import auxiliary_modules
+from purespike.trainer.distributed import World, world
+from purespike.trainer.errors import CheckpointError, TrainingDiverged
+from purespike.trainer.losses import default_fusion, total_loss
+from purespike.trainer.manners import THREADS
 from purespike.trainer.neuron import Neuron
+from purespike.trainer.recompute import blocks
+from purespike.trainer.training import OPTIMIZERS, TrainConfig, learning_rate
 
 __all__ = ["DEAD_RATE", "OPTIMIZERS", "DeadLayerWarning", "Learner", "TrainConfig"]
 
-OPTIMIZERS = ("sgd", "adamw")
 DEAD_RATE = 1e-3
 
 
 class DeadLayerWarning(UserWarning):
     """A layer hardly fires any more and lets neither spikes nor gradients through."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a network is trained.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images in one step.
-        optimizer: sgd (momentum 0.9, Nesterov off) or adamw.
-        learning_rate: at the start; a cosine takes it to 0.
-        weight_decay: on convolutions and linear weights, not on biases and batch normalizations.
-        label_smoothing: share of each label spread evenly over all classes.
-        seed: of the weights, the order of the images, the encoder and the shifts.
-        encoder: bit_plane, rate or latency.
-        shift: move training images by up to one pixel.
-        validation: training images held out to choose ``best.ckpt``; 0 for none.
-        deploy: which weights are kept: last, or best by validation accuracy.
-        balance: the balance coefficient of the shortcut branches over the training.
-        fusion: of the shortcut branches, logit or loss; None takes the one that goes with the
-            schedule (:func:`purespike.trainer.losses.default_fusion`).
-    """
-
-    epochs: int = 30
-    batch_size: int = 32
-    optimizer: str = "sgd"
-    learning_rate: float = 0.1
-    weight_decay: float = 1e-3
-    label_smoothing: float = 0.1
-    seed: int = 0
-    encoder: str = "bit_plane"
-    shift: bool = True
-    validation: int = 0
-    deploy: str = "last"
-    balance: BalanceSchedule = field(default_factory=BalanceSchedule)
-    fusion: str | None = None
-
-    def __post_init__(self) -> None:
-        for name, choices in (
-            ("optimizer", OPTIMIZERS),
-            ("encoder", tuple(ENCODERS)),
-            ("deploy", ("last", "best")),
-            ("fusion", (None, *FUSIONS)),
-        ):
-            if getattr(self, name) not in choices:
-                self._refuse(name, ", ".join(str(choice) for choice in choices))
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("validation", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                self._refuse(name, f"a whole number of at least {least}")
-        if not 0.0 < self.learning_rate < math.inf:
-            self._refuse("learning_rate", "> 0")
-        if not 0.0 <= self.weight_decay < math.inf:
-            self._refuse("weight_decay", ">= 0")
-        if not 0.0 <= self.label_smoothing < 1.0:
-            self._refuse("label_smoothing", "0 <= label_smoothing < 1")
-        if self.deploy == "best" and self.validation == 0:
-            self._refuse("deploy", "last, as validation is 0")
-
-    def _refuse(self, name: str, allowed: str) -> None:
-        raise ConfigError(
-            f"{name} of a training is not allowed",
-            found=repr(getattr(self, name)),
-            allowed=allowed,
-            where=f"TrainConfig({name}=...)",
-            remedy="correct the value",
-        )
 
 
 class Learner(L.LightningModule):
@@ -103,31 +36,58 @@ class Learner(L.LightningModule):
     The balance coefficient is a function of the iteration, which Lightning restores on resume.
 
     Args:
-        model: the network to train, in place.
+        model: the network to train, in place; returns logits by head, of which ``'main'`` is
+            deployed.
         config: how.
         iterations: optimizer steps of the whole training, I.
+        description: what must be the same when the training is resumed, as JSON values.
+        dealt: whether batches are this process's share already.
+
+    Attributes:
+        neurons: every neuron layer by path.
+        layers: every weight matrix or kernel of the deployed part by path, in order of depth.
+        gradient_norms: of the first of them, an entry an iteration, before clipping.
+        latest: loss, accuracy and balance coefficient of the last iteration.
     """
 
-    def __init__(self, model: SpikingResNet, config: TrainConfig, iterations: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        iterations: int,
+        description: Mapping[str, Any] | None = None,
+        *,
+        dealt: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.config = config
         self.iterations = iterations
+        self.description = dict(description or {})
         self.fusion = config.fusion or default_fusion(config.balance.kind)
+        self.world: World = world()
+        self.dealt = dealt
         self.gradient_norms: list[float] = []
         self.latest: dict[str, float] = {}
         self.neurons: list[tuple[str, Neuron]] = [
             (n, m) for n, m in model.named_modules() if isinstance(m, Neuron)
         ]
+        training_only = auxiliary_modules(model)
+        self.layers: list[tuple[str, nn.Parameter]] = [
+            (n, m.weight)
+            for n, m in model.named_modules()
+            if n not in training_only and isinstance(m, nn.Conv2d | nn.Linear)
+        ]
         self._rates: dict[str, list[Tensor]] = {}
+        self._gradients: dict[str, list[Tensor]] = {}
+        self._hits = [0, 0]  # right ones, and all, of the validation
         self._warned: set[str] = set()
         self._hooks: list[RemovableHandle] = []
 
     def on_fit_start(self) -> None:
         """Listen to what the blocks put out, behind their gates."""
-        for name, block in self.model.blocks.named_children():
-            hook = self._note_block_rate(f"blocks.{name}")
-            self._hooks.append(block.register_forward_hook(hook))
+        for name, block in blocks(self.model):
+            self._hooks.append(block.register_forward_hook(self._note_block_rate(name)))
 
     def on_fit_end(self) -> None:
         """Leave the network without hooks, so that it can be traced."""
@@ -135,8 +95,13 @@ class Learner(L.LightningModule):
             self._hooks.pop().remove()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Compute the objective of one batch: spikes (T, B, C, H, W) and labels (B,)."""
-        spikes, labels = batch
+        """Compute the objective of one batch: input (T, B, ...) and labels (B,).
+
+        With several processes, of this one's share, weighted so that the mean over the processes
+        is the mean over the batch.
+        """
+        everything = len(batch[1])
+        spikes, labels = self._share(batch)
         balance = self.config.balance.at(self.global_step, self.iterations)
         logits: dict[str, Tensor] = self.model(spikes)
         loss = total_loss(
@@ -152,7 +117,8 @@ class Learner(L.LightningModule):
                 found=f"loss {float(loss.detach())} at iteration {self.global_step}",
                 allowed="a finite loss",
                 where=f"epoch {self.current_epoch}",
-                remedy=f"lower learning_rate (now {self.config.learning_rate:g})",
+                remedy=f"lower learning_rate (now {self.config.learning_rate:g}), or set "
+                "gradient_clip or warmup",
             )
         for name, layer in self.neurons:
             if layer.firing_rate is not None:
@@ -163,30 +129,45 @@ class Learner(L.LightningModule):
             on_step=False,
             on_epoch=True,
             batch_size=len(labels),
+            sync_dist=self.world.size > 1,
         )
         self.latest = {"loss": float(loss.detach()), "accuracy": float(hits), "balance": balance}
-        return loss
+        if len(labels) == everything:
+            return loss
+        return loss * (len(labels) * self.world.size / everything)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
-        """Measure the main head on held-out images."""
+        """Count what the main head gets right of the held-out images; each process counts all."""
         spikes, labels = batch
-        hits = (self.model(spikes)["main"].argmax(1) == labels).float().mean()
-        self.log("val_accuracy", hits, batch_size=len(labels))
+        self._hits[0] += int((self.model(spikes)["main"].argmax(1) == labels).sum())
+        self._hits[1] += len(labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation accuracy."""
+        right, everything = self._hits
+        self._hits = [0, 0]
+        self.log("val_accuracy", right / everything)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Note the gradient norm of the first layer, where vanishing and exploding show."""
-        gradient = self.model.stem[0].weight.grad
-        if isinstance(gradient, Tensor):
-            self.gradient_norms.append(float(gradient.norm()))
+        """Note the gradient norm of every layer, before it is clipped."""
+        for name, weight in self.layers:
+            if weight.grad is not None:
+                self._gradients.setdefault(name, []).append(weight.grad.norm())
+        first = self._gradients.get(self.layers[0][0])
+        if first:
+            self.gradient_norms.append(float(first[-1]))
 
     def on_train_epoch_end(self) -> None:
-        """Log the firing rate of each layer and block, and warn of dead ones."""
+        """Log firing rates and gradient norms by layer, and warn of dead layers."""
         rates = {name: float(torch.stack(r).mean()) for name, r in self._rates.items()}
+        norms = {name: float(torch.stack(g).mean()) for name, g in self._gradients.items()}
         self._rates.clear()
-        self.log_dict({f"rate/{name}": rate for name, rate in rates.items()})
-        steps = len(self.gradient_norms) if self.current_epoch == 0 else self._steps_per_epoch()
-        recent = self.gradient_norms[-steps:]
-        self.log("first_layer_gradient_norm", sum(recent) / max(len(recent), 1))
+        self._gradients.clear()
+        several = self.world.size > 1
+        self.log_dict({f"rate/{name}": rate for name, rate in rates.items()}, sync_dist=several)
+        self.log_dict({f"gradient/{name}": norm for name, norm in norms.items()})
+        if self.layers[0][0] in norms:
+            self.log("first_layer_gradient_norm", norms[self.layers[0][0]])
         for name, rate in rates.items():
             if rate < DEAD_RATE and name not in self._warned:
                 self._warned.add(name)
@@ -200,7 +181,7 @@ class Learner(L.LightningModule):
                 )
 
     def configure_optimizers(self) -> Any:
-        """Weight decay on matrices and kernels only; cosine to 0 over all iterations."""
+        """Weight decay on matrices and kernels only; one learning rate for all."""
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         groups: list[dict[str, Any]] = [
             {"params": [p for p in parameters if p.dim() > 1]},
@@ -212,15 +193,16 @@ class Learner(L.LightningModule):
             optimizer = torch.optim.SGD(groups, rate, momentum=0.9, weight_decay=decay)
         else:
             optimizer = torch.optim.AdamW(groups, rate, weight_decay=decay)
-        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.iterations)
+        schedule = learning_rate(optimizer, self.config, self.iterations)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": cosine, "interval": "step"},
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add to Lightning's resume file what describes the run, and torch's random state."""
-        checkpoint["purespike"] = self._description()
+        """Add what describes the run, torch's random state and its number of threads."""
+        checkpoint["purespike"] = self.description
+        checkpoint[THREADS] = torch.get_num_threads()
         checkpoint["rng_state"] = torch.get_rng_state()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -230,25 +212,26 @@ class Learner(L.LightningModule):
             CheckpointError: if model or training configuration differ.
         """
         found = checkpoint.get("purespike")
-        if found != self._description():
+        if found != self.description:
             raise CheckpointError(
                 "this resume file belongs to another training",
                 found=str(found),
-                allowed=str(self._description()),
+                allowed=str(self.description),
                 where="resume_from",
                 remedy="resume with the configuration that the training was started with",
             )
         torch.set_rng_state(checkpoint["rng_state"])
 
-    def _description(self) -> dict[str, Any]:
-        return {"model": to_dict(self.model.config), "train": to_dict(self.config)}
-
-    def _steps_per_epoch(self) -> int:
-        return max(self.iterations // self.config.epochs, 1)
+    def _share(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        if self.dealt or self.world.size == 1:
+            return batch
+        own = self.world.share(len(batch[1]))
+        return batch[0][:, own], batch[1][own]
 
     def _note_block_rate(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: tuple[Tensor, Tensor | None]) -> None:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            spikes = output[0] if isinstance(output, tuple) else output
             if module.training:
-                self._rates.setdefault(name, []).append(output[0].detach().mean())
+                self._rates.setdefault(name, []).append(spikes.detach().mean())
 
         return hook

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,7 +17,21 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from purespike.trainer.errors import CheckpointError, TrainingInterrupted
 
-__all__ = ["clean_interrupt", "quiet", "resume_file"]
+__all__ = [
+    "THREADS",
+    "ResumeFile",
+    "ThreadsWarning",
+    "clean_interrupt",
+    "quiet",
+    "resume_file",
+    "same_threads",
+]
+
+THREADS = "torch_threads"  # the entry of a resume file
+
+
+class ThreadsWarning(UserWarning):
+    """A training is resumed with the number of threads it was started with, not the present one."""
 
 
 @contextmanager
@@ -57,7 +72,15 @@ def clean_interrupt(folder: Path) -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def resume_file(path: Path | None) -> Path | None:
+@dataclass(frozen=True)
+class ResumeFile:
+    """A checked file to resume from, and the torch threads that the training ran on."""
+
+    path: Path
+    threads: int
+
+
+def resume_file(path: Path | None) -> ResumeFile | None:
     """Find the file to resume from and check that it can be read without running code.
 
     Args:
@@ -78,7 +101,7 @@ def resume_file(path: Path | None) -> Path | None:
             remedy="start without resume_from, or name the folder of the interrupted training",
         )
     try:
-        torch.load(file, weights_only=True, map_location="cpu")
+        state = torch.load(file, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(
             "the resume file cannot be read",
@@ -87,4 +110,30 @@ def resume_file(path: Path | None) -> Path | None:
             where=str(file),
             remedy="start again without resume_from",
         ) from error
-    return file
+    threads = state.get(THREADS) if isinstance(state, dict) else None
+    return ResumeFile(file, threads if isinstance(threads, int) else torch.get_num_threads())
+
+
+@contextmanager
+def same_threads(file: ResumeFile | None) -> Iterator[None]:
+    """Run on as many threads as the training that is resumed, and give them back.
+
+    Torch splits a sum among its threads, so their number decides its last bits; on another one,
+    an interrupted training would not give the weights of an uninterrupted one.
+    """
+    here = torch.get_num_threads()
+    if file is None or file.threads == here:
+        yield
+        return
+    warnings.warn(
+        f"resuming on {file.threads} torch threads, as the training was started, not the {here} "
+        f"of this process: only so the weights come out the same. Set "
+        f"OMP_NUM_THREADS={file.threads} to silence this.",
+        ThreadsWarning,
+        stacklevel=3,
+    )
+    torch.set_num_threads(file.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(here)
