@@ -5,6 +5,7 @@ Every synapse delivers one step (plus its delay) late; neurons see all inputs of
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,7 @@ def synapse(process: Process, spikes: Frames) -> Frames:
     out = np.zeros(output_shape(process), np.int64)
     rows = process.rows if process.rows is not None else np.arange(process.weight.size)
     columns = process.columns if process.columns is not None else np.arange(process.weight.size)
-    for row, column, weight in zip(rows, columns, process.weight, strict=True):
-        out[row] += int(weight) * spikes[column]
+    np.add.at(out, rows, process.weight.astype(np.int64) * spikes[columns])
     return out
 
 
@@ -122,6 +122,18 @@ def simulate(program: Program) -> tuple[dict[str, Frames], dict[str, Frames]]:
             if len(spikes[name]) < t:
                 step(name, t)
             return spikes[name][t - 1]
+        if isinstance(process, Sparse) and np.ndim(process.delay):  # each synapse its own
+            parts = (
+                replace(process, weight=process.weight * (process.delay == d), delay=int(d))
+                for d in np.unique(process.delay)
+            )
+            return sum(
+                (delivered(name, part, t) for part in parts),
+                start=np.zeros(output_shape(process), np.int64),
+            )
+        return delivered(name, process, t)
+
+    def delivered(name: str, process: Any, t: int) -> Frames:
         seen = t - 1 - (process.delay if isinstance(process, Sparse) else 0)
         if seen < 1:
             return np.zeros(output_shape(process), np.int64)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from purespike.compiler.compliance.finding import LEGALITY, Finding, verdict
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
-from purespike.targets.lava.emit import EmitError, emit
+from purespike.targets.lava.emit import emit
+from purespike.targets.lava.layout import EmitError
 from purespike.targets.lava.program import Conv, Dense, Lif, SoftIf, Sparse
 from purespike.targets.lava.program_check import ProgramError, check
 from purespike.targets.lava.schedule import ScheduleError, schedule

@@ -81,14 +81,14 @@ class Sparse:
     Attributes:
         name: Name of the process.
         weight: 1-D integers -127..127, one a synapse.
-        delay: Additional time steps 0..62, the same for all synapses.
+        delay: Additional time steps 0..62, one number or one for each synapse.
         rows, columns: Output and input index of each synapse, or None for one to one.
         size: (outputs, inputs); required with `rows` and `columns`.
     """
 
     name: str
     weight: Array
-    delay: int = 0
+    delay: int | Array = 0
     rows: Array | None = None
     columns: Array | None = None
     size: tuple[int, int] | None = None

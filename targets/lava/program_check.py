@@ -124,6 +124,8 @@ def _check_shapes(process: Process) -> None:
             problem = f"stride {process.stride}, dilation {process.dilation}"
         elif min(process.padding) < 0 or max(*process.stride, *process.padding) > _INT8:
             problem = f"stride {process.stride}, padding {process.padding}"
+    elif isinstance(process, Sparse) and np.shape(process.delay) not in ((), process.weight.shape):
+        problem = f"delay of shape {np.shape(process.delay)}, weight {process.weight.shape}"
     elif isinstance(process, Sparse) and process.rows is not None:
         problem = _synapse_problem(process)
     elif isinstance(process, Lif | SoftIf):

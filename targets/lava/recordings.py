@@ -29,10 +29,14 @@ class Layers:
     Attributes:
         shapes: In Lava's layout, by name, in the order of the row.
         depth: Steps between logical time and Lava's, by name.
+        steps: T of a sample.
+        gap: Steps between samples that are not recorded.
     """
 
     shapes: Mapping[str, Shape]
     depth: Mapping[str, int]
+    steps: int = 1
+    gap: int = 0
 
     @property
     def width(self) -> int:
@@ -43,28 +47,31 @@ class Layers:
         """The rows of logical steps start to stop from Lava's recordings (steps, *shape)."""
         if not self.shapes:
             return np.zeros((stop - start, 0), np.int32)
+        at: slice | Rows = slice(start, stop)
+        if self.gap:
+            rows = np.arange(start, stop)
+            at = rows + rows // self.steps * self.gap
         parts = [
-            recorded[name][start + self.depth[name] : stop + self.depth[name]].reshape(
-                stop - start, -1
-            )
-            for name in self.shapes
+            recorded[name][self.depth[name] :][at].reshape(stop - start, -1) for name in self.shapes
         ]
         return np.concatenate(parts, axis=1)
 
 
-def spike_layers(program: Program, depth: Mapping[str, int]) -> Layers:
-    """The layers whose spikes a program records."""
-    return _layers(program, program.record, depth)
+def spike_layers(program: Program, depth: Mapping[str, int], steps: int, gap: int) -> Layers:
+    """The layers whose spikes a program records; the rest as in `Layers`."""
+    return _layers(program, program.record, depth, steps, gap)
 
 
-def membrane_layers(program: Program, depth: Mapping[str, int]) -> Layers:
-    """The layers whose membranes a program records."""
-    return _layers(program, program.record_v, depth)
+def membrane_layers(program: Program, depth: Mapping[str, int], steps: int, gap: int) -> Layers:
+    """The layers whose membranes a program records; the rest as in `Layers`."""
+    return _layers(program, program.record_v, depth, steps, gap)
 
 
-def _layers(program: Program, names: tuple[str, ...], depth: Mapping[str, int]) -> Layers:
+def _layers(
+    program: Program, names: tuple[str, ...], depth: Mapping[str, int], steps: int, gap: int
+) -> Layers:
     shapes = {name: output_shape(process_named(program, name)) for name in names}
-    return Layers(shapes, {name: depth[name] for name in names})
+    return Layers(shapes, {name: depth[name] for name in names}, steps, gap)
 
 
 @dataclass(frozen=True)

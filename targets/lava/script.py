@@ -14,6 +14,8 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+import numpy as np
+
 from purespike.targets.lava.program import (
     Connection,
     Conv,
@@ -85,8 +87,10 @@ def script(program: Program, plan: Schedule, steps: int, golden: str) -> str:
         custom=_CUSTOM if any(isinstance(p, SoftIf) for p in program.processes) else "",
         matrix=_MATRIX if any(isinstance(p, Sparse) for p in program.processes) else "",
         steps=steps,
-        samples=(program.steps - plan.latency) // steps,
+        period=steps + plan.gap,
+        samples=(program.steps - plan.latency) // (steps + plan.gap),
         latency=plan.latency,
+        lead=steps + plan.gap if plan.gap else 0,
         depth="\n".join(depth),
         golden=golden,
         source=sources[0].name,
@@ -140,7 +144,7 @@ def _class(process: Process) -> str:
     if isinstance(process, SoftIf):
         return "SoftIF"
     if isinstance(process, Sparse):
-        return "DelaySparse" if process.delay else "Sparse"
+        return "DelaySparse" if np.any(process.delay) else "Sparse"
     return type(process).__name__
 
 
@@ -182,8 +186,11 @@ def _sparse(variable: str, process: Sparse, arguments: dict[str, object]) -> lis
         place = f", *{variable}_place"
     weights = f'ARRAYS["{process.name}.weight"]'
     arguments["weights"] = f"matrix(2 * {weights}{place})"
-    if process.delay:
-        arguments["delays"] = f"matrix(np.full({process.weight.size}, {process.delay}){place})"
+    if np.any(process.delay):
+        delay = f"np.full({process.weight.size}, {process.delay})"
+        if np.ndim(process.delay):
+            delay = f'ARRAYS["{process.name}.delay"]'
+        arguments["delays"] = f"matrix({delay}{place})"
     return [
         *lines,
         *_call(f"{variable} = {_class(process)}", {**arguments, "weight_exp": -1}),
@@ -274,6 +281,8 @@ HERE = Path(__file__).resolve().parent
 ARRAYS = np.load(HERE / "arrays.npz")
 GOLDEN = np.load(HERE / "$golden")
 T = $steps  # time steps of a sample
+PERIOD = $period  # from one sample to the next: delayed spikes of the first run out in between
+LEAD = $lead  # silent steps before the first sample
 SAMPLES = $samples
 LATENCY = $latency  # steps until the deepest layer has seen the last step
 DEPTH = {
@@ -294,7 +303,7 @@ $matrix
 
 def build(samples):
     """All processes and connections: the neurons that fire, and those that integrate, by name."""
-    frames = ARRAYS["$source.spikes"][: samples * T].astype(np.int32)
+    frames = ARRAYS["$source.spikes"][: LEAD + samples * PERIOD].astype(np.int32)
     frames = np.pad(frames, [(0, LATENCY)] + [(0, 0)] * (frames.ndim - 1))
 $body
 
@@ -319,13 +328,13 @@ def run(samples):
     network = next(iter({**firing, **integrators}.values()))
     config = run_config()
     try:
-        for step in range(samples * T + LATENCY):
+        for step in range(samples * PERIOD + LATENCY):
             network.run(condition=RunSteps(num_steps=1), run_cfg=config)
             found = {f"spikes/{name}": tap.receive() for name, tap in taps.items()}
             found |= {f"membranes/{name}": n.v.get() for name, n in integrators.items()}
             for key, value in found.items():
-                sample, t = divmod(step - DEPTH[key.partition("/")[2]], T)
-                if 0 <= sample < samples:
+                sample, t = divmod(step - DEPTH[key.partition("/")[2]], PERIOD)
+                if 0 <= sample < samples and t < T:
                     different[key] += int((expected[key][t, sample] != value.T).sum())
                     compared[key] += value.size
     finally:

@@ -46,7 +46,7 @@ class Shard:
         samples: How many.
         program: What Lava runs; its source is a file.
         source: Name of the source.
-        frames: uint8 (samples * T, *Lava shape), what the file holds.
+        frames: uint8 (samples * T, *Lava shape), what the file holds; with gaps, more.
     """
 
     first: int
@@ -66,7 +66,9 @@ def default_jobs() -> int:
     return max(1, len(os.sched_getaffinity(0)) // _CORES_A_RUN)
 
 
-def split(program: Program, steps: int, samples: int, latency: int, count: int) -> list[Shard]:
+def split(
+    program: Program, steps: int, samples: int, latency: int, count: int, gap: int = 0
+) -> list[Shard]:
     """Cut a program for many samples into ``count`` of about equal size.
 
     Args:
@@ -75,23 +77,30 @@ def split(program: Program, steps: int, samples: int, latency: int, count: int) 
         samples: B.
         latency: Steps until the deepest layer has seen the last step.
         count: How many shards; never more than samples.
+        gap: Silent steps between samples; with any, each run begins with a silent sample.
     """
     (source,) = [p for p in program.processes if isinstance(p, Source)]
     if source.spikes is None:
         raise ValueError("the source's spikes have to be in the program")
-    frames = source.spikes
+    period = steps + gap
+    lead = source.spikes[: period if gap else 0]
+    frames = source.spikes[len(lead) :]
     processes = tuple(replace(p, spikes=None) if p is source else p for p in program.processes)
     edges = [samples * i // min(count, samples) for i in range(min(count, samples) + 1)]
     return [
         Shard(
             first,
             stop - first,
-            replace(program, processes=processes, steps=(stop - first) * steps + latency),
+            replace(program, processes=processes, steps=(stop - first) * period + latency),
             source.name,
-            frames[first * steps : stop * steps],
+            _after(lead, frames[first * period : stop * period]),
         )
         for first, stop in pairwise(edges)
     ]
+
+
+def _after(lead: NDArray[np.uint8], frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.concatenate([lead, frames]) if len(lead) else frames
 
 
 def run_shards(

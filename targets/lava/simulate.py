@@ -89,20 +89,29 @@ def simulate(
     with tempfile.TemporaryDirectory(prefix="purespike-") as name:
         folder = Path(name)
         spikes = Recording(
-            folder / "spikes", spike_layers(program, plan.depth), np.uint8, steps, samples
+            folder / "spikes",
+            spike_layers(program, plan.depth, steps, plan.gap),
+            np.uint8,
+            steps,
+            samples,
         ).create()
         membranes = Recording(
-            folder / "membranes", membrane_layers(program, plan.depth), np.int32, steps, samples
+            folder / "membranes",
+            membrane_layers(program, plan.depth, steps, plan.gap),
+            np.int32,
+            steps,
+            samples,
         ).create()
         if scheduler is None:
-            shards = split(program, steps, samples, plan.latency, jobs or default_jobs())
+            count = jobs or default_jobs()
+            shards = split(program, steps, samples, plan.latency, count, plan.gap)
             times = run_shards(
                 shards, folder, spikes, membranes, timeout=timeout, on_progress=on_progress
             )
         else:
             shards, times = run_on_cluster(
                 scheduler,
-                lambda count: split(program, steps, samples, plan.latency, count),
+                lambda count: split(program, steps, samples, plan.latency, count, plan.gap),
                 spikes,
                 membranes,
                 timeout=timeout,

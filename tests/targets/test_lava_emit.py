@@ -35,7 +35,8 @@ from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.quantize import quantize
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.compiler.ranges import bound_neurons
-from purespike.targets.lava.emit import EmitError, emit, from_lava
+from purespike.targets.lava.emit import emit, from_lava
+from purespike.targets.lava.layout import EmitError
 from purespike.targets.lava.program_check import check
 from purespike.targets.lava.schedule import schedule
 from purespike.targets.lava.simulate import simulate

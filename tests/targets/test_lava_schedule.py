@@ -139,7 +139,13 @@ def test_random_graphs_are_aligned(graph: Graph) -> None:
         ([("g", Gate("or"), ("x", "x"))], "no place for Gate", "g", "passes of the compiler"),
         ([("p", AvgPool2d((2, 2), (2, 2)), ("x",))], "no place for AvgPool2d", "p", "passes"),
         ([("m", TimeMean(3), ("x",))], "no place for TimeMean", "m", "passes"),
-        ([("d", Delay(1), ("x",))], "no place for Delay", "d", "recurrent"),
+        (
+            [("c", ONE, ("x",)), ("d", Delay(1), ("c",)), ("n", N, ("c",))],
+            "a delay reads what is no spike",
+            "d",
+            "quantize",
+        ),
+        ([("d", Delay(1), ("x",)), ("n", N, ("d",))], "no synapse feeds a neuron", "n", "lower"),
         ([("n", N, ("x",))], "no synapse feeds a neuron", "n", "lower_gates"),
         ([("a", Add(), ("x", "x")), ("n", N, ("a",))], "no synapse feeds a neuron", "n", "lower"),
         (

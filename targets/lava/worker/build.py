@@ -151,10 +151,10 @@ def make_sparse(entry, folder, scratch):
     if entry["rows"] is not None:
         rows, columns, size = entry["rows"], entry["columns"], entry["size"]
     matrix = csr_matrix((weight, (rows, columns)), shape=size)
-    if not entry["delay"]:
+    if not np.any(entry["delay"]):
         return Sparse(weights=matrix, name=entry["name"], **DOUBLED)
     # DelaySparse insists on Python's integer type.
-    delays = np.full(len(weight), entry["delay"], dtype=int)
+    delays = np.array(np.broadcast_to(entry["delay"], weight.shape), dtype=int)
     delays = csr_matrix((delays, (rows, columns)), shape=size)
     return DelaySparse(weights=matrix, delays=delays, name=entry["name"], **DOUBLED)
 
