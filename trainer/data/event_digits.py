@@ -13,6 +13,7 @@ No real camera is copied closely: there is no latency, no refractory time, no ba
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -29,8 +30,11 @@ from purespike.trainer.encoders import LEVELS
 __all__ = ["SIDE", "Camera", "EventStreams", "open_event_digits", "watch"]
 
 SIDE = 16  # pixels of the sensor
+ROUNDING = 1e-9  # of a contrast step
 DARK = 0.1  # light that the black background sends, of 1
+AT_ONCE = 256  # recordings that are computed together, to bound the memory; noise depends on it
 Floats = NDArray[np.float64]
+Columns = tuple[NDArray[np.int64], ...]
 
 
 @dataclass(frozen=True)
@@ -121,15 +125,26 @@ def watch(images: Tensor, camera: Camera) -> tuple[NDArray[np.void], ...]:
         For each image its events: fields x, y, p and t (microseconds), in the order of time.
     """
     rng = np.random.default_rng(camera.seed)
-    light = images[:, 0].numpy().astype(np.float64) / LEVELS
     steps = camera.contrast * (1 + camera.mismatch * rng.standard_normal((SIDE, SIDE)))
+    light = images[:, 0].numpy().astype(np.float64) / LEVELS
+    streams: list[NDArray[np.void]] = []
+    for start in range(0, len(light), AT_ONCE):
+        part = light[start : start + AT_ONCE]
+        found = [*_changes(part, steps, camera), _noise(len(part), camera, rng)]
+        streams += _sorted(found, len(part), camera.duration)
+    return tuple(streams)
+
+
+def _changes(light: Floats, steps: Floats, camera: Camera) -> Iterator[Columns]:
+    """The events (sample, x, y, polarity, time) of light (N, 8, 8), one group after the other."""
     memory = np.log(DARK + _seen(light, _place(0.0, camera), camera))
-    found: list[tuple[NDArray[np.int64], ...]] = []
     before = memory
     for moment in range(1, camera.moments + 1):
         now = np.log(DARK + _seen(light, _place(moment / camera.moments, camera), camera))
-        # Whole contrast steps between memory and light; their sign is the polarity.
-        crossed = np.trunc((now - memory) / steps).astype(np.int64)
+        # Whole contrast steps between memory and light; their sign is the polarity. A pixel that is
+        # black again is whole steps away but for rounding, which must not decide.
+        ratio = (now - memory) / steps
+        crossed = np.trunc(ratio + np.copysign(ROUNDING, ratio)).astype(np.int64)
         for count in range(1, int(np.abs(crossed).max(initial=0)) + 1):
             n, y, x = np.nonzero(np.abs(crossed) >= count)
             sign = np.sign(crossed[n, y, x])
@@ -138,11 +153,9 @@ def watch(images: Tensor, camera: Camera) -> tuple[NDArray[np.void], ...]:
             share = (level - before[n, y, x]) / (now[n, y, x] - before[n, y, x])
             time = (moment - 1 + np.clip(share, 0, 1)) * camera.duration / camera.moments
             t = np.minimum(time.astype(np.int64), camera.duration - 1)
-            found.append((n, x, y, (sign > 0).astype(np.int64), t))
+            yield n, x, y, (sign > 0).astype(np.int64), t
         memory = memory + crossed * steps
         before = now
-    found.append(_noise(len(light), camera, rng))
-    return _sorted(found, len(light), camera.duration)
 
 
 def _place(time: float, camera: Camera) -> tuple[float, float]:
@@ -167,14 +180,12 @@ def _weights(shift: float, zoom: float, count: int) -> Floats:
     return np.clip(1 - np.abs(centre[:, None] - np.arange(count)), 0, None)
 
 
-def _noise(count: int, camera: Camera, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
+def _noise(count: int, camera: Camera, rng: np.random.Generator) -> Columns:
     n, y, x = np.nonzero(rng.random((count, SIDE, SIDE)) < camera.noise)
     return n, x, y, rng.integers(0, 2, len(n)), rng.integers(0, camera.duration, len(n))
 
 
-def _sorted(
-    found: list[tuple[NDArray[np.int64], ...]], count: int, duration: int
-) -> tuple[NDArray[np.void], ...]:
+def _sorted(found: list[Columns], count: int, duration: int) -> list[NDArray[np.void]]:
     """The events of each recording, by time, then place and polarity."""
     n, x, y, p, t = (np.concatenate(column) for column in zip(*found, strict=True))
     # One number for each event sorts much faster than five keys.
@@ -184,4 +195,4 @@ def _sorted(
     events = np.empty(len(n), EVENT)
     for name, column in (("x", x), ("y", y), ("p", p), ("t", t)):
         events[name] = column
-    return tuple(np.split(events, np.searchsorted(n, np.arange(1, count))))
+    return np.split(events, np.searchsorted(n, np.arange(1, count)))

@@ -10,6 +10,7 @@ classes, numbered in the order of their names. Test images are scaled so that th
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -94,17 +95,18 @@ def read_image(path: Path) -> Tensor:
     """
     data = read_bytes(path, MOST_BYTES, "remove the file")
     try:
-        with Image.open(BytesIO(data), formats=("JPEG", "PNG")) as image:
-            pixels = image.width * image.height
-            if pixels > MOST_PIXELS:
-                raise DataError(
-                    "an image is too large",
-                    where=str(path),
-                    found=f"{image.width} x {image.height} pixels",
-                    allowed=f"{MOST_PIXELS} pixels",
-                    remedy="remove or shrink it",
-                )
-            array = np.array(image.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+            image = Image.open(BytesIO(data), formats=("JPEG", "PNG"))
+        if image.width * image.height > MOST_PIXELS:
+            raise DataError(
+                "an image is too large",
+                where=str(path),
+                found=f"{image.width} x {image.height} pixels",
+                allowed=f"{MOST_PIXELS} pixels",
+                remedy="remove or shrink it",
+            )
+        array = np.array(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         kind = "no JPEG or PNG" if isinstance(e, UnidentifiedImageError) else str(e)
         raise DataError(

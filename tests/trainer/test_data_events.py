@@ -1,0 +1,345 @@
+"""Event frames, the simulated camera, and recordings in the files that tonic reads."""
+
+import hashlib
+import http.server
+import io
+import struct
+import tarfile
+import threading
+
+import flatbuffers
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purespike.compiler.domain import SPIKE
+from purespike.trainer.data import DataConfig, digits, load_data
+from purespike.trainer.data.event_digits import DARK, SIDE, Camera, watch
+from purespike.trainer.data.events import EVENT, to_frames
+from purespike.trainer.errors import DataError
+
+tonic = pytest.importorskip("tonic")
+from purespike.trainer.data import dvs  # noqa: E402
+
+
+def stream(n, side=16, seed=0, span=1000):
+    rng = np.random.default_rng(seed)
+    events = np.empty(n, EVENT)
+    for name, high in (("x", side), ("y", side), ("p", 2)):
+        events[name] = rng.integers(0, high, n)
+    events["t"] = np.sort(rng.integers(0, span, n))
+    return events
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(0, 200),
+    st.integers(1, 12),
+    st.sampled_from(["time", "count"]),
+    st.sampled_from([(16, 16), (5, 7), (1, 1)]),
+)
+def test_frames_against_a_loop_over_the_events(n, steps, bins, size):
+    events = stream(n, seed=n)
+    found = to_frames(events, steps, sensor=(16, 16), size=size, bins=bins)
+    expected = np.zeros((steps, 2, *size))
+    for i, (x, y, p, t) in enumerate(events.tolist()):
+        first, last = int(events["t"][0]), int(events["t"][-1])
+        frame = i * steps // n if bins == "count" else (t - first) * steps // (last + 1 - first)
+        expected[frame, int(p), y * size[0] // 16, x * size[1] // 16] = 1
+    assert np.array_equal(found.numpy(), expected)
+
+
+def test_frames_are_those_of_tonic_with_several_events_counted_once():
+    events = stream(3 * 96, side=6)
+    theirs = tonic.transforms.ToFrame(sensor_size=(6, 6, 2), n_event_bins=8)(events)
+    assert theirs.max() > 1
+    ours = to_frames(events, 8, sensor=(6, 6), bins="count")
+    assert np.array_equal(ours.numpy(), np.minimum(theirs, 1))
+
+
+def test_a_span_leaves_events_outside_out():
+    events = stream(500, span=1000)
+    inside = events[(events["t"] >= 100) & (events["t"] < 400)]
+    whole = to_frames(events, 3, sensor=(16, 16), bins="time", span=(100, 400))
+    for k in range(3):
+        third = inside[(inside["t"] - 100) // 100 == k]
+        alone = to_frames(third, 1, sensor=(16, 16), bins="count")
+        assert torch.equal(whole[k], alone[0])
+
+
+@pytest.mark.parametrize(("name", "value"), [("x", 16), ("x", -1), ("y", 16)])
+def test_events_outside_the_sensor_are_refused(name, value):
+    events = stream(10)
+    events[name][4] = value
+    with pytest.raises(DataError, match="event 4"):
+        to_frames(events, 2, sensor=(16, 16), where="file")
+
+
+def test_time_that_runs_backwards_is_refused():
+    events = stream(10)
+    events["t"][6] = -5
+    with pytest.raises(DataError, match="event 6"):
+        to_frames(events, 2, sensor=(16, 16))
+
+
+# Of these very recordings; others would make accuracies incomparable.
+EVENTS = 1994948
+FIRST_EVENTS = [(6, 3, True), (7, 3, True), (8, 3, True), (5, 3, True)]
+QUIET = Camera(mismatch=0.0, noise=0.0)
+
+
+def slow_watch(image, camera):
+    """One pixel after the other, one contrast step after the other: the model as it is defined."""
+    digit = image.numpy().astype(float) / 16
+    corners = [(1.0, -1.0), (-1.0, 0.0), (1.0, 1.0), (1.0, -1.0)]
+
+    def light(time, y, x):
+        leg = min(int(time * 3), 2)
+        part = time * 3 - leg
+        down, right = (
+            camera.reach * (a * (1 - part) + b * part)
+            for a, b in zip(corners[leg], corners[leg + 1], strict=True)
+        )
+        v = (y + 0.5 - SIDE / 2 - down) / camera.zoom + 3.5
+        u = (x + 0.5 - SIDE / 2 - right) / camera.zoom + 3.5
+        total = 0.0
+        for i in range(8):
+            for j in range(8):
+                total += max(0, 1 - abs(v - i)) * max(0, 1 - abs(u - j)) * digit[i, j]
+        return np.log(DARK + total)
+
+    out = []
+    for y in range(SIDE):
+        for x in range(SIDE):
+            # Black again, a pixel is whole steps away but for rounding, which must not decide.
+            memory = light(0.0, y, x)
+            for moment in range(1, camera.moments + 1):
+                now = light(moment / camera.moments, y, x)
+                while abs(now - memory) >= camera.contrast * (1 - 1e-9):
+                    sign = 1 if now > memory else -1
+                    memory += sign * camera.contrast
+                    out.append((moment - 1, y, x, sign > 0))
+    return sorted(out)
+
+
+def test_the_camera_against_a_slow_one():
+    camera = Camera(mismatch=0.0, noise=0.0, moments=12, contrast=0.41)
+    images = digits().test_images[:2]
+    for image, events in zip(images, watch(images, camera), strict=True):
+        moments = events["t"] * camera.moments // camera.duration
+        found = zip(moments, events["y"], events["x"], events["p"], strict=True)
+        assert sorted((int(m), int(y), int(x), bool(p)) for m, y, x, p in found) == slow_watch(
+            image[0], camera
+        )
+        assert (np.diff(events["t"]) >= 0).all() and len(events) > 300
+
+
+def test_events_lie_in_time_where_the_light_crosses_the_step():
+    """Many moments give nearly the times that the interpolation between few moments says."""
+    coarse, fine = (
+        watch(digits().test_images[:1], Camera(mismatch=0, noise=0, moments=m))[0]
+        for m in (60, 2400)
+    )
+    assert abs(len(coarse) - len(fine)) < 0.02 * len(fine)
+    both = to_frames(coarse, 10, sensor=(16, 16)), to_frames(fine, 10, sensor=(16, 16))
+    assert (both[0] != both[1]).float().mean() < 0.01
+
+
+def test_a_camera_at_rest_and_a_black_scene_send_nothing():
+    images = digits().test_images[:2]
+    still = Camera(mismatch=0.0, noise=0.0, reach=0.0)
+    assert [len(e) for e in watch(images, still)] == [0, 0]
+    assert [len(e) for e in watch(torch.zeros_like(images), QUIET)] == [0, 0]
+    lone = watch(torch.zeros_like(images), Camera(noise=0.5))
+    assert all(80 < len(e) < 176 for e in lone)  # 256 pixels, half of them once
+
+
+def test_event_digits():
+    data = load_data(DataConfig("event_digits"), 10)
+    assert (len(data.train), len(data.test)) == (1437, 360)
+    assert (data.shape, data.classes, data.domain) == ((2, 16, 16), 10, SPIKE)
+    inputs, labels = data.arrays("test", 40)
+    assert inputs.shape == (10, 40, 2, 16, 16) and set(np.unique(inputs)) == {0, 1}
+    assert np.array_equal(labels, digits().test_labels.numpy()[::9])
+    # Some hundred spikes a sample, both polarities alike, at every step.
+    assert 0.10 < inputs.mean() < 0.18
+    assert abs(inputs[:, :, 0].mean() - inputs[:, :, 1].mean()) < 0.02
+    assert inputs.mean((1, 2, 3, 4)).min() > 0.05
+    streams = (*data.train.source.streams, *data.test.source.streams)
+    # The same for everybody; another processor may round a logarithm differently.
+    assert abs(sum(len(e) for e in streams) - EVENTS) <= 3
+    assert streams[0][["x", "y", "p"]][:4].tolist() == FIRST_EVENTS
+
+
+def test_temporal_delete_trains_on_fewer_steps():
+    data = load_data(DataConfig("event_digits", augment=("roll:1", "temporal_delete:6")), 8)
+    batch, _ = next(iter(data.loader(data.train, batch_size=3)))
+    assert batch.shape == (6, 3, 2, 16, 16)
+    assert data.test[0][0].shape == (8, 2, 16, 16) == data.train.plain()[0][0].shape
+
+
+def test_equal_counts():
+    data = load_data(DataConfig("event_digits", bins="count"), 6)
+    events = data.test.source.streams[3]
+    assert torch.equal(data.test[3][0], to_frames(events, 6, sensor=(16, 16), bins="count"))
+
+
+def aedat4(path, events):
+    """Write events (t, x, y, p) as the AEDAT 4 specification says, uncompressed."""
+    builder = flatbuffers.Builder(0)
+    info = builder.CreateString(
+        '<dv version="2.0"><node name="outInfo" path="/mainloop/Recorder/outInfo/">'
+        '<node name="0" path="/mainloop/Recorder/outInfo/0/">'
+        '<attr key="compression" type="string">NONE</attr>'
+        '<attr key="typeIdentifier" type="string">EVTS</attr>'
+        '<node name="info" path="/mainloop/Recorder/outInfo/0/info/">'
+        '<attr key="sizeX" type="int">128</attr><attr key="sizeY" type="int">128</attr>'
+        "</node></node></node></dv>"
+    )
+    builder.StartObject(3)
+    builder.PrependInt32Slot(0, 0, 0)
+    builder.PrependInt64Slot(1, -1, 0)
+    builder.PrependUOffsetTRelativeSlot(2, info, 0)
+    builder.FinishSizePrefixed(builder.EndObject(), b"IOHE")
+    header = b"#!AER-DAT4.0\r\n" + bytes(builder.Output())
+    builder = flatbuffers.Builder(0)
+    builder.StartVector(16, len(events), 8)
+    for t, x, y, p in reversed(events):
+        builder.Prep(8, 16)
+        builder.Pad(3)
+        builder.PrependBool(bool(p))
+        builder.PrependInt16(y)
+        builder.PrependInt16(x)
+        builder.PrependInt64(t)
+    vector = builder.EndVector()
+    builder.StartObject(1)
+    builder.PrependUOffsetTRelativeSlot(0, vector, 0)
+    builder.FinishSizePrefixed(builder.EndObject(), b"EVTS")
+    packet = bytes(builder.Output())
+    path.write_bytes(header + struct.pack("<ii", 0, len(packet)) + packet)
+
+
+def recording(seed, n=40):
+    events = stream(n, side=128, seed=seed)
+    return [tuple(int(e[k]) for k in ("t", "x", "y", "p")) for e in events]
+
+
+def frames_of(rows, steps, size):
+    """A second computation, from rows (t, x, y, p)."""
+    out = np.zeros((steps, 2, size, size))
+    for i, (_, x, y, p) in enumerate(rows):
+        out[i * steps // len(rows), p, y * size // 128, x * size // 128] = 1
+    return out
+
+
+@pytest.fixture
+def cifar10_dvs(tmp_path):
+    for label, name in enumerate(sorted(tonic.datasets.CIFAR10DVS.classes)):
+        folder = tmp_path / "CIFAR10DVS" / name
+        folder.mkdir(parents=True)
+        for i in range(11):
+            aedat4(folder / f"cifar10_{name}_{i}.aedat4", recording(100 * label + i))
+    return tmp_path
+
+
+def test_cifar10_dvs(cifar10_dvs):
+    data = load_data(DataConfig("cifar10_dvs", root=str(cifar10_dvs), size=32), 4)
+    assert data.names[:2] == ("airplane", "automobile") and data.shape == (2, 32, 32)
+    # The first nine tenths of each class train, by number: 10 comes after 9, not after 1.
+    assert (len(data.train), len(data.test)) == (90, 20)
+    assert [data.test[i][1] for i in range(20)] == [k // 2 for k in range(20)]
+    for samples, position, seed in ((data.train, 8, 8), (data.train, 9, 100), (data.test, 3, 110)):
+        expected = frames_of(recording(seed), 4, 32)
+        assert np.array_equal(samples[position][0].numpy(), expected)
+
+
+@pytest.fixture
+def gestures(tmp_path):
+    for part, users in (("Train", (1, 10)), ("Test", (24,))):
+        for user in users:
+            folder = tmp_path / "DVSGesture" / f"ibmGesture{part}" / f"user{user:02d}_fluorescent"
+            folder.mkdir(parents=True)
+            for label in range(11):
+                rows = np.array(recording(100 * user + label), float)
+                np.save(folder / f"{label}.npy", rows[:, [1, 2, 3, 0]])
+    return tmp_path
+
+
+def test_dvs_gesture(gestures):
+    data = load_data(DataConfig("dvs_gesture", root=str(gestures), augment=("roll",)), 16)
+    assert data.classes == 11 and data.names[0] == "Hand clapping" and data.shape == (2, 128, 128)
+    assert (len(data.train), len(data.test)) == (22, 11)
+    assert [data.test[i][1] for i in range(11)] == list(range(11))
+    for label in (0, 9, 10):
+        expected = frames_of(recording(2400 + label), 16, 128)
+        assert np.array_equal(data.test[label][0].numpy(), expected)
+    inputs, _ = data.arrays("train", 3)
+    assert np.array_equal(inputs[:, 0], frames_of(recording(100), 16, 128))
+    batch, labels = next(iter(data.loader(data.train, batch_size=5, workers=2)))
+    assert batch.shape == (16, 5, 2, 128, 128) and labels.tolist() == list(range(5))
+
+
+@pytest.mark.parametrize("name", ["dvs_gesture", "cifar10_dvs"])
+def test_nothing_is_fetched_unasked(name, tmp_path, monkeypatch):
+    def reached(*args, **kwargs):
+        pytest.fail("the network was used")
+
+    monkeypatch.setattr("urllib.request.urlopen", reached)
+    with pytest.raises(DataError, match="download = true"):
+        load_data(DataConfig(name, root=str(tmp_path)), 4)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_recordings(gestures, cifar10_dvs):
+    data = load_data(DataConfig("dvs_gesture", root=str(gestures)), 4)
+    folder = gestures / "DVSGesture" / "ibmGestureTest" / "user24_fluorescent"
+    (folder / "3.npy").write_bytes((folder / "3.npy").read_bytes()[:150])
+    np.save(folder / "4.npy", np.array([{"a": 1}], object), allow_pickle=True)
+    np.save(folder / "5.npy", np.array([[128.0, 0, 0, 5]]))
+    for label, message in ((3, "cannot be read"), (4, "allow_pickle"), (5, "x=128")):
+        with pytest.raises(DataError, match=message) as e:
+            data.test[label]
+        assert f"{label}.npy" in str(e.value)
+    images = load_data(DataConfig("cifar10_dvs", root=str(cifar10_dvs)), 4)
+    file = cifar10_dvs / "CIFAR10DVS" / "bird" / "cifar10_bird_2.aedat4"
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(DataError, match="cifar10_bird_2"):
+        images.train[20]
+
+
+def test_tonic_fetches_when_asked(gestures, tmp_path, monkeypatch):
+    """From a server of our own: tonic's code fetches, checks the hash and unpacks."""
+    archives = {}
+    for part in ("Train", "Test"):
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w:gz") as tar:
+            folder = gestures / "DVSGesture" / f"ibmGesture{part}"
+            tar.add(folder, folder.name)
+        archives[f"/{part}"] = data.getvalue()
+        monkeypatch.setattr(
+            dvs.DVSGesture, f"{part.lower()}_md5", hashlib.md5(data.getvalue()).hexdigest()
+        )
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = archives[self.path]
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for part in archives:
+            url = f"http://127.0.0.1:{server.server_port}{part}"
+            monkeypatch.setattr(dvs.DVSGesture, f"{part[1:].lower()}_url", url)
+        root = tmp_path / "fetched"
+        fetched = load_data(DataConfig("dvs_gesture", root=str(root), download=True), 4)
+        server.shutdown()
+    here = load_data(DataConfig("dvs_gesture", root=str(gestures)), 4)
+    assert torch.equal(fetched.train[13][0], here.train[13][0]) and len(fetched.train) == 22
