@@ -106,6 +106,11 @@ RESOURCES = Rule(
     "the network fits the target's resources (estimate)",
     "a network that no chip can hold is found out before anyone has the chip",
 )
+INDEPENDENT = Rule(
+    "PS014",
+    "an independent check of the NIR file agrees",
+    "a mistake of the compiler could hide in its own proofs; it would have to be made twice",
+)
 RULES = (
     SPIKE_DOMAIN,
     SPIKE_RUN,
@@ -120,6 +125,7 @@ RULES = (
     BOUNDARY,
     ACCURACY,
     RESOURCES,
+    INDEPENDENT,
 )
 
 

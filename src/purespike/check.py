@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from purespike.compiler.checker import Verdict
 from purespike.compiler.compliance.finding import (
     ACCURACY,
     EXECUTORS,
@@ -16,13 +17,16 @@ from purespike.compiler.compliance.finding import (
 from purespike.compiler.compliance.measure import measure
 from purespike.compiler.compliance.policy import STRICT, Policy, apply_policy
 from purespike.compiler.ir import Graph
+from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.verify import verify
 from purespike.evidence import compare_lava, lava_decisions, make_golden
+from purespike.independent import check_graph, compare_verdicts, second_verdict
 from purespike.static import chip_findings, network_findings
 from purespike.tampering import check_derived, require_recordings
 from purespike.targets.agreement import agreement, compare
 from purespike.targets.bundle import Bundle
 from purespike.targets.lava.simulate import LavaRun, simulate
+from purespike.targets.nir.guard import load
 from purespike.targets.onnx.run import run_onnx
 
 
@@ -36,10 +40,24 @@ class Replay:
     findings: tuple[Finding, ...]
 
 
-def static_findings(graph: Graph, policy: Policy = STRICT) -> list[Finding]:
-    """Every rule that a graph alone decides."""
+def static_findings(
+    graph: Graph, policy: Policy = STRICT, second: Verdict | None = None
+) -> list[Finding]:
+    """Every rule that a graph alone decides.
+
+    Args:
+        graph: The network.
+        policy: What the team accepts.
+        second: What the independent checker says about the file that the graph was read from;
+            without it, the graph is written to be checked.
+    """
     verify(graph)
     findings = [*network_findings(graph), *chip_findings(graph, policy)]
+    leak = policy.leak_multiplies
+    if second is None:
+        findings += check_graph(chip_part(graph), findings, leak_multiplies=leak)
+    else:
+        findings += compare_verdicts(second, findings, leak_multiplies=leak)
     return apply_policy(findings, graph, policy)
 
 
@@ -57,7 +75,8 @@ def bundle_findings(
     """
     require_recordings(bundle)
     graph, x = bundle.graph, bundle.golden.inputs
-    findings = static_findings(graph, policy)
+    second = second_verdict(load(bundle.folder / "model.nir"))
+    findings = static_findings(graph, policy, second)
     findings += measure(graph, x, lambda d, n: progress("interpreter", d, n)).findings
     findings += [*replay_findings(bundle), *check_derived(bundle)]
     if lava:

@@ -28,7 +28,10 @@ from purespike.targets.resources.mapping import map_network
 from purespike.targets.resources.rule import check_resources
 from purespike.targets.spec import LOIHI2, check
 
-STATIC = ("PS001", "PS003", "PS004", "PS005", "PS006", "PS007", "PS008", "PS009", "PS011", "PS013")
+STATIC = (
+    *("PS001", "PS003", "PS004", "PS005", "PS006", "PS007", "PS008", "PS009", "PS011", "PS013"),
+    "PS014",
+)
 
 
 def network_findings(graph: Graph, notes: tuple[str, ...] = ()) -> list[Finding]:

@@ -86,14 +86,13 @@ def write_nir(
     Args and errors: see `to_nir`. NirError also if the file cannot be written; what stood at
     ``path`` before is then still there.
     """
-    buffer = io.BytesIO()
-    nir.write(buffer, to_nir(graph, strict=strict, extra=extra))
+    content = to_bytes(graph, strict=strict, extra=extra)
     target = Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         try:
             with beside.open("xb") as file:
-                file.write(buffer.getvalue())
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, target)
@@ -106,6 +105,15 @@ def write_nir(
             found=e.strerror or str(e),
             remedy="give a path in an existing folder that you may write to",
         ) from None
+
+
+def to_bytes(
+    graph: Graph, *, strict: bool = False, extra: Mapping[str, JSON] | None = None
+) -> bytes:
+    """The NIR file; see `to_nir`."""
+    buffer = io.BytesIO()
+    nir.write(buffer, to_nir(graph, strict=strict, extra=extra))
+    return buffer.getvalue()
 
 
 def to_document(

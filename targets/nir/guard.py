@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -85,6 +86,21 @@ def load(path: str | os.PathLike[str]) -> Document:
             holds anything that NIR does not have, or takes the child too long.
     """
     return parsed(path, NIR, _document)
+
+
+def read_back(content: bytes) -> Document:
+    """The document in a file that this process has just made, so that nothing has to be feared.
+
+    Raises:
+        NirFileError: If it holds what a file from elsewhere may not hold either.
+    """
+    try:
+        tree, blobs = hdf5.parse(io.BytesIO(content), "NIR")
+    except hdf5.Refused as e:
+        message, where, found, allowed = e.args
+        raise NirFileError(message, where=where, found=found, allowed=allowed) from None
+    arrays = b"".join(blobs)
+    return _document(Frame(tree, NIR, io.BytesIO(arrays), 0, len(arrays)))
 
 
 def parsed(path: str | os.PathLike[str], form: Format, build: Callable[[Frame], T]) -> T:

@@ -16,7 +16,7 @@ import os
 import re
 import resource
 import sys
-from typing import Any
+from typing import IO, Any
 
 MEMORY = 4 << 30  # bytes of address space
 OUTPUT = 2 << 30  # bytes that it may write
@@ -154,7 +154,7 @@ def text(value: Any, where: str) -> str:
         raise Refused("a text is not UTF-8", where, repr(value)[:40], "UTF-8") from None
 
 
-def parse(path: str, layout: str) -> tuple[dict[str, Any], list[bytes]]:
+def parse(path: str | IO[bytes], layout: str) -> tuple[dict[str, Any], list[bytes]]:
     """(header, blobs) of a file."""
     import h5py
 

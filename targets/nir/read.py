@@ -77,6 +77,12 @@ def read_nir(
     return _read(path, load(path), stated)
 
 
+def read_both(path: str | os.PathLike[str], stated: Conventions) -> tuple[Graph, Document]:
+    """The graph in a NIR file, and the file as plain data; see `read_nir`."""
+    document = load(path)
+    return _read(path, document, stated), document
+
+
 def read_extra(path: str | os.PathLike[str]) -> dict[str, JSON]:
     """The ``extra`` metadata that a purespike file was written with; empty for other files."""
     document = load(path)

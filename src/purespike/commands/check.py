@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from purespike.commands.shared import NOT_COMPLIANT, OK, compile_checkpoint, err, out
+from purespike.commands.shared import NOT_COMPLIANT, OK, HostEncoder, compile_checkpoint, err, out
 from purespike.compiler.compliance.finding import compliant, headline
 from purespike.compiler.compliance.policy import read_policy
 from purespike.compiler.domain import SPIKE
@@ -44,6 +44,7 @@ def check(
     spike_input: Annotated[
         bool, typer.Option("--spike-input", help="NIR of another tool: its inputs carry spikes.")
     ] = False,
+    host_encoder: HostEncoder = False,
     policy: PolicyName = "strict",
     waivers: WaiverFile = None,
     today: Today = None,
@@ -52,13 +53,16 @@ def check(
     from purespike.check import bundle_findings, static_findings
     from purespike.compiler.compliance.finding import RULES, fill_missing
     from purespike.compiler.compliance.waiver import apply_waivers
+    from purespike.independent import second_verdict
     from purespike.static import STATIC
     from purespike.targets.bundle import MANIFEST, read_bundle, read_manifest
-    from purespike.targets.nir.read import read_nir
+    from purespike.targets.nir.foreign import Conventions
+    from purespike.targets.nir.guard import load
+    from purespike.targets.nir.read import read_both
 
     chosen, accepted = read_policy(policy), load_waivers(waivers, today)
-    stated = (dt, reset, if_r, steps, spike_input or None)
-    if not path.is_file() and any(s is not None for s in stated):
+    said = (dt, reset, if_r, steps, spike_input or None)
+    if not path.is_file() and any(s is not None for s in said):
         raise PurespikeError(
             "--dt, --reset, --if-r, --steps and --spike-input are for NIR files",
             where=str(path),
@@ -68,12 +72,15 @@ def check(
         from purespike.build import Options
 
         mode: LavaMode = "fast" if lava and not static else "none"
-        built = compile_checkpoint(path, Options(lava=mode, policy=chosen, waivers=accepted))
+        options = Options(lava=mode, host_encoder=host_encoder, policy=chosen, waivers=accepted)
+        built = compile_checkpoint(path, options)
         findings = built.report.findings
     elif path.is_file():
         domain = SPIKE if spike_input else None
-        graph = read_nir(path, dt=dt, reset=reset, if_r=if_r, steps=steps, domain=domain)
-        findings = fill_missing(static_findings(graph, chosen), "needs a bundle")
+        stated = Conventions(dt, reset, if_r, steps, domain)
+        graph, document = read_both(path, stated)
+        second = second_verdict(document, stated)
+        findings = fill_missing(static_findings(graph, chosen, second), "needs a bundle")
     elif (path / MANIFEST).is_file() and "model.nir" not in read_manifest(path)["files"]:
         raise PurespikeError(
             "this network was refused when it was compiled",
@@ -81,8 +88,9 @@ def check(
             remedy="read report.json in it",
         )
     elif static:
-        graph = read_bundle(path).graph
-        findings = fill_missing(static_findings(graph, chosen), "not a static rule")
+        graph, document = read_bundle(path).graph, load(path / "model.nir")
+        held = static_findings(graph, chosen, second_verdict(document))
+        findings = fill_missing(held, "not a static rule")
     else:
         bundle = read_bundle(path)
         with progress_bars(err) as progress:
