@@ -19,6 +19,8 @@ from purespike.compiler.ir import Graph, Node, Shape
 from purespike.compiler.ops import (
     SYNAPSES,
     Add,
+    AttentionMix,
+    AttentionScores,
     AvgPool2d,
     BatchNorm,
     Conv2d,
@@ -132,6 +134,12 @@ def dense_counts(graph: Graph, node: Node) -> Counts:
         return Counts(add=size, mul=size)
     if isinstance(op, Relu):
         return Counts(cmp=size)
+    if isinstance(op, AttentionScores | AttentionMix):
+        # One product for each pair of tokens and channel: a spike that meets a spike, or a number.
+        shape = graph.edge(node.inputs[1]).shape
+        work = float(np.prod(shape[1:])) ** 2 * shape[0]
+        spikes = graph.edge(node.inputs[0]).domain <= SPIKE
+        return Counts(ac=work if spikes else 0, mac=0 if spikes else work)
     if isinstance(op, Flatten | Delay):
         return Counts()
     return Counts(unknown=size)

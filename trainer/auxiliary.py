@@ -11,16 +11,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, TimeMean
+from purespike.trainer.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Flatten,
+    GlobalAvgPool2d,
+    MaxPool2d,
+    TimeMean,
+)
 
 __all__ = [
     "SCHEDULES",
+    "AapAvgPool",
     "AapDownsample",
+    "AapMaxPool",
     "Accumulate",
     "AuxiliaryLinear",
     "BalanceSchedule",
@@ -34,7 +43,7 @@ __all__ = [
 class Accumulate(nn.Module):
     """One step along the accumulation pathway, ``a + o`` (AAP paper, Eq. 11)."""
 
-    auxiliary: ClassVar[bool] = True
+    auxiliary: bool = True  # a DSNN, which deploys the pathway, clears it
 
     def forward(self, a: Tensor, o: Tensor) -> Tensor:
         """Add a block's spikes ``o`` to the pathway ``a``, both (T, B, C, H, W)."""
@@ -48,7 +57,7 @@ class AapDownsample(nn.Sequential):
     batch normalization, ReLU (the AAP paper's released code; its operation counts agree).
     """
 
-    auxiliary: ClassVar[bool] = True
+    auxiliary: bool = True
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         depthwise = (
@@ -74,10 +83,26 @@ class AapDownsample(nn.Sequential):
         )
 
 
+class AapAvgPool(AvgPool2d):
+    """Average pooling of the accumulation pathway, where the spike stream is averaged too."""
+
+    auxiliary: bool = True
+
+
+class AapMaxPool(MaxPool2d):
+    """Max pooling of the accumulation pathway, where the spike stream is max-pooled too.
+
+    The papers do not say how the pathway passes a pooling layer; as the spike stream does, both
+    streams stay equal where the residual functions are silent.
+    """
+
+    auxiliary: bool = True
+
+
 class PooledFeatures(nn.Sequential):
     """(T, B, C, H, W) to (B, C): the mean over space and time, as the auxiliary heads read it."""
 
-    auxiliary: ClassVar[bool] = True
+    auxiliary: bool = True
 
     def __init__(self) -> None:
         super().__init__(GlobalAvgPool2d(), Flatten(), TimeMean())
@@ -86,7 +111,7 @@ class PooledFeatures(nn.Sequential):
 class ShortcutBranch(nn.Sequential):
     """A classifier on one block's output (shortcut paper, Eq. 6): (T, B, C, H, W) to (B, K)."""
 
-    auxiliary: ClassVar[bool] = True
+    auxiliary: bool = True
 
     def __init__(self, channels: int, classes: int) -> None:
         super().__init__(GlobalAvgPool2d(), Flatten(), TimeMean(), nn.Linear(channels, classes))
@@ -137,7 +162,7 @@ class BalanceSchedule:
 class AuxiliaryLinear(nn.Linear):
     """A classifier that the accumulation pathway has to itself: (B, F) to (B, K)."""
 
-    auxiliary: ClassVar[bool] = True
+    auxiliary: bool = True
 
 
 def is_auxiliary(module: nn.Module) -> bool:

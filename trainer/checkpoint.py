@@ -21,16 +21,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import purespike
-from purespike.trainer.configuration import ModelConfig, from_dict, to_dict
+from purespike.trainer.configuration import ModelConfig, NetworkConfig, from_dict, to_dict
+from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import CheckpointError, ConfigError
 from purespike.trainer.learner import TrainConfig
-from purespike.trainer.models import SpikingResNet, build
+from purespike.trainer.models import build
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "checkpoint.json"
+# What made the network, and reads its configuration; files without the key are of the first.
+BUILDERS: dict[str, type[ModelConfig] | type[NetworkConfig]] = {
+    "resnet": ModelConfig,
+    "network": NetworkConfig,
+}
 _LARGEST_DESCRIPTION = 1 << 20  # bytes
 _LARGEST_WEIGHTS = 4 << 30  # bytes
 
@@ -46,14 +52,14 @@ class Checkpoint:
         versions: of purespike and torch that wrote it.
     """
 
-    model: SpikingResNet
+    model: DualStreamNetwork
     train_config: TrainConfig
     metrics: dict[str, Any]
     versions: dict[str, str]
 
 
 def save_checkpoint(
-    folder: Path, model: SpikingResNet, train_config: TrainConfig, metrics: Mapping[str, Any]
+    folder: Path, model: DualStreamNetwork, train_config: TrainConfig, metrics: Mapping[str, Any]
 ) -> Path:
     """Write a checkpoint folder, whole or not at all; an older one there is replaced.
 
@@ -81,6 +87,7 @@ def save_checkpoint(
         )
     description = {
         "format_version": FORMAT_VERSION,
+        "builder": next(k for k, cls in BUILDERS.items() if isinstance(model.config, cls)),
         "model": to_dict(model.config),
         "train": to_dict(train_config),
         "encoder": train_config.encoder,
@@ -125,8 +132,17 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             where=f"{folder / DESCRIPTION}: format_version",
             remedy="read it with the version of purespike that wrote it, or train again",
         )
+    builder = description.get("builder", "resnet")
+    if builder not in BUILDERS:
+        raise CheckpointError(
+            "the checkpoint was made by a builder that this version does not have",
+            found=repr(builder),
+            allowed=", ".join(BUILDERS),
+            where=f"{folder / DESCRIPTION}: builder",
+            remedy="read it with the version of purespike that wrote it",
+        )
     try:
-        model_config = from_dict(ModelConfig, description.get("model"), "model")
+        model_config = from_dict(BUILDERS[builder], description.get("model"), "model")
         train_config = from_dict(TrainConfig, description.get("train"), "train")
     except ConfigError as error:
         raise CheckpointError(
@@ -136,7 +152,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             where=f"{folder / DESCRIPTION}: {error.where}",
             remedy="do not edit the description; train again or use a matching purespike",
         ) from error
-    model = build(model_config, seed=0)
+    model = _built(model_config, str(folder / DESCRIPTION))
     weights = _read_weights(folder / WEIGHTS)
     _check_tensors(model.state_dict(), weights, str(folder / WEIGHTS))
     _check_finite(weights, str(folder / WEIGHTS))
@@ -147,6 +163,19 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         metrics=dict(description.get("metrics", {})),
         versions=dict(description.get("versions", {})),
     )
+
+
+def _built(config: ModelConfig | NetworkConfig, where: str) -> DualStreamNetwork:
+    try:
+        return build(config, seed=0)
+    except ConfigError as error:
+        raise CheckpointError(
+            f"the described network cannot be built: {error.message}",
+            found=error.found,
+            allowed=error.allowed,
+            where=f"{where}: model",
+            remedy="do not edit the description; train again or use a matching purespike",
+        ) from error
 
 
 def _file(path: Path, largest: int) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.gates import GATES
+from purespike.trainer.gates import JOINS
 from purespike.trainer.neuron import PLIF, Neuron
 from purespike.trainer.surrogate import (
     ATan,
@@ -18,7 +18,7 @@ from purespike.trainer.surrogate import (
     surrogate_to_dict,
 )
 
-__all__ = ["ModelConfig", "NeuronConfig", "from_dict", "to_dict"]
+__all__ = ["ModelConfig", "NetworkConfig", "NeuronConfig", "from_dict", "to_dict"]
 
 _T = TypeVar("_T")
 
@@ -77,13 +77,16 @@ class ModelConfig:
         widths: channels of each residual block.
         strides: stride of each residual block, as many as widths.
         gate: how a block joins its residual function with the identity: and, or, iand, xor (spikes
-            only); sn (currents are added before a closing neuron); add (SEW: refused by the
-            compiler).
+            only); sn (currents are added before a closing IF), vanilla (before a neuron as all
+            others); add (SEW: refused by the compiler).
         neuron: the neuron of all layers.
         aap: build the auxiliary accumulation pathway.
         aap_own_classifier: give that pathway a classifier of its own; the paper's code shares it.
         shortcut: build a shortcut branch on every block but the last.
-        zero_init_residual: start with silent residual functions (last batch normalization 0).
+        zero_init_residual: start as identity mappings: the last batch normalization of each
+            residual function is 0, so that it is silent (for ``and``: so that it always fires).
+        dsnn: deploy the accumulation pathway too: its logits are ``'main'`` (the AAP paper's DSNN;
+            not spike-only).
     """
 
     in_channels: int
@@ -99,6 +102,7 @@ class ModelConfig:
     aap_own_classifier: bool = False
     shortcut: bool = True
     zero_init_residual: bool = False
+    dsnn: bool = False
 
     def __post_init__(self) -> None:
         counts = {
@@ -110,15 +114,8 @@ class ModelConfig:
             "widths": self.widths,
             "strides": self.strides,
         }
-        for name, values in counts.items():
-            if any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
-                raise ConfigError(
-                    f"{name} must be positive whole numbers",
-                    found=repr(getattr(self, name)),
-                    allowed=">= 1",
-                    where=f"ModelConfig({name}=...)",
-                    remedy="correct the value",
-                )
+        _check_whole("ModelConfig", self, counts)
+        _check_pathways("ModelConfig", self.gate, self.aap, self.dsnn)
         if not self.widths or len(self.widths) != len(self.strides):
             raise ConfigError(
                 "each residual block needs one width and one stride",
@@ -127,14 +124,108 @@ class ModelConfig:
                 where="ModelConfig(widths=..., strides=...)",
                 remedy="give one stride for each width; 2 halves the height and the width",
             )
-        if self.gate not in (*GATES, "sn"):
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """A network of the papers by name; :mod:`purespike.trainer.networks` knows the names.
+
+    Attributes:
+        name: which network.
+        in_channels: channels of the input.
+        classes: number of logits.
+        size: height and width of the input.
+        steps: time steps T of one sample.
+        gate: how a residual block joins, as in :class:`ModelConfig`; 'none' where a network has no
+            residual blocks.
+        neuron: the neuron of all layers.
+        aap: build the auxiliary accumulation pathway.
+        aap_own_classifier: give that pathway a classifier of its own.
+        dsnn: deploy the accumulation pathway too (not spike-only).
+        shortcut: build shortcut branches.
+        shortcut_at: one after each 'block', or each 'stage'; never after the last.
+        zero_init_residual: start as identity mappings.
+        threshold_norm: tdBN inside the residual blocks.
+        pool: 'avg' or 'max', where a network pools between its layers.
+        width: factor on all channel counts, to build small relatives.
+    """
+
+    name: str
+    in_channels: int
+    classes: int
+    size: tuple[int, int]
+    steps: int
+    gate: str
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    aap: bool = False
+    aap_own_classifier: bool = False
+    dsnn: bool = False
+    shortcut: bool = False
+    shortcut_at: str = "block"
+    zero_init_residual: bool = False
+    threshold_norm: bool = False
+    pool: str = "avg"
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        counts = {
+            "in_channels": (self.in_channels,),
+            "classes": (self.classes,),
+            "steps": (self.steps,),
+            "size": self.size,
+        }
+        _check_whole("NetworkConfig", self, counts)
+        _check_pathways("NetworkConfig", self.gate, self.aap, self.dsnn, others=("none",))
+        for name, choices in (("shortcut_at", ("block", "stage")), ("pool", ("avg", "max"))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"unknown {name} of a network",
+                    found=repr(getattr(self, name)),
+                    allowed=", ".join(choices),
+                    where=f"NetworkConfig({name}=...)",
+                    remedy="write one of the allowed names",
+                )
+        if not 0.0 < self.width <= 16.0:
             raise ConfigError(
-                "unknown residual gate",
-                found=repr(self.gate),
-                allowed=", ".join((*GATES, "sn")),
-                where="ModelConfig(gate=...)",
-                remedy="'or' trains best of the spike-only gates in our measurements",
+                "the width of a network is a factor on its channels",
+                found=repr(self.width),
+                allowed="> 0, at most 16",
+                where="NetworkConfig(width=...)",
+                remedy="1 is the network of the paper",
             )
+
+
+def _check_whole(owner: str, config: Any, counts: dict[str, tuple[Any, ...]]) -> None:
+    for name, values in counts.items():
+        if any(isinstance(v, bool) or not isinstance(v, int) or v < 1 for v in values):
+            raise ConfigError(
+                f"{name} must be positive whole numbers",
+                found=repr(getattr(config, name)),
+                allowed=">= 1",
+                where=f"{owner}({name}=...)",
+                remedy="correct the value",
+            )
+
+
+def _check_pathways(
+    owner: str, gate: str, aap: bool, dsnn: bool, others: tuple[str, ...] = ()
+) -> None:
+    if gate not in (*JOINS, *others):
+        raise ConfigError(
+            "unknown residual gate",
+            found=repr(gate),
+            allowed=", ".join((*JOINS, *others)),
+            where=f"{owner}(gate=...)",
+            remedy="'or' trains best of the spike-only gates in our measurements",
+        )
+    if dsnn and not aap:
+        raise ConfigError(
+            "a DSNN deploys an accumulation pathway that is not built",
+            found="dsnn=True, aap=False",
+            allowed="dsnn only together with aap",
+            where=f"{owner}(dsnn=...)",
+            remedy="set aap=True, or dsnn=False for the full-spike network",
+        )
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Op
 from purespike.compiler.ops.join import GateKind
-from purespike.trainer import gates, layers
+from purespike.trainer import attention, gates, layers
 from purespike.trainer.auxiliary import Accumulate
 from purespike.trainer.neuron import Neuron
 
@@ -169,6 +169,8 @@ CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
     layers.TimeMean: lambda m, shape, steps, path: [("", ops.TimeMean(steps))],
     Neuron: _neuron,
     Accumulate: lambda m, shape, steps, path: [("", ops.Add())],
+    attention.AttentionScores: lambda m, shape, steps, path: [("", ops.AttentionScores(m.heads))],
+    attention.AttentionMix: lambda m, shape, steps, path: [("", ops.AttentionMix(m.heads))],
     gates.Add: lambda m, shape, steps, path: [("", ops.Add())],
     **dict.fromkeys(_GATES, _gate),
     **dict.fromkeys(

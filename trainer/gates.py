@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from purespike.trainer.errors import ConfigError
 
-__all__ = ["GATES", "Add", "And", "Iand", "Or", "Xor", "residual_gate"]
+__all__ = ["GATES", "JOINS", "Add", "And", "Iand", "Or", "Xor", "residual_gate"]
 
 
 class And(nn.Module):
@@ -59,6 +59,8 @@ class Add(nn.Module):
 
 
 GATES: dict[str, type[nn.Module]] = {"and": And, "or": Or, "iand": Iand, "xor": Xor, "add": Add}
+# How a residual block can join: a gate on spikes, or a sum of currents before the closing neuron.
+JOINS = (*GATES, "sn", "vanilla")
 
 
 def residual_gate(kind: str) -> nn.Module:

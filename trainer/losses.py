@@ -7,7 +7,8 @@ pathway, the balance coefficient ``lam``, and the cross entropy ``CE``:
     fusion 'loss'    CE(O) + lam * sum_l CE(O_l) + CE(O_a)      (deep supervision)
 
 The terms of heads that a network was built without are absent. ``CE(O) + CE(O_a)`` is Eq. 12 of
-the AAP paper.
+the AAP paper. Where the accumulation pathway is the main head (a DSNN), the spike stream's head,
+``'spike'``, takes the place of ``O_a``: the sum is the same.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def total_loss(
     """Compute the objective.
 
     Args:
-        logits: what a model returns, each (B, classes): ``'main'``, and perhaps ``'aap'`` and
-            ``'shortcut.<l>'``.
+        logits: what a model returns, each (B, classes): ``'main'``, and perhaps ``'aap'`` or
+            ``'spike'``, and ``'shortcut.<l>'``.
         labels: class indices, (B,).
         balance: the balance coefficient of this iteration.
         fusion: 'logit' or 'loss'.
@@ -68,8 +69,9 @@ def total_loss(
         loss = criterion(main, labels)
         for branch in branches:
             loss = loss + balance * criterion(branch, labels)
-    if "aap" in logits:
-        loss = loss + criterion(logits["aap"], labels)
+    for other in ("aap", "spike"):
+        if other in logits:
+            loss = loss + criterion(logits[other], labels)
     return loss
 
 

@@ -2,110 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from purespike.trainer.auxiliary import (
-    AuxiliaryLinear,
-    PooledFeatures,
-    ShortcutBranch,
-    auxiliary_modules,
-)
+from purespike.trainer.auxiliary import auxiliary_modules
 from purespike.trainer.blocks import ResidualBlock, SpikingUnit
-from purespike.trainer.configuration import ModelConfig, from_dict
-from purespike.trainer.layers import Flatten, GlobalAvgPool2d, TimeMean
+from purespike.trainer.configuration import ModelConfig, NetworkConfig, from_dict
+from purespike.trainer.dual_stream import DualStreamNetwork
+from purespike.trainer.networks.catalogue import assemble, network_config
 
-__all__ = ["SpikingResNet", "build", "main_only"]
+__all__ = ["SpikingResNet", "as_dsnn", "build", "build_network", "main_only", "model_config"]
 
 
-class SpikingResNet(nn.Module):
-    """A residual network whose deployed part carries nothing but spikes.
+class SpikingResNet(DualStreamNetwork):
+    """A residual network with any number of blocks and any widths, for small images.
 
-    Spikes in, stem (3x3 convolution, batch normalization, neuron), residual blocks, and the
-    classifier on the mean over space and time. Beside it, only for training, the accumulation
-    pathway and the shortcut branches; the logits of ``'main'`` do not depend on them, and the
-    weights of the main path are the same for one seed whether they are built or not.
+    Stem (3x3 convolution, batch normalization, neuron), residual blocks with two convolutions each,
+    and the classifier.
     """
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
         # Drawn before any layer is made: layers of auxiliary paths use up random numbers too.
-        seed = int(torch.randint(2**31, ()))
-        self.config = config
-        self.stem = SpikingUnit(config.in_channels, config.stem, config.neuron)
+        seed = int(torch.randint(2**31, (), device="cpu"))
         inputs = (config.stem, *config.widths[:-1])
-        self.blocks = nn.ModuleList(
+        blocks: list[nn.Module] = [
             ResidualBlock(i, o, stride, config.gate, config.neuron, aap=config.aap)
             for i, o, stride in zip(inputs, config.widths, config.strides, strict=True)
+        ]
+        super().__init__(
+            config,
+            SpikingUnit(config.in_channels, config.stem, config.neuron),
+            blocks,
+            # One branch fewer than blocks: the main classifier is the branch of the last block.
+            branch_at=range(len(blocks) - 1) if config.shortcut else (),
+            seed=seed,
         )
-        last = config.widths[-1]
-        self.pool = GlobalAvgPool2d()
-        self.flatten = Flatten()
-        self.time_mean = TimeMean()
-        self.fc = nn.Linear(last, config.classes)
-        if config.aap:
-            self.aap_features = PooledFeatures()
-            if config.aap_own_classifier:
-                self.aap_fc = AuxiliaryLinear(last, config.classes)
-        # One branch fewer than blocks: the main classifier is the branch of the last block.
-        self.branches = nn.ModuleList(
-            ShortcutBranch(width, config.classes)
-            for width in (config.widths[:-1] if config.shortcut else ())
-        )
-        self._initialize(torch.Generator().manual_seed(seed))
-
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Classify a sequence of binary spike images.
-
-        Args:
-            x: spikes, (T, B, C, H, W), values 0 and 1.
-
-        Returns:
-            Logits, each (B, classes): ``'main'`` always; ``'aap'`` if built with the accumulation
-            pathway; ``'shortcut.<l>'`` for each block but the last if built with shortcut branches.
-        """
-        s = self.stem(x)
-        a = s if self.config.aap else None
-        logits: dict[str, Tensor] = {}
-        for index, block in enumerate(self.blocks):
-            s, a = block(s, a)
-            if index < len(self.branches):
-                logits[f"shortcut.{index}"] = self.branches[index](s)
-        logits["main"] = self.fc(self.time_mean(self.flatten(self.pool(s))))
-        if self.config.aap:
-            classifier = self.aap_fc if self.config.aap_own_classifier else self.fc
-            logits["aap"] = classifier(self.aap_features(a))
-        return logits
-
-    def _initialize(self, generator: torch.Generator) -> None:
-        """Draw the weights, main path first, so that auxiliary paths cannot change its draws.
-
-        Kaiming normal (fan-out) for convolutions, torch's default for classifiers.
-        """
-        main: list[nn.Module] = []
-        auxiliary: list[nn.Module] = []
-        training_only = auxiliary_modules(self)
-        for name, module in self.named_modules():
-            (auxiliary if name in training_only else main).append(module)
-        for module in (*main, *auxiliary):
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(
-                    module.weight, mode="fan_out", nonlinearity="relu", generator=generator
-                )
-            elif isinstance(module, nn.Linear):
-                bound = module.in_features**-0.5
-                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
-        if self.config.zero_init_residual:
-            for block in self.blocks:
-                if isinstance(block, ResidualBlock):
-                    nn.init.zeros_(block.bn2.weight)
 
 
-def build(config: ModelConfig | dict[str, Any], seed: int | None = None) -> SpikingResNet:
+def model_config(table: Mapping[str, Any]) -> ModelConfig | NetworkConfig:
+    """Read the ``[model]`` table of a recipe, or the JSON form of a configuration.
+
+    With a ``name`` it is a network of :mod:`purespike.trainer.networks`, and what the table leaves
+    out is as that network's paper has it; without one it is a :class:`ModelConfig`.
+
+    Raises:
+        ConfigError: if a name is unknown or missing, or a value has the wrong type or range.
+    """
+    if "name" in table:
+        return network_config(**table)
+    return from_dict(ModelConfig, dict(table), "model")
+
+
+def build(
+    config: ModelConfig | NetworkConfig | dict[str, Any], seed: int | None = None
+) -> DualStreamNetwork:
     """Build a network; with a seed its weights are reproducible and torch's generator untouched.
 
     Args:
@@ -113,25 +67,52 @@ def build(config: ModelConfig | dict[str, Any], seed: int | None = None) -> Spik
         seed: of the initial weights; None draws from torch's global generator.
 
     Raises:
-        ConfigError: if the JSON form is not a valid configuration.
+        ConfigError: if the JSON form is not a valid configuration, or the network cannot be built
+            as configured.
     """
     if isinstance(config, dict):
-        config = from_dict(ModelConfig, config)
+        config = model_config(config)
     if seed is None:
-        return SpikingResNet(config)
+        return SpikingResNet(config) if isinstance(config, ModelConfig) else assemble(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SpikingResNet(config)
+        return build(config)
 
 
-def main_only(model: SpikingResNet) -> SpikingResNet:
-    """Copy a network without its auxiliary paths; the logits of ``'main'`` are the same."""
-    stripped = build(replace(model.config, aap=False, shortcut=False))
+def build_network(name: str, *, seed: int | None = None, **options: Any) -> DualStreamNetwork:
+    """Build a network of the papers by name; options are fields of :class:`NetworkConfig`.
+
+    >>> model = build_network("cifar-resnet-20", width=0.125, steps=2, aap=True, gate="or")
+
+    Raises:
+        ConfigError: on an unknown name or option, or a combination that the network cannot have.
+    """
+    return build(network_config(name, **options), seed)
+
+
+def main_only(model: DualStreamNetwork) -> DualStreamNetwork:
+    """Copy a network without its training-only paths; the logits of ``'main'`` are the same."""
+    config = model.config
+    stripped = build(replace(config, aap=config.aap and config.dsnn, shortcut=False))
     training_only = auxiliary_modules(model)
     weights = {
         name: value
         for name, value in model.state_dict().items()
         if name.rpartition(".")[0] not in training_only
     }
-    stripped.load_state_dict(weights)
+    stripped.to(model.fc.weight).load_state_dict(weights)  # on the same device, in its precision
     return stripped.train(model.training)
+
+
+def as_dsnn(model: DualStreamNetwork) -> DualStreamNetwork:
+    """Copy a network trained with the accumulation pathway so that this pathway is deployed.
+
+    The AAP paper's DSNN: better accuracy, but multiplications on integers remain, and the
+    compliance check says where.
+
+    Raises:
+        ConfigError: if the network was built without the pathway.
+    """
+    kept = build(replace(model.config, dsnn=True))
+    kept.to(model.fc.weight).load_state_dict(model.state_dict())
+    return kept.train(model.training)

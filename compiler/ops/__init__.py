@@ -1,5 +1,7 @@
 """The operations of the graph. Each states its typing rule and its meaning, once."""
 
+from purespike.compiler.ops.attention import AttentionMix as AttentionMix
+from purespike.compiler.ops.attention import AttentionScores as AttentionScores
 from purespike.compiler.ops.join import Add as Add
 from purespike.compiler.ops.join import Delay as Delay
 from purespike.compiler.ops.join import Gate as Gate

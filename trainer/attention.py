@@ -1,0 +1,71 @@
+"""The two products of spiking self-attention (Spikformer, Zhou et al. 2023, Eq. 7 and 8).
+
+Queries, keys and values are spikes. Of the two products only the first takes nothing but spikes:
+
+    scores[i, j] = sum_d q[i, d] k[j, d]         spikes meet spikes: a count of coincidences (AND)
+    mixed[i, c]  = sum_j scores[i, j] v[j, c]    integers meet spikes
+
+Neither has weights: both operands are made while the network runs, so neither is a synapse that a
+chip stores. The compiler captures them exactly and the compliance check fails at both places.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from purespike.trainer.errors import ConfigError, ShapeError
+
+__all__ = ["AttentionMix", "AttentionScores", "check_heads"]
+
+
+class AttentionScores(nn.Module):
+    """``q k^T`` for each head: two spike tensors (T, B, C, H, W) to counts (T, B, heads, N, N).
+
+    N = H W tokens, each with C / heads channels of a head.
+    """
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, q: Tensor, k: Tensor) -> Tensor:
+        """Count, for each pair of tokens, the channels in which both spike."""
+        return _tokens(q, self.heads) @ _tokens(k, self.heads).transpose(-1, -2)
+
+
+class AttentionMix(nn.Module):
+    """``scores v`` for each head: (T, B, heads, N, N) and (T, B, C, H, W) to (T, B, C, H, W)."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, scores: Tensor, v: Tensor) -> Tensor:
+        """Add up, for each token, the values of all tokens times its scores with them."""
+        mixed = scores @ _tokens(v, self.heads)
+        return mixed.transpose(-1, -2).reshape(v.shape)
+
+
+def check_heads(channels: int, heads: int) -> None:
+    """Raise ConfigError unless the heads share the channels evenly."""
+    if channels % heads:
+        raise ConfigError(
+            "the heads of an attention share its channels",
+            found=f"{channels} channels, {heads} heads",
+            allowed="a multiple of the heads",
+            where="NetworkConfig(width=...)",
+            remedy="choose another width",
+        )
+
+
+def _tokens(x: Tensor, heads: int) -> Tensor:
+    """(T, B, C, H, W) as (T, B, heads, N, C / heads)."""
+    if x.dim() != 5 or x.shape[2] % heads:
+        raise ShapeError(
+            "attention takes a sequence of images whose channels the heads share",
+            found=f"shape {tuple(x.shape)}",
+            allowed=f"(T, B, C, H, W), C a multiple of {heads}",
+            where="attention",
+            remedy="change the channels or the heads",
+        )
+    return x.flatten(3).unflatten(2, (heads, -1)).transpose(-1, -2)

@@ -1,0 +1,84 @@
+"""Spiking residual networks: for ImageNet, for CIFAR, with basic and with bottleneck blocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from purespike.trainer.blocks import (
+    EXPANSION,
+    BottleneckBlock,
+    DualStreamBlock,
+    ResidualBlock,
+    SpikingUnit,
+)
+from purespike.trainer.configuration import NetworkConfig
+from purespike.trainer.layers import MaxPool2d
+from purespike.trainer.networks.parts import Parts, scaled
+
+__all__ = ["ResNetPlan", "residual_network"]
+
+
+@dataclass(frozen=True)
+class ResNetPlan:
+    """What tells one residual network from another.
+
+    Attributes:
+        depths: blocks of each stage; each stage but the first halves the image.
+        widths: channels of each stage (of the 3x3 convolution in a bottleneck).
+        stem: 'imagenet' (7x7 with stride 2, then max pooling 3 with stride 2), 'cifar' (3x3), or
+            'deep' (three times 3x3, then pooling 2).
+        bottleneck: bottleneck blocks.
+        pooled_identity: identity paths that halve the image do so by average pooling.
+    """
+
+    depths: tuple[int, ...]
+    widths: tuple[int, ...] = (64, 128, 256, 512)
+    stem: str = "cifar"
+    bottleneck: bool = False
+    pooled_identity: bool = False
+
+
+def residual_network(config: NetworkConfig, plan: ResNetPlan) -> Parts:
+    """Build stem and blocks.
+
+    Raises:
+        ConfigError: if averages of spikes would meet a gate that takes spikes.
+    """
+    kind: type[DualStreamBlock] = BottleneckBlock if plan.bottleneck else ResidualBlock
+    widths = [scaled(width, config.width) for width in plan.widths]
+    averaged = plan.stem == "deep" and config.pool == "avg"
+    channels = widths[0]
+    blocks: list[nn.Module] = []
+    for stage, (depth, width) in enumerate(zip(plan.depths, widths, strict=True)):
+        out = width * EXPANSION if plan.bottleneck else width
+        for index in range(depth):
+            blocks.append(
+                kind(
+                    channels,
+                    out,
+                    2 if stage > 0 and index == 0 else 1,
+                    config.gate,
+                    config.neuron,
+                    aap=config.aap,
+                    threshold_norm=config.threshold_norm,
+                    pooled_identity=plan.pooled_identity,
+                    entry_pool=2 if averaged and not blocks else 1,
+                )
+            )
+            channels = out
+    return Parts(_stem(config, plan.stem, widths[0]), tuple(blocks), plan.depths)
+
+
+def _stem(config: NetworkConfig, kind: str, channels: int) -> nn.Module:
+    neuron = config.neuron
+    if kind == "imagenet":
+        unit = SpikingUnit(config.in_channels, channels, neuron, kernel=7, stride=2)
+        return nn.Sequential(*unit, MaxPool2d(3, stride=2, padding=1))
+    first = SpikingUnit(config.in_channels, channels, neuron)
+    if kind == "cifar":
+        return first
+    more = [SpikingUnit(channels, channels, neuron) for _ in range(2)]
+    # An average goes into the first block, which can pool on each of its paths.
+    return nn.Sequential(*first, *more, *([MaxPool2d(2)] if config.pool == "max" else []))
