@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from purespike.compiler.counts import Counts, dense_counts, total_counts
+from purespike.compiler.divergence import Divergence, first_divergence
 from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import Trace, run
@@ -70,24 +71,6 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Divergence:
-    """The first spike that two graphs disagree on: in time first, then in order of evaluation."""
-
-    node: str
-    step: int
-    index: tuple[int, ...]  # (sample, ...) in the layer
-    before: float
-    after: float
-    margin: float  # |membrane before the reset - threshold| of the graph before, in its units
-
-    def __str__(self) -> str:
-        return (
-            f"{self.node} step {self.step} index {self.index}: "
-            f"{self.before:g} -> {self.after:g}, margin {self.margin:.3g}"
-        )
-
-
-@dataclass(frozen=True)
 class LedgerLine:
     """What one pass did, measured on the probe."""
 
@@ -99,6 +82,7 @@ class LedgerLine:
     counts_after: Counts
     deviation: float  # largest absolute change of an output
     agreement: float  # share of equal spikes over all layers that both graphs have
+    layers: Mapping[str, float]  # the same by layer
     divergence: Divergence | None
     notes: tuple[str, ...] = ()
     # Integer = scale * real number, by synapse and neuron; only quantization has any.
@@ -233,7 +217,7 @@ def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace) -> Ledger
     ]
     spikes = sum(a.values[n].size for n in firing)
     scales = p.scales(before)
-    equal = sum(int((a.values[n] == b.values[n]).sum()) for n in firing)
+    equal = {n: int((a.values[n] == b.values[n]).sum()) for n in firing}
     return LedgerLine(
         name=p.name,
         promise=p.promise,
@@ -242,8 +226,9 @@ def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace) -> Ledger
         counts_before=total_counts(dense_counts(before, n) for n in before.nodes),
         counts_after=total_counts(dense_counts(after, n) for n in after.nodes),
         deviation=_deviation(before, a, after, b, scales),
-        agreement=equal / spikes if spikes else 1.0,
-        divergence=first_divergence(before, a, b, firing),
+        agreement=sum(equal.values()) / spikes if spikes else 1.0,
+        layers={n: equal[n] / a.values[n].size for n in firing},
+        divergence=first_divergence(before, a, b, firing, after=after, scales=scales),
         notes=p.notes(before, after),
         scales=scales,
     )
@@ -265,34 +250,6 @@ def _deviation(
         unit = 1.0 if spiking else scales.get(y, 1.0)
         moved = max(moved, float(np.abs(u - v / unit).max(initial=0.0)))
     return moved
-
-
-def first_divergence(graph: Graph, a: Trace, b: Trace, names: Sequence[str]) -> Divergence | None:
-    """The first spike of layers ``names`` that traces ``a`` (of ``graph``) and ``b`` differ in."""
-    for t in range(graph.steps):
-        for name in names:
-            x, y = a.values[name][t], b.values[name][t]
-            if (x == y).all():
-                continue
-            index = tuple(int(i) for i in np.argwhere(x != y)[0])
-            return Divergence(
-                name, t, index, float(x[index]), float(y[index]), _margin(graph, a, name, t, index)
-            )
-    return None
-
-
-def _margin(graph: Graph, trace: Trace, name: str, t: int, index: tuple[int, ...]) -> float:
-    """How far the membrane was from the threshold when it decided."""
-    node = graph.producer(name)
-    if node is None or not isinstance(node.op, Neuron) or node.inputs[0] not in trace.values:
-        return float("nan")
-    op = node.op
-    unit = 2**op.fixed.fraction_bits if op.fixed else 1
-    kept = trace.membranes[name][t - 1][index] if t else op.initial * unit
-    kept = np.trunc(op.decay * kept) if op.fixed else op.decay * kept  # as the neuron does
-    v = kept / unit + trace.values[node.inputs[0]][t][index]
-    threshold = np.broadcast_to(op.threshold, node.output.shape)[index[1:]]
-    return float(abs(v - threshold))
 
 
 def _main_outputs(graph: Graph) -> list[str]:

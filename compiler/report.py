@@ -87,6 +87,7 @@ class Report:
     sources: Mapping[str, Any] = field(default_factory=dict)  # module path: class, file, line
     resources: Mapping[str, Any] = field(default_factory=dict)  # layers on cores, an estimate
     ac_range: tuple[float, float] | None = None  # (fewest, most) AC of one sample on the chip
+    executors: Mapping[str, Any] = field(default_factory=dict)  # equal values by layer
 
     @property
     def compliant(self) -> bool:
@@ -169,6 +170,7 @@ class Report:
                 {**asdict(line), "promise": str(line.promise), "divergence": _words(line)}
                 for line in self.ledger
             ],
+            "executors": [{"name": name, **data} for name, data in self.executors.items()],
             "timing": [dict(row) for row in self.timing],
             "network": self.network,
             "activity": [asdict(a) for a in self.activity],

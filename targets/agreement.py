@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ class Mismatch:
         values: How many were compared.
         different: How many differ.
         first: (step, sample, ...) of the first difference in time; None if there is none.
+        at_first: What was expected there and what was found, and for spikes the two membranes
+            after the reset, in the neuron's own units, where both are known.
     """
 
     layer: str
@@ -32,6 +34,39 @@ class Mismatch:
     values: int
     different: int
     first: tuple[int, ...] | None
+    at_first: tuple[float, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """The first difference, or nothing."""
+        if self.first is None:
+            return ""
+        expected, found, *v = self.at_first
+        at = f"first at (step, sample, ...) {self.first}: {expected:g} -> {found:g}"
+        return at + (f", membrane after the reset {v[0]:g} -> {v[1]:g}" if v else "")
+
+
+@dataclass(frozen=True)
+class Executor:
+    """What one executor made of ``samples`` samples, layer by layer."""
+
+    samples: int
+    rows: tuple[Mismatch, ...]
+
+    def data(self) -> dict[str, Any]:
+        """As JSON-ready data: shares of equal values by layer, and the first difference."""
+        layers: dict[str, dict[str, float]] = {}
+        for row in self.rows:
+            layers.setdefault(row.layer, {})[row.what] = 1 - row.different / max(row.values, 1)
+        # In time first; the rows are in order of evaluation.
+        first = min(
+            (r for r in self.rows if r.first), key=lambda r: (r.first or ())[0], default=None
+        )
+        return {
+            "samples": self.samples,
+            "layers": layers,
+            "divergence": f"{first.layer} ({first.what}), {first.words}" if first else None,
+        }
 
 
 def compare(
@@ -44,13 +79,14 @@ def compare(
         spikes: (T, B, *shape) by neuron.
         membranes: (T, B, *shape) by neuron, in the neuron's own units.
     """
-    return [
-        _compare(name, what, values, expected[name])
-        for what, found, expected in (
-            ("spikes", spikes, reference.values),
-            ("membranes", membranes, reference.membranes),
-        )
-        for name, values in found.items()
+    rows = [_compare(name, "spikes", v, reference.values[name]) for name, v in spikes.items()]
+    for k, row in enumerate(rows):
+        ours, theirs = (m.get(row.layer) for m in (reference.membranes, membranes))
+        if row.first and ours is not None and theirs is not None:
+            both = (float(ours[row.first]), float(theirs[row.first]))
+            rows[k] = replace(row, at_first=row.at_first + both)
+    return rows + [
+        _compare(name, "membranes", v, reference.membranes[name]) for name, v in membranes.items()
     ]
 
 
@@ -58,14 +94,17 @@ def _compare(layer: str, what: str, found: NDArray[Any], expected: Array) -> Mis
     if found.shape != expected.shape:
         raise ValueError(f"{layer}: cannot compare {found.shape} with {expected.shape}")
     wrong = found != expected
-    first = tuple(int(i) for i in np.argwhere(wrong)[0]) if wrong.any() else None
-    return Mismatch(layer, what, int(found.size), int(wrong.sum()), first)
+    if not wrong.any():
+        return Mismatch(layer, what, int(found.size), 0, None)
+    first = tuple(int(i) for i in np.argwhere(wrong)[0])
+    at = (float(expected[first]), float(found[first]))
+    return Mismatch(layer, what, int(found.size), int(wrong.sum()), first, at)
 
 
 def agreement(executor: str, samples: int, rows: Iterable[Mismatch]) -> Iterator[Finding]:
     """PS010: one finding for each layer that an executor computed."""
     for row in rows:
-        first = f", first at (step, sample, ...) {row.first}" if row.first else ""
+        first = f", {row.words}" if row.first else ""
         yield verdict(
             EXECUTORS,
             f"{executor}: {row.layer}",

@@ -44,7 +44,7 @@ from purespike.fidelity import check_capture, wrong_inputs
 from purespike.independent import check_graph
 from purespike.options import LavaMode, Options, Progress, Subject, require_samples, silent
 from purespike.static import chip_findings, network_findings
-from purespike.targets.agreement import agreement
+from purespike.targets.agreement import Executor, agreement
 from purespike.targets.bundle import Golden, write_bundle
 from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.lava.simulate import LavaRun, simulate
@@ -140,7 +140,9 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         front = compile_graph(captured.graph, passes[:-1], probe, lambda name: progress(name, 0, 1))
         graph = front.graph
         findings = network_findings(graph, front.ledger[0].notes)
-        findings.append(check_capture(subject.model, captured.graph, probe))
+        finding, layers = check_capture(subject.model, captured.graph, probe)
+        findings.append(finding)
+        executors = {"torch, captured": Executor(probe.shape[1], tuple(layers))}
         if any(f.status == "FAIL" for f in findings):
             return draft.refused(findings, front)
         back = compile_graph(graph, passes[-1:], probe, lambda name: progress(name, 0, 1))
@@ -150,7 +152,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         return draft.refused([refusal(e)], None)
     stages = {**front.stages, "quantize": back.graph}
     compiled = Compiled(stages, front.ledger + back.ledger)
-    return _judge(draft, compiled, findings, progress)
+    return _judge(draft, compiled, findings, executors, progress)
 
 
 @dataclass(frozen=True)
@@ -173,6 +175,7 @@ class _Draft:
         resources: Mapping[str, Any] | None = None,
         conventions: Mapping[str, Any] | None = None,
         ac: tuple[float, float] | None = None,
+        executors: Mapping[str, Any] | None = None,
     ) -> Report:
         joins = plan.joins() if plan else ()
         stage, graph = "captured", self.captured
@@ -200,6 +203,7 @@ class _Draft:
             choices=policy.choices(),
             waivers=waivers.data() if waivers else None,
             ac_range=ac,
+            executors=executors or {},
             sources=find_sources(self.subject.model, sorted({n.origin for n in graph.nodes})),
         )
 
@@ -212,7 +216,13 @@ class _Draft:
         )
 
 
-def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress: Progress) -> Build:
+def _judge(
+    draft: _Draft,
+    compiled: Compiled,
+    findings: list[Finding],
+    executors: dict[str, Executor],
+    progress: Progress,
+) -> Build:
     subject, options, graph = draft.subject, draft.options, compiled.graph
     x = subject.spikes
     floating = measure(
@@ -229,7 +239,9 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
     leak = options.policy.leak_multiplies
     findings += check_graph(chip, findings, leak_multiplies=leak, strict=options.nir_strict)
     golden = make_golden(chip, fed[:, : options.golden], subject.labels[: options.golden])
-    findings += compare_executors(chip, golden)
+    for name, rows in compare_executors(chip, golden).items():
+        executors[name] = Executor(len(golden.labels), tuple(rows))
+        findings += agreement(name, len(golden.labels), rows)
     ledger = [
         stage_accuracy("float, fused", floating, subject, None),
         stage_accuracy("integer (interpreter)", integers, subject, floating),
@@ -243,7 +255,9 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
             conv=options.lava,
             on_progress=lambda d, n: progress("Lava", d, n),
         )
-        findings += agreement("Lava", samples, compare_lava(chip, fed[:, :samples], lava))
+        rows = compare_lava(chip, fed[:, :samples], lava)
+        executors["Lava"] = Executor(samples, tuple(rows))
+        findings += agreement("Lava", samples, rows)
         decided = lava_decisions(chip, lava)
         right = int((decided == subject.labels[:samples]).sum())
         same = int((decided == integers.decisions[:samples]).sum())
@@ -269,5 +283,6 @@ def _judge(draft: _Draft, compiled: Compiled, findings: list[Finding], progress:
         resources.data(),
         integers.conventions,
         ac_range(graph, integers),
+        {name: e.data() for name, e in executors.items()},
     )
     return Build(report, compiled, golden, lava, draft.dead, options)

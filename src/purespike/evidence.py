@@ -14,14 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purespike
-from purespike.compiler.compliance.finding import Finding
 from purespike.compiler.compliance.measure import Measured, traces
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.ranges import Bounds
 from purespike.compiler.report import Activity, LayerCount
-from purespike.targets.agreement import Mismatch, agreement, compare
+from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.bundle import Golden
 from purespike.targets.lava.simulate import LavaRun
 from purespike.targets.nir.emit import write_nir
@@ -60,24 +59,24 @@ def encode(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate(parts, axis=1).astype(np.uint8)
 
 
-def compare_executors(graph: Graph, golden: Golden) -> list[Finding]:
-    """PS010 for ONNX Runtime and for the network read back from its NIR file."""
-    samples = golden.inputs.shape[1]
+def compare_executors(graph: Graph, golden: Golden) -> dict[str, list[Mismatch]]:
+    """What ONNX Runtime, and the network read back from its NIR file, compute otherwise."""
     reference = golden.trace()
     run = run_onnx(step_model(graph), graph, golden.inputs)
-    rows = compare(
+    by_onnx = compare(
         reference,
         {n: run.values[n] for n in golden.spikes},
         {n: run.membranes[n] for n in golden.membranes if n in run.membranes},
     )
-    findings = list(agreement("ONNX Runtime", samples, rows))
     with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
         path = Path(folder) / "model.nir"
         write_nir(graph, path)
         back = read_nir(path)
     again = make_golden(back, golden.inputs, golden.labels).trace()
-    rows = compare(reference, again.values, again.membranes)
-    return [*findings, *agreement("NIR, read back", samples, rows)]
+    return {
+        "ONNX Runtime": by_onnx,
+        "NIR, read back": compare(reference, again.values, again.membranes),
+    }
 
 
 def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:
@@ -91,6 +90,7 @@ def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:
             {n: v[:, start:stop] for n, v in run.membranes.items()},
         ):
             first = row.first and (row.first[0], row.first[1] + start, *row.first[2:])
+            at = row.at_first
             key = (row.layer, row.what)
             if key in rows:
                 before = rows[key]
@@ -99,8 +99,9 @@ def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:
                     values=before.values + row.values,
                     different=before.different + row.different,
                 )
-                first = before.first or first
-            rows[key] = replace(row, first=first)
+                if before.first and (first is None or before.first <= first):
+                    first, at = before.first, before.at_first
+            rows[key] = replace(row, first=first, at_first=at)
     return list(rows.values())
 
 

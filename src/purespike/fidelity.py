@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from purespike.compiler.compliance.finding import EXECUTORS, SPIKE_RUN, Finding,
 from purespike.compiler.domain import Array
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Edge, Graph
+from purespike.compiler.ops import Neuron
+from purespike.targets.agreement import Mismatch, compare
 
 TOLERANCE = 1e-6  # both sides compute in float64; only the order of sums may differ
 
@@ -37,22 +39,37 @@ def wrong_inputs(edge: Edge, x: NDArray[Any]) -> list[Finding]:
     ]
 
 
-def check_capture(model: nn.Module, graph: Graph, x: NDArray[Any]) -> Finding:
+def check_capture(
+    model: nn.Module, graph: Graph, x: NDArray[Any]
+) -> tuple[Finding, list[Mismatch]]:
     """PS010: the captured graph against the module itself, both in float64, on x (T, B, *shape).
 
     Tracing sees one run of the forward on no real tensor; what a module does otherwise, or behind
     the tracer's back, shows here.
+
+    Returns:
+        The finding about the outputs, and for the ledger the spikes of every neuron layer.
     """
     module = copy.deepcopy(model).double().eval()
+    seen: dict[str, list[Array]] = {}
+    for path, part in module.named_modules():
+        part.register_forward_hook(_note(seen, path))
     with torch.no_grad():
         result: Any = module(torch.from_numpy(np.asarray(x, dtype=np.float64)))
     main = result["main"] if isinstance(result, Mapping) else result
     theirs: Array = main.numpy()
-    ours = run(graph, x).values[graph.outputs[0]]
+    trace = run(graph, x)
+    layers = {
+        n.name: seen[n.origin][0]
+        for n in graph.nodes
+        if isinstance(n.op, Neuron) and n.op.fires and len(seen.get(n.origin, ())) == 1
+    }
+    layers = {n: v for n, v in layers.items() if v.shape == trace.values[n].shape}
+    ours = trace.values[graph.outputs[0]]
     ours = ours if theirs.ndim == ours.ndim else ours[-1]
     same = ours.shape == theirs.shape
     off = float(np.abs(ours - theirs).max(initial=0.0)) if same else np.inf
-    return verdict(
+    finding = verdict(
         EXECUTORS,
         "torch: captured graph",
         off <= TOLERANCE * max(1.0, float(np.abs(theirs).max(initial=0.0))),
@@ -61,3 +78,12 @@ def check_capture(model: nn.Module, graph: Graph, x: NDArray[Any]) -> Finding:
         remedy="the forward does more than its trace shows (state, hooks, arithmetic inside a "
         "layer), or a sum ties with a threshold: write it with plain layers, neurons and gates",
     )
+    return finding, compare(trace, layers, {})
+
+
+def _note(seen: dict[str, list[Array]], path: str) -> Callable[..., None]:
+    def hook(module: nn.Module, arguments: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            seen.setdefault(path, []).append(output.numpy())
+
+    return hook

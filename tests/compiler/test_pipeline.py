@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from strategies import FIXED, spikes, trained_graphs
 
 from purespike.compiler.counts import Counts
+from purespike.compiler.divergence import first_divergence
 from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import run
@@ -37,7 +38,6 @@ from purespike.compiler.pipeline import (
     Promise,
     close,
     compile_graph,
-    first_divergence,
     standard_passes,
 )
 
@@ -221,7 +221,9 @@ def test_agreement_and_first_divergence() -> None:
     a, b = run(graph, probe).values["n"], run(after, probe).values["n"]
     assert line.agreement == (a == b).mean() < 1
     assert line.deviation == 1.0
-    assert str(d) == "n step 1 index (1, 1): 0 -> 1, margin 0.219"
+    assert d.membranes == (0.78125, 0.78125)
+    assert line.layers == {"n": line.agreement}
+    assert str(d) == "n step 1 index (1, 1): 0 -> 1, membrane 0.78125 -> 0.78125, margin 0.219"
 
 
 def test_margin_at_the_first_step_starts_from_the_initial_membrane() -> None:
