@@ -192,5 +192,6 @@ def test_every_part_of_the_policy_is_applied_as_often_as_it_says():
 
 
 def test_autoaugment_takes_grey_and_coloured_images_only():
-    with pytest.raises(DataError, match="grey or coloured"):
-        autoaugment(image(2), Generator())
+    for sample in (image(2), image(3).float() / 255):
+        with pytest.raises(DataError, match="grey or coloured"):
+            autoaugment(sample, Generator())

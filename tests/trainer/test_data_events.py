@@ -125,8 +125,8 @@ def slow_watch(image, camera):
 
 
 def test_the_camera_against_a_slow_one():
-    camera = Camera(mismatch=0.0, noise=0.0, moments=12, contrast=0.41)
-    images = digits().test_images[:2]
+    camera = Camera(mismatch=0.0, noise=0.0, moments=6, contrast=0.41)
+    images = digits().test_images[:1]
     for image, events in zip(images, watch(images, camera), strict=True):
         moments = events["t"] * camera.moments // camera.duration
         found = zip(moments, events["y"], events["x"], events["p"], strict=True)
@@ -144,7 +144,7 @@ def test_events_lie_in_time_where_the_light_crosses_the_step():
     )
     assert abs(len(coarse) - len(fine)) < 0.02 * len(fine)
     both = to_frames(coarse, 10, sensor=(16, 16)), to_frames(fine, 10, sensor=(16, 16))
-    assert (both[0] != both[1]).float().mean() < 0.01
+    assert (both[0] != both[1]).float().mean() < 0.015  # of 14 % that are spikes
 
 
 def test_a_camera_at_rest_and_a_black_scene_send_nothing():

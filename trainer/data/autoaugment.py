@@ -115,13 +115,13 @@ def autoaugment(sample: Tensor, generator: Generator, _: int = 0) -> Tensor:
         generator: of the choice.
 
     Raises:
-        DataError: if the image has other channels.
+        DataError: if the image has other channels or no whole levels.
     """
-    if len(sample) not in (1, 3):
+    if len(sample) not in (1, 3) or sample.dtype != torch.uint8:
         raise DataError(
             "autoaugment takes grey or coloured images",
-            found=f"{len(sample)} channels",
-            allowed="1 or 3",
+            found=f"{len(sample)} channels of {sample.dtype}",
+            allowed="1 or 3 channels of torch.uint8",
             where="DataConfig(augment=...)",
             remedy="leave autoaugment out",
         )

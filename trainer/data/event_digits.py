@@ -152,7 +152,7 @@ def _changes(light: Floats, steps: Floats, camera: Camera) -> Iterator[Columns]:
             # The light is taken to change evenly between two moments.
             share = (level - before[n, y, x]) / (now[n, y, x] - before[n, y, x])
             time = (moment - 1 + np.clip(share, 0, 1)) * camera.duration / camera.moments
-            t = np.minimum(time.astype(np.int64), camera.duration - 1)
+            t = np.minimum(time.astype(np.int64), moment * camera.duration // camera.moments - 1)
             yield n, x, y, (sign > 0).astype(np.int64), t
         memory = memory + crossed * steps
         before = now

@@ -104,7 +104,8 @@ class Code:
         if self.name == "events":
             return list(images)
         if self.name == "direct":
-            return [image.float() / self.levels for image in images]
+            # A data set of the user's own may hold fractions already.
+            return [i.float() / self.levels if i.dtype == torch.uint8 else i for i in images]
         if ENCODERS[self.name].deterministic:
             spikes = encode(self.name, torch.stack(list(images)), self.steps, levels=self.levels)
             return list(spikes.unbind(1))
