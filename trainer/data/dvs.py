@@ -36,7 +36,7 @@ class _Guarded:
 
     def __init__(self, root: str, *, fetch: bool, **options: Any) -> None:
         self.fetch = fetch
-        super().__init__(root, **options)
+        super().__init__(root, **options)  # type: ignore[call-arg]
 
     def _check_exists(self) -> bool:
         folder = Path(self.location_on_system, self.folder_name)
@@ -116,7 +116,7 @@ def open_dvs_gesture(config: DataConfig, steps: int) -> Splits:
         DataError: if the recordings are not there.
     """
     train, test = (
-        _recordings(DVSGesture(config.root, fetch=config.download, train=part), config, steps)
+        _recordings(DVSGesture(config.root or "", fetch=config.download, train=part), config, steps)
         for part in (True, False)
     )
     return Splits(train=train, test=test, names=tuple(DVSGesture.classes))
@@ -131,7 +131,7 @@ def open_cifar10_dvs(config: DataConfig, steps: int) -> Splits:
     Raises:
         DataError: if the recordings are not there.
     """
-    source = _recordings(CIFAR10DVS(config.root, fetch=config.download), config, steps)
+    source = _recordings(CIFAR10DVS(config.root or "", fetch=config.download), config, steps)
     names = tuple(sorted(CIFAR10DVS.classes, key=CIFAR10DVS.classes.get))
     train: list[int] = []
     test: list[int] = []

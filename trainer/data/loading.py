@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,7 +105,8 @@ class DataSet:
             drop_last: leave a smaller last batch out.
         """
         order = SampleOrder(len(samples), seed=seed, shuffle=shuffle, rank=rank, ranks=ranks)
-        return DataLoader(
+        # Typed by what collate makes of the samples.
+        dealt: DataLoader[Any] = DataLoader(
             samples,
             batch_size=batch_size,
             sampler=order,
@@ -113,6 +115,7 @@ class DataSet:
             drop_last=drop_last,
             persistent_workers=workers > 0,
         )
+        return dealt
 
     def arrays(
         self, split: str = "test", limit: int | None = None
