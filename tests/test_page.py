@@ -19,6 +19,7 @@ from flow_cases import ReluInstead, resnet, subject
 from test_verdict import FAST
 
 from purespike.build import build
+from purespike.compiler.formats.read import layers_in_order
 from purespike.compiler.formats.schema import mistakes
 from purespike.compiler.page.elements import Html, el
 from purespike.compiler.page.page import to_html
@@ -97,6 +98,15 @@ def large(data: Data, findings: int = 1000, layers: int = 300) -> Data:
         {**activity[k % len(activity)], "name": n, "rate_by_step": [0.1, 0.3] * 32}
         for k, n in enumerate(names)
     ]
+    for row in grown["census"]["layers"]:
+        row["ac_by_step"], row["ac_by_sample"] = [1234.0, 4321.5] * 32, [1.0, 5555.0]
+    columns = data["census"]["conventions"]["layers"]
+    grown["census"]["conventions"]["layers"] = [{**columns[0], "name": n} for n in names]
+    for line in grown["ledger"]:
+        line["layers"] = {n: k / layers for k, n in enumerate(names)}
+        line["divergence"] = f"{names[1]} step 0 index (0, 1): 0 -> 1, margin 0.1"
+    for e in grown["executors"]:
+        e["layers"] = {n: {"spikes": 0.5, "membranes": 0.25} for n in names}
     assert list(mistakes(grown)) == []
     return grown
 
@@ -213,6 +223,57 @@ def test_the_page_never_says_additions_only_where_a_policy_allows_multiplication
     data["census"]["chip"]["mul"] = 432
     page = to_html(data)
     assert "spikes and additions only" not in page and "432 multiplications a sample" in page
+
+
+def test_the_counts_show_every_step_and_the_range_over_samples(whole: Any) -> None:
+    data = whole[0]
+    part = to_html(data).split('id="counts"')[1].split("</section>")[0]
+    layer = next(c for c in data["census"]["layers"] if c["ac_by_step"])
+    low, high = layer["ac_by_sample"]
+    assert f"{low:,.0f} to {high:,.0f}" in part
+    words = ", ".join(f"step {t}: {ac:,.0f}" for t, ac in enumerate(layer["ac_by_step"]))
+    assert f"<title>{words}</title>" in part
+    assert sum(layer["ac_by_step"]) == pytest.approx(layer["counts"]["ac"])
+
+
+def test_the_papers_costs_and_every_tools_count_of_a_layer_are_shown(whole: Any) -> None:
+    data = whole[0]
+    text = " ".join(Reader(to_html(data)).text)
+    aap = data["census"]["conventions"]["aap"]
+    assert f"{aap['dc_nanojoule']:,.1f} nJ" in text
+    assert "{:,.1f} to {:,.1f} nJ".format(*aap["ec_nanojoule"]) in text
+    assert f"{100 * aap['snn_to_ann']:.2f} %" in text
+    for layer in data["census"]["conventions"]["layers"]:
+        assert f"{layer['syops-counter 0.0.5']['ac']:,.0f}" in text
+
+
+def test_the_ledger_marks_the_first_divergence_and_rounds_no_difference_away(whole: Any) -> None:
+    data = copy.deepcopy(whole[0])
+    order = layers_in_order(data)
+    drawn = [n["name"] for n in data["network"]["nodes"]]
+    assert order == sorted(order, key=drawn.index) and len(order) > 5
+    for stage in (*data["ledger"], *data["executors"]):
+        stage["divergence"] = None
+        stage["layers"] = {
+            k: (1.0 if isinstance(v, float) else dict.fromkeys(v, 1.0))
+            for k, v in stage["layers"].items()
+        }
+
+    def part(data: Data) -> str:
+        return to_html(data).split('id="ledger"')[1].split("</section>")[0]
+
+    assert 'class="mark"' not in part(data) and "<details" not in part(data)
+    lava = data["executors"][-1]
+    hit = order[4]
+    lava["layers"][hit] = {"spikes": 1.0, "membranes": 1 - 1e-9}
+    lava["divergence"] = f"{hit} (membranes), first at (step, sample, ...) (1, 0): 3 -> 4"
+    page = part(data)
+    assert page.count('class="mark"') == 1 and f"{hit} (membranes), first at" in page
+    row = page.split("<details")[1].split(f">{hit}<")[1].split("</tr>")[0]
+    assert "99.999 %" in row
+    middle = float(re.search(r'd="M([\d.]+) 19l[^"]*" class="mark"', page)[1])  # type: ignore[index]
+    cell = 14.0 if len(order) < 17 else 240 / len(order)
+    assert middle == pytest.approx((4 + 0.5) * cell, abs=0.01)
 
 
 def test_a_thousand_findings_and_300_layers_stay_below_5_megabytes(whole: Any) -> None:

@@ -79,6 +79,15 @@ def node_of(finding: Data, names: Iterable[str]) -> str | None:
     return next((t for t in tries if t in known), None)
 
 
+def layers_in_order(data: Data) -> list[str]:
+    """Every layer that some stage or executor was compared at, from the input to the output."""
+    stages = [*data["ledger"], *data["executors"]]
+    named = dict.fromkeys(name for stage in stages for name in stage["layers"])
+    drawn = [n["name"] for n in (data["network"] or {"nodes": []})["nodes"]]
+    place = {name: k for k, name in enumerate(drawn)}
+    return sorted(named, key=lambda name: place.get(name, len(place)))
+
+
 def source_of(finding: Data, data: Data) -> Data | None:
     """Class, file and line of the layer that a finding is about, where known."""
     nodes = (data["network"] or {"nodes": []})["nodes"]

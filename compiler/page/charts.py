@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,23 +25,88 @@ def bar(value: float, largest: float, kind: str = "ac") -> Html:
     )
 
 
-def step_bars(rates: Sequence[float], largest: float) -> Html:
-    """One bar a time step."""
-    width = max(2.0, min(14.0, 160.0 / max(1, len(rates))))
-    shapes = []
-    for t, rate in enumerate(rates):
-        height = _STEPS_HEIGHT * rate / largest if largest else 0.0
-        y = _STEPS_HEIGHT - height
-        shapes.append(el("rect", x=t * width, y=y, width=width - 1, height=height, class_="ac"))
-    words = ", ".join(f"step {t}: {100 * r:.1f} %" for t, r in enumerate(rates))
-    floor = el(
-        "line", x1=0, y1=_STEPS_HEIGHT, x2=width * len(rates), y2=_STEPS_HEIGHT, class_="axis"
+def step_bars(values: Sequence[float], largest: float, write: Callable[[float], str]) -> Html:
+    """One bar a time step; ``write`` puts a value into words."""
+    width = max(2.0, min(14.0, 160.0 / max(1, len(values))))
+    wide, high = number(width * len(values)), number(_STEPS_HEIGHT + 1)
+    bars = "".join(
+        f"M{number((t + 0.5) * width)} {number(_STEPS_HEIGHT)}"
+        f"V{number(_STEPS_HEIGHT * (1 - value / largest))}"
+        for t, value in enumerate(values)
+        if largest and value
     )
-    wide, high = width * len(rates), _STEPS_HEIGHT + 1
-    box = f"0 0 {number(wide)} {number(high)}"
+    words = ", ".join(f"step {t}: {write(value)}" for t, value in enumerate(values))
     return el(
-        "svg", el("title", words), shapes, floor, viewBox=box, role="img", width=wide, height=high
+        "svg",
+        el("title", words),
+        el("path", d=bars, class_="bars", stroke_width=width - 1) if bars else None,
+        el("path", d=f"M0 {number(_STEPS_HEIGHT)}H{wide}", class_="axis"),
+        viewBox=f"0 0 {wide} {high}", role="img", width=wide, height=high,
+    )  # fmt: skip
+
+
+def slack(arrives: float, waits: float, longest: float) -> Html:
+    """When a branch arrives (light) and how long it is held back (dark)."""
+    unit = _BAR / max(1.0, longest)
+    shapes = [
+        el("rect", x=0, y=2, width=arrives * unit, height=10, class_="bound"),
+        el("rect", x=arrives * unit, y=2, width=waits * unit, height=10, class_="ac"),
+    ]
+    return el(
+        "svg", shapes, viewBox=f"0 0 {number(_BAR)} 14", width=_BAR, height=14, aria_hidden="true"
     )
+
+
+def decades(low: float, high: float, ends: tuple[float, float]) -> Html:
+    """A range on a logarithmic scale between ``ends``; all are positive."""
+    width = 180.0
+    start, stop = (float(np.log10(x)) for x in ends)
+
+    def place(x: float) -> float:
+        return 4 + (width - 8) * (float(np.log10(x)) - start) / max(stop - start, 1e-9)
+
+    x1, x2 = place(low), place(high)
+    shapes = [
+        el("path", d=f"M0 7H{number(width)}", class_="rule"),
+        el("rect", x=x1 - 1, y=2, width=max(3.0, x2 - x1 + 2), height=10, class_="ac"),
+    ]
+    return el(
+        "svg", shapes, viewBox=f"0 0 {number(width)} 14", width=width, height=14,
+        aria_hidden="true",
+    )  # fmt: skip
+
+
+def cells(shares: Mapping[str, float], order: Sequence[str], first: str) -> Html:
+    """One cell a layer, from the input to the output: filled from below by what is equal.
+
+    Args:
+        shares: Equal values by layer, 0 to 1; a layer that was not compared has an empty cell.
+        order: All layers.
+        first: The layer of the first difference, which is marked.
+    """
+    wide = max(2.0, min(14.0, 240.0 / max(1, len(order))))
+    high, gap = 18.0, 1.0 if wide > 3 else 0.0
+    shapes, worst = [], []
+    for k, name in enumerate(order):
+        if name not in shares:
+            continue
+        box = {"x": k * wide, "width": wide - gap}
+        missing = high * (1 - shares[name])
+        if missing:
+            # A difference of one spike has to be seen too.
+            missing = max(2.0, missing)
+            worst.append(f"{name} {100 * shares[name]:.2f} %")
+            shapes.append(el("rect", y=0, height=missing, class_="mac", **box))
+        shapes.append(el("rect", y=missing, height=high - missing, class_="seen", **box))
+        if name == first:
+            middle = number((k + 0.5) * wide)
+            shapes.append(el("path", d=f"M{middle} 19l-4 6h8z", class_="mark"))
+    words = f"{len(shares)} layers compared; " + (", ".join(worst[:40]) or "all of them equal")
+    size = number(wide * len(order) + 4)
+    return el(
+        "svg", el("title", words), shapes, viewBox=f"-2 0 {size} 26", width=size, height=26,
+        role="img",
+    )  # fmt: skip
 
 
 def span(outer: Sequence[float | None], inner: Sequence[float | None], limit: float | None) -> Html:

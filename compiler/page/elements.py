@@ -54,19 +54,26 @@ def number(x: float) -> str:
 
 
 def table(
-    caption: str, head: Sequence[str], rows: Iterable[Sequence[Child]], numeric: Sequence[int] = ()
+    caption: str,
+    head: Sequence[str],
+    rows: Iterable[Sequence[Child]],
+    numeric: Sequence[int] = (),
+    wordy: Sequence[int] = (),
 ) -> Html:
     """A table with a caption and column headings; the first cell of a row is its heading.
 
-    It stands in a box that scrolls sideways and takes the keyboard focus.
+    It stands in a box that scrolls sideways and takes the keyboard focus. Columns ``numeric`` are
+    set to the right, columns ``wordy`` never become narrow.
     """
-    heads = [
-        el("th", h, scope="col", class_="n" if k in numeric else None) for k, h in enumerate(head)
-    ]
+
+    def kind(k: int) -> str | None:
+        return "n" if k in numeric else "w" if k in wordy else None
+
+    heads = [el("th", h, scope="col", class_=kind(k)) for k, h in enumerate(head)]
     body = []
     for row in rows:
         cells = [
-            el("td", c, class_="n" if k in numeric else None) if k else el("th", c, scope="row")
+            el("td", c, class_=kind(k)) if k else el("th", c, scope="row")
             for k, c in enumerate(row)
         ]
         body.append(el("tr", cells))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from purespike.compiler.formats.read import Data, resource_map
-from purespike.compiler.page.charts import bar, interval, span, step_bars
+from purespike.compiler.page.charts import bar, decades, slack, span, step_bars
 from purespike.compiler.page.elements import Child, Html, el, section, table
 
 _BOXES = 128  # cores of a layer that are drawn
@@ -19,19 +19,25 @@ def counts(data: Data) -> Html | None:
     if not layers:
         return None
     largest = max(max(c["counts"]["ac"], c["counts"]["mac"]) for c in layers)
-    rows = [
-        (
-            c["name"],
-            c["runs_on"],
-            f"{c['counts']['ac']:,.0f}",
-            bar(c["counts"]["ac"], largest),
-            f"{c['counts']['mac']:,.0f}",
-            bar(c["counts"]["mac"], largest, "mac"),
-            f"{c['counts']['mul']:,.0f}",
+    steps = max((x for c in layers for x in c["ac_by_step"]), default=0.0)
+    multiplies = any(c["counts"]["mac"] or c["counts"]["mul"] for c in layers)
+    rows: list[tuple[Child, ...]] = []
+    for c in layers:
+        ends = c["ac_by_sample"]
+        rows.append(
+            (
+                c["name"],
+                c["runs_on"],
+                f"{c['counts']['ac']:,.0f}",
+                bar(c["counts"]["ac"], largest),
+                "{:,.0f} to {:,.0f}".format(*ends) if ends else "",
+                step_bars(c["ac_by_step"], steps, "{:,.0f}".format) if c["ac_by_step"] else None,
+                f"{c['counts']['mac']:,.0f}",
+                bar(c["counts"]["mac"], largest, "mac") if multiplies else None,
+                f"{c['counts']['mul']:,.0f}",
+            )
         )
-        for c in layers
-    ]
-    head = ("layer", "runs on", "AC", "", "MAC", "", "MUL")
+    head = ("layer", "runs on", "AC", "", "by sample", "step 0, 1, ...", "MAC", "", "MUL")
     return section(
         "counts",
         "Operations by layer",
@@ -39,27 +45,65 @@ def counts(data: Data) -> Html | None:
             "p",
             "AC: a spike meets a weight, which is added. MAC: something that is no spike meets a "
             "weight, which needs a multiplication. ",
-            f"Unit: {data['census']['unit']}.",
+            f"Unit: {data['census']['unit']}; by sample: the quietest and the busiest one.",
         ),
-        _long(table("Operations a sample, all time steps", head, rows, (2, 4, 6))),
+        _long(table("Operations a sample, all time steps", head, rows, (2, 4, 6, 8))),
     )
 
 
 def conventions(data: Data) -> Html | None:
-    """The same run as other tools count it."""
+    """The same run as other tools and the AAP paper count it."""
     found = data["census"]["conventions"]
     if not found:
         return None
+    tools = sorted(found["total"], key=lambda tool: tool != "purespike")
     rows = [
-        (name, f"{c['ac']:,.0f}", f"{c['mac']:,.0f}", found["why"].get(name, ""))
-        for name, c in sorted(found["total"].items())
+        (
+            tool,
+            f"{found['total'][tool]['ac']:,.0f}",
+            f"{found['total'][tool]['mac']:,.0f}",
+            found["why"].get(tool, "the proven domain of every input, exact at borders"),
+        )
+        for tool in tools
     ]
-    head = ("counted by", "AC", "MAC", "why it differs")
+    layers = [
+        (
+            layer["name"],
+            *(f"{layer[tool][kind]:,.0f}" for tool in tools for kind in ("ac", "mac")),
+        )
+        for layer in found["layers"]
+    ]
+    names = [f"{tool}, {kind}" for tool in tools for kind in ("AC", "MAC")]
+    by_layer = table(f"Unit: {found['unit']}", ("layer", *names), layers, range(1, 1 + len(names)))
     return section(
         "conventions",
         "The same run, as other tools count it",
-        table(f"Unit: {found['unit']}", head, rows, (1, 2)),
-    )
+        table(
+            f"Unit: {found['unit']}",
+            ("counted by", "AC", "MAC", "why it differs"), rows, (1, 2), (3,),
+        ),
+        el("details", el("summary", "Layer by layer"), _long(by_layer)),
+        el("h3", "As the full-spike AAP paper counts"),
+        _aap(found["aap"]),
+    )  # fmt: skip
+
+
+def _aap(costs: Data) -> Html:
+    low, high = costs["ec_nanojoule"]
+    rows = [
+        ("DC, Eq. 7", f"{costs['dc_nanojoule']:,.1f} nJ", "the operations that were counted"),
+        (
+            "EC, Eq. 15",
+            f"{low:,.1f} to {high:,.1f} nJ",
+            f"any firing rate from 0 to 1; here it is {100 * costs['firing_rate']:.2f} %",
+        ),
+        (
+            "SNN to ANN, Eq. 6",
+            f"{100 * costs['snn_to_ann']:.2f} %",
+            "energy relative to the same network with real-valued activations",
+        ),
+    ]
+    return table(f"A sample; {costs['source']}", ("cost", "", "of"), rows, (1,), (2,))
 
 
 def firing(data: Data) -> Html | None:
@@ -72,7 +116,7 @@ def firing(data: Data) -> Html | None:
         (
             a["name"],
             f"{100 * sum(a['rate_by_step']) / len(a['rate_by_step']):.2f} %",
-            step_bars(a["rate_by_step"], largest),
+            step_bars(a["rate_by_step"], largest, lambda r: f"{100 * r:.1f} %"),
         )
         for a in layers
     ]
@@ -155,7 +199,7 @@ def timing(data: Data) -> Html | None:
             str(row["earliest"]),
             str(row["delay"]),
             str(row["earliest"] + row["delay"]),
-            bar(row["delay"], most),
+            slack(row["earliest"], row["delay"], most),
         )
         for row in data["timing"]
     ]
@@ -164,76 +208,12 @@ def timing(data: Data) -> Html | None:
         "timing",
         "Timing of joins",
         el(
-            "p", "Each synapse takes one step. A branch that arrives early is delayed by its slack."
+            "p",
+            "Each synapse takes one step. A branch that arrives early (light) is delayed by its "
+            "slack (dark), so that all branches of a join are used in the same step.",
         ),
         _long(table("Steps", head, rows, (2, 3, 4))),
     )
-
-
-def ledger(data: Data) -> Html | None:
-    """From torch to Lava: what every stage kept, and where it first differed."""
-    rows: list[tuple[Child, ...]] = []
-    for line in data["ledger"]:
-        moved = "no figure" if line["deviation"] is None else f"{line['deviation']:.3g}"
-        rows.append(
-            (
-                line["name"],
-                line["promise"],
-                f"{line['nodes_before']} → {line['nodes_after']}",
-                moved,
-                f"{100 * line['agreement']:.3f} %",
-                bar(line["agreement"], 1.0),
-                line["divergence"] or "none",
-            )
-        )
-    rows += _executors(data)
-    stages = [
-        (
-            a["stage"],
-            f"{a['correct']}/{a['n']}",
-            f"{100 * a['rate']:.2f} %",
-            f"{100 * a['interval_95'][0]:.2f} to {100 * a['interval_95'][1]:.2f} %",
-            interval(a["rate"], a["interval_95"], _lowest(data)),
-            ""
-            if a["decisions_identical_to_previous_stage"] is None
-            else f"{a['decisions_identical_to_previous_stage']}/{a['n']}",
-        )
-        for a in data["accuracy"]
-    ]
-    head = ("stage", "promise", "nodes", "outputs moved", "equal", "", "first divergence")
-    accuracy = (
-        *("stage", "correct", "accuracy", "95 % interval"),
-        *(f"{100 * _lowest(data):.0f} to 100 %", "same decisions as before"),
-    )
-    return section(
-        "ledger",
-        "From torch to Lava",
-        table("Accuracy, stage by stage", accuracy, stages, (1, 2, 3, 5)) if stages else None,
-        table("Equal spikes, pass by pass, then executor by executor", head, rows, (2, 3, 4))
-        if rows
-        else None,
-    )
-
-
-def _lowest(data: Data) -> float:
-    low: float = min((a["interval_95"][0] for a in data["accuracy"]), default=0.0)
-    return max(0.0, int(20 * low) / 20)
-
-
-def _executors(data: Data) -> list[tuple[Child, ...]]:
-    groups: dict[str, list[Data]] = {}
-    for f in data["findings"]:
-        if f["rule"] == "PS010":
-            groups.setdefault(f["where"].partition(":")[0] or "all executors", []).append(f)
-    rows: list[tuple[Child, ...]] = []
-    for name, found in groups.items():
-        wrong = [f for f in found if f["status"] in ("FAIL", "WAIVED")]
-        ran = [f for f in found if f["status"] != "NOT RUN"]
-        equal = f"{len(ran) - len(wrong)} of {len(ran)} recordings" if ran else "not run"
-        share = (len(ran) - len(wrong)) / len(ran) if ran else 0.0
-        first = f"{wrong[0]['where']}: {wrong[0]['measured']}" if wrong else "none" if ran else ""
-        rows.append((name, "same", "", "", equal, bar(share, 1.0), first))
-    return rows
 
 
 def cores(data: Data) -> Html | None:
@@ -243,12 +223,13 @@ def cores(data: Data) -> Html | None:
         return None
     rows: list[tuple[Child, ...]] = []
     for layer in m["layers"]:
-        fullest = [max(c["utilisation_percent"].values(), default=0.0) for c in layer["cores"]]
-        boxes = [_core(k, u) for k, u in enumerate(fullest[:_BOXES])]
-        more = f"and {len(fullest) - _BOXES} more" if len(fullest) > _BOXES else None
-        most = f"{max(fullest, default=0.0):.1f} %"
+        used = [c["utilisation_percent"] for c in layer["cores"]]
+        fullest = max((p for u in used for p in u.items()), key=lambda p: p[1], default=("", 0.0))
+        boxes = [_core(k, u) for k, u in enumerate(used[:_BOXES])]
+        more = f"and {len(used) - _BOXES} more" if len(used) > _BOXES else None
+        most = f"{fullest[1]:.1f} % {fullest[0]}"
         drawn = el("div", boxes, more, class_="cores")
-        rows.append((layer["layer"], f"{layer['neurons']:,}", str(len(fullest)), most, drawn))
+        rows.append((layer["layer"], f"{layer['neurons']:,}", str(len(used)), most, drawn))
     head = ("layer", "neurons", "cores", "fullest", "one box a core, filled by use")
     unknown = ", ".join(m["not_published"])
     return section(
@@ -256,16 +237,18 @@ def cores(data: Data) -> Html | None:
         "Cores",
         el("p", m["summary"]),
         el("p", f"Not published, so not checked: {unknown}.") if unknown else None,
-        _long(table(f"Cores on {m['chip']} ({m['label']})", head, rows, (1, 2, 3))),
+        _long(table(f"Cores on {m['chip']} ({m['label']})", head, rows, (1, 2, 3), (4,))),
     )
 
 
-def _core(k: int, percent: float) -> Html:
+def _core(k: int, used: Mapping[str, float]) -> Html:
+    percent = max(used.values(), default=0.0)
     fill = min(100.0, percent) * 0.16
     kind = "mac" if percent > 100 else "ac"
+    each = ", ".join(f"{name} {p:.1f} %" for name, p in used.items())
     return el(
         "svg",
-        el("title", f"core {k}: {percent:.1f} %"),
+        el("title", f"core {k}: {each}"),
         el("rect", x=0, y=0, width=16, height=16, class_="bound"),
         el("rect", x=0, y=16 - fill, width=16, height=fill, class_=kind),
         width=16,
@@ -279,6 +262,7 @@ def energy(data: Data) -> Html | None:
     known = [x for e in data["energy"] for x in e["nanojoule_range"] if x is not None]
     if not known or not data["census"]["layers"]:
         return None
+    ends = (min(x for x in known if x > 0), max(known)) if max(known) > 0 else None
     rows = [
         (
             e["table"],
@@ -288,7 +272,9 @@ def energy(data: Data) -> Html | None:
             ""
             if None in e["nanojoule_range"]
             else "{:,.1f} to {:,.1f}".format(*e["nanojoule_range"]),
-            bar(e["nanojoule_per_sample"] or 0.0, max(known)),
+            decades(*e["nanojoule_range"], ends)
+            if ends and all(e["nanojoule_range"])  # neither unknown nor zero
+            else None,
             e["boundary"],
             e["source"],
         )
@@ -298,8 +284,12 @@ def energy(data: Data) -> Html | None:
     return section(
         "energy",
         "Energy (a projection, not a result)",
-        el("p", f"Between {min(known):,.1f} and {max(known):,.1f} nJ, by table and sample."),
-        table("Energy of one sample on the chip, projected", head, rows, (1, 2)),
+        el(
+            "p",
+            f"Between {min(known):,.1f} and {max(known):,.1f} nJ, by table and sample. The scale "
+            "of the bars is logarithmic.",
+        ),
+        table("Energy of one sample on the chip, projected", head, rows, (1, 2), (4, 5)),
     )
 
 

@@ -15,6 +15,7 @@ from purespike.compiler.page import measures
 from purespike.compiler.page import verdict as words
 from purespike.compiler.page.charts import rasters
 from purespike.compiler.page.elements import Child, Html, el, section
+from purespike.compiler.page.ledger import ledger
 from purespike.compiler.page.network import draw, kind_of
 
 _OPEN = ("FAIL", "NOT RUN", "WAIVED")
@@ -59,7 +60,7 @@ def _body(data: Data, drawn: Mapping[str, Html]) -> list[Child]:
         measures.raster(drawn),
         measures.membranes(data),
         measures.timing(data),
-        measures.ledger(data),
+        ledger(data),
         measures.cores(data),
         measures.energy(data),
         words.not_measured(data, bool(drawn)),

@@ -5,6 +5,9 @@ function choose() {
   rasters.forEach((r, k) => { r.hidden = k !== chooser.selectedIndex; });
 }
 if (chooser) { chooser.addEventListener("change", choose); choose(); }
+document.querySelectorAll(".drawing").forEach((d) => {
+  d.scrollLeft = (d.scrollWidth - d.clientWidth) / 2;
+});
 function unfold() {
   const target = location.hash && document.getElementById(location.hash.slice(1));
   for (let e = target; e; e = e.parentElement) { if (e.tagName === "DETAILS") { e.open = true; } }
