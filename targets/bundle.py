@@ -32,6 +32,7 @@ from purespike.compiler.files import staged_folder
 from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph
 from purespike.compiler.page.page import to_html
+from purespike.compiler.proofs.widths import require_widths
 from purespike.targets.golden_network import write_golden_network
 from purespike.targets.lava.emit import emit
 from purespike.targets.lava.program_file import write as write_program
@@ -45,6 +46,7 @@ from purespike.targets.netx.emit import write_netx
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx.emit import Form, write_onnx
+from purespike.targets.spec import LOIHI2
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,11 @@ def write_bundle(
 
     Raises:
         OutputError: If the folder holds something else or cannot be written.
+        WidthError: If a current may wrap around: then no file could say what the chip does.
         PurespikeError: If a target cannot say the graph.
     """
+    if graph is not None:
+        require_widths(graph, current_limit=LOIHI2.current_limit)
     with staged_folder(folder, mark=MANIFEST) as stage:
         (stage / "report.json").write_text(report, encoding="utf-8")
         page = to_html(json.loads(report), golden.spikes if golden else None)

@@ -267,7 +267,7 @@ def check_ranges(
             f"{b.current[0]:g} to {b.current[1]:g}",
             limit=f"+-{current_limit}",
             unit="weights a step",
-            remedy="use fewer inputs or smaller weights (fewer bits)",
+            remedy="use fewer inputs or smaller weights (fewer bits); no files are written before",
         )
         # An integrator that saturates would change the readout; a firing neuron clips exactly as
         # the chip does, in every executor.

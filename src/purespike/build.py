@@ -27,6 +27,7 @@ from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.quantize import Grid
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import Compiled, PassError, compile_graph, standard_passes
+from purespike.compiler.proofs.widths import unproved
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.report import Accuracy, Activity, LayerCount, Report, describe
 from purespike.evidence import (
@@ -64,7 +65,7 @@ class Build:
     Attributes:
         report: The verdict with its evidence.
         compiled: Every stage of the graph; None if the network was refused on the way.
-        golden: The golden samples; None likewise.
+        golden: The golden samples; None likewise, or if a current may wrap around.
         lava: The Lava run; None if there was none.
         dead: Parameters that no output depends on.
     """
@@ -233,7 +234,7 @@ def _judge(
     chip, fed = chip_part(graph), encode(graph, x)
     plan = schedule(chip)
     resources = map_network(chip, CHIPS[LOIHI2.name])
-    bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
+    bounds = bound_neurons(chip, current_limit=LOIHI2.current_limit)
     findings += integers.findings
     findings += chip_findings(graph, options.policy, integers.counts)
     leak = options.policy.leak_multiplies
@@ -285,4 +286,6 @@ def _judge(
         ac_range(graph, integers),
         {name: e.data() for name, e in executors.items()},
     )
-    return Build(report, compiled, golden, lava, draft.dead, options)
+    # What may wrap around leaves a report and no files: they would not say what the chip does.
+    kept = None if unproved(bounds) else golden
+    return Build(report, compiled, kept, lava, draft.dead, options)
