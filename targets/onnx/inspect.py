@@ -33,19 +33,30 @@ def float_tensors(model: ModelProto) -> list[str]:
 
 def operators(model: ModelProto) -> Counter[str]:
     """How often each operator stands in the model, subgraphs included."""
-    return Counter(n.op_type for g in _graphs(model.graph) for n in g.node)
+    return Counter(n.op_type for g in graphs(model.graph) for n in g.node)
 
 
-def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
+def graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """The graph and every graph in an attribute of its nodes."""
     yield graph
     for node in graph.node:
         for attribute in node.attribute:
             for sub in [attribute.g] * attribute.HasField("g") + list(attribute.graphs):
-                yield from _graphs(sub)
+                yield from graphs(sub)
+
+
+def external(graph: GraphProto) -> Iterator[bool]:
+    """For every tensor: does it lie in another file?"""
+    for part in graphs(graph):
+        for tensor in part.initializer:
+            yield tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
+        for node in part.node:
+            for attribute in node.attribute:
+                yield attribute.t.data_location == TensorProto.EXTERNAL
 
 
 def _offenders(graph: GraphProto, model: ModelProto) -> Iterator[str]:
-    for sub in _graphs(graph):
+    for sub in graphs(graph):
         yield from _own_offenders(sub, model)
 
 

@@ -101,6 +101,11 @@ def metadata(model: ModelProto) -> dict[str, Any]:
     return entries
 
 
+def is_own(model: ModelProto) -> bool:
+    """Does the file say that purespike wrote it?"""
+    return any(prop.key == _HASH for prop in model.metadata_props)
+
+
 def content_hash(model: ModelProto) -> str:
     """SHA-256 of the model without its own hash, in hexadecimal."""
     bare = ModelProto()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from onnx import GraphProto, ModelProto, TensorProto, checker
+from onnx import ModelProto, checker
 
 from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.inspect import operators
+from purespike.targets.onnx.inspect import external, operators
 from purespike.targets.onnx.metadata import IR_VERSION, OPSET, content_hash, metadata
 
 MAX_BYTES = 2**30
@@ -50,18 +49,7 @@ def read_onnx(path: str | Path) -> ModelProto:
             this target never writes, is not valid ONNX, or differs from what was written (its
             SHA-256).
     """
-    path, where = Path(path), str(path)
-    try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise OnnxError("the file is too large", where=where, found=f"{size} bytes")
-        content = path.read_bytes()
-    except OSError as e:
-        raise OnnxError("the file cannot be read", where=where, found=str(e)) from None
-    model = ModelProto()
-    try:
-        model.ParseFromString(content)
-    except Exception:  # protobuf's DecodeError, whose package has no types
-        raise OnnxError("the file is no ONNX model", where=where) from None
+    where, model = str(path), parse_onnx(path)
     versions = model.ir_version, [(o.domain, o.version) for o in model.opset_import]
     if versions != (IR_VERSION, [("", OPSET)]):
         raise OnnxError(
@@ -76,7 +64,7 @@ def read_onnx(path: str | Path) -> ModelProto:
             where=where,
             found=", ".join(strange),
         )
-    if len(model.functions) or any(_external(model.graph)):
+    if len(model.functions) or any(external(model.graph)):
         raise OnnxError("the file refers to functions or to other files", where=where)
     if metadata(model)["content_sha256"] != content_hash(model):
         raise OnnxError(
@@ -91,10 +79,22 @@ def read_onnx(path: str | Path) -> ModelProto:
     return model
 
 
-def _external(graph: GraphProto) -> Iterator[bool]:
-    for tensor in graph.initializer:
-        yield tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield attribute.t.data_location == TensorProto.EXTERNAL
-            yield from _external(attribute.g)
+def parse_onnx(path: str | Path) -> ModelProto:
+    """Any ONNX file as it stands, unchecked; no other file is opened.
+
+    Raises:
+        OnnxError: If it cannot be read, is too large, or no ONNX model.
+    """
+    path, where = Path(path), str(path)
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise OnnxError("the file is too large", where=where, found=f"{size} bytes")
+        content = path.read_bytes()
+    except OSError as e:
+        raise OnnxError("the file cannot be read", where=where, found=str(e)) from None
+    model = ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception:  # protobuf's DecodeError, whose package has no types
+        raise OnnxError("the file is no ONNX model", where=where) from None
+    return model
