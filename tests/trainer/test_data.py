@@ -1,9 +1,14 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from purespike.compiler.domain import ANALOG, SPIKE
-from purespike.trainer.configuration import from_dict, to_dict
+from purespike.compiler.passes.split_host import HostBoundaryError
+from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.trainer.capture import capture
+from purespike.trainer.configuration import ModelConfig, from_dict, to_dict
 from purespike.trainer.data import (
     BatchOrder,
     DataConfig,
@@ -15,6 +20,7 @@ from purespike.trainer.data import (
 )
 from purespike.trainer.encoders import encode
 from purespike.trainer.errors import ConfigError, DataError
+from purespike.trainer.models import build, main_only
 
 FIRST_TEST_LABELS = [7, 6, 3, 7, 7, 3, 2, 8, 9, 3]
 
@@ -101,6 +107,23 @@ def test_direct_input_is_analog_and_one_image_at_all_steps():
     inputs, _ = data.arrays("test", 4)
     assert inputs.dtype == np.float32 and data.domain.holds(inputs.astype(np.float64))
     assert (inputs == inputs[:1]).all() and len(np.unique(inputs)) > 2
+
+
+def test_only_direct_input_needs_a_declared_host_encoder():
+    for encoder in ("direct", "bit_plane"):
+        data = load_data(DataConfig(encoder=encoder), 2)
+        config = ModelConfig(
+            data.shape[0], data.classes, steps=2, stem=4, widths=(4,), strides=(1,)
+        )
+        model = main_only(build(config, 0)).eval()
+        graph = capture(model, data.shape, data.steps, domain=data.domain).graph
+        inputs, _ = data.arrays("test", 4)
+        compiled = partial(compile_graph, graph, probe=inputs.astype(np.float64))
+        if encoder == "direct":
+            with pytest.raises(HostBoundaryError, match="not a spike"):
+                compiled(standard_passes())
+        done = compiled(standard_passes(host_encoder=encoder == "direct"))
+        assert any(n.role == "host" for n in done.graph.nodes) == (encoder == "direct")
 
 
 def test_a_limit_is_spread_over_the_split():

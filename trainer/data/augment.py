@@ -61,7 +61,7 @@ def roll(sample: Tensor, generator: Generator, reach: int) -> Tensor:
 
 
 def temporal_delete(frames: Tensor, generator: Generator, keep: int) -> Tensor:
-    """Keep ``keep`` of the T frames, chosen at random, in their order (Fang et al., SEW, 2021).
+    """Keep ``keep`` of the T frames, chosen at random, in their order (Fang et al., NeurIPS 2021).
 
     Args:
         frames: (T, C, H, W).

@@ -125,8 +125,8 @@ def open_dvs_gesture(config: DataConfig, steps: int) -> Splits:
 def open_cifar10_dvs(config: DataConfig, steps: int) -> Splits:
     """CIFAR10-DVS: ``root/CIFAR10DVS/<class>/*.aedat4``.
 
-    The first nine tenths of each class, in the order of the numbers in the names, train (as Fang et
-    al., 2021); the others test.
+    The first nine tenths of each class, in the order of the numbers in the names, train; the others
+    test.
 
     Raises:
         DataError: if the recordings are not there.

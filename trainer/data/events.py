@@ -39,7 +39,7 @@ def to_frames(
         size: height and width of the frames; None keeps the sensor's. Pixel y goes to
             ``y * size // sensor``: a pixel of a smaller frame is the OR of those it covers.
         bins: ``time``: event at t goes to frame ``(t - start) T // (stop - start)``; ``count``:
-            event number i of n goes to frame ``i T // n`` (as Fang et al., SEW, 2021).
+            event number i of n goes to frame ``i T // n`` (Fang et al., ICCV 2021).
         span: start and stop of the recording, in the unit of t; None takes the first event, and one
             past the last. Events outside are left out.
         where: the file, for the error.
