@@ -15,14 +15,16 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
-from purespike.compiler.passes.calibrate import calibrate
+from purespike.compiler.passes.calibrate import Method, calibrate
 from purespike.compiler.passes.fold_constants import fold_constants
 from purespike.compiler.passes.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.merge_equal import merge_equal, merged
-from purespike.compiler.passes.quantize import Grid, choose_scales, quantize
+from purespike.compiler.passes.quantize import quantize
 from purespike.compiler.passes.remove_dead import remove_dead, removed
+from purespike.compiler.passes.rounding import choose_rounding
+from purespike.compiler.passes.scales import Grid, Scaling
 from purespike.compiler.passes.split_host import split_host
 from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary
 from purespike.compiler.verify import verify
@@ -107,22 +109,34 @@ def standard_passes(
     grid: Grid | None = None,
     host_encoder: bool = False,
     calibration: Array | None = None,
+    method: Method | None = None,
 ) -> tuple[Pass, ...]:
     """The passes in order.
 
     Args:
         grid: The integers of the chip.
         host_encoder: Declares that an analog input is encoded on the host.
-        calibration: Training inputs (T, B, *shape) that choose the scales by spike agreement;
-            None takes the scales that just hold the largest weights.
+        calibration: Training inputs (T, B, *shape), on which biases and thresholds are rounded
+            together, and which choose the scales by spike agreement; None rounds to the nearest.
+        method: How scales are chosen; None is ``agreement`` where there are calibration inputs,
+            else ``max``, the scales that just hold the largest weights.
     """
     grid = grid or Grid()
+    how: Method = method or ("max" if calibration is None else "agreement")
 
     @lru_cache(maxsize=1)  # asked for by the pass and by the ledger
-    def scales(graph: Graph) -> dict[str, float]:
-        if calibration is None:
-            return choose_scales(graph, grid)
-        return calibrate(graph, calibration, grid)
+    def scales(graph: Graph) -> dict[str, Scaling]:
+        return calibrate(graph, calibration, grid, how)
+
+    def to_integers(graph: Graph) -> Graph:
+        rounded = {}
+        if calibration is not None:
+            rounded = choose_rounding(graph, calibration, grid, scales(graph))
+        return quantize(graph, grid, scales(graph), rounded)
+
+    def one_each(graph: Graph) -> dict[str, float]:
+        """Scales of whole layers; outputs are among them, channels with their own are not."""
+        return {name: s for name, s in scales(graph).items() if isinstance(s, float)}
 
     return (
         Pass("strip_auxiliary", strip_auxiliary, SAME, describe),
@@ -135,9 +149,9 @@ def standard_passes(
         Pass("split_host", lambda g: split_host(g, host_encoder=host_encoder), SAME),
         Pass(
             "quantize",
-            lambda g: quantize(g, grid, scales(g)),
+            to_integers,
             REWRITES,
-            scales=scales,
+            scales=one_each,
         ),
     )
 

@@ -1,149 +1,180 @@
-"""Choose each layer's scale by what its neurons do: the one that keeps the most spikes.
+"""Choose each layer's scale: by its weights alone, or by what its neurons do.
 
 The scale that just holds the largest weight is safe and coarse: one outlier (batch norm makes them)
 leaves few levels for all other weights and for the threshold. A larger scale clips the outlier and
-resolves the rest. Layer by layer, each candidate is tried on calibration samples, with what the
-already quantized layers in front really deliver, against the spikes of the real-valued network.
+resolves the rest.
+
+Methods:
+- ``max``: holds the largest weight.
+- ``percentile``: holds 99.9 % of the weights of each synapse (Jacob et al. 2018 and TensorRT do so
+  for activations); a single weight, such as an identity's, is never clipped.
+- ``mse``: the smallest squared error of the weights, clipping included (Banner et al. 2019).
+- ``agreement``: keeps the most spikes. Layer by layer, each candidate is tried on calibration
+  samples, with what the already quantized layers in front really deliver, against the spikes of
+  the real-valued network.
 
 Cases:
-1. A layer of neurons: the share of equal spikes decides.
+1. A layer of neurons: the share of equal spikes decides, for each channel where each has a scale.
 2. An integrator (the readout): the mean squared error of its membrane at the last step decides.
 3. A group that is whole already (gates), or that holds several neurons: its scale stays.
-4. A recurrent graph: all scales stay, since no layer runs alone there.
+4. A recurrent graph: by agreement all scales stay, since no layer runs alone there.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.domain import Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph, Node, Op
-from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron
-from purespike.compiler.passes.quantize import (
+from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ops import Neuron
+from purespike.compiler.passes.quantize import quantized
+from purespike.compiler.passes.replay_layers import Layers
+from purespike.compiler.passes.scales import (
     Grid,
+    QuantizeError,
+    Scaling,
+    channels_of,
     choose_scales,
-    quantized,
-    readout_limit,
-    scale_groups,
+    group_members,
+    is_whole,
+    legal_scale,
+    peaks_of,
+    rows_of,
+    weights_of,
 )
 
+Method = Literal["max", "percentile", "mse", "agreement"]
+PERCENTILE = 99.9
 # How far beyond the safe scale to look; at 4 only the smaller quarter of the weights is unclipped.
 _FACTORS = (1.0, 1.1, 1.2, 1.35, 1.5, 1.7, 2.0, 2.4, 3.0, 4.0)
+_FINE = tuple(2 ** (k / 8) for k in range(33))  # to 16, where a try costs little
 
 
-def calibrate(graph: Graph, x: NDArray[Any], grid: Grid | None = None) -> dict[str, float]:
+def calibrate(
+    graph: Graph,
+    x: NDArray[Any] | None = None,
+    grid: Grid | None = None,
+    method: Method = "agreement",
+) -> dict[str, Scaling]:
     """The scale of each synapse and neuron of the chip: integer = scale * real number.
 
     Args:
         graph: What `quantize` will get: synapses, sums, neurons in real numbers.
-        x: Calibration input (T, B, *shape), from the training data.
+        x: Calibration input (T, B, *shape), from the training data; only ``agreement`` needs it.
         grid: The integers of the chip.
+        method: How to choose.
+
+    Raises:
+        QuantizeError: If the method is unknown, or needs data and has none.
     """
     grid = grid or Grid()
-    scales = choose_scales(graph, grid)
-    if any(n.op.delays for n in graph.nodes):
-        return scales  # case 4
-    real = run(graph, x).values
-    leader = scale_groups(graph)
-    members: dict[str, list[str]] = {}
-    for name, head in leader.items():
-        members.setdefault(head, []).append(name)
-    # What every edge carries in the network quantized so far: (T, B, *shape).
-    carried: dict[str, Array] = {e.name: real[e.name] for e in graph.inputs}
-    for node in graph.nodes:
-        if node.role == "host":
-            carried[node.name] = real[node.name]
-        elif isinstance(node.op, Flatten):
-            source = carried[node.inputs[0]]
-            carried[node.name] = source.reshape(*source.shape[:2], -1)
-        elif isinstance(node.op, Neuron):
-            own = members[leader[node.name]]
-            free = [_op(graph, n) for n in own]
-            alone = sum(isinstance(op, Neuron) for op in free) == 1 and not _whole(free)
-            best, score = scales[node.name], -math.inf
-            for scale in _candidates(graph, node, node.op, best, grid) if alone else (best,):
-                y = _layer(graph, node, carried, scale, grid)
-                found = _score(node.op, y, real[node.name], scale)
-                if found > score:
-                    best, score, carried[node.name] = scale, found, y
-            scales |= dict.fromkeys(own, best)
-    return scales
-
-
-def _whole(ops: list[Op | None]) -> bool:  # case 3
-    arrays = [a for op in ops if op is not None for a in op.arrays().values()]
-    return all(bool((a == np.rint(a)).all()) for a in arrays)
-
-
-def _op(graph: Graph, name: str) -> Op | None:
-    node = graph.producer(name)
-    return node.op if node else None
-
-
-def _candidates(graph: Graph, node: Node, op: Neuron, safe: float, grid: Grid) -> Iterator[float]:
-    """The safe scale and larger ones that keep biases and thresholds in range."""
-    yield safe
-    bias, threshold = _peaks(graph, node.inputs[0]), 0.0
-    levels = {float(t) for t in op.threshold.flat} if op.fires else set()
-    if op.fires:
-        threshold = max(float(np.abs(op.threshold).max()), float(np.abs(op.amount).max()))
-    most = readout_limit(graph, node, grid)
-    tried = {safe}
-    for factor in _FACTORS[1:]:
-        scale = safe * factor
-        if len(levels) == 1:  # one threshold stays whole (quantize, case 3)
-            (level,) = levels
-            scale = max(1.0, float(np.round(scale * level))) / level
-        fits = (
-            bias * scale <= grid.bias_limit - 1
-            and threshold * scale <= grid.threshold_limit
-            and scale <= most
+    if method not in get_args(Method):
+        raise QuantizeError(
+            "unknown calibration", found=repr(method), allowed=", ".join(get_args(Method))
         )
-        if fits and scale not in tried:
-            tried.add(scale)
-            yield scale
+    if method == "max":
+        return choose_scales(graph, grid)
+    if method == "agreement":
+        if x is None:
+            raise QuantizeError(
+                "calibration by spike agreement needs data", remedy="give it training inputs"
+            )
+        return _by_agreement(graph, x, grid)
+    choose = _percentile if method == "percentile" else _least_error
+    chosen: dict[str, Scaling] = {}
+    for nodes in group_members(graph).values():
+        chosen |= dict.fromkeys((n.name for n in nodes), choose(graph, nodes, grid))
+    return chosen
 
 
-def _peaks(graph: Graph, name: str) -> float:
-    """The largest sum of biases that can meet at an edge."""
-    op, node = _op(graph, name), graph.producer(name)
-    if node is not None and isinstance(op, Add):
-        return sum(_peaks(graph, i) for i in node.inputs)
-    bias = op.bias if isinstance(op, Conv2d | Linear) else None
-    return 0.0 if bias is None else float(np.abs(bias).max())
+def _percentile(graph: Graph, nodes: list[Node], grid: Grid) -> Scaling:
+    if is_whole(graph, nodes, grid):
+        return 1.0
+    shape = channels_of(nodes, grid)
+    synapses = [(n, a) for n in nodes for a in weights_of(n.op)]
+    if shape is None:
+        tops = [np.percentile(np.abs(a), PERCENTILE, method="higher") for _, a in synapses]
+        held = np.asarray(max(tops, default=0.0))
+    else:
+        rows = [np.abs(rows_of(n, a)) for n, a in synapses]
+        tops = [np.percentile(r, PERCENTILE, axis=1, method="higher") for r in rows]
+        held = np.max(tops, axis=0).reshape(shape)
+    wanted = np.divide(grid.weight_limit, held, out=np.full(held.shape, np.inf), where=held > 0)
+    return legal_scale(graph, nodes, wanted, grid)
 
 
-def _layer(graph: Graph, node: Node, carried: dict[str, Array], scale: float, grid: Grid) -> Array:
-    """What the neurons do at this scale (T, B, *shape)."""
-    current = _current(graph, node.inputs[0], carried, scale, grid)
-    neuron = quantized(node.op, scale, grid)
-    state = neuron.start(current.shape[1], node.output.shape)
-    steps = []
-    for now in current:
-        state, y = neuron.step(state, now)
-        steps.append(y)
-    return np.stack(steps)
+def _least_error(graph: Graph, nodes: list[Node], grid: Grid) -> Scaling:
+    def error(scale: Scaling) -> Array:
+        shape = channels_of(nodes, grid)
+        total = np.zeros(() if shape is None else shape[0])
+        for node in nodes:
+            for weight in weights_of(node.op):
+                rows = rows_of(node, weight)
+                unit = np.broadcast_to(np.reshape(scale, (-1, 1)), (len(rows), 1))
+                limit = grid.weight_limit
+                whole = np.clip(np.rint(rows * unit), -limit, limit)
+                missed = np.square(rows - whole / unit).sum(axis=1)
+                total = total + (missed.sum() if shape is None else missed)
+        return total
+
+    return _best(graph, nodes, grid, error, _FINE)
 
 
-def _current(graph: Graph, name: str, carried: dict[str, Array], scale: float, grid: Grid) -> Array:
-    node = graph.producer(name)
-    assert node is not None
-    if isinstance(node.op, Add):
-        parts = [_current(graph, i, carried, scale, grid) for i in node.inputs]
-        return np.asarray(sum(parts[1:], start=parts[0]))
-    x = carried[node.inputs[0]]
-    _, y = quantized(node.op, scale, grid).step(None, x.reshape(-1, *x.shape[2:]))
-    whole: Array = y.reshape(*x.shape[:2], *y.shape[1:])
-    return whole
+def _best(
+    graph: Graph,
+    nodes: list[Node],
+    grid: Grid,
+    cost: Callable[[Scaling], Array],
+    factors: tuple[float, ...] = _FACTORS,
+) -> Scaling:
+    """The candidate of the least cost, the safe scale where nothing is better; by channel."""
+    if is_whole(graph, nodes, grid):
+        return 1.0
+    peaks = peaks_of(nodes, grid)
+    safe = np.divide(grid.weight_limit, peaks, out=np.full(peaks.shape, np.inf), where=peaks > 0)
+    best, least = legal_scale(graph, nodes, safe, grid), None
+    tried: set[bytes] = set()
+    for factor in factors:
+        scale = legal_scale(graph, nodes, safe * factor, grid)
+        key = np.asarray(scale).tobytes()
+        if key in tried:
+            continue
+        tried.add(key)
+        found = cost(scale)
+        if least is None:
+            best, least = scale, found
+        elif isinstance(scale, float):
+            best, least = (scale, found) if found < least else (best, least)
+        else:
+            better = found < least
+            best = np.where(better.reshape(scale.shape), scale, best)
+            least = np.where(better, found, least)
+    return best
 
 
-def _score(op: Neuron, y: Array, real: Array, scale: float) -> float:
-    if op.fires:
-        return float((y == real).mean())  # case 1
-    return -float(np.square(y[-1] / scale - real[-1]).mean())  # case 2
+def _by_agreement(graph: Graph, x: NDArray[Any], grid: Grid) -> dict[str, Scaling]:
+    scales = choose_scales(graph, grid)
+    layers = Layers.start(graph, x)
+    if layers is None:
+        return scales  # case 4
+    members = {n.name: nodes for nodes in group_members(graph).values() for n in nodes}
+    for node in layers.neurons():
+        nodes = members[node.name]
+        if sum(isinstance(n.op, Neuron) for n in nodes) == 1:  # else case 3
+
+            def cost(scale: Scaling, node: Node = node, nodes: list[Node] = nodes) -> Array:
+                ops = {n.name: quantized(n.op, scale, grid) for n in nodes}
+                y, real = layers.output(node, ops), layers.real[node.name]
+                if not getattr(node.op, "fires", False):  # case 2
+                    return np.square(y[-1] / scale - real[-1]).mean()
+                differ = np.moveaxis(y != real, 2, 0).reshape(node.output.shape[0], -1)
+                return differ.mean(axis=1 if isinstance(scale, np.ndarray) else None)  # case 1
+
+            scales |= dict.fromkeys((n.name for n in nodes), _best(graph, nodes, grid, cost))
+        ops = {n.name: quantized(n.op, scales[n.name], grid) for n in nodes}
+        layers.settle(node, ops)
+    return scales
