@@ -240,8 +240,8 @@ class _Walk:
                 remedy="replace the module, or write it with the ones above",
             )
         own = {"forward", "_conv_forward"} & set(vars(module))
-        inner = getattr(type(module), "_conv_forward", CONVOLVE)
-        if type(module).forward not in FORWARDS or own or inner is not CONVOLVE:
+        inner = getattr(type(module), "_conv_forward", CONVOLVE[0])
+        if type(module).forward not in FORWARDS or own or inner not in CONVOLVE:
             raise CaptureError(
                 f"this {type(module).__name__} has a forward of its own",
                 where=path,

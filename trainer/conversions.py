@@ -87,6 +87,21 @@ def _conv(m: nn.Conv2d, shape: tuple[int, ...], steps: int, path: str) -> Conver
     return [("", op)]
 
 
+def _conv1d(m: nn.Conv1d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    _require(len(shape) == 3 and shape[1] == 1, path, m, f"an input (C, 1, L), found {shape}")
+    _require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
+    span = m.dilation[0] * (m.kernel_size[0] - 1)
+    if isinstance(m.padding, str):
+        same = m.padding == "same"
+        _require(not same or span % 2 == 0, path, m, "the same padding both sides")
+        padding = span // 2 if same else 0
+    else:
+        padding = m.padding[0]
+    weight = _array(m.weight)[:, :, None, :]  # a kernel of height 1
+    wide = ((1, m.stride[0]), (0, padding), (1, m.dilation[0]))
+    return [("", ops.Conv2d(weight, _optional(m.bias), *wide, m.groups))]
+
+
 def _linear(m: nn.Linear, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     return [("", ops.Linear(_array(m.weight), _optional(m.bias)))]
 
@@ -111,14 +126,29 @@ def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Conv
 
 
 def _adaptive(m: nn.AdaptiveAvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    kernel = _windows(m, shape, path)
+    return [("", ops.AvgPool2d(kernel, kernel))]
+
+
+def _adaptive_max(
+    m: nn.AdaptiveMaxPool2d, shape: tuple[int, ...], steps: int, path: str
+) -> Converted:
+    _require(not m.return_indices, path, m, "no indices")
+    kernel = _windows(m, shape, path)
+    return [("", ops.MaxPool2d(kernel, kernel))]
+
+
+def _windows(
+    m: nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d, shape: tuple[int, ...], path: str
+) -> tuple[int, int]:
+    """The equal windows of an adaptive pool; torch's overlap where they do not tile the map."""
     _require(len(shape) == 3, path, m, f"an input (C, H, W), found {shape}")
     size = shape[1:]
     raw = m.output_size if isinstance(m.output_size, tuple) else (m.output_size,) * 2
     target = tuple(n if want is None else int(want) for n, want in zip(size, raw, strict=True))
     whole = all(n % t == 0 for n, t in zip(size, target, strict=True))
     _require(whole, path, m, f"an output size that divides {size}")
-    kernel = (size[0] // target[0], size[1] // target[1])
-    return [("", ops.AvgPool2d(kernel, kernel))]
+    return size[0] // target[0], size[1] // target[1]
 
 
 def _max(m: nn.MaxPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
@@ -158,10 +188,12 @@ def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> Conver
 
 CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
     nn.Conv2d: _conv,
+    nn.Conv1d: _conv1d,
     nn.Linear: _linear,
     nn.BatchNorm2d: _norm,
     nn.AvgPool2d: _avg,
     nn.AdaptiveAvgPool2d: _adaptive,
+    nn.AdaptiveMaxPool2d: _adaptive_max,
     nn.MaxPool2d: _max,
     nn.Flatten: _flatten,
     nn.ReLU: lambda m, shape, steps, path: [("", ops.Relu())],
@@ -178,10 +210,12 @@ CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
         lambda m, shape, steps, path: [],
     ),
 }
-# What torch's convolution calls; a subclass may replace it behind an inherited forward.
-CONVOLVE = nn.Conv2d._conv_forward
+# What torch's convolutions call; a subclass may replace it behind an inherited forward.
+CONVOLVE = (nn.Conv2d._conv_forward, nn.Conv1d._conv_forward)
 
 _LAYERS: tuple[type[nn.Module], ...] = (
+    layers.AdaptiveMaxPool2d,
+    layers.Conv1d,
     layers.Conv2d,
     layers.BatchNorm2d,
     layers.AvgPool2d,

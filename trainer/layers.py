@@ -16,8 +16,10 @@ from purespike.trainer.distributed import normalize
 from purespike.trainer.errors import ShapeError
 
 __all__ = [
+    "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
     "Flatten",
     "GlobalAvgPool2d",
@@ -33,6 +35,26 @@ class Conv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Convolve each time step of each sample; (T, B, C', H', W')."""
         return _merged(super().forward, input, self)
+
+
+class Conv1d(nn.Conv1d):
+    """``nn.Conv1d`` on (T, B, C, 1, L): a signal is an image of height 1.
+
+    All other layers of images take it as it is; pool with kernels (1, k).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve each time step of each sample; (T, B, C', 1, L')."""
+        if input.dim() != 5 or input.shape[3] != 1:
+            raise ShapeError(
+                "Conv1d takes a sequence of signals",
+                found=f"shape {tuple(input.shape)}",
+                allowed="(T, B, C, 1, L)",
+                where=repr(self),
+                remedy="give signals a height of 1: x.unsqueeze(-2)",
+            )
+        out = super().forward(input.squeeze(3).flatten(0, 1))
+        return out.reshape(*input.shape[:2], out.shape[1], 1, out.shape[2])
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -103,6 +125,14 @@ class MaxPool2d(nn.MaxPool2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Take the maximum of windows of each time step; (T, B, C, H', W')."""
+        return _merged(super().forward, input, self)
+
+
+class AdaptiveMaxPool2d(nn.AdaptiveMaxPool2d):
+    """``nn.AdaptiveMaxPool2d`` on (T, B, C, H, W); on spikes this is OR."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Take the maximum of equal windows of each time step; (T, B, C, H', W')."""
         return _merged(super().forward, input, self)
 
 

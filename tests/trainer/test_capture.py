@@ -23,6 +23,7 @@ from purespike.trainer import gates, layers
 from purespike.trainer.auxiliary import Accumulate, AuxiliaryLinear
 from purespike.trainer.capture import CaptureError, capture
 from purespike.trainer.configuration import ModelConfig, NeuronConfig
+from purespike.trainer.errors import ShapeError
 from purespike.trainer.models import build
 from purespike.trainer.neuron import IF, LIF, PLIF, Neuron
 
@@ -133,6 +134,26 @@ def test_threshold_batch_norm_and_a_trained_time_constant() -> None:
     neuron = graph.nodes[-1].op
     assert isinstance(neuron, ops.Neuron)
     assert neuron.decay == 1.0 - float(torch.tensor(0.7).double().sigmoid())
+
+
+def test_signals_of_one_dimension_and_adaptive_max_pooling() -> None:
+    model = nn.Sequential(
+        layers.Conv1d(2, 4, 3, stride=2, padding=1, groups=2),
+        layers.BatchNorm2d(4),
+        IF(threshold=0.3),
+        layers.Conv1d(4, 4, 3, padding="same", dilation=2),
+        LIF(tau=2.0, threshold=0.2),
+        layers.AdaptiveMaxPool2d((1, 2)),
+        layers.Flatten(),
+        nn.Linear(8, 3),
+        layers.TimeMean(),
+    )
+    x = frames((2, 1, 12))
+    graph = assert_equal_to_torch(lively(model), x)
+    kernels = [n.op.weight.shape for n in graph.nodes if isinstance(n.op, ops.Conv2d)]
+    assert kernels == [(4, 1, 1, 3), (4, 4, 1, 3)]
+    with pytest.raises(ShapeError, match="sequence of signals"):
+        model(torch.zeros(STEPS, 3, 2, 2, 12))
 
 
 def roles(graph: Graph) -> dict[str, str]:
@@ -371,7 +392,7 @@ def weight_normed() -> nn.Module:
     [
         (nn.GELU(), "no operation for GELU"),
         (nn.Softmax(-1), "no operation for Softmax"),
-        (nn.Conv1d(2, 2, 1), "no operation for Conv1d"),
+        (nn.Conv3d(2, 2, 1), "no operation for Conv3d"),
         (nn.BatchNorm1d(2), "no operation for BatchNorm1d"),
         (layers.Conv2d(2, 2, 3, padding_mode="reflect"), "no exact form"),
         (layers.Conv2d(2, 2, 2, padding="same"), "no exact form"),
@@ -382,6 +403,9 @@ def weight_normed() -> nn.Module:
         (layers.MaxPool2d(2, dilation=2), "no exact form"),
         (layers.MaxPool2d(2, return_indices=True), "no exact form"),
         (nn.AdaptiveAvgPool2d(4), "no exact form"),
+        (nn.AdaptiveMaxPool2d(4), "no exact form"),
+        (nn.AdaptiveMaxPool2d(3, return_indices=True), "no exact form"),
+        (layers.Conv1d(2, 4, 3), "no exact form"),
         (nn.Sequential(layers.Flatten(), nn.AdaptiveAvgPool2d(1)), "no exact form"),
         (nn.Flatten(), "no exact form"),
         (nn.Flatten(2, 3), "no exact form"),
