@@ -119,11 +119,32 @@ def integer(bits: int, signed: bool = True) -> Domain:
     return Domain(0, 2**bits - 1, 1)
 
 
-def image(weight: Array, bias: Array | None, x: Domain) -> Domain:
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """How far each output of a weight matrix goes: all that `image` asks of the weights.
+
+    Attributes:
+        positive: Sum of the positive weights of each output (out,).
+        negative: Sum of the negative ones.
+        whole: Whether every weight is a whole number.
+    """
+
+    positive: Array
+    negative: Array
+    whole: bool
+
+    @classmethod
+    def of(cls, weight: Array) -> Reach:
+        """Of a matrix (out, in)."""
+        positive = np.maximum(weight, 0.0).sum(axis=1)
+        return cls(positive, np.minimum(weight, 0.0).sum(axis=1), _on_grid(weight, 1.0))
+
+
+def image(weight: Array | Reach, bias: Array | None, x: Domain) -> Domain:
     """The values of ``weight @ v + bias`` for ``v`` in ``x``: bounds exact, grid if there is one.
 
     Args:
-        weight: (out, in), the real weights.
+        weight: (out, in), the real weights; or what `Reach` keeps of them.
         bias: (out,) or None.
         x: Domain of every input.
 
@@ -131,11 +152,12 @@ def image(weight: Array, bias: Array | None, x: Domain) -> Domain:
         The smallest domain over all outputs. Its bounds are reached; its grid is that of ``x``
         when weights and bias are whole multiples of it, else the domain is an interval.
     """
-    lo = np.where(weight > 0, times(weight, x.lo), times(weight, x.hi)).sum(axis=1)
-    hi = np.where(weight > 0, times(weight, x.hi), times(weight, x.lo)).sum(axis=1)
-    shift = np.zeros(len(weight)) if bias is None else bias
+    reach = weight if isinstance(weight, Reach) else Reach.of(weight)
+    lo = times(reach.positive, x.lo) + times(reach.negative, x.hi)
+    hi = times(reach.positive, x.hi) + times(reach.negative, x.lo)
+    shift = np.zeros(len(lo)) if bias is None else bias
     step = 0.0
-    if x.step and _on_grid(weight, 1.0) and _on_grid(shift, x.step) and _whole(x.anchor / x.step):
+    if x.step and reach.whole and _on_grid(shift, x.step) and _whole(x.anchor / x.step):
         step = x.step
     return Domain(float((lo + shift).min()), float((hi + shift).max()), step)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from purespike.compiler.domain import Array, Domain, image, with_zero
+from purespike.compiler.domain import Array, Domain, Reach, image, with_zero
 from purespike.compiler.ir import Edge, IRError, Op, Shape, frozen
 
 Pair = tuple[int, int]
@@ -29,6 +30,11 @@ class Conv2d(Op):
         if self.bias is not None:
             object.__setattr__(self, "bias", frozen(self.bias))
 
+    @cached_property
+    def reach(self) -> Reach:
+        """Sums of the weights of each output: asked for at every check, computed once."""
+        return Reach.of(self.weight.reshape(len(self.weight), -1))
+
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """(in, H, W) -> (out, H', W'); the domain is the exact image of the weights."""
         (x,) = inputs
@@ -48,7 +54,7 @@ class Conv2d(Op):
             raise IRError("the kernel is larger than its padded input", found=f"{spans} on {x}")
         height, width = (r // s + 1 for r, s in zip(rooms, self.stride, strict=True))
         domain = with_zero(x.domain) if any(self.padding) else x.domain
-        return (out, height, width), image(self.weight.reshape(out, -1), self.bias, domain)
+        return (out, height, width), image(self.reach, self.bias, domain)
 
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
         """Unfold the windows and multiply: one matrix product a group."""
@@ -91,6 +97,11 @@ class Linear(Op):
         if self.bias is not None:
             object.__setattr__(self, "bias", frozen(self.bias))
 
+    @cached_property
+    def reach(self) -> Reach:
+        """Sums of the weights of each output: asked for at every check, computed once."""
+        return Reach.of(self.weight.reshape(len(self.weight), -1))
+
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """(in,) -> (out,); the domain is the exact image of the weights."""
         (x,) = inputs
@@ -102,7 +113,7 @@ class Linear(Op):
                 found=f"input {x}, weight {self.weight.shape}{bias}",
                 allowed="an input (in,), a weight (out, in), a bias (out,)",
             )
-        return self.weight.shape[:1], image(self.weight, self.bias, x.domain)
+        return self.weight.shape[:1], image(self.reach, self.bias, x.domain)
 
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
         """One matrix product."""
