@@ -186,7 +186,7 @@ def test_compile_writes_a_bundle_that_verifies(checkpoint: Path, tmp_path: Path)
         (["train", "--set", "epochs=3"], "table.key=value"),
         (["train", "--set", "model.gate=nand"], "unknown residual gate"),
         (["train", "--set", "train.epochs=many"], "wrong type"),
-        (["train", "--set", "data.x=1"], "unknown table"),
+        (["train", "--set", "run.x=1"], "unknown table"),
         (["compile", "x", "--bits", "9"], "8"),
         (["compile", "x", "--policy", "none"], "unknown policy"),
         (["compile", "x", "--policy", "/nowhere.toml"], "the policy cannot be read"),

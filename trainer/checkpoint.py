@@ -22,6 +22,7 @@ from torch import Tensor
 
 import purespike
 from purespike.trainer.configuration import ModelConfig, NetworkConfig, from_dict, to_dict
+from purespike.trainer.data import DataConfig
 from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import CheckpointError, ConfigError
 from purespike.trainer.learner import TrainConfig
@@ -49,6 +50,7 @@ class Checkpoint:
         model: the network in evaluation mode, auxiliary paths included.
         train_config: how it was trained; its ``encoder`` is the input code.
         metrics: what was measured when it was written.
+        data: what it was trained on; None is the digits in ``train_config.encoder``.
         versions: of purespike and torch that wrote it.
     """
 
@@ -56,10 +58,15 @@ class Checkpoint:
     train_config: TrainConfig
     metrics: dict[str, Any]
     versions: dict[str, str]
+    data: DataConfig | None = None
 
 
 def save_checkpoint(
-    folder: Path, model: DualStreamNetwork, train_config: TrainConfig, metrics: Mapping[str, Any]
+    folder: Path,
+    model: DualStreamNetwork,
+    train_config: TrainConfig,
+    metrics: Mapping[str, Any],
+    data: DataConfig | None = None,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all; an older one there is replaced.
 
@@ -68,6 +75,7 @@ def save_checkpoint(
         model: the network.
         train_config: how it was trained.
         metrics: JSON values to keep beside it.
+        data: what it was trained on; None is the digits in ``train_config.encoder``.
 
     Returns:
         The folder.
@@ -90,7 +98,8 @@ def save_checkpoint(
         "builder": next(k for k, cls in BUILDERS.items() if isinstance(model.config, cls)),
         "model": to_dict(model.config),
         "train": to_dict(train_config),
-        "encoder": train_config.encoder,
+        "data": to_dict(data) if data else None,
+        "encoder": data.code if data else train_config.encoder,
         "steps": model.config.steps,
         "metrics": dict(metrics),
         "versions": {"purespike": purespike.__version__, "torch": str(torch.__version__)},
@@ -144,6 +153,8 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     try:
         model_config = from_dict(BUILDERS[builder], description.get("model"), "model")
         train_config = from_dict(TrainConfig, description.get("train"), "train")
+        stated = description.get("data")
+        data = None if stated is None else from_dict(DataConfig, stated, "data")
     except ConfigError as error:
         raise CheckpointError(
             f"the checkpoint describes something unknown: {error.message}",
@@ -162,6 +173,7 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         train_config=train_config,
         metrics=dict(description.get("metrics", {})),
         versions=dict(description.get("versions", {})),
+        data=data,
     )
 
 

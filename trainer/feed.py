@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from purespike.trainer.configuration import ModelConfig
+from purespike.trainer.configuration import ModelConfig, NetworkConfig
 from purespike.trainer.data import DataSet, digits, loader
 from purespike.trainer.distributed import World
 from purespike.trainer.encoders import encoder
@@ -73,7 +73,7 @@ def feed(data: DataSet, config: TrainConfig, processes: World) -> Feed:
     return Feed(training, validation, data.loader(data.test, batch_size=256), dealt=True)
 
 
-def feed_digits(model: ModelConfig, config: TrainConfig, processes: World) -> Feed:
+def feed_digits(model: ModelConfig | NetworkConfig, config: TrainConfig, processes: World) -> Feed:
     """Deal out the digits in the code that the training names, after checking that they fit.
 
     Raises:

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from purespike.compiler.statistics import wilson_interval
 from purespike.trainer.checkpoint import save_checkpoint
-from purespike.trainer.configuration import ModelConfig, to_dict
-from purespike.trainer.data import loader
+from purespike.trainer.configuration import ModelConfig, NetworkConfig, to_dict
+from purespike.trainer.data import DataConfig, load_data, loader
 from purespike.trainer.distributed import World, world
+from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.feed import Batches, feed_digits
+from purespike.trainer.feed import Batches, Feed, feed, feed_digits, require_fit
 from purespike.trainer.learner import Learner
 from purespike.trainer.manners import clean_interrupt, quiet, resume_file, same_threads
-from purespike.trainer.models import SpikingResNet, build, main_only
+from purespike.trainer.models import build, main_only
 from purespike.trainer.progress import TrainingProgress
 from purespike.trainer.recompute import recompute
 from purespike.trainer.training import TrainConfig
@@ -48,7 +49,7 @@ class TrainResult:
         seconds: wall time of the training itself.
     """
 
-    model: SpikingResNet
+    model: DualStreamNetwork
     checkpoint: Path
     correct: int
     n: int
@@ -64,15 +65,16 @@ class TrainResult:
 
 
 def train(
-    model_config: ModelConfig,
+    model_config: ModelConfig | NetworkConfig,
     config: TrainConfig,
     folder: Path,
     *,
+    data: DataConfig | None = None,
     resume_from: Path | None = None,
     progress: bool = True,
     tensorboard: bool = False,
 ) -> TrainResult:
-    """Train on the digits and write a deployable checkpoint.
+    """Train a network and write a deployable checkpoint.
 
     The folder receives ``model/`` (the deployable checkpoint), ``last.ckpt`` after each epoch (to
     resume from), ``best.ckpt`` if images are held out for validation, and ``log/version_<k>/
@@ -84,20 +86,22 @@ def train(
         model_config: the network.
         config: how to train it.
         folder: where to write; made if missing.
+        data: on what; None is the digits, in the code that ``config.encoder`` names.
         resume_from: a ``last.ckpt`` of the same configuration, or the folder that holds it.
         progress: show a progress bar.
         tensorboard: write ``tensorboard/version_<k>/`` too.
 
     Raises:
-        ConfigError: if the network does not fit the encoded digits, too few are left to train, or
-            a device or package that was asked for is missing.
+        ConfigError: if the network does not fit the encoded data, too few are left to train, or a
+            device or package that was asked for is missing.
+        DataError: if the data are missing or damaged.
         CheckpointError: if the resume file is missing or of another configuration.
         TrainingDiverged: if the loss is not finite any more.
         TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
     """
     processes = world()
     _require_parts(config, tensorboard)
-    batches = feed_digits(model_config, config, processes)
+    batches = _feed(model_config, config, data, processes)
     training = batches.training
     folder.mkdir(parents=True, exist_ok=True)
     model = build(model_config, config.seed)
@@ -105,7 +109,11 @@ def train(
         model,
         config,
         iterations=config.epochs * len(training),
-        description={"model": to_dict(model_config), "train": to_dict(config)},
+        description={
+            "model": to_dict(model_config),
+            "train": to_dict(config),
+            **({"data": to_dict(data)} if data else {}),
+        },
         dealt=batches.dealt,
     )
     start = time.perf_counter()
@@ -130,10 +138,16 @@ def train(
             weights_only=True,
         )
         seconds = time.perf_counter() - start
-        if config.deploy == "best" and best is not None:
+        state = learner.state_dict()
+        if config.deploy == "best" and best is not None and processes.rank == 0:
             state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
-            learner.load_state_dict(state)
-        return _report(learner, batches.test, folder, seconds, steps_per_epoch=len(training))
+        # Without joined statistics each process has running ones of its own: take the first one's.
+        learner.load_state_dict(runner.strategy.broadcast(state))
+        learner.to("cpu")
+        result = None
+        if processes.rank == 0:
+            result = _report(learner, batches, data, folder, seconds)
+        return runner.strategy.broadcast(result)
 
 
 def _require_parts(config: TrainConfig, tensorboard: bool) -> None:
@@ -185,19 +199,31 @@ def _runner(
     )
 
 
+def _feed(
+    model: ModelConfig | NetworkConfig, config: TrainConfig, data: DataConfig | None, among: World
+) -> Feed:
+    if data is None:
+        return feed_digits(model, config, among)
+    loaded = load_data(data, model.steps, config.seed)
+    takes = (model.in_channels, *model.size, model.classes)
+    gives = (*loaded.shape, loaded.classes)
+    require_fit(takes, gives, f"{data.name} in the {data.code} code")
+    return feed(loaded, config, among)
+
+
 def _report(
-    learner: Learner, test: Batches, folder: Path, seconds: float, steps_per_epoch: int
+    learner: Learner, batches: Feed, data: DataConfig | None, folder: Path, seconds: float
 ) -> TrainResult:
     """Test the trained network, alone and with its auxiliary heads, and write the checkpoint."""
-    model, config = learner.model.eval(), learner.config
+    model, config, test = learner.model.eval(), learner.config, batches.test
     correct, n = count_correct(main_only(model), test)["main"]
     heads = {head: right / n for head, (right, n) in count_correct(model, test).items()}
     interval = wilson_interval(correct, n)
     metrics = {"correct": correct, "n": n, "accuracy": correct / n, "interval": list(interval)}
-    first = learner.gradient_norms[:steps_per_epoch]
+    first = learner.gradient_norms[: len(batches.training)]
     return TrainResult(
         model=model,
-        checkpoint=save_checkpoint(folder / "model", model, config, metrics),
+        checkpoint=save_checkpoint(folder / "model", model, config, metrics, data),
         correct=correct,
         n=n,
         interval=interval,
@@ -228,7 +254,7 @@ def count_correct(model: nn.Module, batches: Batches) -> dict[str, tuple[int, in
 
 
 def evaluate(
-    model: SpikingResNet, images: Tensor, labels: Tensor, encoder_name: str, *, seed: int = 0
+    model: DualStreamNetwork, images: Tensor, labels: Tensor, encoder_name: str, *, seed: int = 0
 ) -> dict[str, int]:
     """Count the images that each head classifies rightly, in evaluation mode.
 

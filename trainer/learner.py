@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from purespike.trainer.auxiliary import auxiliary_modules
 from purespike.trainer.distributed import World, world
 from purespike.trainer.errors import CheckpointError, TrainingDiverged
+from purespike.trainer.layers import BatchNorm2d
 from purespike.trainer.losses import default_fusion, total_loss
 from purespike.trainer.manners import THREADS
 from purespike.trainer.neuron import Neuron
@@ -85,12 +86,14 @@ class Learner(L.LightningModule):
         self._hooks: list[RemovableHandle] = []
 
     def on_fit_start(self) -> None:
-        """Listen to what the blocks put out, behind their gates."""
+        """Listen to what the blocks put out, behind their gates; join the processes' statistics."""
+        self._join_statistics(self.world.size > 1 and self.config.sync_batchnorm)
         for name, block in blocks(self.model):
             self._hooks.append(block.register_forward_hook(self._note_block_rate(name)))
 
     def on_fit_end(self) -> None:
         """Leave the network without hooks, so that it can be traced."""
+        self._join_statistics(False)
         while self._hooks:
             self._hooks.pop().remove()
 
@@ -221,6 +224,11 @@ class Learner(L.LightningModule):
                 remedy="resume with the configuration that the training was started with",
             )
         torch.set_rng_state(checkpoint["rng_state"])
+
+    def _join_statistics(self, joined: bool) -> None:
+        for module in self.model.modules():
+            if isinstance(module, BatchNorm2d):
+                module.over_processes = joined
 
     def _share(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         if self.dealt or self.world.size == 1:

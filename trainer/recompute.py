@@ -22,9 +22,10 @@ _Context = AbstractContextManager[None]
 
 
 def blocks(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The residual blocks of a network by path: modules that join streams with a ``gate``."""
-    found = model.named_modules()
-    return [(name, m) for name, m in found if isinstance(getattr(m, "gate", None), nn.Module)]
+    """The blocks of a network by path: what its list ``blocks`` holds."""
+    found = getattr(model, "blocks", None)
+    children = found.named_children() if isinstance(found, nn.Module) else ()
+    return [(f"blocks.{name}", block) for name, block in children]
 
 
 @contextmanager

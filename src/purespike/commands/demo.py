@@ -30,8 +30,8 @@ def demo(
     from dataclasses import replace
 
     from purespike.build import Options
-    from purespike.subjects import read_recipe
     from purespike.trainer.fit import train as fit
+    from purespike.trainer.recipe import read_recipe
 
     recipe = read_recipe(None)
     start = time.perf_counter()

@@ -42,6 +42,6 @@ def print_trained(correct: int, n: int, interval: tuple[float, float], seconds: 
     """Say how good the deployed network is."""
     low, high = (100 * x for x in interval)
     out.print(
-        f"Trained in {seconds:.0f} s; without its auxiliary paths {correct}/{n} test digits are "
+        f"Trained in {seconds:.0f} s; without its auxiliary paths {correct}/{n} test samples are "
         f"right: {100 * correct / n:.2f} % (95 % interval {low:.2f} to {high:.2f} %)"
     )

@@ -12,7 +12,11 @@ from purespike.commands.shared import Output, out, print_trained
 
 def train(
     recipe: Annotated[
-        Path | None, typer.Argument(help="TOML with [model] and [train]; the demo's if left out.")
+        str | None,
+        typer.Argument(
+            help="TOML with [model], [data] and [train], or the name of a shipped recipe; the "
+            "demo's if left out."
+        ),
     ] = None,
     folder: Output = Path("runs/train"),
     changes: Annotated[
@@ -20,12 +24,27 @@ def train(
         typer.Option("--set", help="Change one value, as in --set train.epochs=5."),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted training.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write TensorBoard logs beside metrics.csv.")
+    ] = False,
 ) -> None:
-    """Train a network on the digits; auxiliary paths are part of the training only."""
-    from purespike.subjects import read_recipe
+    """Train a network; auxiliary paths are part of the training only.
+
+    With torchrun in front of it, several processes train together.
+    """
+    from purespike.trainer.distributed import world
     from purespike.trainer.fit import train as fit
+    from purespike.trainer.recipe import read_recipe
 
     chosen = read_recipe(recipe, changes or [])
-    result = fit(chosen.model, chosen.train, folder, resume_from=folder if resume else None)
-    print_trained(result.correct, result.n, result.interval, result.seconds)
-    out.print(f"Checkpoint: {result.checkpoint}")
+    result = fit(
+        chosen.model,
+        chosen.train,
+        folder,
+        data=chosen.data,
+        resume_from=folder if resume else None,
+        tensorboard=tensorboard,
+    )
+    if world().rank == 0:
+        print_trained(result.correct, result.n, result.interval, result.seconds)
+        out.print(f"Checkpoint: {result.checkpoint}")
