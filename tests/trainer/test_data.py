@@ -95,6 +95,9 @@ def test_samples_are_those_of_the_encoder(encoder):
     assert (data.shape, data.classes, data.domain) == (tuple(expected.shape[2:]), 10, SPIKE)
     spikes, label = data.test[7]
     assert torch.equal(spikes, expected[:, 7]) and label == labels[7]
+    assert torch.equal(data.test[np.int64(7)][0], spikes) and torch.equal(
+        data.test[7, 3][0], spikes
+    )
 
 
 def test_direct_input_is_analog_and_one_image_at_all_steps():
@@ -203,6 +206,10 @@ def test_the_processes_of_a_training_share_the_samples():
         ({"size": 32}, "a size of its own"),
         ({"name": "imagenet", "root": "/data", "size": 7}, "8 to 1024"),
         ({"name": "imagenet", "root": "/data", "size": True}, "8 to 1024"),
+        ({"name": "imagenet", "root": "/data", "size": "64"}, "8 to 1024"),
+        ({"root": 3}, "a text"),
+        ({"augment": "flip"}, "a tuple of texts"),
+        ({"augment": (4,)}, "a tuple of texts"),
         ({"bins": "time"}, "an event camera only"),
         ({"name": "event_digits", "bins": "events"}, "time or count"),
         ({"download": True}, "only dvs_gesture, cifar10_dvs can be fetched"),
@@ -230,8 +237,10 @@ def test_a_description_goes_to_json_and_back():
 
 def test_wrong_steps_and_splits():
     for steps in (0, True, 2.0):
-        with pytest.raises(ConfigError, match="time steps"):
+        with pytest.raises(ConfigError, match="at least 1"):
             load_data(DataConfig(), steps)
+    with pytest.raises(ConfigError, match="at least 0"):
+        load_data(DataConfig(), 2, seed=-1)
     with pytest.raises(ConfigError, match="frames to keep"):
         load_data(DataConfig("event_digits", augment=("temporal_delete:5",)), 4)
     data = load_data(DataConfig(), 2)

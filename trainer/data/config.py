@@ -72,6 +72,10 @@ class DataConfig:
         if self.name not in DATA_SETS and not _dotted(self.name):
             self._refuse("name", f"{', '.join(DATA_SETS)}, or package.module:factory")
         kind = DATA_SETS.get(self.name)
+        if not isinstance(self.root, str | None):
+            self._refuse("root", "a text, so that the description goes into a checkpoint")
+        if not isinstance(self.augment, tuple) or not all(isinstance(a, str) for a in self.augment):
+            self._refuse("augment", 'a tuple of texts, such as ("crop:4", "flip")')
         if kind is not None and kind.on_disk and not self.root:
             self._refuse("root", "the folder that holds the data", "download the data and name it")
         if not (kind and kind.on_disk) and self.root is not None:
@@ -80,8 +84,8 @@ class DataConfig:
             self._refuse("encoder", f"{', '.join(self.encoders)} for {self.name}")
         if self.size is not None and not (kind and kind.sized):
             self._refuse("size", f"None, as {self.name} has a size of its own")
-        if self.size is not None and (isinstance(self.size, bool) or not 8 <= self.size <= 1024):
-            self._refuse("size", "8 to 1024 pixels")
+        if self.size is not None and not (type(self.size) is int and 8 <= self.size <= 1024):
+            self._refuse("size", "a whole number of pixels, 8 to 1024")
         if self.bins not in (None, *BINS) or (self.bins and not (kind and kind.events)):
             self._refuse("bins", "time or count, for an event camera only")
         if self.download and not (kind and kind.downloads):

@@ -175,17 +175,18 @@ def load_data(config: DataConfig, steps: int, seed: int = 0) -> DataSet:
             seed.
 
     Raises:
-        ConfigError: if the steps do not suit the configuration.
+        ConfigError: if the steps do not suit the configuration, or the seed is negative.
         DataError: if the data are missing, damaged or not of the form that they should have.
     """
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise ConfigError(
-            "the number of time steps is not allowed",
-            found=repr(steps),
-            allowed="a whole number of at least 1",
-            where="load_data(steps=...)",
-            remedy="correct the value",
-        )
+    for name, value, least in (("steps", steps, 1), ("seed", seed, 0)):
+        if type(value) is not int or value < least:
+            raise ConfigError(
+                f"{name} of a data set is not allowed",
+                found=repr(value),
+                allowed=f"a whole number of at least {least}",
+                where=f"load_data({name}=...)",
+                remedy="correct the value",
+            )
     _check_kept(config, steps)
     found = OPENERS.get(config.name, open_custom)(config, steps)
     prepare = (found.fit,) if found.fit else ()

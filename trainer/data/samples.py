@@ -151,7 +151,7 @@ class Samples(Dataset[tuple[Tensor, int]]):
         """Many samples, encoded together; what torch's loader calls."""
         images, labels, seeds = [], [], []
         for key in keys:
-            position, epoch = (key, 0) if isinstance(key, int) else key
+            position, epoch = key if isinstance(key, tuple) else (key, 0)
             index = self.indices[position]
             image, label = self.source[index]
             state = np.random.SeedSequence((self.seed, epoch, index)).generate_state(2, np.uint32)
