@@ -68,4 +68,5 @@ def _tokens(x: Tensor, heads: int) -> Tensor:
             where="attention",
             remedy="change the channels or the heads",
         )
-    return x.flatten(3).unflatten(2, (heads, -1)).transpose(-1, -2)
+    split = x.reshape(*x.shape[:2], heads, x.shape[2] // heads, x.shape[3] * x.shape[4])
+    return split.transpose(-1, -2)
