@@ -320,3 +320,18 @@ def test_errors_are_of_one_family() -> None:
     e = PurespikeError("it broke", found="2", allowed="1", where="net.fc", remedy="use 1")
     assert str(e) == "it broke\n  where: net.fc\n  found: 2\n  allowed: 1\n  to do: use 1"
     assert str(PurespikeError("it broke")) == "it broke"
+
+
+def test_a_short_probe_compares_the_beginning_and_says_so() -> None:
+    graph = network()
+    x = spikes(graph, 3, 0)
+    whole = compile_graph(graph, standard_passes(), x)
+    short = compile_graph(graph, standard_passes(), x[:2])
+    assert str(short.graph) == str(whole.graph)
+    note = "compared on the first 2 of 4 steps"
+    assert all(line.notes[-1] == note for line in short.ledger)
+    assert not any(note in line.notes for line in whole.ledger)
+    broken = with_op(graph, "o", Neuron(-99.0))  # fires at every step
+    with pytest.raises(PassError, match="broke its promise") as e:
+        once(graph, lambda g: broken, probe=x[:2])
+    assert "step 0" in e.value.where or "step 1" in e.value.where
