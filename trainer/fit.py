@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.feed import Batches, Feed, feed, feed_digits, require_fit
 from purespike.trainer.learner import Learner
+from purespike.trainer.logs import LAYERS
 from purespike.trainer.manners import clean_interrupt, quiet, resume_file, same_threads
 from purespike.trainer.models import build, main_only
 from purespike.trainer.progress import TrainingProgress
@@ -78,9 +80,9 @@ def train(
 
     The folder receives ``model/`` (the deployable checkpoint), ``last.ckpt`` after each epoch (to
     resume from), ``best.ckpt`` if images are held out for validation, and ``log/version_<k>/
-    metrics.csv``. The test images are looked at once, at the end, by the network without its
-    auxiliary paths. Several processes that torchrun started train together, each on its share of
-    every batch; the first of them writes.
+    metrics.csv``, which ``purespike plot`` draws. The test images are looked at once, at the end,
+    by the network without its auxiliary paths. Several processes that torchrun started train
+    together, each on its share of every batch; the first of them writes.
 
     Args:
         model_config: the network.
@@ -116,6 +118,8 @@ def train(
         },
         dealt=batches.dealt,
     )
+    if processes.rank == 0:
+        _write_order(learner, folder)
     start = time.perf_counter()
     file = resume_file(resume_from)
     with ExitStack() as manners:
@@ -167,6 +171,12 @@ def _require_parts(config: TrainConfig, tensorboard: bool) -> None:
             where="tensorboard",
             remedy="pip install 'purespike[train]', or do without: metrics.csv is always written",
         )
+
+
+def _write_order(learner: Learner, folder: Path) -> None:
+    """The layers in order of depth, which the log does not keep, for ``purespike plot``."""
+    order = {"layers": [n for n, _ in learner.layers], "neurons": [n for n, _ in learner.neurons]}
+    (folder / LAYERS).write_text(json.dumps(order, indent=1) + "\n", encoding="utf-8")
 
 
 def _loggers(folder: Path, tensorboard: bool) -> list[Logger]:
