@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from purespike.compiler.compliance.energy import TABLES, project
-from purespike.compiler.compliance.finding import Finding, compliant, headline
+from purespike.compiler.compliance.finding import RULES, Finding, Rule, compliant, headline
 from purespike.compiler.counts import Counts, total_counts
 from purespike.compiler.ir import Edge, Graph
 from purespike.compiler.ops import Neuron
@@ -88,20 +88,17 @@ class Report:
     resources: Mapping[str, Any] = field(default_factory=dict)  # layers on cores, an estimate
     ac_range: tuple[float, float] | None = None  # (fewest, most) AC of one sample on the chip
     executors: Mapping[str, Any] = field(default_factory=dict)  # equal values by layer
+    demanded: tuple[Rule, ...] = RULES  # what has to hold for the verdict
 
     @property
     def compliant(self) -> bool:
-        """True if every rule ran and none is broken."""
-        return compliant(self.findings)
+        """True if every rule that is demanded ran, and none is broken."""
+        return compliant(self.findings, self.demanded)
 
     @property
     def headline(self) -> str:
         """The verdict in words."""
-        words = headline(self.findings)
-        counts = self.chip_counts()
-        if words.startswith("SPIKE-ONLY") and counts.mac + counts.mul:
-            return f"SPIKE-ONLY UNDER POLICY {self.policy}, which allows multiplications that run"
-        return words
+        return headline(self.findings, self.demanded, self.policy)
 
     def chip_counts(self) -> Counts:
         """Operations of one sample on the chip."""
@@ -130,7 +127,11 @@ class Report:
         """The report as JSON-ready data."""
         return {
             "format": FORMAT,
-            "verdict": {"compliant": self.compliant, "headline": self.headline},
+            "verdict": {
+                "compliant": self.compliant,
+                "headline": self.headline,
+                "demanded": [r.id for r in self.demanded],
+            },
             "model": self.model,
             "target": self.target,
             "policy": self.policy,
@@ -150,7 +151,7 @@ class Report:
             ],
             "findings": [
                 {
-                    **{k: v for k, v in asdict(f).items() if k != "witness" or v is not None},
+                    **{k: v for k, v in asdict(f).items() if v or k not in ("witness", "excused")},
                     "rule": f.rule.id,
                     "title": f.rule.title,
                     "why": f.rule.why,

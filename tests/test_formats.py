@@ -70,7 +70,6 @@ _RULE = {
         "shortDescription": _TEXT,
         "fullDescription": _TEXT,
         "help": _TEXT,
-        "helpUri": {"type": "string", "format": "uri-reference"},
         "defaultConfiguration": {"properties": {"level": {"enum": ["error", "warning"]}}},
     },
     "required": ["id"],
@@ -180,8 +179,7 @@ def test_sarif_has_every_finding_that_does_not_pass_with_its_place(refused: Data
     lines = (Path(__file__).parent / "flow_cases.py").read_text().splitlines()
     line = location["physicalLocation"]["region"]["startLine"]
     assert lines[line - 1].startswith("class ReluInstead")
-    root = Path(__file__).parents[1]
-    assert all((root / r["helpUri"]).name == f"{r['id']}.md" for r in rules)
+    assert all(r["help"]["text"].endswith(f"docs/rules/{r['id']}.md") for r in rules)
 
 
 def test_sarif_suppresses_what_is_waived(waived: Data) -> None:
@@ -208,6 +206,18 @@ def test_junit_counts_what_it_holds_and_never_passes_what_was_not_run(waived: Da
     assert len(list(root.iter("error"))) == count(waived, "NOT RUN") > 0
     (skipped,) = root.iter("skipped")
     assert "A. Person until 2026-06-30" in skipped.attrib["message"]
+
+
+def test_what_a_policy_does_not_demand_stops_no_gate_and_is_still_shown(whole: Data) -> None:
+    counted = copy.deepcopy(whole)
+    counted["verdict"] |= {"compliant": True, "demanded": ["PS001"]}
+    missing = [f for f in counted["findings"] if f["status"] == "NOT RUN"]
+    assert {f["rule"] for f in missing} == {"PS010"}
+    root = ElementTree.fromstring(to_junit(counted))
+    assert root.attrib["errors"] == "0" and root.attrib["skipped"] == str(len(missing))
+    (run,) = json.loads(to_sarif(counted))["runs"]
+    assert [r["level"] for r in run["results"]] == ["note"] * len(missing)
+    assert "NOT RUN PS010" in to_text(counted)
 
 
 def test_markdown_puts_verdict_and_waivers_first_and_keeps_its_tables(waived: Data) -> None:

@@ -205,7 +205,7 @@ def test_the_page_says_whose_waivers_hold_and_never_spike_only(whole: Any) -> No
         "status": "WAIVED",
         "waiver": {"who": "A. Person", "why": "<script>alert(1)</script>", "until": "2026-06-30"},
     }
-    data["verdict"] = {"compliant": True, "headline": "ACCEPTED WITH WAIVERS: PS001"}
+    data["verdict"] |= {"compliant": True, "headline": "ACCEPTED WITH WAIVERS: PS001"}
     page = to_html(data)
     assert "accepted by A. Person" in page and "This network is not spike-only" in page
     assert "<script>alert" not in page
@@ -223,6 +223,21 @@ def test_the_page_never_says_additions_only_where_a_policy_allows_multiplication
     data["census"]["chip"]["mul"] = 432
     page = to_html(data)
     assert "spikes and additions only" not in page and "432 multiplications a sample" in page
+
+
+def test_a_network_that_was_not_compiled_is_said_to_hold_as_the_policy_counts_and_no_more(
+    whole: Any,
+) -> None:
+    data = copy.deepcopy(whole[0])
+    data["verdict"] |= {
+        "compliant": True,
+        "headline": "COMPLIANT UNDER POLICY paper",
+        "demanded": ["PS001", "PS002", "PS003", "PS004", "PS005", "PS011"],
+    }
+    data["census"]["chip"]["mac"] = 72
+    text = " ".join(Reader(to_html(data)).text)
+    assert "additions only" not in text and "every multiplication is one that it allows (72" in text
+    assert "says nothing about PS006, PS007" in text
 
 
 def test_the_counts_show_every_step_and_the_range_over_samples(whole: Any) -> None:

@@ -12,12 +12,14 @@ import pytest
 from purespike.compiler.compliance.finding import (
     ARITHMETIC,
     BOUNDARY,
+    COUNTING,
     RULES,
     SPIKE_DOMAIN,
     Finding,
     compliant,
     headline,
 )
+from purespike.compiler.compliance.measure import BATCH, measure
 from purespike.compiler.compliance.policy import (
     BUILT_IN,
     POLICIES,
@@ -26,7 +28,11 @@ from purespike.compiler.compliance.policy import (
     apply_policy,
     read_policy,
 )
-from purespike.compiler.compliance.rules import check_domains, check_operations
+from purespike.compiler.compliance.rules import (
+    check_arithmetic,
+    check_domains,
+    check_operations,
+)
 from purespike.compiler.compliance.waiver import (
     Waiver,
     WaiverError,
@@ -34,7 +40,8 @@ from purespike.compiler.compliance.waiver import (
     apply_waivers,
     read_waivers,
 )
-from purespike.compiler.domain import SPIKE
+from purespike.compiler.counts import dense_counts
+from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.ir import Edge, Graph, build
 from purespike.compiler.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, TimeMean
 
@@ -109,6 +116,78 @@ def test_the_paper_policy_excepts_the_classifier_and_nothing_before_it() -> None
     assert {f.where for f in paper if f.status == "FAIL"} == {"join"}
     (head,) = [f for f in paper if f.rule == SPIKE_DOMAIN and f.where == "head"]
     assert "the classifier may be MAC under policy paper" in head.measured
+    assert head.excused == "the classifier"
+    assert not any(f.excused for f in strict)
+
+
+def test_a_synapse_that_receives_no_spikes_in_any_batch_breaks_ps002_once() -> None:
+    nodes = [
+        ("conv", Conv2d(np.ones((1, 1, 1, 1))), ("x",)),
+        ("neuron", Neuron(np.ones(())), ("conv",)),
+    ]
+    graph = build((Edge("x", (1, 2, 2), ANALOG),), nodes, ("neuron",), 1)
+    for batches in ((0.5, 1, 1), (1, 0.5, 1), (1, 1, 0.5), (0.5, 0.5, 0.5), (1, 1, 1)):
+        x = np.repeat(np.array(batches), BATCH).reshape(1, -1, 1, 1, 1) * np.ones((2, 2))
+        (finding,) = measure(graph, x).findings
+        assert finding.status == ("FAIL" if 0.5 in batches else "PASS")
+        assert ("0.5 at step 0" in finding.measured) is (0.5 in batches)
+
+
+def leaky(decay: float = 0.5) -> Graph:
+    nodes = [
+        ("conv", Conv2d(np.ones((1, 1, 1, 1))), ("x",)),
+        ("neuron", Neuron(np.ones(()), decay=decay), ("conv",)),
+    ]
+    return build((Edge("x", (1, 4, 4), SPIKE),), nodes, ("neuron",), 2)
+
+
+def test_a_leak_that_multiplies_is_excused_by_name_and_only_where_it_runs() -> None:
+    for graph, allowed, status, excused in (
+        (leaky(), True, "PASS", "the leak of neurons"),
+        (leaky(), False, "FAIL", ""),
+        (leaky(decay=1.0), True, "PASS", ""),
+    ):
+        dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
+        found = {f.where: f for f in check_arithmetic(graph, dense, leak_multiplies=allowed)}
+        assert (found["neuron"].status, found["neuron"].excused) == (status, excused)
+        assert found["conv"].excused == ""
+
+
+def test_what_a_policy_excuses_is_never_called_spike_only_without_its_name() -> None:
+    excused = replace(KEPT[4], excused="the leak of neurons")
+    findings = (*KEPT[:4], excused, *KEPT[5:])
+    assert headline(KEPT, policy="leaky") == "SPIKE-ONLY: every rule was checked and holds"
+    assert compliant(findings) and headline(findings, policy="leaky") == (
+        "SPIKE-ONLY UNDER POLICY leaky, which allows multiplications that run: the leak of neurons"
+    )
+    static = tuple(r for r in RULES if r.id != "PS010")
+    assert headline(KEPT, static, "leaky") == "every static rule holds"
+    assert headline(findings, static, "leaky").startswith(
+        "every static rule holds under policy leaky, which allows multiplications that run"
+    )
+    waived = apply_waivers((*findings, broken()), Waivers((WAIVER,), TODAY))
+    assert headline(waived, policy="ours").endswith(
+        "under policy ours, which allows multiplications that run: the leak of neurons"
+    )
+
+
+def test_what_is_judged_as_it_counts_needs_the_rules_about_counting_and_no_broken_one() -> None:
+    counted = {r.id for r in COUNTING}
+    findings = tuple(
+        f if f.rule.id in counted else replace(f, status="NOT RUN")
+        for f in (replace(KEPT[4], excused="the classifier"), *KEPT[:4], *KEPT[5:])
+    )
+    assert not compliant(findings) and compliant(findings, COUNTING)
+    assert headline(findings, COUNTING, "paper") == (
+        "COMPLIANT UNDER POLICY paper, which allows multiplications that run: the classifier; "
+        "not compiled for a chip"
+    )
+    for k, f in enumerate(findings):
+        for status in ("FAIL", "NOT RUN"):
+            changed = (*findings[:k], replace(f, status=status), *findings[k + 1 :])
+            still = status == "NOT RUN" and f.rule.id not in counted
+            assert compliant(changed, COUNTING) is still
+            assert headline(changed, COUNTING, "paper").startswith("COMPLIANT") is still
 
 
 def test_a_policy_may_forbid_the_host_encoder() -> None:

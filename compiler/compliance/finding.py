@@ -127,6 +127,8 @@ RULES = (
     RESOURCES,
     INDEPENDENT,
 )
+# What decides how a network counts, where it is not compiled (policies with classifier_mac).
+COUNTING = (SPIKE_DOMAIN, SPIKE_RUN, AUXILIARY, OPERATIONS, ARITHMETIC, BOUNDARY)
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class Finding:
         remedy: What to do when it fails.
         waiver: Who answers for it, where it is ``WAIVED``.
         witness: An input on which a run breaks the rule, JSON-ready, where one was found.
+        excused: What multiplies here and passes only because the policy allows it.
     """
 
     rule: Rule
@@ -154,6 +157,7 @@ class Finding:
     remedy: str = ""
     waiver: Accepted | None = None
     witness: Mapping[str, Any] | None = None
+    excused: str = ""
 
 
 def verdict(
@@ -172,31 +176,52 @@ def verdict(
 
 
 def compliant(findings: Iterable[Finding], rules: tuple[Rule, ...] = RULES) -> bool:
-    """True if every one of ``rules`` was run and none is broken."""
+    """True if every one of ``rules`` was run everywhere, and nothing at all is broken."""
     findings = tuple(findings)
-    ran = {f.rule.id for f in findings}
-    held = all(f.status in ("PASS", "WAIVED") for f in findings)
-    return held and ran >= {r.id for r in rules}
+    ids = {r.id for r in rules}
+    held = not any(
+        f.status == "FAIL" or (f.status == "NOT RUN" and f.rule.id in ids) for f in findings
+    )
+    return held and {f.rule.id for f in findings} >= ids
 
 
-def headline(findings: Iterable[Finding], rules: tuple[Rule, ...] = RULES) -> str:
-    """The verdict in words; what was waived is never called spike-only."""
+def headline(
+    findings: Iterable[Finding], rules: tuple[Rule, ...] = RULES, policy: str = "strict"
+) -> str:
+    """The verdict in words; neither what was waived nor what a policy excuses is spike-only.
+
+    Args:
+        findings: All of them.
+        rules: Those that are demanded.
+        policy: Name of the policy that was applied.
+    """
     findings = tuple(findings)
+    demanded = {r.id for r in rules}
 
-    def ids(status: Status) -> str:
-        return ", ".join(sorted({f.rule.id for f in findings if f.status == status}))
+    def ids(status: Status, among: Iterable[str] | None = None) -> str:
+        found = {f.rule.id for f in findings if f.status == status}
+        return ", ".join(sorted(found if among is None else found.intersection(among)))
 
     waived = f"; waived {ids('WAIVED')}" if ids("WAIVED") else ""
+    excused = ", ".join(sorted({f.excused for f in findings if f.excused}))
     if ids("FAIL"):
         return f"NOT SPIKE-ONLY: broken {ids('FAIL')}{waived}"
     if not compliant(findings, rules):
-        missing = {r.id for r in rules} - {f.rule.id for f in findings}
-        return f"NOT PROVED: not run {ids('NOT RUN') or ', '.join(sorted(missing))}{waived}"
-    static = "static " if len(rules) < len(RULES) else ""
+        missing = demanded - {f.rule.id for f in findings}
+        return (
+            f"NOT PROVED: not run {ids('NOT RUN', demanded) or ', '.join(sorted(missing))}{waived}"
+        )
+    static = "static " if demanded < {r.id for r in RULES} else ""
+    allowed = f"which allows multiplications that run: {excused}"
+    if rules == COUNTING:
+        return f"COMPLIANT UNDER POLICY {policy}, {allowed}; not compiled for a chip{waived}"
     if waived:
-        return f"ACCEPTED WITH WAIVERS: {ids('WAIVED')} waived, every other {static}rule holds"
+        words = f"ACCEPTED WITH WAIVERS: {ids('WAIVED')} waived, every other {static}rule holds"
+        return f"{words} under policy {policy}, {allowed}" if excused else words
     if static:
-        return "every static rule holds"
+        return f"every static rule holds{f' under policy {policy}, {allowed}' if excused else ''}"
+    if excused:
+        return f"SPIKE-ONLY UNDER POLICY {policy}, {allowed}"
     return "SPIKE-ONLY: every rule was checked and holds"
 
 

@@ -84,8 +84,8 @@ def measure(
             low, high = reach[name]
             reach[name] = (min(low, float(v.min()) / unit), max(high, float(v.max()) / unit))
         for finding in check_run(graph, trace):
-            if findings.get(finding.where, finding).status == "PASS":
-                findings[finding.where] = finding
+            if finding.where not in findings or findings[finding.where].status == "PASS":
+                findings[finding.where] = finding  # the first that is broken is kept
         progress(min(start + BATCH, total), total)
     where = f"all {total} samples, {graph.steps} steps each: only 0 and 1"
     each = {name: c.times(1 / total) for name, c in counts.items()}

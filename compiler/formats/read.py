@@ -52,6 +52,12 @@ def worst(findings: Iterable[Data]) -> str:
     return next((s for s in STATUSES if s in found), "NOT RUN")
 
 
+def is_open(finding: Data, data: Data) -> bool:
+    """Does it stand against the verdict? What was not run does, where the policy demands it."""
+    demanded = finding["rule"] in data["verdict"]["demanded"]
+    return finding["status"] == "FAIL" or (finding["status"] == "NOT RUN" and demanded)
+
+
 def by_rule(data: Data) -> dict[str, list[Data]]:
     """The findings of every rule, by id; a rule without any has an empty list."""
     groups: dict[str, list[Data]] = {r.id: [] for r in RULES}

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from purespike.compiler.compliance.finding import RULES, WAIVERS
-from purespike.compiler.formats.read import Data, limit, source_of
+from purespike.compiler.formats.read import Data, is_open, limit, source_of
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -16,8 +16,9 @@ _SCHEMA = (
 def to_sarif(data: Data) -> str:
     """What does not pass, as SARIF; what passes is counted in the run's properties.
 
-    Broken findings have level ``error``; what was not run is a ``warning``; what was waived is an
-    error with an accepted suppression.
+    Broken findings have level ``error``; what was not run is a ``warning``, or a ``note`` where the
+    policy does not demand it; what was waived is an error with an accepted suppression. A rule's
+    page is named in its help text: ``helpUri`` would have to be an absolute URI.
     """
     rules = [WAIVERS, *RULES]
     shown = [f for f in data["findings"] if f["status"] != "PASS"]
@@ -32,8 +33,7 @@ def to_sarif(data: Data) -> str:
                         "id": r.id,
                         "shortDescription": {"text": r.title},
                         "fullDescription": {"text": r.why},
-                        "help": {"text": f"See {r.help}"},
-                        "helpUri": r.help,
+                        "help": {"text": f"What it checks and how to fix it: {r.help}"},
                         "defaultConfiguration": {"level": r.severity},
                     }
                     for r in rules
@@ -60,9 +60,12 @@ def _result(f: Data, data: Data, index: dict[str, int]) -> dict[str, Any]:
     source = source_of(f, data)
     file = source["file"] if source else "report.json"
     line = max(1, source["line"]) if source else 1
+    level = f["severity"]
+    if f["status"] == "NOT RUN":
+        level = "warning" if is_open(f, data) else "note"
     result: dict[str, Any] = {
         "ruleId": f["rule"],
-        "level": "warning" if f["status"] == "NOT RUN" else f["severity"],
+        "level": level,
         "message": {"text": text},
         "locations": [
             {

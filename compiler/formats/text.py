@@ -13,8 +13,9 @@ _MARKS = {"PASS": "✅", "FAIL": "❌", "WAIVED": "⚠️", "NOT RUN": "❔"}
 def to_markdown(data: Data) -> str:
     """A summary: verdict, waivers, rules, what is broken, accuracy and counts."""
     mark = "✅" if data["verdict"]["compliant"] else "❌"
-    if any(f["status"] == "WAIVED" for f in data["findings"]):
-        mark = "⚠️" if data["verdict"]["compliant"] else "❌"
+    reserved = any(f["status"] == "WAIVED" or f.get("excused") for f in data["findings"])
+    if reserved and data["verdict"]["compliant"]:
+        mark = "⚠️"
     parts = [
         f"## {mark} {_cell(data['verdict']['headline'])}",
         f"{_cell(data['model'])} for {_cell(data['target'])}, policy `{data['policy']}`, "

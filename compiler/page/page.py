@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from purespike.compiler.formats.read import Data, node_of
+from purespike.compiler.formats.read import Data, by_rule, node_of
 from purespike.compiler.page import measures
 from purespike.compiler.page import verdict as words
 from purespike.compiler.page.charts import rasters
@@ -133,6 +133,8 @@ def _network(data: Data, nodes: Mapping[int, int]) -> Html | None:
         else "Everything drawn belongs on the chip; the host only encodes the input as spikes and "
         "takes the arg max of the output."
     )
+    if set(data["verdict"]["demanded"]) < set(by_rule(data)) - {"PS000"}:
+        boundary = "It was judged by how it counts, and not compiled for a chip."
     return section(
         "network",
         "Network",

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from purespike.compiler.formats.read import Data, by_rule, limit, resource_map, title, worst
+from purespike.compiler.formats.read import (
+    Data,
+    by_rule,
+    is_open,
+    limit,
+    resource_map,
+    title,
+    worst,
+)
 from purespike.compiler.page.elements import Child, Html, el, section, table
 
 _LONG = 200  # characters of a cell before it is cut; report.json has everything
@@ -14,9 +22,10 @@ def verdict(data: Data) -> Html:
     """The answer first, for somebody who reads nothing else."""
     findings = data["findings"]
     failed = [f for f in findings if f["status"] == "FAIL"]
-    missing = [f for f in findings if f["status"] == "NOT RUN"]
+    missing = [f for f in findings if is_open(f, data) and f["status"] == "NOT RUN"]
     waived = [f for f in findings if f["status"] == "WAIVED"]
     rules = len(by_rule(data))
+    beyond = sorted(set(by_rule(data)) - set(data["verdict"]["demanded"]) - {"PS000"})
     if failed:
         kind = "FAIL"
         ids = sorted({f["rule"] for f in failed})
@@ -35,6 +44,13 @@ def verdict(data: Data) -> Html:
         words = (
             f"Nothing broken was found, but that is not a proof: {len(missing)} "
             f"{_plural(len(missing), 'check')} did not run, and what was not run does not pass."
+        )
+    elif beyond:
+        kind = "WAIVED"
+        words = (
+            f"As policy {data['policy']} counts, this network holds: every multiplication is one "
+            f"that it allows ({multiplications(data):,.0f} a sample). Nothing was compiled for "
+            f"{data['target']}, so this says nothing about {', '.join(beyond)}."
         )
     elif waived:
         kind = "WAIVED"
@@ -145,11 +161,11 @@ def rules(data: Data, nodes: Mapping[int, int]) -> Html:
     head = ("rule", "what it demands", "places", "result")
     parts: list[Child] = [table("Every rule with its worst result", head, overview, (2,))]
     numbered = list(enumerate(data["findings"]))
-    is_open = [(k, f) for k, f in numbered if f["status"] in ("FAIL", "NOT RUN")]
-    is_open.sort(key=lambda pair: (pair[1]["status"], pair[1]["rule"]))
-    if is_open:
+    left = [(k, f) for k, f in numbered if f["status"] in ("FAIL", "NOT RUN")]
+    left.sort(key=lambda pair: (pair[1]["status"], pair[1]["rule"]))
+    if left:
         parts.append(el("h3", "Open findings"))
-        parts.append(_findings(f"{len(is_open)} open", is_open, nodes))
+        parts.append(_findings(f"{len(left)} open", left, nodes))
     parts.append(el("h3", "All findings, rule by rule"))
     for rule, found in groups.items():
         if not found:

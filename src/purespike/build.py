@@ -11,16 +11,18 @@ import numpy as np
 
 from purespike.accuracy import accuracy_finding, stage_accuracy, torch_accuracy
 from purespike.compiler.compliance.finding import (
+    COUNTING,
     EXECUTORS,
+    RULES,
     Finding,
+    Rule,
     fill_missing,
 )
 from purespike.compiler.compliance.measure import measure
 from purespike.compiler.compliance.policy import apply_policy
-from purespike.compiler.compliance.rules import (
-    refusal,
-)
+from purespike.compiler.compliance.rules import check_arithmetic, check_boundary, refusal
 from purespike.compiler.compliance.waiver import apply_waivers
+from purespike.compiler.counts import dense_counts
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
@@ -144,8 +146,10 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         finding, layers = check_capture(subject.model, captured.graph, probe)
         findings.append(finding)
         executors = {"torch, captured": Executor(probe.shape[1], tuple(layers))}
-        if any(f.status == "FAIL" for f in findings):
+        if any(f.status == "FAIL" for f in apply_policy(findings, graph, options.policy)):
             return draft.refused(findings, front)
+        if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
+            return draft.counted(findings, front, executors, progress)
         back = compile_graph(graph, passes[-1:], probe, lambda name: progress(name, 0, 1))
     except PassError:
         raise
@@ -177,6 +181,7 @@ class _Draft:
         conventions: Mapping[str, Any] | None = None,
         ac: tuple[float, float] | None = None,
         executors: Mapping[str, Any] | None = None,
+        demanded: tuple[Rule, ...] = RULES,
     ) -> Report:
         joins = plan.joins() if plan else ()
         stage, graph = "captured", self.captured
@@ -205,8 +210,44 @@ class _Draft:
             waivers=waivers.data() if waivers else None,
             ac_range=ac,
             executors=executors or {},
+            demanded=demanded,
             sources=find_sources(self.subject.model, sorted({n.origin for n in graph.nodes})),
         )
+
+    def counted(
+        self,
+        findings: list[Finding],
+        front: Compiled,
+        executors: Mapping[str, Executor],
+        progress: Progress,
+    ) -> Build:
+        """Judge how a network counts that no chip could hold: the policy lets its end multiply."""
+        graph, subject, policy = front.graph, self.subject, self.options.policy
+        found = measure(graph, subject.spikes, lambda d, n: progress("float network", d, n))
+        dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
+        why = f"nothing was compiled: under policy {policy.name} the classifier multiplies"
+        findings = [
+            *findings,
+            *found.findings,
+            *check_arithmetic(graph, dense, leak_multiplies=policy.leak_multiplies),
+            *check_boundary(graph, found.counts),
+            Finding(EXECUTORS, "ONNX Runtime, NIR, Lava", "NOT RUN", why),
+        ]
+        report = self.report(
+            findings,
+            front,
+            census(graph, found),
+            (stage_accuracy("float, fused", found, subject, None),),
+            activity=tuple(
+                Activity(name, found.step_rates.get(name, ()), reach, (-np.inf, np.inf))
+                for name, reach in found.membranes.items()  # nothing was proved about them
+            ),
+            conventions=found.conventions,
+            ac=ac_range(graph, found),
+            executors={name: e.data() for name, e in executors.items()},
+            demanded=COUNTING,
+        )
+        return Build(report, compiled=front, dead=self.dead, options=self.options)
 
     def refused(self, findings: list[Finding], compiled: Compiled | None) -> Build:
         return Build(

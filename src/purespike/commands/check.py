@@ -102,5 +102,6 @@ def check(
     out.print(rules(findings))
     scope = tuple(r for r in RULES if not static or r.id in STATIC)
     holds = compliant(findings, scope)
-    out.print(f"[bold {'green' if holds else 'red'}]{headline(findings, scope)}[/]")
+    words = headline(findings, scope, chosen.name)
+    out.print(f"[bold {'green' if holds else 'red'}]{words}[/]")
     raise typer.Exit(OK if holds else NOT_COMPLIANT)
