@@ -328,7 +328,7 @@ def test_a_short_probe_compares_the_beginning_and_says_so() -> None:
     whole = compile_graph(graph, standard_passes(), x)
     short = compile_graph(graph, standard_passes(), x[:2])
     assert str(short.graph) == str(whole.graph)
-    note = "compared on the first 2 of 4 steps"
+    note = "spikes compared on the first 2 of 4 steps, readouts not"
     assert all(line.notes[-1] == note for line in short.ledger)
     assert not any(note in line.notes for line in whole.ledger)
     broken = with_op(graph, "o", Neuron(-99.0))  # fires at every step
