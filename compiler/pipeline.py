@@ -145,7 +145,8 @@ def standard_passes(
         Pass("fold_constants", fold_constants, close(1e-9)),
         Pass("lower_gates", lower_gates, SAME),
         Pass("merge_equal", merge_equal, SAME, merged),
-        Pass("remove_dead", remove_dead, SAME, removed),
+        # Shorter sums are rounded otherwise in real numbers.
+        Pass("remove_dead", remove_dead, close(1e-9), removed),
         Pass("split_host", lambda g: split_host(g, host_encoder=host_encoder), SAME),
         Pass(
             "quantize",

@@ -294,7 +294,7 @@ def test_standard_passes_and_their_promises() -> None:
         "close (1e-09)",
         "same",
         "same",
-        "same",
+        "close (1e-09)",
         "same",
         "rewrites meaning",
     ]

@@ -13,14 +13,14 @@ from strategies import FIXED, spikes, trained_graphs
 
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph
+from purespike.compiler.ir import Edge, Graph, Op
 from purespike.compiler.ops import Add, Conv2d, Flatten, Gate, Linear, Neuron, Scale
 from purespike.compiler.passes.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.quantize import quantize
 from purespike.compiler.passes.remove_dead import never_fires, remove_dead, removed
-from purespike.compiler.pipeline import SAME, Pass, compile_graph
+from purespike.compiler.pipeline import SAME, Pass, compile_graph, standard_passes
 
 R = np.random.default_rng(0)
 FIRE = Neuron(1.0)
@@ -285,6 +285,24 @@ def test_the_pipeline_keeps_the_record() -> None:
     assert line.notes == ("removed 1 of 4 channels of n that never fire, for any input",)
     assert (line.deviation, line.agreement, line.divergence) == (0.0, 1.0, None)
     assert line.counts_after.ac < line.counts_before.ac
+
+
+def test_shorter_sums_in_front_of_a_readout_keep_the_promise_of_the_pass() -> None:
+    """Without their silent channels, sums of real weights are rounded otherwise."""
+    for seed in (0, 1, 8):  # where the last bits of an output do change
+        rng = np.random.default_rng(seed)
+        nodes: list[tuple[str, Op, tuple[str, ...]]] = [
+            ("c", Conv2d(rng.normal(size=(4, 1, 3, 3)) - 0.3), ("x",)),
+            ("n", Neuron(np.asarray(2.0)), ("c",)),
+            ("f", Flatten(), ("n",)),
+            ("l", Linear(rng.normal(size=(8, 64))), ("f",)),
+            ("out", Neuron(np.asarray(1.0), reset="none"), ("l",)),
+        ]
+        graph = graph_of(nodes, x=Edge("x", (1, 6, 6), SPIKE))
+        probe = (rng.random((3, 16, 1, 6, 6)) < 0.4).astype(np.float64)
+        ledger = compile_graph(graph, standard_passes()[:-1], probe).ledger
+        (line,) = [line for line in ledger if line.name == "remove_dead"]
+        assert line.notes and line.nodes_after == line.nodes_before
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
