@@ -317,6 +317,9 @@ def test_options_replace_what_the_paper_has() -> None:
         ("spikformer-4-384", {"gate": "sn"}, "cannot join"),
         ("spikformer-4-384", {"width": 1 / 48}, "heads"),
         ("7b-net", {"neuron": {"decay": 0.2}}, "time constant"),
+        ("cifar-resnet-20", {"size": 8}, "halve"),
+        ("cifar-resnet-20", {"size": [32, 40]}, "halve"),
+        ("vgg-16", {"size": 15}, "halve"),
     ],
 )
 def test_impossible_networks_are_refused(name: str, options: dict[str, Any], message: str) -> None:
@@ -354,6 +357,23 @@ def test_older_checkpoints_name_no_builder(tmp_path) -> None:
     path = folder / "checkpoint.json"
     path.write_text(path.read_text().replace('"builder": "resnet",', ""))
     assert load_checkpoint(folder).model.config == model.config
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_odd_and_small_inputs_run_or_are_refused(name: str) -> None:
+    ran = 0
+    for size in ([8, 8], [17, 23], [1, 1], [16, 48]):
+        try:
+            model = build_network(
+                name, width=1 / 8, in_channels=1, classes=2, size=size, steps=1, shortcut=True,
+                aap=CATALOGUE[name].pathway,
+            )  # fmt: skip
+        except ConfigError as e:
+            assert "halve" in e.message
+            continue
+        ran += 1
+        assert model.eval()(torch.ones(1, 1, 1, *size))["main"].shape == (1, 2)
+    assert ran
 
 
 def test_every_network_learns() -> None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-__all__ = ["Parts", "scaled"]
+from purespike.trainer.configuration import NetworkConfig
+from purespike.trainer.errors import ConfigError
+
+__all__ = ["Parts", "check_size", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -27,3 +30,20 @@ class Parts:
 def scaled(channels: int, width: float) -> int:
     """The channels of a network that is ``width`` times as wide."""
     return max(1, round(channels * width))
+
+
+def check_size(config: NetworkConfig, least: int, multiple: int = 1) -> None:
+    """Refuse an input that the network's poolings cannot divide.
+
+    Raises:
+        ConfigError: if height or width is below ``least``, or no multiple of ``multiple``.
+    """
+    if any(side < least or side % multiple for side in config.size):
+        allowed = f"at least {least} pixels" if multiple == 1 else f"multiples of {multiple} pixels"
+        raise ConfigError(
+            f"{config.name} cannot halve an input of this size often enough",
+            found=f"size {config.size[0]} x {config.size[1]}",
+            allowed=allowed,
+            where="NetworkConfig(size=...)",
+            remedy="scale the input, or choose a network with fewer poolings",
+        )

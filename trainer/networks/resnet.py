@@ -15,7 +15,7 @@ from purespike.trainer.blocks import (
 )
 from purespike.trainer.configuration import NetworkConfig
 from purespike.trainer.layers import MaxPool2d
-from purespike.trainer.networks.parts import Parts, scaled
+from purespike.trainer.networks.parts import Parts, check_size, scaled
 
 __all__ = ["ResNetPlan", "residual_network"]
 
@@ -44,8 +44,11 @@ def residual_network(config: NetworkConfig, plan: ResNetPlan) -> Parts:
     """Build stem and blocks.
 
     Raises:
-        ConfigError: if averages of spikes would meet a gate that takes spikes.
+        ConfigError: if averages of spikes would meet a gate that takes spikes, or the input cannot
+            be halved as often as the network does.
     """
+    if plan.pooled_identity:  # both paths of a block must come to the same size
+        check_size(config, 1, 2 ** (len(plan.depths) - (plan.stem != "deep")))
     kind: type[DualStreamBlock] = BottleneckBlock if plan.bottleneck else ResidualBlock
     widths = [scaled(width, config.width) for width in plan.widths]
     averaged = plan.stem == "deep" and config.pool == "avg"

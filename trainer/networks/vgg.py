@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from purespike.trainer.blocks import SpikingUnit
 from purespike.trainer.configuration import NetworkConfig, NeuronConfig
 from purespike.trainer.layers import AvgPool2d, MaxPool2d
-from purespike.trainer.networks.parts import Parts, scaled
+from purespike.trainer.networks.parts import Parts, check_size, scaled
 
 __all__ = ["PlainBlock", "vgg_network"]
 
@@ -31,7 +31,12 @@ class PlainBlock(nn.Module):
 
 
 def vgg_network(config: NetworkConfig) -> Parts:
-    """Build stem and blocks; the last pooling is part of the average in front of the classifier."""
+    """Build stem and blocks; the last pooling is part of the average in front of the classifier.
+
+    Raises:
+        ConfigError: if the input is too small for the four poolings that are left.
+    """
+    check_size(config, 2 ** (len(_STAGES) - 1))
     widths = [[scaled(width, config.width) for width in stage] for stage in _STAGES]
     channels = widths[0][0]
     stem = SpikingUnit(config.in_channels, channels, config.neuron)
