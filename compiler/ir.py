@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -72,12 +72,12 @@ class Op:
 
 
 def frozen(x: ArrayLike, *, infinite: bool = False) -> Array:
-    """A read-only float64 copy: parameters are shared between graphs and must not change.
+    """As a read-only float64 array: parameters are shared between graphs and must not change.
 
     Raises:
         IRError: If a value is not a number, or infinite where that has no meaning.
     """
-    array = np.array(x, dtype=np.float64)
+    array = x if _is_frozen(x) else np.array(x, dtype=np.float64)
     if bool(np.isnan(array).any()) or not (infinite or bool(np.isfinite(array).all())):
         raise IRError(
             "a parameter is not finite",
@@ -86,6 +86,13 @@ def frozen(x: ArrayLike, *, infinite: bool = False) -> Array:
         )
     array.setflags(write=False)
     return array
+
+
+def _is_frozen(x: ArrayLike) -> TypeGuard[Array]:
+    """Can nobody write to it? Then it needs no copy: large layers are handed on as they are."""
+    if not isinstance(x, np.ndarray) or x.dtype != np.float64 or x.flags.writeable:
+        return False
+    return x.base is None or (isinstance(x.base, np.ndarray) and not x.base.flags.writeable)
 
 
 @dataclass(frozen=True)

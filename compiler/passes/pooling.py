@@ -49,6 +49,7 @@ def _unpool(
         for j in range(pooled[2]):
             window = (..., slice(i * sh, i * sh + kh), slice(j * sw, j * sw + kw))
             spread[window] += share[:, :, i, j, None, None]
+    spread.setflags(write=False)  # the largest array of all: no copy of it is made
     return spread[:, :, ph : ph + height, pw : pw + width].reshape(out, -1)
 
 
