@@ -114,8 +114,8 @@ def dense_counts(graph: Graph, node: Node) -> Counts:
     if isinstance(op, Neuron):
         # v += current is the addition of the state; a decay that is no power of 0 multiplies.
         return Counts(
-            add=size * (2 if op.reset == "subtract" else 1),
-            mul=size if op.decay not in (0.0, 1.0) else 0,
+            add=size * (1 + (op.reset == "subtract") + (op.current_decay > 0)),
+            mul=size * sum(d not in (0.0, 1.0) for d in (op.decay, op.current_decay)),
             cmp=size if op.fires else 0,
         )
     if isinstance(op, Add):

@@ -80,4 +80,6 @@ def _potential(graph: Graph, trace: Trace, name: str, t: int, index: tuple[int, 
     unit = 2**op.fixed.fraction_bits if op.fixed else 1
     kept = trace.membranes[name][t - 1][index] if t else op.initial * unit
     kept = np.trunc(op.decay * kept) if op.fixed else op.decay * kept  # as the neuron does
+    if name in trace.currents:
+        return float((kept + trace.currents[name][t][index]) / unit)
     return float(kept / unit + trace.values[node.inputs[0]][t][index])

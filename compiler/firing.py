@@ -9,7 +9,7 @@ charge that can reach it at all.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -119,7 +119,8 @@ def _flow(graph: Graph, node: Node, flows: dict[str, Flow]) -> Flow:
         return add(reads)
     if isinstance(op, Neuron):
         if type(op) is Neuron and op.fires:
-            return _spikes(can_fire(op, reads[0]), max_spikes(op, reads[0], steps))
+            x = faded(op, reads[0], steps)
+            return _spikes(can_fire(op, reads[0]), max_spikes(op, x, steps))
         return steady(node.output.domain, steps)
     if isinstance(op, Gate):
         most = _joined(op, [r.most for r in reads], float(steps))
@@ -174,10 +175,12 @@ def can_fire(op: Neuron, x: Flow) -> Array:
     Not asked within T steps only: on a chip whose samples follow each other, neurons go on for a
     while after theirs is over.
     """
-    if op.decay < 1:
-        settled = x.high / (1.0 - op.decay) * (1.0 + 1e-9)  # where leak and current are equal
-    else:
-        settled = np.where(x.high > 0, np.inf, 0.0)
+    settled = np.maximum(x.high, 0.0) if op.current_decay else x.high
+    for decay in (op.current_decay, op.decay):
+        if decay < 1:
+            settled = settled / (1.0 - decay) * (1.0 + 1e-9)  # where leak and current are equal
+        else:
+            settled = np.where(settled > 0, np.inf, 0.0)
     highest = np.maximum(np.maximum(settled, 0.0), op.initial)
     return (highest >= op.threshold).astype(np.float64)
 
@@ -222,6 +225,31 @@ def _whole_times(charge: Array, part: Array) -> Array:
     ratio = np.divide(charge, part, out=np.full(known.shape, np.inf), where=known)
     fits: Array = np.floor(np.maximum(ratio * (1.0 + 1e-9) + 1e-9, 0.0))
     return np.where(np.isinf(part), 0.0, fits)
+
+
+def faded(op: Neuron, x: Flow, steps: int) -> Flow:
+    """The flow of a neuron's synaptic current, which remembers what arrived before.
+
+    Under its largest input at every step it is largest at every step, and so is its sum.
+    """
+    if not op.current_decay:
+        return x
+    unit = float(2**op.fixed.fraction_bits) if op.fixed else 1.0
+    leak = replace(op, decay=op.current_decay)
+    ends = []
+    for end, extreme in ((x.low, np.minimum), (x.high, np.maximum)):
+        end = np.nan_to_num(end * unit, posinf=_HUGE, neginf=-_HUGE)
+        u = reached = end
+        total = extreme(end, 0.0)
+        for _ in range(steps - 1):
+            u = decayed(u, leak) + end
+            reached, total = extreme(reached, u), total + extreme(u, 0.0)
+        for bound in (reached, total):
+            known = np.abs(bound) < _HUGE
+            ends.append(np.where(known, bound / unit, np.copysign(np.inf, bound)))
+    low, least, high, most = ends
+    # On the chip the bias joins the current through a synapse, too.
+    return Flow(low, high, least, most, (low, high))
 
 
 def decayed(v: Array, op: Neuron) -> Array:

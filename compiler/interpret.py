@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,12 @@ class Trace:
         values: What each recorded edge carried at every step.
         membranes: The membrane of each recorded neuron after its reset, in its own units
             (``2**-fraction_bits`` of a weight in fixed point, the input's unit otherwise).
+        currents: The synaptic current of each recorded neuron that keeps one, in the same units.
     """
 
     values: Mapping[str, Array]
     membranes: Mapping[str, Array]
+    currents: Mapping[str, Array] = field(default_factory=dict)
 
 
 def run(
@@ -53,9 +55,9 @@ def run(
     state = {n.name: n.op.start(batch, n.output.shape) for n in graph.nodes}
     late = [n for n in graph.nodes if n.op.delays]
     values: dict[str, list[Array]] = {e.name: [] for e in graph.edges() if e.name in keep}
-    membranes: dict[str, list[Array]] = {
-        n.name: [] for n in graph.nodes if isinstance(n.op, Neuron) and n.name in keep
-    }
+    neurons = {n.name: n.op for n in graph.nodes if isinstance(n.op, Neuron) and n.name in keep}
+    membranes: dict[str, list[Array]] = {n: [] for n in neurons}
+    currents: dict[str, list[Array]] = {n: [] for n, op in neurons.items() if op.current_decay}
     for t in range(graph.steps):
         now = {name: array[t] for name, array in inputs.items()}
         for node in late:  # a delay's output does not depend on this step's input
@@ -77,12 +79,13 @@ def run(
             state[node.name], _ = node.op.step(state[node.name], now[node.inputs[0]])
         for name, steps in values.items():
             steps.append(now[name])
-        for name, steps in membranes.items():
-            steps.append(state[name])
-    return Trace(
-        {n: np.stack(v) for n, v in values.items()},
-        {n: np.stack(v) for n, v in membranes.items()},
-    )
+        for name, op in neurons.items():
+            v, u = op.parts(state[name])
+            membranes[name].append(v)
+            if u is not None:
+                currents[name].append(u)
+    kinds = ({n: np.stack(v) for n, v in kind.items()} for kind in (values, membranes, currents))
+    return Trace(*kinds)
 
 
 def _inputs(graph: Graph, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> dict[str, Array]:

@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 
 from purespike.compiler.domain import Array
-from purespike.compiler.firing import Flow, add, bound_flows, decayed, steady, weigh
+from purespike.compiler.firing import Flow, add, bound_flows, decayed, faded, steady, weigh
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import SYNAPSES, Add, Neuron
 
@@ -35,7 +35,8 @@ class Bounds:
     """The worst case of one neuron layer over all inputs, in units of a weight.
 
     Attributes:
-        current: (lowest, highest) sum that the layer's synapses deliver in one step.
+        current: (lowest, highest) sum that the layer's synapses deliver in one step, with what
+            a synaptic current that fades has left of the steps before.
         membrane: (lowest, highest) membrane before the reset within a sample.
         verdict: ``proved``: both stay inside. ``saturates``: the membrane may reach its limit,
             where it clips as every executor and the chip do. ``may wrap``: a current may exceed
@@ -56,7 +57,9 @@ def bound_neurons(graph: Graph, *, current_limit: float) -> dict[str, Bounds]:
     """
     flows = bound_flows(graph)
     return {
-        node.name: _bound(node.op, flows[node.inputs[0]], graph.steps, current_limit)
+        node.name: _bound(
+            node.op, faded(node.op, flows[node.inputs[0]], graph.steps), graph.steps, current_limit
+        )
         for node in graph.nodes
         if isinstance(node.op, Neuron)
     }

@@ -144,6 +144,7 @@ def _neuron(graph: Graph, node: Node, op: Neuron, put: Any) -> dict[str, Any]:
     data: dict[str, Any] = {
         "reset": op.reset,
         "decay": round(op.decay * 2**fixed.decay_bits),
+        "current_decay": round(op.current_decay * 2**fixed.decay_bits),
         "decay_bits": fixed.decay_bits,
         "fraction_bits": fixed.fraction_bits,
         "limit": fixed.limit,

@@ -3,6 +3,7 @@
 ``python replay.py [FOLDER] [SAMPLES]`` reads golden_network.json (layers), golden_network.npz
 (their whole numbers), golden.npz (inputs, spikes, membranes). Spikes are 0 or 1, currents count in
 units of a weight, membranes and thresholds in 2**-fraction_bits of a weight (64ths on Loihi).
+A neuron's synaptic current u <- current_decay * u + x keeps nothing where that decay is 0.
 At step t a layer sees what the layers before it made at step t; states start at rest for each
 sample. Shares no code with purespike's other executors; a copy lies in every bundle.
 """
@@ -60,14 +61,17 @@ def conv2d(x: Ints, w: Ints, stride: list[int], padding: list[int], dilation: li
     return y.reshape(len(x), out, height, width)
 
 
-def neuron(node: dict[str, Any], numbers: Numbers, v: Ints, current: Ints) -> tuple[Ints, Ints]:
-    """One step: v <- decay * v + x, saturated; fires at v >= threshold; reset.
+def faded(node: dict[str, Any], x: Ints, decay: str) -> Ints:
+    """What a step leaves of a state: x * decay / 2**decay_bits, rounded towards zero."""
+    return np.sign(x) * ((np.abs(x) * node.get(decay, 0)) >> node["decay_bits"])
 
-    The leak is v * decay / 2**decay_bits rounded towards zero. Returns the membrane after the
-    reset, and the spikes (an integrator sends its membrane).
+
+def neuron(node: dict[str, Any], numbers: Numbers, v: Ints, u: Ints) -> tuple[Ints, Ints]:
+    """One step: v <- decay * v + u, saturated; fires at v >= threshold; reset.
+
+    Returns the membrane after the reset, and the spikes (an integrator sends its membrane).
     """
-    kept = np.sign(v) * ((np.abs(v) * node["decay"]) >> node["decay_bits"])
-    v = np.clip(kept + (current << node["fraction_bits"]), -node["limit"], node["limit"])
+    v = np.clip(faded(node, v, "decay") + u, -node["limit"], node["limit"])
     if node["reset"] == "none":
         return v, v
     s = (v >= numbers[node["threshold"]]).astype(np.int64)
@@ -110,6 +114,7 @@ def replay(folder: Path, samples: int | None = None) -> list[Row]:
     rest = {n["name"]: np.full((x.shape[1], *n["shape"]), n.get("initial", 0)) for n in nodes}
     neurons, delays = ([n for n in nodes if n["op"] == op] for op in ("neuron", "delay"))
     state = {n["name"]: rest[n["name"]] for n in neurons}
+    current = {name: np.zeros_like(v) for name, v in state.items()}
     lines = {n["name"]: [rest[n["name"]]] * n["steps"] for n in delays}  # oldest first
     found: dict[str, list[Ints]] = {f"membranes/{name}": [] for name in state}
     found |= {f"spikes/{n['name']}": [] for n in neurons if n["reset"] != "none"}
@@ -119,7 +124,9 @@ def replay(folder: Path, samples: int | None = None) -> list[Row]:
         for n in nodes:
             name, op, reads = n["name"], n["op"], n["inputs"]
             if op == "neuron":
-                state[name], now[name] = neuron(n, numbers, state[name], now[reads[0]])
+                u = faded(n, current[name], "current_decay")
+                u = current[name] = u + (now[reads[0]] << n["fraction_bits"])
+                state[name], now[name] = neuron(n, numbers, state[name], u)
             elif op != "delay":
                 now[name] = layer(n, numbers, *(now[i] for i in reads))
         for n in delays:

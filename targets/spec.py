@@ -73,8 +73,7 @@ def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
             )
             if op.fires:
                 # A leaky chip compares with a whole k on its finer grid: the threshold is k + 1/64.
-                leaky = op.decay not in (0.0, 1.0)
-                above = 2.0**-spec.fixed.fraction_bits - 1.0 if leaky else 0.0
+                above = 2.0**-spec.fixed.fraction_bits - 1.0 if op.leaks else 0.0
                 yield _range(where, "threshold", op.threshold, *spec.threshold, above=above)
             if op.reset == "subtract":
                 yield _range(where, "reset amount", op.amount, *spec.amount)

@@ -82,13 +82,12 @@ class Neuron:
             self.u[:] = self.v[:] = 0
         vth = np.asarray(p.vth, np.int64) * 64
         bias = np.asarray(p.bias, np.int64)
+        self.u = decayed(self.u, p.du + 1) + activation * 64
         if isinstance(p, Lif):
-            self.u = decayed(self.u, p.du + 1) + activation * 64
             self.u = np.where(self.u > 2**23, self.u - 2**24, self.u)
             self.u = np.where(self.u <= -(2**23), self.u + 2**24, self.u)
-            self.v = decayed(self.v, p.dv) + self.u + bias * 2**p.bias_exp
-        else:
-            self.v = decayed(self.v, p.dv) + activation * 64 + bias * 64
+        exponent = p.bias_exp if isinstance(p, Lif) else 6
+        self.v = decayed(self.v, p.dv) + self.u + bias * 2**exponent
         self.v = np.clip(self.v, -V_MAX, V_MAX)
         spikes = self.v > vth
         if isinstance(p, Lif):

@@ -244,7 +244,8 @@ def _block(w: _Writer, k: int, block: Block, source: str) -> str:
 def difference(expected: Trace, found: Trace, graph: Graph) -> str:
     """The first place where two traces differ; empty where they are equal bit for bit.
 
-    Every neuron's spikes (an integrator's values) and membranes are compared, and every output.
+    Every neuron's spikes (an integrator's values), membranes and currents are compared, and every
+    output.
     """
     neurons = [n.name for n in graph.nodes if isinstance(n.op, Neuron)]
     pairs = [
@@ -255,6 +256,8 @@ def difference(expected: Trace, found: Trace, graph: Graph) -> str:
         (f"membrane of %{name}", expected.membranes[name], found.membranes[name])
         for name in neurons
     ]
+    assert found.currents.keys() == expected.currents.keys()
+    pairs += [(f"current of %{n}", u, found.currents[n]) for n, u in expected.currents.items()]
     for what, a, b in pairs:
         if a.shape != b.shape:
             return f"{what}: shapes {a.shape} and {b.shape}"

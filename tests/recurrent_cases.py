@@ -1,4 +1,4 @@
-"""Random recurrent networks in integers: loops, delays by number and by place, every neuron."""
+"""Random recurrent networks in integers: loops, delays by number and by place, all neurons."""
 
 from __future__ import annotations
 
@@ -75,13 +75,14 @@ def recurrent_graphs(draw: Any, *, max_steps: int = 8, clocked: bool = True) -> 
                 least = max(1, j - i + 1) if clocked else 1
                 currents.append(synapse(late(other, name, least), name))
         current = currents[0] if len(currents) == 1 else put(f"sum{i}", Add(), *currents)
-        put(name, chip_neuron(draw, r, shape, wide), current)
+        put(name, chip_neuron(draw, r, shape, wide, currents=True), current)
     flat = put("flat", Flatten(), names[-1]) if image else names[-1]
     if draw(st.booleans()):
         size = (int(np.prod(shape)),)
         flat = put("flat.late", Delay(draw(st.sampled_from([2, 1 + r.integers(0, 2, size)]))), flat)
     head = put("head", Linear(whole((2, int(np.prod(shape)))), whole((2,))), flat)
-    put("out", Neuron(np.inf, reset="none", fixed=FIXED), head)
+    fades = draw(st.sampled_from([0.0, 0.0, 0.75]))
+    put("out", Neuron(np.inf, reset="none", fixed=FIXED, current_decay=fades), head)
     loops = [Edge(name, shape, SPIKE) for name in names]
     steps = draw(st.integers(min(3, max_steps), max_steps))
     return build((Edge("x", shape, SPIKE),), nodes, ("out", names[-1]), steps, loops=loops)

@@ -150,8 +150,13 @@ def _whole(r: np.random.Generator, limit: int) -> Callable[..., Array]:
     return lambda shape: r.integers(-limit // 2, limit + 1, shape).astype(np.float64)
 
 
-def chip_neuron(draw: Any, r: np.random.Generator, shape: Shape, wide: bool) -> Neuron:
-    """A neuron in integers: IF or leaky, hard or soft reset, or memoryless where weights allow."""
+def chip_neuron(
+    draw: Any, r: np.random.Generator, shape: Shape, wide: bool, *, currents: bool = False
+) -> Neuron:
+    """A neuron in integers: IF or leaky, hard or soft reset, or memoryless where weights allow.
+
+    With ``currents``, every other one keeps a synaptic current that fades.
+    """
     top = 200 if wide else 6
     kinds = ["if", "soft", "leaky", "leaky soft"]
     kind = draw(st.sampled_from(kinds if wide else [*kinds, "memoryless"]))
@@ -161,13 +166,16 @@ def chip_neuron(draw: Any, r: np.random.Generator, shape: Shape, wide: bool) -> 
     decay = {"if": 1.0, "soft": 1.0, "memoryless": 0.0}.get(
         kind, float(draw(st.integers(1, 4095))) * LEAK
     )
-    leaky = "leaky" in kind
+    fades = currents and draw(st.booleans())
+    current_decay = draw(st.sampled_from([1, 2048, 3500, 4095])) * LEAK if fades else 0.0
+    leaky = "leaky" in kind or fades
     return Neuron(
         threshold + (2.0**-6 if leaky else 0.0),
         decay,
         "subtract" if "soft" in kind else "zero",
         amount,
         fixed=FIXED,
+        current_decay=current_decay,
     )
 
 

@@ -38,7 +38,10 @@ class FixedPoint:
 
 @dataclass(frozen=True, eq=False)
 class Neuron(Op):
-    """``v <- decay * v + x``; fires where ``v >= threshold``; then resets.
+    """``u <- current_decay * u + x; v <- decay * v + u``; fires where ``v >= threshold``; resets.
+
+    The synaptic current u is what arrives, if ``current_decay`` is 0, and else fades (CubaLIF, the
+    current-based neuron). It takes part in the step in which it changes, and no reset touches it.
 
     Attributes:
         threshold: Scalar or broadcastable array, in units of the input; fires on ``>=``.
@@ -48,6 +51,8 @@ class Neuron(Op):
         amount: What ``subtract`` takes off; InfLoR-SNN subtracts 1 at threshold 0.5 (its Eq. 6).
         initial: The membrane at the start of a sample.
         fixed: None computes in real numbers; else exactly as a fixed-point chip does.
+        current_decay: Factor of the synaptic current a step; 0 keeps none of it. The current rests
+            at 0, and in fixed point it counts and rounds as the membrane does.
     """
 
     threshold: Array
@@ -56,29 +61,39 @@ class Neuron(Op):
     amount: Array = None  # type: ignore[assignment]  # None is the threshold
     initial: float = 0.0
     fixed: FixedPoint | None = None
+    current_decay: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "threshold", frozen(self.threshold, infinite=True))
         amount = self.threshold if self.amount is None else frozen(self.amount, infinite=True)
         object.__setattr__(self, "amount", amount)
-        if not 0 <= self.decay <= 1:
-            raise IRError(
-                "the decay of a neuron is a factor", found=f"{self.decay:g}", allowed="0 to 1"
-            )
+        for what, decay in (("", self.decay), ("'s current", self.current_decay)):
+            if not 0 <= decay <= 1:
+                raise IRError(
+                    f"the decay of a neuron{what} is a factor", found=f"{decay:g}", allowed="0 to 1"
+                )
         if self.reset not in ("zero", "subtract", "none"):
             raise IRError("unknown reset", found=repr(self.reset), allowed="zero, subtract, none")
         grid = 2**self.fixed.decay_bits if self.fixed else 0
-        if grid and not float(self.decay * grid).is_integer():
-            raise IRError(
-                "the decay is off the chip's grid",
-                found=f"{self.decay}",
-                allowed=f"whole multiples of 1/{grid}",
-            )
+        for what, decay in (("", self.decay), (" of the current", self.current_decay)):
+            if grid and not float(decay * grid).is_integer():
+                raise IRError(
+                    f"the decay{what} is off the chip's grid",
+                    found=f"{decay}",
+                    allowed=f"whole multiples of 1/{grid}",
+                )
+        if grid and self.current_decay == 1:  # lava-nc's du is 12 bits, and 0 keeps 4095 of 4096
+            raise IRError("a chip's current fades", found="1", allowed=f"up to 1 - 1/{grid}")
 
     @property
     def fires(self) -> bool:
         """False for an integrator."""
         return self.reset != "none"
+
+    @property
+    def leaks(self) -> bool:
+        """Does the membrane leave the grid of its input? A decay of 1 or 0 leaves it there."""
+        return self.decay not in (0.0, 1.0) or self.current_decay != 0.0
 
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """Same shape; spikes, or for an integrator the membrane."""
@@ -92,7 +107,7 @@ class Neuron(Op):
             whole = x.domain <= Domain(-np.inf, np.inf, 1 / unit) and self.initial * unit % 1 == 0
             limit = self.fixed.limit / unit
             return x.shape, Domain(-limit, limit, 1 / unit if whole else 0.0)
-        whole = x.domain <= INTEGER and self.decay in (0.0, 1.0) and self.initial % 1 == 0
+        whole = x.domain <= INTEGER and not self.leaks and self.initial % 1 == 0
         return x.shape, INTEGER if whole else ANALOG
 
     def seen(self, v: Array) -> Array:
@@ -100,27 +115,41 @@ class Neuron(Op):
         return v
 
     def start(self, batch: int, shape: Shape) -> Array:
-        """The membrane at rest, in its own units."""
+        """The membrane at rest, in its own units; with a current, (2, B, *shape): both."""
         unit = 1 << self.fixed.fraction_bits if self.fixed else 1
-        return np.full((batch, *shape), self.initial * unit)
+        v = np.full((batch, *shape), self.initial * unit)
+        return np.stack([v, np.zeros_like(v)]) if self.current_decay else v
+
+    def parts(self, state: Array) -> tuple[Array, Array | None]:
+        """(membrane, synaptic current) of a state; no current where none is kept."""
+        return (state[0], state[1]) if self.current_decay else (state, None)
 
     def step(self, state: Array, *inputs: Array) -> tuple[Array, Array]:
-        """One step; the state is the membrane after the reset, in its own units."""
-        (x,) = inputs
-        unit = 1
+        """One step; the state holds the membrane after the reset, in its own units."""
+        before, current = self.parts(state)
+        unit = 1 << self.fixed.fraction_bits if self.fixed else 1
+        u = inputs[0] * unit
+        if current is not None:
+            u = self._faded(current, self.current_decay) + u
+        v = self._faded(before, self.decay) + u
+        if self.fixed is not None:
+            v = np.clip(v, -self.fixed.limit, self.fixed.limit)
+        y = v / unit
+        if self.fires:
+            y = (self.seen(v) >= self.threshold * unit).astype(np.float64)
+            left = 0.0 if self.reset == "zero" else v - self.amount * unit
+            v = np.where(y > 0, left, v)
+        return v if current is None else np.stack([v, u]), y
+
+    def _faded(self, x: Array, decay: float) -> Array:
+        """What a step leaves; fixed point rounds towards zero, as Loihi does.
+
+        All products stay exact far below 2**53.
+        """
         if self.fixed is None:
-            v = self.decay * state + x
-        else:
-            unit = 1 << self.fixed.fraction_bits
-            # Rounds towards zero, as Loihi does; all products stay exact far below 2**53.
-            kept = np.sign(state) * np.floor(np.abs(state) * self.decay)
-            v = np.clip(kept + x * unit, -self.fixed.limit, self.fixed.limit)
-        if not self.fires:
-            return v, v / unit
-        spikes = (self.seen(v) >= self.threshold * unit).astype(np.float64)
-        if self.reset == "zero":
-            return np.where(spikes > 0, 0.0, v), spikes
-        return v - spikes * (self.amount * unit), spikes
+            return decay * x
+        kept: Array = np.sign(x) * np.floor(np.abs(x) * decay)
+        return kept
 
     def arrays(self) -> dict[str, Array]:
         """Threshold, and amount where it matters."""
@@ -132,10 +161,12 @@ class Neuron(Op):
 
     def details(self) -> str:
         """Threshold, decay, reset."""
+        decay = f"decay {self.decay:g}"
+        decay += f", current decay {self.current_decay:g}" if self.current_decay else ""
         if not self.fires:
-            return f"integrates, decay {self.decay:g}"
+            return f"integrates, {decay}"
         size = f"{self.threshold:g}" if self.threshold.ndim == 0 else f"{self.threshold.shape}"
-        text = f"threshold {size}, decay {self.decay:g}, reset {self.reset}"
+        text = f"threshold {size}, {decay}, reset {self.reset}"
         return text + (", fixed point" if self.fixed else "")
 
 

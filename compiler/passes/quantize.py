@@ -87,7 +87,9 @@ def _synapse(op: Op, scale: Scaling, grid: Grid) -> Op:
     if isinstance(op, Scale):
         return Scale(np.clip(np.rint(op.factor * scale), -limit, limit))
     assert isinstance(op, Conv2d | Linear)
-    weight = np.clip(np.rint(op.weight * by_row(scale, op.weight.ndim)), -limit, limit)
+    weight = op.weight * by_row(scale, op.weight.ndim)
+    weight.clip(-limit, limit, out=np.rint(weight, out=weight))
+    weight.setflags(write=False)
     bias = None if op.bias is None else np.rint(op.bias * by_row(scale, 1))
     return replace(op, weight=weight, bias=bias)
 
@@ -100,7 +102,8 @@ def by_row(scale: Scaling, ndim: int) -> Scaling:
 def _neuron(op: Neuron, scale: Scaling, grid: Grid) -> Neuron:
     steps = 2**grid.fixed.decay_bits
     decay = round(op.decay * steps) / steps  # case 5
-    leaks = decay not in (0.0, 1.0)
+    op = replace(op, current_decay=min(round(op.current_decay * steps), steps - 1) / steps)
+    leaks = decay not in (0.0, 1.0) or op.current_decay
     initial = 0.0 if isinstance(scale, np.ndarray) else float(np.rint(op.initial * scale))
     if not op.fires:
         return replace(op, decay=decay, initial=initial, fixed=grid.fixed)

@@ -28,7 +28,7 @@ from purespike.targets.lava.program import (
 )
 from purespike.targets.lava.schedule import Schedule, incoming
 from purespike.targets.lava.silence import silence
-from purespike.targets.lava.synapses import emit_synapse
+from purespike.targets.lava.synapses import emit_bias, emit_synapse
 from purespike.targets.spec import LOIHI2
 
 NEVER = 131071  # the highest threshold: an integrator below it never fires
@@ -82,6 +82,11 @@ def emit(graph: Graph, plan: Schedule, frames: NDArray[Any], *, conv: str = "fas
         synapses = incoming(graph, node)
         biases = [b for s in synapses if (b := getattr(s.op, "bias", None)) is not None]
         bias = _to_int(sum(biases, start=np.zeros(1)), node)
+        if node.op.current_decay and bias.any():
+            added = emit_bias(node, bias)
+            processes += added[0]
+            wires += added[1]
+            bias = np.zeros(1, np.int64)
         processes.append(_neuron(graph, node, node.op, bias, plan, bounds[node.name]))
         if node.name in plan.silenced:
             added = silence(graph, node, node.op, plan.gap, plan.depth[node.name])
@@ -151,7 +156,8 @@ def _neuron(
         common["dv"] = 4095
     else:
         common["dv"] = round((1.0 - op.decay) * 4096)
-    if op.decay or node.name in plan.silenced:
+    common["du"] = 4095 - round(op.current_decay * 4096)
+    if op.decay or op.current_decay or node.name in plan.silenced:
         interval, offset = graph.steps + plan.gap, 1 + plan.depth[node.name]
         common |= {"reset_interval": interval, "reset_offset": offset}
     if not op.fires:
@@ -174,7 +180,7 @@ def _neuron(
 def _strict(graph: Graph, node: Node, op: Neuron) -> NDArray[np.int64]:
     """The whole vth for which ``v > vth`` is ``v >= threshold`` on the values v can take."""
     units = op.threshold * 64
-    if op.decay in (0.0, 1.0):  # v is a multiple of 64 units
+    if not op.leaks:  # v is a multiple of 64 units
         return (np.ceil(units / 64) - 1).astype(np.int64)
     vth = (units - 1) / 64
     if not bool((vth == np.rint(vth)).all()):

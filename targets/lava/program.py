@@ -124,7 +124,7 @@ class Lif:
 
 @dataclass(frozen=True, eq=False)
 class SoftIf:
-    """Custom process: like `Lif` without current, but subtracts `amount` where it fires.
+    """Custom process: like `Lif`, but subtracts `amount` where it fires.
 
     Stock Lava has no spiking neuron with a reset by subtraction.
 
@@ -135,7 +135,7 @@ class SoftIf:
         amount: What a spike subtracts, 1..131071 in weight units, a number or an array.
         bias: Added each step, -4096..4095 in weight units, a number or an array.
         dv: Decay of the membrane potential, 0 (none) .. 4095.
-        reset_interval, reset_offset: As in `Lif`.
+        reset_interval, reset_offset, du: As in `Lif`.
     """
 
     name: str
@@ -146,6 +146,7 @@ class SoftIf:
     dv: int = 0
     reset_interval: int = 0
     reset_offset: int = 0
+    du: int = 4095
 
 
 Process: TypeAlias = Source | Conv | Dense | Sparse | Lif | SoftIf

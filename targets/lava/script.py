@@ -163,7 +163,7 @@ def _process(variable: str, process: Process) -> list[str]:
         return _sparse(variable, process, arguments)
     else:
         arguments["shape"] = tuple(int(n) for n in process.shape)
-        keys = {"vth": "vth", "dv": "dv", "bias": "bias"}
+        keys = {"vth": "vth", "du": "du", "dv": "dv", "bias": "bias"}
         if isinstance(process, Lif):
             keys = {"vth": "vth", "du": "du", "dv": "dv", "bias": "bias_mant", "bias_exp": ""}
         else:

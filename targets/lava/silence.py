@@ -39,7 +39,7 @@ def silence(
     least = inhibition(graph, node, op)
     units = math.ceil(least / LOIHI2.weight[1])
     weight = math.ceil(least / units)
-    _check(graph, node, units * weight)
+    _check(graph, node, op, gap, units * weight)
     clock, name = f"{node.name}.clock", f"{node.name}.silence"
     period, size = graph.steps + gap, int(np.prod(node.output.shape))
     step = np.repeat(np.arange(gap), units)
@@ -72,28 +72,36 @@ def inhibition(graph: Graph, node: Node, op: Neuron) -> int:
     """The least current that keeps a neuron below its threshold, whatever else arrives.
 
     A neuron that resets to zero ends each step below its threshold, so it suffices that the
-    membrane cannot rise; one that subtracts may end above it, and has to come down first.
+    membrane cannot rise; one that subtracts may end above it, and has to come down first. What is
+    left of a synaptic current counts as arriving; once it is below zero it stays there.
     """
+    ceiling = LOIHI2.current_limit + 1.0  # more is refused below, however much it is
     interval = current_interval(graph, node.inputs[0])
-    rise = max(float(interval[1].max()) if interval else math.inf, 1.0)
-    if op.reset != "subtract" or not math.isfinite(rise):
-        return math.ceil(min(rise, LOIHI2.current_limit + 1))
+    arrives = max(float(interval[1].max()) if interval else ceiling, 1.0)
+    current = membrane = 0.0
     low, high = float(op.threshold.min()), float(op.threshold.max())
-    membrane = 0.0
     for _ in range(graph.steps):
-        membrane = min(op.decay * membrane + rise, LOIHI2.current_limit + 1)
+        current = min(op.current_decay * current + arrives, ceiling)
+        membrane = min(op.decay * membrane + current, ceiling)
         membrane = max(min(membrane, high), membrane - float(op.amount.min()))
-    return math.ceil(rise + max(membrane - low, 0.0) + 1.0)
+    least = op.current_decay * current + arrives
+    if op.reset == "subtract":
+        least += max(membrane - low, 0.0) + 1.0
+    return math.ceil(least)
 
 
-def _check(graph: Graph, node: Node, inhibition: int) -> None:
-    interval = current_interval(graph, node.inputs[0], biased=False)
-    lowest = float(interval[0].min()) if interval else -math.inf
-    if not lowest - inhibition >= -LOIHI2.current_limit:
+def _check(graph: Graph, node: Node, op: Neuron, gap: int, inhibition: int) -> None:
+    # On the chip a bias joins behind the current, unless there is one that fades.
+    interval = current_interval(graph, node.inputs[0], biased=op.current_decay > 0)
+    lowest = min(float(interval[0].min()) if interval else -math.inf, 0.0)
+    current = 0.0
+    for step in range(graph.steps + gap):
+        current = op.current_decay * current + lowest - (inhibition if step >= graph.steps else 0)
+    if not current >= -LOIHI2.current_limit:
         raise EmitError(
             "the delayed spikes of this layer cannot be stopped between samples",
             where=graph.origin(node.name),
             found=f"an inhibition of {inhibition} beside currents down to {lowest:g}",
-            allowed=f"a sum of -{LOIHI2.current_limit} or more",
+            allowed=f"a current of -{LOIHI2.current_limit} or more",
             remedy="use smaller weights or fewer time steps, or a reset to zero",
         )

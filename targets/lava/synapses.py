@@ -12,6 +12,7 @@ from purespike.targets.lava.program import Connection, Conv, Dense, Lif, Process
 from purespike.targets.lava.schedule import behind
 
 MOST_GROUPS = 127  # Lava's Conv holds the number of groups in 8 bits
+LARGEST = 127  # weight of a Sparse
 LONGEST = 62  # steps that a DelaySparse adds to its one
 
 
@@ -73,6 +74,31 @@ def emit_synapse(
         Connection(line.source, held, "flatten"),
         Connection(held, relay, to_lava_shape(shape)),
         Connection(relay, name, reshape),
+    ]
+
+
+def emit_bias(node: Node, bias: NDArray[np.int64]) -> tuple[list[Process], list[Connection]]:
+    """The bias of a neuron with a synaptic current, which has to go through that current.
+
+    Lava adds its own bias behind the current. So neurons that fire at every step deliver this one,
+    through as many synapses as it takes.
+
+    Args:
+        node: The node of the neuron.
+        bias: Whole numbers that broadcast to its shape.
+    """
+    full = lava_order(np.broadcast_to(bias, node.output.shape))
+    units = -(-int(np.abs(full).max()) // LARGEST)
+    rest = np.maximum(np.abs(full)[:, None] - LARGEST * np.arange(units), 0)
+    weight = np.sign(full)[:, None] * np.minimum(rest, LARGEST)
+    rows, columns = (i.reshape(-1) for i in np.indices(weight.shape))
+    always, name = f"{node.name}.always", f"{node.name}.bias"
+    return [
+        Lif(always, (units,), vth=0, bias=1),
+        Sparse(name, weight.reshape(-1), 0, rows, columns, (full.size, units)),
+    ], [
+        Connection(always, name),
+        Connection(name, node.name, to_lava_shape(node.output.shape)),
     ]
 
 

@@ -193,6 +193,9 @@ def _neuron(graph: Graph, node: Node) -> dict[str, Field]:
     if op.reset == "subtract":
         remedy = "train with reset to zero, or export NIR, ONNX or the Lava program"
         _refuse(graph, node, "netx resets to zero only", found="soft reset", remedy=remedy)
+    if op.current_decay:
+        found = f"current decay {op.current_decay:g}"
+        _refuse(graph, node, "netx is written without synaptic currents", found=found)
     decay = round((1 - op.decay) * DECAY)
     return {
         "type": "LOIHI",

@@ -29,6 +29,11 @@ CONVENTIONS: dict[str, JSON] = {
     "fixed": "v counts in units of 2**-fraction_bits, saturates at +-(2**(width - 1) - 1), and "
     "decay * v is rounded towards zero",
 }
+CURRENT = (
+    "'current_decay': u <- current_decay * u + x, and then v <- decay * v + u with this u; u "
+    "starts at 0, and counts and rounds as v does; tau_syn = dt / (1 - current_decay), w_in = "
+    "tau_syn / dt"
+)
 OPS: tuple[type[Op], ...] = (Conv2d, Linear, Scale, Add, Neuron, Flatten, Delay)
 
 
@@ -51,6 +56,9 @@ def describe(
         extra: What else to keep, JSON only.
     """
     nodes: list[JSON] = []
+    conventions = dict(CONVENTIONS)
+    if any(isinstance(n.op, Neuron) and n.op.current_decay for n in graph.nodes):
+        conventions["current"] = CURRENT
     for node in graph.nodes:
         record = _edge(node.output)
         record |= {"op": type(node.op).__name__, "inputs": list(node.inputs)}
@@ -64,7 +72,7 @@ def describe(
         "dt": graph.dt,
         "steps": graph.steps,
         "strict": strict,
-        "conventions": CONVENTIONS,
+        "conventions": conventions,
         "inputs": [_edge(e) | {"node": names[e.name]} for e in graph.inputs],
         "nodes": nodes,
         "outputs": [{"name": e, "node": o} for e, o in zip(graph.outputs, outputs, strict=True)],
@@ -144,6 +152,8 @@ def _parameters(op: Op, *inputs: Edge) -> dict[str, JSON]:
         "initial": op.initial,
         "fixed": asdict(op.fixed) if op.fixed else None,
     }
+    if op.current_decay:
+        data["current_decay"] = op.current_decay
     if not op.fires:  # the threshold of an integrator means nothing, but it is part of the graph
         return data | {"threshold": _array(op.threshold)}
     step = grid(op, inputs[0].domain)
@@ -181,6 +191,7 @@ def _neuron(record: Mapping[str, Any], fields: Fields) -> Neuron:
     rest: dict[str, Any] = {
         "decay": float(record["decay"]),
         "initial": float(record["initial"]),
+        "current_decay": float(record.get("current_decay", 0.0)),
         "fixed": FixedPoint(**{k: _bits(v) for k, v in fixed.items()}) if fixed else None,
     }
     if record["reset"] == "none":

@@ -324,6 +324,14 @@ def _check_plain(graph: Graph, node: Node, op: Neuron) -> None:
             allowed="0",
             remedy="write without strict: the metadata keeps it",
         )
+    if op.current_decay and op.reset == "subtract":
+        raise NirError(
+            "plain NIR has no soft reset behind a synaptic current",
+            where=where,
+            found=f"current decay {op.current_decay:g}",
+            allowed="0, or a reset to zero",
+            remedy="write without strict: the metadata keeps it",
+        )
     if not inert(op, graph.edge(node.inputs[0]).domain, graph.steps):
         raise NirError(
             "plain NIR has no fixed-point arithmetic, and here it can round or saturate",

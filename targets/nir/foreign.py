@@ -35,12 +35,17 @@ KINDS = (
     "IF",
     "LI",
     "LIF",
+    "CubaLI",
+    "CubaLIF",
 )
+CUBA = {"CubaLI", "CubaLIF"}
 WHY = {
     "dt": "NIR is written in continuous time and names no time step (seconds)",
     "steps": "NIR does not say how many time steps a sample lasts",
     "reset": "NIR files do not say reliably what a spike does to the membrane (zero or subtract)",
     "if_r": "tools disagree: IF and I add r * x a step ('step') or dt * r * x ('dt')",
+    "current": "tools disagree: the membrane of CubaLI and CubaLIF takes the synaptic current "
+    "after it was updated in a step ('new') or before ('previous')",
 }
 
 
@@ -54,12 +59,14 @@ class Conventions:
     steps: int | None = None
     domain: Domain | None = None
     feedback: Literal["previous"] | None = None
+    current: Literal["new", "previous"] | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
             ("reset", ("zero", "subtract")),
             ("if_r", ("step", "dt")),
             ("feedback", ("previous",)),
+            ("current", ("new", "previous")),
         ):
             if (value := getattr(self, name)) is not None and value not in allowed:
                 raise NirError(f"unknown {name}", found=repr(value), allowed=", ".join(allowed))
@@ -74,8 +81,9 @@ class Conventions:
         needs = {
             "dt": True,
             "steps": True,
-            "reset": bool(kinds & {"IF", "LIF"}),
+            "reset": bool(kinds & {"IF", "LIF", "CubaLIF"}),
             "if_r": bool(kinds & {"IF", "I"}),
+            "current": bool(kinds & CUBA),
         }
         missing = [n for n, needed in needs.items() if needed and getattr(self, n) is None]
         if self.dt is None or self.steps is None or missing:
@@ -94,6 +102,7 @@ class Conventions:
             "steps": (self.steps, graph.steps, self.steps == graph.steps),
             "reset": (self.reset, ", ".join(sorted(resets)), resets <= {self.reset}),
             "if_r": (self.if_r, "step", self.if_r == "step"),
+            "current": (self.current, "new", self.current == "new"),
             "domain": (
                 self.domain,
                 ", ".join(str(e.domain) for e in graph.inputs),
@@ -154,6 +163,9 @@ def from_foreign(document: Document, sends: Mapping[str, Shape], stated: Convent
             outputs.append(reads[0])
             continue
         op, gain = _op(name, fields, takes, dt, stated)
+        if fields["type"] in CUBA and stated.current == "previous":
+            draft.helper(f"{name}.before", Delay(1), tuple(reads), takes)
+            reads = [f"{name}.before"]
         if gain is not None:
             draft.helper(f"{name}.gain", Scale(gain), tuple(reads), takes)
             reads = [f"{name}.gain"]
@@ -294,29 +306,40 @@ def _neuron(
                 remedy="shift thresholds and biases so that the membrane rests at 0",
             )
     r, decay = array(fields, "r").astype(np.float64), 1.0
-    if kind in ("LI", "LIF"):
-        tau = _uniform(where, "tau", array(fields, "tau"))
-        decay = 1 - dt / tau
-        if decay < 0:
-            raise NirFileError(
-                "the time step is longer than the time constant",
-                where=where,
-                found=f"dt {dt:g} s, tau {tau:g} s",
-                allowed="dt <= tau",
-                remedy="check the unit of dt: NIR's tau is in seconds",
-            )
-        gain = r * (dt / tau)
+    rest: dict[str, Any] = {}
+    if kind in CUBA:
+        decay, part = _decay(where, "tau_mem", fields, dt)
+        rest["current_decay"], share = _decay(where, "tau_syn", fields, dt)
+        # All is linear, so the current can be held in what it adds to the membrane.
+        gain = r * part * array(fields, "w_in").astype(np.float64) * share
+    elif kind in ("LI", "LIF"):
+        decay, part = _decay(where, "tau", fields, dt)
+        gain = r * part
     else:
         gain = r * dt if stated.if_r == "dt" else r
     # tau and r were rounded when they were written: a few units in the last place are a 1.
     gain = _compact(np.where(np.abs(gain - 1) <= 8 * np.finfo(float).eps, 1.0, gain))
     factor = None if gain.shape == () and gain == 1 else gain
-    if kind in ("I", "LI"):
-        return Neuron(np.zeros(()), decay=decay, reset="none"), factor
+    if kind in ("I", "LI", "CubaLI"):
+        return Neuron(np.zeros(()), decay=decay, reset="none", **rest), factor
     strict = array(fields, "v_threshold").astype(np.float64)
     if stated.reset == "subtract":
-        return Neuron(_loose(strict), decay, "subtract", _compact(strict)), factor
-    return Neuron(_loose(strict), decay, "zero"), factor
+        return Neuron(_loose(strict), decay, "subtract", _compact(strict), **rest), factor
+    return Neuron(_loose(strict), decay, "zero", **rest), factor
+
+
+def _decay(where: str, name: str, fields: Fields, dt: float) -> tuple[float, float]:
+    """(what a step leaves, what it takes) for the time constant ``name``."""
+    tau = _uniform(where, name, array(fields, name))
+    if tau < dt:
+        raise NirFileError(
+            "the time step is longer than the time constant",
+            where=where,
+            found=f"dt {dt:g} s, {name} {tau:g} s",
+            allowed=f"dt <= {name}",
+            remedy="check the unit of dt: NIR's time constants are in seconds",
+        )
+    return 1 - dt / tau, dt / tau
 
 
 def _loose(strict: NDArray[Any]) -> Array:

@@ -43,7 +43,7 @@ def grid(op: Neuron, x: Domain) -> float:
     values = [np.array(op.initial), op.threshold]
     if op.reset == "subtract":
         values.append(op.amount)
-    if op.decay in (0.0, 1.0) and x <= INTEGER and _whole(values, 1.0):
+    if not op.leaks and x <= INTEGER and _whole(values, 1.0):
         return 1.0
     if op.fixed and x <= Domain(-math.inf, math.inf, 1 / unit) and _whole(values, unit):
         return 1 / unit
@@ -80,7 +80,7 @@ def inert(op: Neuron, x: Domain, steps: int) -> bool:
     unit = 2.0**op.fixed.fraction_bits
     amount = op.amount if op.reset == "subtract" else np.zeros(1)
     on_grid = x <= Domain(-math.inf, math.inf, 1 / unit)
-    if op.decay not in (0.0, 1.0) or not on_grid or not _whole([amount], unit):
+    if op.leaks or not on_grid or not _whole([amount], unit):
         return False
     gain = max(abs(x.lo), abs(x.hi)) + float(np.abs(amount).max())
     peak = abs(op.initial) + (steps if op.decay else 1) * gain
@@ -88,27 +88,43 @@ def inert(op: Neuron, x: Domain, steps: int) -> bool:
 
 
 def neuron_fields(op: Neuron, shape: Shape, dt: float, step: float) -> Fields:
-    """The NIR node of a neuron: I, LI, Threshold, IF or LIF with full parameter arrays.
+    """The NIR node of a neuron, with full parameter arrays.
 
+    I, LI, Threshold, IF or LIF; with a synaptic current CubaLI or CubaLIF.
     ``tau = dt / (1 - decay)`` and ``r = tau / dt`` make forward Euler, ``v += dt / tau * ((v_leak
     - v) + r * x)``, equal to ``decay * v + x``. IF and I have ``r = 1``: one step adds the input
-    once.
+    once. The current likewise: ``tau_syn = dt / (1 - current_decay)``, ``w_in = tau_syn / dt``.
     """
     ones = np.ones(shape)
+    if op.current_decay:
+        current, leak = _leak(op.current_decay, dt, shape), _leak(op.decay, dt, shape)
+        fields: Fields = {
+            "type": "CubaLIF" if op.fires else "CubaLI",
+            "tau_syn": current["tau"],
+            "w_in": current["r"],
+            "tau_mem": leak["tau"],
+            "r": leak["r"],
+            "v_leak": np.zeros(shape, "<f8"),
+        }
+        return fields | (_fires(op, shape, step) if op.fires else {})
     if not op.fires:
         if op.decay == 1:
             return {"type": "I", "r": narrow(ones)}
         return {"type": "LI", **_leak(op.decay, dt, shape), "v_leak": narrow(0 * ones)}
-    threshold = narrow(np.broadcast_to(strict_threshold(op.threshold, step), shape))
-    zeros = np.zeros(shape, threshold.dtype)
+    fires = _fires(op, shape, step)
     if op.decay == 0:
-        return {"type": "Threshold", "threshold": threshold}
-    fires = {"v_threshold": threshold, "v_reset": zeros}
+        return {"type": "Threshold", "threshold": fires["v_threshold"]}
     if op.decay == 1:
         return {"type": "IF", "r": narrow(ones), **fires}
-    return {"type": "LIF", **_leak(op.decay, dt, shape), "v_leak": zeros, **fires}
+    return {"type": "LIF", **_leak(op.decay, dt, shape), "v_leak": fires["v_reset"], **fires}
+
+
+def _fires(op: Neuron, shape: Shape, step: float) -> dict[str, NDArray[Any]]:
+    threshold = narrow(np.broadcast_to(strict_threshold(op.threshold, step), shape))
+    return {"v_threshold": threshold, "v_reset": np.zeros(shape, threshold.dtype)}
 
 
 def _leak(decay: float, dt: float, shape: Shape) -> dict[str, NDArray[Any]]:
-    tau = dt / (1 - decay)
+    # What never fades gets a time constant so long that ``1 - dt / tau`` is 1 in float64.
+    tau = dt / (1 - decay) if decay < 1 else dt * 2.0**60
     return {"tau": np.full(shape, tau, "<f8"), "r": np.full(shape, tau / dt, "<f8")}

@@ -24,7 +24,7 @@ _TYPES = {
     "Conv2d": ("Conv2d",),
     "Linear": ("Linear", "Affine"),
     "Scale": ("Scale",),
-    "Neuron": ("I", "LI", "Threshold", "IF", "LIF"),
+    "Neuron": ("I", "LI", "Threshold", "IF", "LIF", "CubaLI", "CubaLIF"),
     "Flatten": ("Flatten",),
     "Delay": ("Delay",),
 }
@@ -50,6 +50,7 @@ def read_nir(
     steps: int | None = None,
     domain: Domain | None = None,
     feedback: Literal["previous"] | None = None,
+    current: Literal["new", "previous"] | None = None,
 ) -> Graph:
     """The graph in a NIR file. The file is parsed in a child process; see `guard`.
 
@@ -69,11 +70,13 @@ def read_nir(
         domain: What the inputs carry, such as SPIKE; None claims nothing (any real number).
         feedback: ``previous``: an edge that closes a loop carries the step before, zero at first.
             None refuses loops without a Delay node.
+        current: Which synaptic current the membrane of CubaLI and CubaLIF takes: that of this step
+            (``new``) or of the step before (``previous``), which becomes a Delay.
 
     Raises:
         NirFileError: For every defect of the file, and every convention that is missing, at once.
     """
-    stated = Conventions(dt, reset, if_r, steps, domain, feedback)
+    stated = Conventions(dt, reset, if_r, steps, domain, feedback, current)
     return _read(path, load(path), stated)
 
 

@@ -81,7 +81,8 @@ class Body:
             raise OnnxError(
                 f"two tensors would bear the name {name!r}",
                 where=f"%{name}",
-                remedy="rename the module: _v_in, _v_out, _v, _d<n>_in, _d<n>_out are reserved",
+                remedy="rename the module: _v, _v_in, _v_out, _u, _u_in, _u_out, _d<n>_in and "
+                "_d<n>_out are reserved",
             )
         self._names.add(name)
         return name

@@ -127,7 +127,7 @@ def _check_node(graph: Graph, node: Node) -> None:
                     remedy="use a padding of at most half the window, as torch does",
                 )
         case Neuron():
-            _check_neuron(node.op, domains[0], where)
+            _check_neuron(node.op, domains[0], graph.steps, where)
 
 
 def _fits(lo: float, hi: float, what: str, where: str) -> None:
@@ -179,7 +179,7 @@ def _check_synapse(node: Node, op: Conv2d | Linear, x: Domain, where: str) -> No
     _fits(-reach, reach, "an accumulator", where)
 
 
-def _check_neuron(op: Neuron, x: Domain, where: str) -> None:
+def _check_neuron(op: Neuron, x: Domain, steps: int, where: str) -> None:
     if op.fixed is None:
         raise OnnxError(
             "the neuron computes in real numbers",
@@ -197,12 +197,14 @@ def _check_neuron(op: Neuron, x: Domain, where: str) -> None:
     for what, value in parameters.items():
         _integers(value * unit, f"{what} (in units of 1/{unit})", _INT32, where)
     drop = float(np.abs(op.amount).max()) if op.reset == "subtract" else abs(op.initial)
-    reach = limit + unit * (max(abs(x.lo), abs(x.hi)) + drop)
+    # A current adds up what arrives, less its decay, so it stays within a geometric series.
+    held = min(float(steps), 1 / (1 - op.current_decay)) * max(abs(x.lo), abs(x.hi))
+    reach = limit + unit * (held + drop)
     if not reach < 2**31 or math.log2(limit) + op.fixed.decay_bits > 62:
         raise OnnxError(
             "the neuron's arithmetic leaves 32 bits",
             where=where,
-            found=f"membrane of {op.fixed.width} bits, current {x}",
+            found=f"membrane of {op.fixed.width} bits, current up to {held:.0f}",
             allowed=f"|membrane| + |current| * {unit} below 2**31",
             remedy="narrow the weights or split the layer",
         )

@@ -27,7 +27,7 @@ def membrane_unit(graph: Graph, node: Node) -> int:
         parameters.append(op.threshold)
     if op.reset == "subtract":
         parameters.append(op.amount)
-    if op.decay not in (0.0, 1.0) or not all(whole(p) for p in parameters):
+    if op.leaks or not all(whole(p) for p in parameters):
         return unit
     x = graph.edge(node.inputs[0]).domain
     return 1 if _never_saturates(op, x, graph.steps, fixed.limit // unit) else unit
@@ -61,7 +61,7 @@ def fixed_neuron(node: Node) -> tuple[Neuron, FixedPoint]:
 
 
 def emit_neuron(body: Body, graph: Graph, node: Node) -> None:
-    """Write one neuron: decay, integrate, saturate, compare, reset."""
+    """Write one neuron: decay, integrate, saturate, compare, reset; the current before, if kept."""
     op, fixed = fixed_neuron(node)
     name, unit = node.name, membrane_unit(graph, node)
     body.claim(f"{name}_v")  # kept free for a tap
@@ -69,10 +69,15 @@ def emit_neuron(body: Body, graph: Graph, node: Node) -> None:
     v = body.read(node.inputs[0], I32)
     if unit > 1:
         v = body.op("Mul", [v, body.number(unit)], f"{name}/current")
-    state = None
+    grid, state = 1 << fixed.decay_bits, None
+    if op.current_decay:
+        body.claim(f"{name}_u")
+        current = body.state(name, "u", I32, node.output.shape)
+        kept = _decay(body, f"{name}/u", current.before, round(op.current_decay * grid), fixed)
+        v = body.op("Add", [kept, v], current.after)
     if op.decay:
         state = body.state(name, "v", I32, node.output.shape, round(op.initial * unit))
-        kept = _decay(body, name, state.before, round(op.decay * (1 << fixed.decay_bits)), fixed)
+        kept = _decay(body, name, state.before, round(op.decay * grid), fixed)
         v = body.op("Add", [kept, v], f"{name}/sum")
     if state or unit > 1:  # a memoryless neuron in weights is proved not to saturate
         bounds = [body.number(-fixed.limit // scale), body.number(fixed.limit // scale)]

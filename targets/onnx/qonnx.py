@@ -179,12 +179,12 @@ class _Writer:
     def neuron(self, node: Node, x: str) -> None:
         op, fixed = fixed_neuron(node)
         name, unit = node.name, membrane_unit(self.graph, node)
-        if op.decay not in (0.0, 1.0):
+        if op.leaks:
             raise OnnxError(
                 "a leak needs more bits than QONNX's float32 holds exactly",
                 where=place(self.graph, node),
-                found=f"decay {op.decay:g}",
-                allowed="0 or 1",
+                found=op.details(),
+                allowed="a decay of 0 or 1, and no synaptic current",
                 remedy="use the integer golden model (--onnx step)",
             )
         counts = f"INT{fixed.width}"

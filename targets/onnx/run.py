@@ -140,6 +140,7 @@ def _onnxruntime(model: ModelProto, threads: int) -> Callable[..., list[NDArray[
 def _trace(raw: Mapping[str, NDArray[Any]], graph: Graph, units: Mapping[str, int]) -> Trace:
     values: dict[str, NDArray[np.float64]] = {}
     membranes: dict[str, NDArray[np.float64]] = {}
+    currents: dict[str, NDArray[np.float64]] = {}
     neurons = [n for n in graph.nodes if isinstance(n.op, Neuron)]
     for name in dict.fromkeys((*(n.name for n in neurons), *graph.outputs)):
         values[name] = raw[name].astype(np.float64)
@@ -150,7 +151,9 @@ def _trace(raw: Mapping[str, NDArray[Any]], graph: Graph, units: Mapping[str, in
             values[node.name] /= unit
         counts = (1 << fixed.fraction_bits) // unit
         membranes[node.name] = raw[f"{node.name}_v"].astype(np.float64) * counts
-    return Trace(values, membranes)
+        if op.current_decay:
+            currents[node.name] = raw[f"{node.name}_u"].astype(np.float64) * counts
+    return Trace(values, membranes, currents)
 
 
 def _inputs(

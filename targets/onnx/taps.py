@@ -13,6 +13,7 @@ from purespike.targets.onnx.neuron import emit_reset, fixed_neuron, membrane_uni
 def tapped(step: GraphProto, graph: Graph) -> GraphProto:
     """The step with ``<node>`` (spikes) and ``<node>_v`` (membrane) of every neuron as outputs.
 
+    Where a neuron keeps a synaptic current, ``<node>_u`` too.
     The nodes that are there stay as they are, so a file can be observed without being rebuilt.
     A memoryless neuron keeps no membrane; its reset is written here, for the comparison with the
     interpreter's.
@@ -40,6 +41,9 @@ def tapped(step: GraphProto, graph: Graph) -> GraphProto:
             body.op("Cast", [fires], name, to=U8)
         if name not in there:
             new.append(tensor(name, U8 if op.fires else I32, node.output.shape))
+        if op.current_decay and f"{name}_u" not in there:
+            new.append(tensor(f"{name}_u", I32, node.output.shape))
+            body.op("Identity", [f"{name}_u_out"], f"{name}_u")
         if (membrane := f"{name}_v") in there:
             continue
         if kept in writers:

@@ -186,6 +186,7 @@ def test_leak_bias_and_thresholds_of_single_neurons(tmp_path: Path) -> None:
         SoftIf("soft.leak", shape, 40, 100, bias=-3, dv=513),
         SoftIf("soft.array", shape, thresholds, thresholds + 1, bias=biases, dv=100),
         SoftIf("soft.reset", shape, 30, 60, bias=7, reset_interval=5, reset_offset=12),
+        SoftIf("soft.current", shape, 150, 60, bias=2, du=1000, dv=300),
         SoftIf("soft.down", shape, NEVER, 1, bias=-4096),
     ]
     program = Program(

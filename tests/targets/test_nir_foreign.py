@@ -134,6 +134,35 @@ def test_delays_by_place(tmp_path: Path) -> None:
     assert not isinstance(delay.steps, int) and delay.steps.tolist() == [1, 3, 2]
 
 
+@pytest.mark.parametrize("order", ["new", "previous"])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_currents_of_this_step_or_the_one_before(order: Any, reset: Any, tmp_path: Path) -> None:
+    """NIR's equations by forward Euler; tools differ in which current the membrane takes."""
+    node = nir.CubaLIF(
+        tau_syn=4e-3 * FULL,
+        tau_mem=2e-3 * FULL,
+        r=3.0 * FULL,
+        v_leak=0 * FULL,
+        v_threshold=np.array([0.5, 1.0, 1.5]),
+        w_in=2.0 * FULL,
+    )
+    graph = read_nir(chain(tmp_path, node), **(SAID | {"reset": reset}), current=order)
+    verify(graph)
+    x = samples(graph)["in"]
+    current = v = np.zeros(x.shape[1:])
+    expected = []
+    for frame in x:
+        before = current
+        current = current + 1e-3 / 4e-3 * (2.0 * frame - current)
+        v = v + 1e-3 / 2e-3 * (-v + 3.0 * (current if order == "new" else before))
+        s = v > node.v_threshold
+        v = np.where(s, 0.0 if reset == "zero" else v - node.v_threshold, v)
+        expected.append(s)
+    found = run(graph, x).values[graph.outputs[0]]
+    assert 0 < found.mean() < 1
+    assert np.array_equal(found, np.stack(expected))
+
+
 def test_a_loop_with_two_ways_in_is_refused(tmp_path: Path) -> None:
     nodes = {"a": nir.IF(FULL, FULL), "b": nir.IF(FULL, FULL)}
     edges = [("in", "a"), ("in", "b"), ("a", "b"), ("b", "a"), ("b", "out")]
@@ -151,7 +180,7 @@ def test_our_strict_files_mean_the_same_without_metadata(graph: Graph) -> None:
     ))  # fmt: skip
     plain = plain.rebuilt(plain.nodes)
     document = replace(to_document(plain, strict=True), metadata="")
-    stated = Conventions(plain.dt, "zero", "step", plain.steps, None, "previous")
+    stated = Conventions(plain.dt, "zero", "step", plain.steps, None, "previous", "new")
     read = from_foreign(document, check(document), stated)
     verify(read)
     x = samples(plain)
@@ -170,6 +199,9 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     assert all(f"{name}=..." in e.value.remedy for name in ("dt", "steps", "reset", "if_r"))
     with pytest.raises(NirFileError, match="leaves open: if_r"):
         read_nir(path, dt=1e-3, steps=4, reset="zero")
+    path = chain(tmp_path, nir.CubaLI(*(FULL,) * 4))
+    with pytest.raises(NirFileError, match="leaves open: current"):
+        read_nir(path, dt=1e-3, steps=4)
     path = chain(tmp_path, nir.Threshold(FULL))
     read_nir(path, dt=1e-3, steps=4)  # nothing here depends on reset and r
 
@@ -177,7 +209,6 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        (nir.CubaLIF(*(FULL,) * 5), "does not read CubaLIF"),
         (lif(v_leak=FULL), "v_leak other than 0"),
         (lif(v_reset=FULL), "v_reset other than 0"),
         (lif(tau=np.array([1.0, 2, 3])), "tau differs"),

@@ -21,19 +21,30 @@ V_MAX = (1 << 23) - 1
 
 
 class SoftIF(AbstractProcess):
-    """v <- clip(decay(v) + 64 * (a + bias)); s = v > 64 * vth; v <- v - 64 * amount * s."""
+    """v <- clip(decay(v) + u + 64 * bias); s = v > 64 * vth; v <- v - 64 * amount * s.
 
-    def __init__(self, *, shape, vth, amount, bias, dv, reset_interval, reset_offset, name):
+    Before, u <- decay(u) + 64 * a, which keeps nothing of the old u at du = 4095.
+    """
+
+    def __init__(self, *, shape, vth, amount, bias, du, dv, reset_interval, reset_offset, name):
         super().__init__(
             shape=shape, reset_interval=reset_interval, reset_offset=reset_offset, name=name
         )
         self.a_in = InPort(shape=shape)
         self.s_out = OutPort(shape=shape)
+        self.u = Var(shape=shape, init=0)
         self.v = Var(shape=shape, init=0)
         self.vth = Var(shape=shape, init=vth)
         self.amount = Var(shape=shape, init=amount)
         self.bias = Var(shape=shape, init=bias)
+        self.du = Var(shape=(1,), init=du)
         self.dv = Var(shape=(1,), init=dv)
+
+
+def faded(state, decay):
+    """What one step leaves of a state, as Lava's LIF computes it."""
+    left = np.abs(state).astype(np.int64) * ((1 << DECAY_BITS) - decay)
+    return np.sign(state) * (left >> DECAY_BITS)
 
 
 @implements(proc=SoftIF, protocol=LoihiProtocol)
@@ -44,10 +55,12 @@ class PySoftIF(PyLoihiProcessModel):
 
     a_in: PyInPort = LavaPyType(PyInPort.VEC_DENSE, np.int32, precision=24)
     s_out: PyOutPort = LavaPyType(PyOutPort.VEC_DENSE, np.int32, precision=1)
+    u: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
     v: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=24)
     vth: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=17)
     amount: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=17)
     bias: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=13)
+    du: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=12)
     dv: np.ndarray = LavaPyType(np.ndarray, np.int32, precision=12)
 
     def run_spk(self):
@@ -56,10 +69,11 @@ class PySoftIF(PyLoihiProcessModel):
         interval = self.proc_params["reset_interval"]
         # As in LIFReset: before integrating, and time_step counts from 1.
         if interval and (self.time_step - self.proc_params["reset_offset"]) % interval == 0:
+            self.u[:] = 0
             self.v[:] = 0
-        decayed = np.abs(self.v).astype(np.int64) * ((1 << DECAY_BITS) - int(self.dv[0]))
-        v = np.sign(self.v) * (decayed >> DECAY_BITS)
-        v = np.clip(v + ((activation + self.bias) << ALIGN), -V_MAX, V_MAX)
+        self.u[:] = faded(self.u, int(self.du[0]) + 1) + (activation << ALIGN)
+        v = faded(self.v, int(self.dv[0])) + self.u + (self.bias.astype(np.int64) << ALIGN)
+        v = np.clip(v, -V_MAX, V_MAX)
         spikes = v > self.vth.astype(np.int64) << ALIGN
         # In place: a recorder reads the membrane through a reference to this array.
         self.v[:] = v - (spikes * self.amount.astype(np.int64) << ALIGN)
