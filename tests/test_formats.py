@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -11,9 +13,10 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 from flow_cases import ReluInstead, resnet, subject
+from rich.console import Console
 from test_verdict import FAST
 
-from purespike.build import build
+from purespike.build import Build, build
 from purespike.compiler.compliance.finding import RULES
 from purespike.compiler.formats.diff import GateError, compare_reports, read_gates, tripped
 from purespike.compiler.formats.junit import to_junit
@@ -21,6 +24,7 @@ from purespike.compiler.formats.read import ReportError, node_of, read_report
 from purespike.compiler.formats.sarif import to_sarif
 from purespike.compiler.formats.schema import mistakes, schema_text
 from purespike.compiler.formats.text import to_markdown, to_text
+from purespike.console import render
 
 Data = dict[str, Any]
 
@@ -36,8 +40,13 @@ def refused() -> Data:
 
 
 @pytest.fixture(scope="module")
-def whole() -> Data:
-    return made(build(subject(resnet("iand")), FAST).report.to_json())
+def built() -> Build:
+    return build(subject(resnet("iand")), FAST)
+
+
+@pytest.fixture(scope="module")
+def whole(built: Build) -> Data:
+    return made(built.report.to_json())
 
 
 @pytest.fixture(scope="module")
@@ -239,6 +248,24 @@ def test_text_says_what_to_do(refused: Data, whole: Data) -> None:
     assert text.startswith("NOT SPIKE-ONLY") and "to do: replace the ReLU" in text
     assert "docs/rules/PS004.md" in text
     assert to_text(whole).startswith("NOT PROVED: not run PS010")
+
+
+def test_the_terminal_shows_every_stage_and_where_it_first_differs(built: Build) -> None:
+    worse = {
+        "ONNX Runtime": {
+            "samples": 8,
+            "layers": {"stem.2": {"spikes": 1 - 1e-9, "membranes": 1.0}, "fc": {"membranes": 1.0}},
+            "divergence": "stem.2 (spikes), first at (step, sample, ...) (1, 0): 0 -> 1",
+        }
+    }
+    console = Console(width=160, record=True, file=StringIO())
+    console.print(render(replace(built.report, executors=worse)))
+    text = console.export_text()
+    row = next(line for line in text.splitlines() if "ONNX Runtime (same)" in line)
+    assert "1 of 2 layers" in row and "stem.2 99.999 %" in row
+    assert "First divergence, ONNX Runtime: stem.2 (spikes), first at" in text
+    quantize = built.report.ledger[-1]
+    assert f"First divergence, quantize: {quantize.divergence}"[:60] in text
 
 
 def test_a_finding_leads_to_its_node() -> None:

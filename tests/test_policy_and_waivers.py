@@ -153,6 +153,22 @@ def test_a_leak_that_multiplies_is_excused_by_name_and_only_where_it_runs() -> N
         assert found["conv"].excused == ""
 
 
+@pytest.mark.parametrize(
+    ("decay", "shift"),
+    [(0.5, True), (0.25, True), (0.75, True), (1 - 2**-12, True), (0.9, False), (0.625, False)],
+)
+def test_a_leak_by_shift_and_one_by_multiplication_are_told_apart(
+    decay: float, shift: bool
+) -> None:
+    graph = leaky(decay)
+    dense = {n.name: dense_counts(graph, n) for n in graph.nodes}
+    found = {f.where: f for f in check_arithmetic(graph, dense, leak_multiplies=False)}
+    assert found["neuron"].status == "FAIL"
+    assert ("which a shift could apply" in found["neuron"].measured) is shift
+    assert ("no power of two" in found["neuron"].measured) is not shift
+    assert "leak" not in found["conv"].measured
+
+
 def test_what_a_policy_excuses_is_never_called_spike_only_without_its_name() -> None:
     excused = replace(KEPT[4], excused="the leak of neurons")
     findings = (*KEPT[:4], excused, *KEPT[5:])

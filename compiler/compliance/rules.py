@@ -242,7 +242,7 @@ def check_arithmetic(
             ARITHMETIC,
             place(node),
             bad == 0,
-            f"MAC {counts.mac:g}, MUL {counts.mul:g}, unknown {counts.unknown:g}",
+            f"MAC {counts.mac:g}, MUL {counts.mul:g}, unknown {counts.unknown:g}{_leak(node)}",
             limit="0" if not leak else "0 (leak excepted)",
             unit="operations a sample",
             remedy="use integrate-and-fire neurons, or a policy that allows the leak"
@@ -250,6 +250,26 @@ def check_arithmetic(
             else _REMEDY.get(type(node.op), _remedy(graph, node.inputs[0])),
         )
         yield replace(finding, excused="the leak of neurons") if leak and not bad else finding
+
+
+def _leak(node: Node) -> str:
+    """How a neuron leaks, if it does: by a factor that a shift (and a subtraction) could apply?
+
+    Loihi multiplies either way, so the verdict is the same; on other hardware it matters.
+    """
+    if not isinstance(node.op, Neuron):
+        return ""
+    decays = sorted({d for d in (node.op.decay, node.op.current_decay) if d not in (0.0, 1.0)})
+    words = [f"{d:.6g}, {_SHIFT if _is_shift(d) else 'no power of two'}" for d in decays]
+    return f"; leak {' and '.join(words)}" if words else ""
+
+
+_SHIFT = "which a shift could apply"
+
+
+def _is_shift(decay: float) -> bool:
+    """Is it 2^-k, or 1 - 2^-k?"""
+    return any(np.frexp(x)[0] == 0.5 for x in (decay, 1 - decay))
 
 
 def check_ranges(

@@ -108,6 +108,12 @@ def limit(finding: Data) -> str:
     return f"{finding['limit']} {finding['unit']}".strip()
 
 
+def percent(share: float) -> str:
+    """A share of equal values, never rounded up to all of them."""
+    text = f"{100 * share:.3f}"
+    return f"{'99.999' if text == '100.000' and share < 1 else text} %"
+
+
 def resource_map(data: Data) -> Data | None:
     """The mapping onto cores, where the report has one."""
     found: Data | None = data.get("resources")

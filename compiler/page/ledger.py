@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from purespike.compiler.formats.read import Data, layers_in_order
+from purespike.compiler.formats.read import Data, layers_in_order, percent
 from purespike.compiler.page.charts import cells, interval
 from purespike.compiler.page.elements import Child, Html, el, section, table
 
@@ -25,7 +25,7 @@ def ledger(data: Data) -> Html | None:
                 line["promise"],
                 f"{line['nodes_before']} → {line['nodes_after']}",
                 moved,
-                _percent(line["agreement"]),
+                percent(line["agreement"]),
                 _drawn(line["layers"], order, line["divergence"]),
                 line["divergence"] or "none",
             )
@@ -41,7 +41,7 @@ def ledger(data: Data) -> Html | None:
                 "same",
                 "",
                 "",
-                "" if mean is None else _percent(mean),
+                "" if mean is None else percent(mean),
                 _drawn(shares, order, e["divergence"]),
                 e["divergence"] or "none",
             )
@@ -90,7 +90,7 @@ def _by_layer(stages: Sequence[tuple[str, _STAGE]], order: Sequence[str]) -> Htm
     if not shown:
         return None
     rows = [
-        (layer, *(_percent(shares[layer]) if layer in shares else "" for _, shares in shown))
+        (layer, *(percent(shares[layer]) if layer in shares else "" for _, shares in shown))
         for layer in order
         if any(layer in shares for _, shares in shown)
     ]
@@ -101,12 +101,6 @@ def _by_layer(stages: Sequence[tuple[str, _STAGE]], order: Sequence[str]) -> Htm
         range(1, 1 + len(shown)),
     )
     return el("details", el("summary", "In numbers, layer by layer"), content)
-
-
-def _percent(share: float) -> str:
-    """Never rounded up to all of them."""
-    text = f"{100 * share:.3f}"
-    return f"{'99.999' if text == '100.000' and share < 1 else text} %"
 
 
 def _accuracy(data: Data) -> Html | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from purespike.compiler.compliance.finding import RULES, WAIVERS, Finding
+from purespike.compiler.formats.read import percent
 from purespike.compiler.report import Report
 
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "WAIVED": "yellow", "NOT RUN": "yellow"}
@@ -168,17 +169,31 @@ def _timing(report: Report) -> Table:
     return table
 
 
-def _ledger(report: Report) -> Table:
-    table = Table(title="Ledger of the compiler, on a probe batch (MAC of one step)")
-    for name in ("pass", "promise", "nodes", "MAC", "moved", "equal spikes"):
-        table.add_column(name, no_wrap=name in ("pass", "nodes"))
+def _ledger(report: Report) -> RenderableType:
+    table = Table(title="Ledger, from torch to the last executor (MAC of one step)")
+    for name in ("stage", "nodes", "MAC", "moved", "equal", "least equal layer"):
+        table.add_column(name, no_wrap=name == "stage")
+    first = []
     for line in report.ledger:
         table.add_row(
-            line.name,
-            str(line.promise),
+            f"{line.name} ({line.promise})",
             f"{line.nodes_before} -> {line.nodes_after}",
             f"{line.counts_before.mac:,.0f} -> {line.counts_after.mac:,.0f}",
             f"{line.deviation:.3g}",
-            f"{100 * line.agreement:.3f} %",
+            percent(line.agreement),
+            _least(line.layers),
         )
-    return table
+        first += [f"{line.name}: {line.divergence}"] if line.divergence else []
+    table.add_section()
+    for name, data in report.executors.items():
+        shares = {layer: min(found.values()) for layer, found in data["layers"].items() if found}
+        equal = sum(share == 1 for share in shares.values())
+        compared = f"{equal} of {len(shares)} layers"
+        table.add_row(f"{name} (same)", "", "", "", compared, _least(shares))
+        first += [f"{name}: {data['divergence']}"] if data["divergence"] else []
+    return Group(table, *(Text(f"First divergence, {words}") for words in first))
+
+
+def _least(shares: Mapping[str, float]) -> str:
+    name = min(shares, key=lambda layer: shares[layer], default="")
+    return f"{name} {percent(shares[name])}" if name and shares[name] < 1 else ""
