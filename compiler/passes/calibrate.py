@@ -170,9 +170,10 @@ def _by_agreement(graph: Graph, x: NDArray[Any], grid: Grid) -> dict[str, Scalin
                 ops = {n.name: quantized(n.op, scale, grid) for n in nodes}
                 y, real = layers.output(node, ops), layers.real[node.name]
                 if not getattr(node.op, "fires", False):  # case 2
-                    return np.square(y[-1] / scale - real[-1]).mean()
+                    return np.asarray(np.square(y[-1] / scale - real[-1]).mean())
                 differ = np.moveaxis(y != real, 2, 0).reshape(node.output.shape[0], -1)
-                return differ.mean(axis=1 if isinstance(scale, np.ndarray) else None)  # case 1
+                by = 1 if isinstance(scale, np.ndarray) else None
+                return np.asarray(differ.mean(axis=by))  # case 1
 
             scales |= dict.fromkeys((n.name for n in nodes), _best(graph, nodes, grid, cost))
         ops = {n.name: quantized(n.op, scales[n.name], grid) for n in nodes}

@@ -37,7 +37,7 @@ class Grid:
     @property
     def weight_limit(self) -> int:
         """The largest weight; symmetric, since -128 is not exact in every sign mode of Loihi."""
-        return 2 ** (self.weight_bits - 1) - 1
+        return (1 << (self.weight_bits - 1)) - 1
 
     def __post_init__(self) -> None:
         if not 2 <= self.weight_bits <= 8:
