@@ -83,10 +83,9 @@ def weigh(op: Op, x: Flow, shape: Shape, steps: int) -> Flow:
     low, high = x.low, x.high
     if isinstance(op, Conv2d) and any(op.padding):
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
-    weight = op.weight.reshape(len(op.weight), -1)
-    bare = _sums(op, weight, low, high, shape)
-    least, most = _sums(op, weight, x.least, x.most, shape)
-    bias = np.zeros(len(weight)) if op.bias is None else op.bias
+    bare = _sums(op, low, high, shape)
+    least, most = _sums(op, x.least, x.most, shape)
+    bias = np.zeros(len(op.weight)) if op.bias is None else op.bias
     bias = bias.reshape(bare[0].shape)
     return Flow(
         bare[0] + bias,
@@ -273,33 +272,30 @@ def _product(weight: Array, x: Array) -> Array:
     return product
 
 
-def _sums(
-    op: Conv2d | Linear, weight: Array, low: Array, high: Array, shape: Shape
-) -> tuple[Array, Array]:
+def _sums(op: Conv2d | Linear, low: Array, high: Array, shape: Shape) -> tuple[Array, Array]:
     """Lowest and highest sum of each output (channel) over its inputs."""
-    if low.ndim == 0 and high.ndim == 0:
-        lo, hi = float(low), float(high)
-        least = np.where(weight > 0, times(weight, lo), times(weight, hi)).sum(axis=1)
-        most = np.where(weight > 0, times(weight, hi), times(weight, lo)).sum(axis=1)
-    else:
-        if isinstance(op, Conv2d):
-            low, high = _by_channel(low, shape, np.min), _by_channel(high, shape, np.max)
-        parts = [_per_weight(op, end.reshape(-1), shape) for end in (low, high)]
-        ends = [_product(weight, p) for p in parts]
-        least, most = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
     tail = (-1, 1, 1) if isinstance(op, Conv2d) else (-1,)
+    if bool((low == low.flat[0]).all() and (high == high.flat[0]).all()):  # as spikes mostly are
+        lo, hi, reach = float(low.flat[0]), float(high.flat[0]), op.reach
+        least = times(reach.positive, lo) + times(reach.negative, hi)
+        most = times(reach.positive, hi) + times(reach.negative, lo)
+        return least.reshape(tail), most.reshape(tail)
+    positive, negative = np.maximum(op.weight, 0.0), np.minimum(op.weight, 0.0)
+    if isinstance(op, Conv2d):
+        # All places of a channel share its bounds, so the weights of a kernel add up first.
+        positive, negative = positive.sum(axis=(2, 3)), negative.sum(axis=(2, 3))
+        low, high = (
+            np.repeat(
+                _by_channel(end, shape, extreme).reshape(op.groups, -1),
+                len(op.weight) // op.groups,
+                axis=0,
+            )
+            for end, extreme in ((low, np.min), (high, np.max))
+        )
+    low, high = (np.broadcast_to(end, positive.shape) for end in (low, high))
+    least = (_product(positive, low) + _product(negative, high)).sum(axis=1)
+    most = (_product(positive, high) + _product(negative, low)).sum(axis=1)
     return least.reshape(tail), most.reshape(tail)
-
-
-def _per_weight(op: Conv2d | Linear, x: Array, shape: Shape) -> Array:
-    """What meets each weight of each output: (out, weights of one output), a view where it can."""
-    out = len(op.weight)
-    if isinstance(op, Linear):
-        return np.broadcast_to(np.broadcast_to(x, shape), (out, *shape))
-    inside = op.weight.shape[1]
-    grouped = np.repeat(x.reshape(op.groups, inside), out // op.groups, axis=0)
-    kernel = op.weight.shape[2] * op.weight.shape[3]
-    return np.repeat(grouped, kernel, axis=1)
 
 
 def _by_channel(x: Array, shape: Shape, extreme: np.ufunc | object) -> Array:

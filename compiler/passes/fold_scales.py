@@ -210,7 +210,9 @@ def _mean(graph: Graph, node: Node) -> Match | None:  # case 9
 
 
 def _divided(op: Linear | Conv2d, steps: int) -> Linear | Conv2d:
-    return replace(op, weight=op.weight / steps, bias=None if op.bias is None else op.bias / steps)
+    weight = op.weight / steps
+    weight.setflags(write=False)  # often the largest array of all: no copy of it is made
+    return replace(op, weight=weight, bias=None if op.bias is None else op.bias / steps)
 
 
 def _integrator(node: Node, source: str) -> Node:
