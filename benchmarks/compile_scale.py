@@ -1,0 +1,124 @@
+"""What it costs to compile networks of ImageNet size, without data: time and memory by stage.
+
+    python benchmarks/compile_scale.py [--networks fsnn-18 ...] [--size 224] [--threads 2]
+
+Untrained networks of the published shapes (full-spike AAP paper, Table 2) at T = 4. Each runs in a
+process of its own, whose largest resident memory is that of its stages, torch included. The passes
+are compared on the first of the four steps of one sample, and the ledger says so. Bounds of every
+neuron, domains, NIR, ONNX and the network of the golden vectors are part of it; recordings of
+golden samples are not. On a busy machine the processor time tells more than the clock.
+
+Limits: 20 s for FSNN-18 and 90 s for FSNN-101 from stripping to the files on 2 idle cores, and 3
+times the weights in float32 plus 1 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+NETWORKS = ("fsnn-18", "fsnn-34", "fsnn-50", "fsnn-101")
+STEPS = 4
+
+
+def compile_one(name: str, size: int, threads: int) -> dict[str, float]:
+    """Seconds and megabytes by stage, with the keys ``stage.s``, ``stage.cpu``, ``stage.mb``."""
+    import torch
+
+    from purespike.compiler.domain import SPIKE
+    from purespike.compiler.pipeline import compile_graph, standard_passes
+    from purespike.compiler.proofs.domains import prove_domains
+    from purespike.compiler.proofs.widths import unproved
+    from purespike.compiler.ranges import bound_neurons
+    from purespike.targets.golden_network import write_golden_network
+    from purespike.targets.nir.emit import write_nir
+    from purespike.targets.onnx import write_onnx
+    from purespike.targets.spec import LOIHI2
+    from purespike.trainer.capture import capture
+    from purespike.trainer.models import build_network
+
+    torch.set_num_threads(threads)
+    rows: dict[str, float] = {}
+    begun, worked = time.perf_counter(), time.process_time()
+
+    def stage(what: str) -> None:
+        nonlocal begun, worked
+        now, work = time.perf_counter(), time.process_time()
+        rows[f"{what}.s"], rows[f"{what}.cpu"] = now - begun, work - worked
+        rows[f"{what}.mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        begun, worked = now, work
+
+    # The pathway that is stripped is tested elsewhere; its weights would only be carried along.
+    model = build_network(name, seed=0, size=size, steps=STEPS, aap=False).eval()
+    rows["parameters"] = float(sum(p.numel() for p in model.parameters()))
+    stage("build")
+    graph = capture(model, (3, size, size), STEPS, domain=SPIKE).graph
+    del model
+    stage("capture")
+    probe = (np.random.default_rng(0).random((1, 1, 3, size, size)) < 0.3).astype(np.float64)
+    compiled = compile_graph(graph, standard_passes(), probe)
+    assert all("first 1 of 4 steps" in line.notes[-1] for line in compiled.ledger)
+    rows["quantized agreement"] = compiled.ledger[-1].agreement
+    graph = compiled.graph
+    rows["nodes"] = len(graph.nodes)
+    stage("passes")
+    bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
+    assert len(prove_domains(graph)) > len(bounds)
+    for verdict in ("proved", "saturates", "may wrap"):
+        rows[verdict] = sum(b.verdict == verdict for b in bounds.values())
+    assert rows["may wrap"] == len(unproved(bounds))
+    stage("proofs")
+    with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
+        write_nir(graph, Path(folder) / "model.nir")
+        stage("NIR")
+        write_onnx(graph, Path(folder) / "model.onnx")
+        stage("ONNX")
+        write_golden_network(graph, Path(folder))
+        stage("golden network")
+    return rows
+
+
+COMPILE = ("passes", "proofs", "NIR", "ONNX", "golden network")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--networks", nargs="+", default=NETWORKS)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(compile_one(options.child, options.size, options.threads)))
+        return
+    stages = ("build", "capture", *COMPILE)
+    print("| network | M weights | nodes |", " | ".join(f"{s}, s" for s in stages), end=" ")
+    print(
+        "| strip to files, s | processor, s | peak, MB | limit, MB | proved, saturates, may wrap |"
+    )
+    print("|" + "---|" * (3 + len(stages) + 5))
+    for name in options.networks:
+        command = [sys.executable, __file__, "--child", name, "--size", str(options.size)]
+        command += ["--threads", str(options.threads)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        rows = json.loads(done.stdout.splitlines()[-1])
+        total, work = (sum(rows[f"{s}.{unit}"] for s in COMPILE) for unit in ("s", "cpu"))
+        weights = rows["parameters"]
+        limit = 3 * weights * 4 / 2**20 + 1024
+        verdicts = ", ".join(f"{rows[v]:.0f}" for v in ("proved", "saturates", "may wrap"))
+        print(f"| {name} | {weights / 1e6:.1f} | {rows['nodes']:.0f} |", end=" ")
+        print(" | ".join(f"{rows[f'{s}.s']:.1f}" for s in stages), end=" | ")
+        peak = rows["golden network.mb"]
+        print(f"{total:.1f} | {work:.1f} | {peak:.0f} | {limit:.0f} | {verdicts} |")
+
+
+if __name__ == "__main__":
+    main()
