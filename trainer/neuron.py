@@ -5,9 +5,10 @@
     v[t] = h[t] where s[t] is 0, and 0 where it is 1       (reset 'zero')
     v[t] = h[t] - amount * s[t]                            (reset 'subtract')
 
-With the membrane potential rectificator the neuron fires where ``rectify(h[t]) >= threshold``.
-The state starts at rest, ``v[-1] = 0``, in every call: there is nothing to reset between batches.
-An exact tie ``h == threshold`` fires. Products and sums are rounded one after the other (no fused
+With the membrane potential rectificator the neuron fires where ``rectify(h[t]) >= threshold``,
+which is where ``h[t] >= threshold``; only the gradient is another. The state starts at rest,
+``v[-1] = 0``, in every call: there is nothing to reset between batches. An exact tie
+``h == threshold`` fires. Products and sums are rounded one after the other (no fused
 multiply-add), so that an interpreter that follows the formulas literally is bit-equal.
 """
 
@@ -50,7 +51,7 @@ class _NeuronFunction(torch.autograd.Function):
         for t in range(h.shape[0]):
             if v is not None:
                 h[t] += v
-            torch.ge(_seen(h[t], neuron), neuron.threshold, out=spikes[t])
+            torch.ge(h[t], neuron.threshold, out=spikes[t])
             if neuron.reset == "zero":
                 v = torch.addcmul(h[t], h[t], spikes[t], value=-1)  # exact: s is 0 or 1
             else:
@@ -68,12 +69,13 @@ class _NeuronFunction(torch.autograd.Function):
         (grad_spikes,) = grad_outputs
         h, x = ctx.saved_tensors
         neuron: Neuron = ctx.neuron
-        slope = neuron.surrogate.derivative(_seen(h, neuron) - neuron.threshold)
+        seen = rectify(h) if neuron.rectified else h
+        slope = neuron.surrogate.derivative(seen - neuron.threshold)
         if neuron.rectified:
             slope = slope * rectify_slope(h)
         quiet = None
         if neuron.reset == "zero":
-            quiet = torch.lt(_seen(h, neuron), neuron.threshold, out=torch.empty_like(h))
+            quiet = torch.lt(h, neuron.threshold, out=torch.empty_like(h))
         grad_h = grad_spikes * slope
         grad_v: Tensor | None = None  # dL/dv[t], from the next time step
         for t in range(h.shape[0] - 1, -1, -1):
@@ -88,7 +90,7 @@ class _NeuronFunction(torch.autograd.Function):
             grad_v = grad_h[t] * ctx.keep if ctx.keep != 1.0 else grad_h[t]
         by_decay = by_scale = None
         if ctx.needs_input_grad[1]:  # dh[t]/d(decay) = v[t-1]
-            fired = torch.ge(_seen(h, neuron), neuron.threshold)
+            fired = torch.ge(h, neuron.threshold)
             v = (
                 h.masked_fill(fired, 0.0)
                 if quiet is not None
@@ -98,11 +100,6 @@ class _NeuronFunction(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             by_scale = (grad_h * x).sum()
         return grad_h.mul_(ctx.scale), by_decay, by_scale, None
-
-
-def _seen(h: Tensor, neuron: Neuron) -> Tensor:
-    """What the firing step compares with the threshold."""
-    return rectify(h) if neuron.rectified else h
 
 
 class Neuron(nn.Module):

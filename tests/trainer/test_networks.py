@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -27,7 +28,13 @@ from purespike.trainer.auxiliary import auxiliary_modules
 from purespike.trainer.blocks import BottleneckBlock, DualStreamBlock
 from purespike.trainer.capture import capture
 from purespike.trainer.checkpoint import load_checkpoint, save_checkpoint
-from purespike.trainer.configuration import ModelConfig, NetworkConfig, NeuronConfig
+from purespike.trainer.configuration import (
+    ModelConfig,
+    NetworkConfig,
+    NeuronConfig,
+    from_dict,
+    to_dict,
+)
 from purespike.trainer.errors import CheckpointError, ConfigError
 from purespike.trainer.layers import BatchNorm2d, ThresholdBatchNorm2d
 from purespike.trainer.learner import TrainConfig
@@ -298,6 +305,13 @@ def test_options_replace_what_the_paper_has() -> None:
     assert model_config(table) == network_config("vgg-16", size=16, width=0.5)
     plain = model_config({"in_channels": 2, "classes": 3})
     assert plain == ModelConfig(2, 3)
+
+
+def test_configurations_survive_json() -> None:
+    for entry in CATALOGUE.values():
+        text = json.dumps(to_dict(entry.defaults))
+        assert from_dict(NetworkConfig, json.loads(text)) == entry.defaults
+        assert network_config(**json.loads(text)) == entry.defaults
 
 
 @pytest.mark.parametrize(
