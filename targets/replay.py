@@ -63,7 +63,8 @@ def conv2d(x: Ints, w: Ints, stride: list[int], padding: list[int], dilation: li
 
 def faded(node: dict[str, Any], x: Ints, decay: str) -> Ints:
     """What a step leaves of a state: x * decay / 2**decay_bits, rounded towards zero."""
-    return np.sign(x) * ((np.abs(x) * node.get(decay, 0)) >> node["decay_bits"])
+    left: Ints = np.sign(x) * ((np.abs(x) * node.get(decay, 0)) >> node["decay_bits"])
+    return left
 
 
 def neuron(node: dict[str, Any], numbers: Numbers, v: Ints, u: Ints) -> tuple[Ints, Ints]:
@@ -100,7 +101,8 @@ def late(node: dict[str, Any], numbers: Numbers, line: list[Ints]) -> Ints:
     if not (each := node.get("each")):
         return line[0]
     wait = np.broadcast_to(len(line) - numbers[each], line[0].shape)
-    return np.take_along_axis(np.stack(line), wait[None], axis=0)[0]
+    out: Ints = np.take_along_axis(np.stack(line), wait[None], axis=0)[0]
+    return out
 
 
 def replay(folder: Path, samples: int | None = None) -> list[Row]:

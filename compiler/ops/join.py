@@ -122,7 +122,8 @@ class Delay(Op):
     def read(self, state: Array) -> Array:
         """What comes out, which does not depend on the input of this step."""
         if isinstance(self.steps, int):
-            return state[0]
+            oldest: Array = state[0]
+            return oldest
         line = np.broadcast_to(self.longest - self.steps.astype(np.intp), state.shape[1:])
         out: Array = np.take_along_axis(state, line[None], axis=0)[0]
         return out

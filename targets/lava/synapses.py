@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from purespike.compiler.ir import Graph, Node, Shape
 from purespike.compiler.ops import Conv2d, Linear, Scale
 from purespike.targets.lava.layout import EmitError, integers, lava_order, to_lava_shape
-from purespike.targets.lava.program import Connection, Conv, Dense, Lif, Process, Sparse
+from purespike.targets.lava.program import Connection, Conv, Dense, Lif, Process, Reshape, Sparse
 from purespike.targets.lava.schedule import behind
 
 MOST_GROUPS = 127  # Lava's Conv holds the number of groups in 8 bits
@@ -61,7 +61,7 @@ def emit_synapse(
         last = _conv(node, name, op, shape)
     else:
         raise TypeError(f"%{node.name} is no synapse")
-    reshape = "flatten" if isinstance(op, Linear) and line.flattened else ""
+    reshape: Reshape = "flatten" if isinstance(op, Linear) and line.flattened else ""
     if not delay:
         return [last], [Connection(line.source, name, reshape)]
     # Only one-to-one synapses have delays: a relay neuron passes the spikes on later.

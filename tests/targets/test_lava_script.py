@@ -5,14 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from strategies import FIXED, Draft, spikes
 
+from purespike.compiler.domain import SPIKE
 from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ir import Edge, Graph, build
+from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
 from purespike.targets.lava import interpreter
 from purespike.targets.lava.emit import emit
 from purespike.targets.lava.program_file import write
@@ -93,6 +95,27 @@ def test_it_runs_in_lava_and_every_recorded_layer_is_equal(reset: str, tmp_path:
         assert line.endswith(f"0 of {values} values differ")
     assert sorted(p for p in tmp_path.rglob("*")) == before  # no caches: a bundle stays whole
     assert (path.parent / "processes").is_dir() == (reset == "subtract")
+
+
+def test_it_runs_loops_and_keeps_the_samples_apart(tmp_path: Path) -> None:
+    r = np.random.default_rng(2)
+    nodes: list[Any] = [
+        ("late", Delay([1, 2, 3]), ("n",)),
+        ("in", Linear(r.integers(-9, 60, (3, 3)), np.array([4.0, 0, -1])), ("x",)),
+        ("back", Linear(r.integers(-9, 60, (3, 3))), ("late",)),
+        ("sum", Add(), ("in", "back")),
+        ("n", Neuron(60.0 + 2**-6, fixed=FIXED, current_decay=0.5), ("sum",)),
+        ("head", Linear(r.integers(-9, 60, (2, 3))), ("n",)),
+        ("out", Neuron(np.inf, reset="none", fixed=FIXED), ("head",)),
+    ]
+    graph = build((Edge("x", (3,), SPIKE),), nodes, ("out",), 6, loops=[Edge("n", (3,), SPIKE)])
+    done = execute(write_case(graph, tmp_path), "--samples", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines() == [
+        "spikes/n: 0 of 36 values differ",
+        "membranes/out: 0 of 24 values differ",
+        "EQUAL: Lava recorded the golden vectors",
+    ]
 
 
 def test_it_finds_a_changed_weight(tmp_path: Path) -> None:

@@ -93,6 +93,10 @@ def leaky(threshold: float) -> Neuron:
     return Neuron(np.array(threshold // 2 + 2.0**-9), decay=0.5)
 
 
+def current_based(threshold: float) -> Neuron:
+    return Neuron(np.array(threshold // 2 + 2.0**-9), decay=0.5, current_decay=0.5)
+
+
 @pytest.mark.parametrize("residual", [False, True])
 def test_spikingjelly_integrate_and_fire(residual: bool, tmp_path: Path) -> None:
     """SpikingJelly 2.0: dt = 1 s, since it takes r = 1 / dt only (`nir.IF.r must equal 1 / dt`).
@@ -121,8 +125,9 @@ def test_spikingjelly_leaky(residual: bool, tmp_path: Path) -> None:
     assert_fires(graph, x, outputs(model, x))
 
 
+@pytest.mark.parametrize("neuron", [leaky, current_based])
 @pytest.mark.parametrize("residual", [False, True])
-def test_snntorch_leaky(residual: bool, tmp_path: Path) -> None:
+def test_snntorch(neuron: Callable[[float], Neuron], residual: bool, tmp_path: Path) -> None:
     """snnTorch 1.0: dt = 1e-4 s, which its importer has built in; v > threshold as NIR.
 
     It flattens from NIR's first axis, which has no batch: samples go one by one. Its membranes
@@ -130,7 +135,7 @@ def test_snntorch_leaky(residual: bool, tmp_path: Path) -> None:
     decay of 0.9, reset by subtraction, and a tuple as output.
     """
     importer = pytest.importorskip("snntorch.import_nir")
-    graph = network(leaky, residual=residual, dt=1e-4)
+    graph = network(neuron, residual=residual, dt=1e-4)
     document = written(graph, tmp_path / "model.nir")
     x = spikes(graph, SAMPLES, seed=2)
     found = [outputs(importer.import_from_nir(document), x[:, i]) for i in range(SAMPLES)]
