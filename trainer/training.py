@@ -40,7 +40,7 @@ class TrainConfig:
         precision: float32, or bf16: matrix products in bfloat16 (autocast), membranes, statistics
             and weights in float32.
         recompute: keep only what enters each block and compute the rest again in the backward pass
-            (activation checkpointing): less memory, about a third more time, the same gradients.
+            (activation checkpointing): less memory, one more forward pass, the same gradients.
         device: cpu or cuda.
         workers: processes that prepare batches beside the training; they do not change the batches.
         sync_batchnorm: with several processes, statistics over the whole batch, as one process
