@@ -48,7 +48,16 @@ def before_reset(graph: Graph, trace: Trace, name: str) -> Array:
     kept = np.concatenate([np.full_like(trace.membranes[name][:1], op.initial * unit),
                            trace.membranes[name][:-1]]) * op.decay  # fmt: skip
     kept = np.trunc(kept) if op.fixed else kept
-    return kept / unit + trace.values[node.inputs[0]]
+    return kept / unit + arriving(graph, trace, name)
+
+
+def arriving(graph: Graph, trace: Trace, name: str) -> Array:
+    """What reaches the membrane in a step: the synapses' sum, and what it has left of before."""
+    node = graph.producer(name)
+    assert node is not None and isinstance(node.op, Neuron)
+    if not node.op.current_decay:
+        return trace.values[node.inputs[0]]
+    return trace.currents[name] / (2**node.op.fixed.fraction_bits if node.op.fixed else 1)
 
 
 def assert_sound(graph: Graph, x: Array, slack: float) -> None:
@@ -59,7 +68,7 @@ def assert_sound(graph: Graph, x: Array, slack: float) -> None:
         if b.verdict == "unknown":
             continue
         for values, (low, high) in (
-            (trace.values[node.inputs[0]], b.current),
+            (arriving(graph, trace, name), b.current),
             (before_reset(graph, trace, name), b.membrane),
         ):
             assert low - slack <= values.min() and values.max() <= high + slack, (name, b)
@@ -319,7 +328,9 @@ def slow_chains(draw: Any) -> Graph:
         initial = draw(st.sampled_from([0.0, 0.0, 2.0, -3.0]))
         theta = r.integers(1, 25, out).astype(float)
         amount = np.array(float(draw(st.integers(1, 30))))
-        nodes.append((f"n{k}", Neuron(theta, decay, reset, amount, initial, FIXED), (f"l{k}",)))
+        fades = draw(st.sampled_from([0.0, 0.0, 0.5, 3000 / 4096]))
+        neuron = Neuron(theta, decay, reset, amount, initial, FIXED, fades)
+        nodes.append((f"n{k}", neuron, (f"l{k}",)))
         source, size = f"n{k}", out
         if draw(st.booleans()):
             nodes.append((f"d{k}", Delay(draw(st.integers(1, 2))), (source,)))
