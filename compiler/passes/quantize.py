@@ -35,6 +35,7 @@ from purespike.compiler.passes.scales import Grid as Grid
 from purespike.compiler.passes.scales import QuantizeError as QuantizeError
 from purespike.compiler.passes.scales import Scaling as Scaling
 from purespike.compiler.passes.scales import choose_scales as choose_scales
+from purespike.compiler.passes.scales import require_integer_form
 
 
 def quantize(
@@ -57,22 +58,18 @@ def quantize(
     """
     grid = grid or Grid()
     scales = choose_scales(graph, grid) if scales is None else scales
+    require_integer_form(graph)
     chosen = chosen or {}
     nodes = []
     for node in graph.nodes:
-        scale = scales.get(node.name)
         if node.role == "host" or isinstance(node.op, Add | Flatten | Delay):
             nodes.append(node)
-        elif scale is None:
-            raise QuantizeError(
-                "this operation has no integer form",
-                where=graph.origin(node.name),
-                found=f"{type(node.op).__name__}({node.op.details()})",
-                allowed="synapses, sums into neurons, neurons, flatten and delay",
-                remedy="run fold_scales and lower_gates first, or replace the operation",
-            )
         else:
-            op = chosen[node.name] if node.name in chosen else quantized(node.op, scale, grid)
+            op = (
+                chosen[node.name]
+                if node.name in chosen
+                else quantized(node.op, scales[node.name], grid)
+            )
             nodes.append(replace(node, op=op))
     return graph.rebuilt(nodes)
 

@@ -13,6 +13,7 @@ from purespike.compiler.domain import Array
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Add, Flatten, Neuron
+from purespike.compiler.passes.scales import require_integer_form
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,12 @@ class Layers:
 
     @classmethod
     def start(cls, graph: Graph, x: NDArray[Any]) -> Layers | None:
-        """Nothing settled but the inputs; None for a recurrent graph, where no layer runs alone."""
+        """Nothing settled but the inputs; None for a recurrent graph, where no layer runs alone.
+
+        Raises:
+            QuantizeError: If an operation of the chip has no integer form.
+        """
+        require_integer_form(graph)
         if any(n.op.delays for n in graph.nodes):
             return None
         real = run(graph, x).values

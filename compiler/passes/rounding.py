@@ -153,7 +153,7 @@ class _Layer:
             reach += 0.0 if bias is None else np.abs(bias)
         steps, neuron = self.real.shape[0], self.ops[self.node.name]
         assert isinstance(neuron, Neuron)
-        lasting = sum(getattr(neuron, "current_decay", 0.0) ** k for k in range(steps))
+        lasting = sum(neuron.current_decay**k for k in range(steps))
         return float(lasting * steps * reach.max()) <= self.grid.threshold_limit
 
     def _flips(self, neuron: Neuron, shift: Array) -> Array:

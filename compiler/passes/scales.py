@@ -10,7 +10,17 @@ import numpy as np
 from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import SYNAPSES, Add, Conv2d, FixedPoint, Linear, Neuron, Scale
+from purespike.compiler.ops import (
+    SYNAPSES,
+    Add,
+    Conv2d,
+    Delay,
+    FixedPoint,
+    Flatten,
+    Linear,
+    Neuron,
+    Scale,
+)
 from purespike.compiler.ranges import current_interval
 
 Scaling = float | Array  # one a layer, or one a channel: (C, 1, 1) or (C,)
@@ -53,6 +63,20 @@ def choose_scales(graph: Graph, grid: Grid | None = None) -> dict[str, Scaling]:
     for nodes in group_members(graph).values():
         chosen |= dict.fromkeys((n.name for n in nodes), _scale(graph, nodes, grid))
     return chosen
+
+
+def require_integer_form(graph: Graph) -> None:
+    """Raise QuantizeError for an operation of the chip that no integers can express."""
+    for node in graph.nodes:
+        known = isinstance(node.op, (*SYNAPSES, Neuron, Add, Flatten, Delay))
+        if node.role != "host" and not known:
+            raise QuantizeError(
+                "this operation has no integer form",
+                where=graph.origin(node.name),
+                found=f"{type(node.op).__name__}({node.op.details()})",
+                allowed="synapses, sums into neurons, neurons, flatten and delay",
+                remedy="run fold_scales and lower_gates first, or replace the operation",
+            )
 
 
 def group_members(graph: Graph) -> dict[str, list[Node]]:
@@ -228,8 +252,7 @@ def readout_limit(graph: Graph, node: Node, grid: Grid) -> float:
     if interval is None:
         return math.inf
     # A current that fades adds up to at most ``sum(decay**k)`` of itself.
-    fading = getattr(node.op, "current_decay", 0.0)
-    lasting = sum(fading**k for k in range(graph.steps))
+    lasting = sum(node.op.current_decay**k for k in range(graph.steps))
     reach = lasting * graph.steps * max(float(np.abs(end).max()) for end in interval)
     reach += abs(node.op.initial)
     rounding = 0.5 * lasting * graph.steps * (_fan_in(graph, node.inputs[0]) + 1)

@@ -10,7 +10,7 @@ import pytest
 from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, Scale
 from purespike.compiler.passes.calibrate import Method, calibrate
 from purespike.compiler.passes.quantize import quantize
 from purespike.compiler.passes.rounding import choose_rounding
@@ -68,6 +68,34 @@ def test_an_unknown_method_and_agreement_without_data_are_refused() -> None:
     assert e.value.allowed == "max, percentile, mse, agreement"
     with pytest.raises(QuantizeError, match="needs data"):
         calibrate(network())
+
+
+def test_what_has_no_integer_form_is_named_before_any_layer_runs() -> None:
+    nodes: list[Any] = [
+        ("p", AvgPool2d((2, 2), (1, 1)), ("x",)),
+        ("c", Conv2d(np.full((1, 3, 1, 1), 0.3)), ("p",)),
+        ("n", Neuron(np.asarray(1.0)), ("c",)),
+    ]
+    graph = build((Edge("x", SHAPE, SPIKE),), nodes, ("n",), STEPS)
+    for choose in (calibrate, lambda g, x: choose_rounding(g, x, Grid(), choose_scales(g))):
+        with pytest.raises(QuantizeError, match="no integer form") as e:
+            choose(graph, spikes(4))  # type: ignore[operator]
+        assert e.value.where == "p"
+
+
+def test_a_fading_current_is_rounded_to_the_grid_and_bounds_the_readout() -> None:
+    nodes: list[Any] = [
+        ("l", Linear(np.full((1, 100), 0.7)), ("x",)),
+        ("o", Neuron(np.asarray(np.inf), reset="none", current_decay=0.9), ("l",)),
+    ]
+    graph = build((Edge("x", (100,), SPIKE),), nodes, ("o",), STEPS)
+    plain = [*nodes[:1], ("o", Neuron(np.asarray(np.inf), reset="none"), ("l",))]
+    without = build(graph.inputs, plain, ("o",), STEPS)
+    grid = Grid(threshold_limit=5000)
+    done = quantize(graph, grid)
+    assert op_of(done, "o").current_decay == round(0.9 * 4096) / 4096
+    assert run(done, np.ones((STEPS, 1, 100))).values["o"].max() <= 5000
+    assert choose_scales(graph, grid)["o"] < choose_scales(without, grid)["o"]
 
 
 def squared_error(weight: Array, scale: float, limit: int) -> float:
