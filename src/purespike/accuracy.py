@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import nn
 
 from purespike.compiler.compliance.finding import ACCURACY, Finding, verdict
-from purespike.compiler.compliance.measure import Measured
+from purespike.compiler.compliance.measure import Measured, measure
 from purespike.compiler.compliance.policy import Policy
 from purespike.compiler.report import Accuracy
 from purespike.options import Progress, Subject
 
 
-def torch_accuracy(subject: Subject, progress: Progress) -> tuple[int, int]:
+def reference_accuracy(subject: Subject, progress: Progress) -> Accuracy | None:
+    """The network as it came: the module, or the graph of a file; None without labels."""
+    if not subject.labelled:
+        return None
+    if isinstance(subject.model, nn.Module):
+        return Accuracy("trained (torch)", *torch_accuracy(subject.model, subject, progress))
+    read = measure(subject.model, subject.spikes, lambda d, n: progress("network as read", d, n))
+    return stage_accuracy("trained (the graph as read)", read, subject, None)
+
+
+def torch_accuracy(model: nn.Module, subject: Subject, progress: Progress) -> tuple[int, int]:
     """Correct decisions of the module itself, in its own precision, and how many."""
     correct, n = 0, len(subject.labels)
-    model = subject.model.eval()
+    model = model.eval()
     kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with torch.no_grad():
         for start in range(0, n, 64):
@@ -39,8 +50,12 @@ def stage_accuracy(
     return Accuracy(stage, right, measured.samples, same)
 
 
-def accuracy_finding(trained: Accuracy, integer: Accuracy, policy: Policy) -> Finding:
+def accuracy_finding(trained: Accuracy | None, integer: Accuracy, policy: Policy) -> Finding:
     """PS012: what the integers lose against the trained network, in percentage points."""
+    if trained is None:
+        why = "no labelled data was given, so no accuracy was measured"
+        remedy = "give labelled test inputs with --data"
+        return Finding(ACCURACY, "whole network", "NOT RUN", why, remedy=remedy)
     drop = 100 * (trained.rate - integer.rate)
     return verdict(
         ACCURACY,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
-from purespike.accuracy import accuracy_finding, stage_accuracy, torch_accuracy
+from purespike.accuracy import accuracy_finding, reference_accuracy, stage_accuracy
 from purespike.compiler.compliance.finding import (
     COUNTING,
     EXECUTORS,
@@ -54,7 +55,7 @@ from purespike.targets.lava.simulate import LavaRun, simulate
 from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.mapping import map_network
 from purespike.targets.spec import LOIHI2
-from purespike.trainer.capture import capture
+from purespike.trainer.capture import Capture, capture
 from purespike.trainer.sources import find_sources
 
 __all__ = ["Build", "LavaMode", "Options", "Subject", "build"]
@@ -85,7 +86,7 @@ class Build:
         notes = None
         if self.compiled and graph is not None:
             notes = {
-                "scales": dict(self.compiled.ledger[-1].scales),
+                "scales": dict(self.compiled.ledger[-1].scales) if self.compiled.ledger else {},
                 "boundaries": {"inputs": [e.name for e in graph.inputs], "host": "arg max"},
             }
         write_bundle(
@@ -122,7 +123,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     options = options or Options()
     require_samples(subject, options)
     progress("capture", 0, 1)
-    captured = capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
+    captured = _captured(subject)
     by_data = options.calibration == "agreement"
     if by_data and subject.calibration is None:
         raise PurespikeError(
@@ -133,8 +134,10 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         host_encoder=options.host_encoder,
         calibration=subject.calibration if by_data else None,
     )
+    if is_integer(captured.graph):  # compiled before: what is left is to judge it
+        passes = ()
     probe = subject.spikes[:, :16].astype(np.float64)
-    trained = Accuracy("trained (torch)", *torch_accuracy(subject, progress))
+    trained = reference_accuracy(subject, progress)
     draft = _Draft(subject, options, trained, captured.dead, captured.graph)
     wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
     if wrong:
@@ -142,10 +145,12 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     try:
         front = compile_graph(captured.graph, passes[:-1], probe, lambda name: progress(name, 0, 1))
         graph = front.graph
-        findings = network_findings(graph, front.ledger[0].notes)
-        finding, layers = check_capture(subject.model, captured.graph, probe)
-        findings.append(finding)
-        executors = {"torch, captured": Executor(probe.shape[1], tuple(layers))}
+        findings = network_findings(graph, front.ledger[0].notes if front.ledger else ())
+        executors = {}
+        if isinstance(subject.model, nn.Module):
+            finding, layers = check_capture(subject.model, captured.graph, probe)
+            findings.append(finding)
+            executors["torch, captured"] = Executor(probe.shape[1], tuple(layers))
         if any(f.status == "FAIL" for f in apply_policy(findings, graph, options.policy)):
             return draft.refused(findings, front)
         if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
@@ -160,11 +165,29 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     return _judge(draft, compiled, findings, executors, progress)
 
 
+def is_integer(graph: Graph) -> bool:
+    """Is the graph in integers already, as `quantize` or a file for a chip leaves it?"""
+    neurons = [n.op for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
+    return bool(neurons) and all(op.fixed is not None for op in neurons)
+
+
+def _captured(subject: Subject) -> Capture:
+    if not isinstance(subject.model, nn.Module):
+        return Capture(subject.model, ())
+    return capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
+
+
+def _sources(subject: Subject, graph: Graph) -> dict[str, dict[str, str | int]]:
+    if not isinstance(subject.model, nn.Module):
+        return {}
+    return find_sources(subject.model, sorted({n.origin for n in graph.nodes}))
+
+
 @dataclass(frozen=True)
 class _Draft:
     subject: Subject
     options: Options
-    trained: Accuracy
+    trained: Accuracy | None
     dead: tuple[str, ...]
     captured: Graph
 
@@ -198,7 +221,7 @@ class _Draft:
             census=census,
             conventions=conventions,
             ledger=compiled.ledger if compiled else (),
-            accuracy=(self.trained, *accuracy),
+            accuracy=(self.trained, *accuracy) if self.trained else (),
             timing=tuple(vars(a) for a in joins),
             updates=updates,
             resources=resources or {},
@@ -211,7 +234,7 @@ class _Draft:
             ac_range=ac,
             executors=executors or {},
             demanded=demanded,
-            sources=find_sources(self.subject.model, sorted({n.origin for n in graph.nodes})),
+            sources=_sources(self.subject, graph),
         )
 
     def counted(
@@ -268,7 +291,7 @@ def _judge(
     subject, options, graph = draft.subject, draft.options, compiled.graph
     x = subject.spikes
     floating = measure(
-        compiled.stages["split_host"], x, lambda d, n: progress("float network", d, n)
+        compiled.stages.get("split_host", graph), x, lambda d, n: progress("float network", d, n)
     )
     integers = measure(graph, x, lambda d, n: progress("integer network", d, n))
     # From here on the chip alone: what a declared encoder sends is its input.

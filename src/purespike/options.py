@@ -14,6 +14,7 @@ from purespike.compiler.compliance.policy import STRICT, Policy
 from purespike.compiler.compliance.waiver import Waivers
 from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Graph
 from purespike.targets.onnx.emit import Form
 
 Calibration = Literal["max", "agreement"]
@@ -31,21 +32,24 @@ class Subject:
 
     Attributes:
         name: Stands in the report.
-        model: The module; returns logits, or a dict whose ``'main'`` is deployed.
+        model: The module; returns logits, or a dict whose ``'main'`` is deployed. Or a graph that
+            was read from a file.
         shape: Of one sample at one step, (C, H, W).
         spikes: Test inputs (T, B, C, H, W).
         labels: Their classes (B,).
         domain: What the input carries.
         calibration: Training inputs (T, B, C, H, W) that may choose the scales.
+        labelled: Whether the labels mean something; without, no accuracy is measured.
     """
 
     name: str
-    model: nn.Module
+    model: nn.Module | Graph
     shape: tuple[int, ...]
     spikes: NDArray[Any]
     labels: NDArray[np.int64]
     domain: Domain = SPIKE
     calibration: NDArray[Any] | None = None
+    labelled: bool = True
 
 
 @dataclass(frozen=True)

@@ -167,7 +167,7 @@ class _Parser:
         return Linear(self._weight(node).T, bias), [node.input[0]]
 
     def _sums(self, name: str) -> tuple[NodeProto, Array | None]:
-        node = self.made[name]
+        node = self._written(name)
         if node.op_type != "Add":
             return node, None
         return self.made[node.input[0]], self.values[node.input[1]].reshape(-1).astype(np.float64)
@@ -178,11 +178,11 @@ class _Parser:
         return np.asarray(weight - zero)
 
     def _scale(self, name: str) -> tuple[Op, list[str]]:
-        spikes, factor, _ = self.made[name].input
+        spikes, factor, _ = self._written(name).input
         return Scale(self.values[factor].astype(np.float64)), [spikes]
 
     def _add(self, name: str) -> tuple[Op, list[str]]:
-        return Add(), self._folded(name, name)
+        return Add(), self._folded(name, self._written(name).output[0])
 
     def _gate(self, name: str) -> tuple[Op, list[str]]:
         output = f"{name}/bool"
@@ -202,7 +202,7 @@ class _Parser:
         return Flatten(), [self._written(name).input[0]]
 
     def _maxpool2d(self, name: str) -> tuple[Op, list[str]]:
-        node = self.made[name]
+        node = self._written(name)
         a = {x.name: helper.get_attribute_value(x) for x in node.attribute}
         source, padding = node.input[0], (0, 0)
         if source == f"{name}/padded":
@@ -229,7 +229,7 @@ class _Parser:
         unit = int(self.said["membrane_units"][name])
         fires = f"{name}/bool" in self.made
         state = f"{name}_v_in" if f"{name}_v_out" in self.made else ""
-        current = self.made[f"{name}/sum"].input[1] if state else self._potential(name, fires)
+        current = self.made[f"{name}/sum"].input[1] if state else self._potential(name)
         if unit > 1:
             current = self.made[f"{name}/current"].input[0]
         decay = 1.0 if state else 0.0
@@ -247,12 +247,13 @@ class _Parser:
             op = replace(op, reset="subtract", amount=amount)
         return op, [current]
 
-    def _potential(self, name: str, fires: bool) -> str:
+    def _potential(self, name: str) -> str:
         """What a neuron without a state compares: its current, clipped where it may saturate."""
-        tensor = str(self.made[f"{name}/bool" if fires else name].input[0])
+        tensor = str(self._written(name).input[0])
         return str(self.made[tensor].input[0]) if tensor == f"{name}/potential" else tensor
 
     def _written(self, name: str) -> NodeProto:
+        """What computes an edge: zeros and ones may bear another name than their spikes' form."""
         return next(n for t in _tensors(name) if (n := self.made.get(t)) and n.op_type != "Cast")
 
 

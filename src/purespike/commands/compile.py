@@ -7,22 +7,34 @@ from typing import Annotated, Literal
 
 import typer
 
+from purespike.commands.inputs import (
+    Data,
+    Dt,
+    Feedback,
+    IfR,
+    Reset,
+    ShapeText,
+    Source,
+    SpikeInput,
+    Steps,
+    read_shape,
+)
 from purespike.commands.shared import (
     NOT_COMPLIANT,
     OK,
     HostEncoder,
     Output,
     Samples,
-    compile_checkpoint,
+    err,
     out,
 )
 from purespike.compiler.compliance.policy import read_policy
-from purespike.console import render
+from purespike.console import progress_bars, render
 from purespike.reporting import PolicyName, Today, WaiverFile, load_waivers
 
 
 def compile_(
-    checkpoint: Annotated[Path, typer.Argument(help="The model/ folder that `train` wrote.")],
+    source: Source,
     folder: Output = Path("runs/bundle"),
     bits: Annotated[int, typer.Option(min=2, max=8, help="Bits of a weight.")] = 8,
     samples: Samples = 64,
@@ -47,12 +59,22 @@ def compile_(
         bool, typer.Option("--netx", help="Add model.net for lava-dl: sequential networks only.")
     ] = False,
     host_encoder: HostEncoder = False,
+    dt: Dt = None,
+    reset: Reset = None,
+    if_r: IfR = None,
+    steps: Steps = None,
+    spike_input: SpikeInput = False,
+    feedback: Feedback = None,
+    shape: ShapeText = None,
+    data: Data = None,
     policy: PolicyName = "strict",
     waivers: WaiverFile = None,
     today: Today = None,
 ) -> None:
     """Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge."""
-    from purespike.build import Options
+    from purespike.build import Options, build
+    from purespike.graphs import Stated
+    from purespike.loading import load_subject
 
     options = Options(
         weight_bits=bits,
@@ -67,7 +89,9 @@ def compile_(
         policy=read_policy(policy),
         waivers=load_waivers(waivers, today),
     )
-    built = compile_checkpoint(checkpoint, options)
+    stated = Stated(dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data)
+    with progress_bars(err) as progress:
+        built = build(load_subject(source, stated), options, progress)
     built.write(folder)
     out.print(render(built.report))
     out.print(f"Bundle: {folder}")

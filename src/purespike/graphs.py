@@ -1,0 +1,98 @@
+"""Networks in files of exchange formats, as graphs, without torch: NIR, ONNX, netx."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from purespike.compiler.checker import Verdict
+from purespike.compiler.domain import SPIKE
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Graph
+from purespike.independent import second_verdict
+from purespike.targets.netx.read import read_netx
+from purespike.targets.nir.foreign import Conventions
+from purespike.targets.nir.read import read_both
+from purespike.targets.onnx.graph import read_graph
+
+FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
+NIR = ("dt", "reset", "if_r", "steps", "spike_input", "feedback")
+
+
+class InputError(PurespikeError):
+    """Something that was named as a network and is none, or not enough of one."""
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What files leave open and the caller states; None says nothing.
+
+    Attributes:
+        dt: Seconds a time step.
+        reset: What a spike does to the membrane.
+        if_r: Whether IF and I add ``r * x`` or ``dt * r * x``.
+        steps: Time steps a sample.
+        spike_input: Whether the inputs carry spikes.
+        feedback: Which value an edge carries that closes a loop.
+        shape: Of one sample at one step; torch modules only.
+        data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
+    """
+
+    dt: float | None = None
+    reset: Literal["zero", "subtract"] | None = None
+    if_r: Literal["step", "dt"] | None = None
+    steps: int | None = None
+    spike_input: bool = False
+    feedback: Literal["previous"] | None = None
+    shape: tuple[int, ...] | None = None
+    data: Path | None = None
+
+    def refuse(self, what: str, *allowed: str) -> None:
+        """Raise InputError if something is stated that ``what`` has no use for."""
+        said = {n for n, v in vars(self).items() if v not in (None, False)}
+        if wrong := sorted(said - set(allowed)):
+            raise InputError(
+                f"{what} does not take " + ", ".join(_option(n) for n in wrong),
+                allowed=", ".join(_option(n) for n in allowed) or "nothing: it says all itself",
+                remedy="leave them out",
+            )
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def is_graph_file(path: Path) -> bool:
+    """Is this a file that `read_file` may know?"""
+    return path.is_file() and path.suffix in FORMATS
+
+
+def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
+    """The graph in a file, and what the independent checker says of a NIR file.
+
+    Raises:
+        InputError: If nothing is known about such files, or something is stated in vain.
+        PurespikeError: What the format's reader refuses, with the reason.
+    """
+    kind = FORMATS.get(path.suffix)
+    if kind == "NIR":
+        stated.refuse("a NIR file", *NIR, "data")
+        domain = SPIKE if stated.spike_input else None
+        conventions = Conventions(
+            stated.dt, stated.reset, stated.if_r, stated.steps, domain, stated.feedback
+        )
+        graph, document = read_both(path, conventions)
+        return graph, second_verdict(document, conventions)
+    if kind == "ONNX":
+        stated.refuse("an ONNX file", "data")
+        return read_graph(path), None
+    if kind == "netx":
+        stated.refuse("a netx file", "dt", "steps", "data")
+        return read_netx(path, steps=stated.steps, dt=stated.dt), None
+    raise InputError(
+        "no network can be read from a file of this name",
+        where=str(path),
+        allowed=", ".join(FORMATS),
+        remedy="give the file the suffix of its format",
+    )

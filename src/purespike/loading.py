@@ -1,0 +1,201 @@
+"""Whatever holds a network, as a subject to compile: `load_subject` knows all of it."""
+
+from __future__ import annotations
+
+import importlib
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from purespike.compiler.compliance.measure import measure
+from purespike.compiler.domain import ANALOG, SPIKE
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Graph
+from purespike.graphs import FORMATS, InputError, Stated, read_file
+from purespike.options import Subject
+from purespike.subjects import digits_subject
+from purespike.targets.bundle import MANIFEST, read_bundle
+
+SAMPLES = 64  # made up where no data is given
+LARGEST = 1 << 30  # bytes of a data file
+
+
+def load_subject(source: str, stated: Stated | None = None) -> Subject:
+    """What the source names, with the data to judge it by.
+
+    Args:
+        source: A checkpoint folder, a bundle, a file (.nir, .onnx, .net), or a torch module by
+            its dotted path, ``package.module:name``: a module, or a callable that gives one.
+        stated: What the source leaves open.
+
+    Returns:
+        The subject. Without data, its inputs are random spikes, each sample at a rate of its own,
+        its labels are what the network itself decides, and ``labelled`` is False.
+
+    Raises:
+        InputError: If the source is nothing of that, or something is missing or stated in vain.
+        PurespikeError: What the reader of the source refuses, with the reason.
+    """
+    stated = stated or Stated()
+    path = Path(source)
+    if (path / "checkpoint.json").is_file():
+        stated.refuse("a checkpoint")
+        return digits_subject(path)
+    if (path / MANIFEST).is_file():
+        stated.refuse("a bundle")
+        bundle = read_bundle(path)
+        x, labels = bundle.golden.inputs, bundle.golden.labels
+        return Subject(path.name, bundle.graph, tuple(x.shape[2:]), x, labels)
+    if path.is_file():
+        graph, _ = read_file(path, stated)
+        return _from_graph(path.name, graph, stated)
+    if ":" in source and not path.exists():
+        return _from_module(source, _module(source), stated)
+    raise InputError(
+        "there is no network of this name",
+        found=source,
+        allowed="a checkpoint folder, a bundle, a file "
+        + ", ".join(FORMATS)
+        + ", or package.module:factory",
+    )
+
+
+def _module(source: str) -> nn.Module:
+    """A torch module by its dotted path. This runs the user's own code, as Python's import does."""
+    name, _, attribute = source.partition(":")
+    try:
+        found: Any = importlib.import_module(name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        made = found if isinstance(found, nn.Module) else found()
+    except PurespikeError:
+        raise
+    except Exception as e:  # whatever the user's code does
+        raise InputError(
+            "the module cannot be made",
+            where=source,
+            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
+            allowed="package.module:name of an nn.Module, or of a callable without arguments",
+            remedy="put its folder on PYTHONPATH, or install its package",
+        ) from e
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            "this is no torch module",
+            where=source,
+            found=type(made).__name__,
+            allowed="an nn.Module, or a callable without arguments that gives one",
+        )
+    return made.eval()
+
+
+def _from_module(source: str, module: nn.Module, stated: Stated) -> Subject:
+    stated.refuse("a torch module", "shape", "steps", "spike_input", "data")
+    given = _data(stated.data)
+    shape = tuple(given["inputs"].shape[2:]) if given else stated.shape
+    steps = len(given["inputs"]) if given else stated.steps
+    if shape is None or steps is None:
+        raise InputError(
+            "a torch module does not say what it takes",
+            where=source,
+            remedy="state --shape C,H,W and --steps T, or give --data with its inputs",
+        )
+    for name, found, said in (("shape", shape, stated.shape), ("steps", steps, stated.steps)):
+        if said is not None and found != said:
+            raise InputError(
+                f"the data has another {name}", where=source, found=str(found), allowed=str(said)
+            )
+    x = given["inputs"] if given else _spikes(steps, shape)
+
+    def decide() -> NDArray[np.int64]:
+        kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+        with torch.no_grad():
+            result = module(torch.from_numpy(x).to(kind))
+        main = result["main"] if isinstance(result, Mapping) else result
+        scores: NDArray[Any] = (main.sum(0) if main.dim() > 2 else main).numpy()
+        return np.asarray(scores.reshape(len(scores), -1).argmax(1), np.int64)
+
+    labels = given.get("labels")
+    calibration = given.get("calibration")
+    domain = SPIKE if _binary(x) else ANALOG
+    if labels is not None:
+        return Subject(source, module, shape, x, labels, domain, calibration)
+    try:
+        labels = decide()
+    except Exception:  # what the module cannot do, its capture says better
+        labels = np.zeros(x.shape[1], np.int64)
+    return Subject(source, module, shape, x, labels, domain, calibration, labelled=False)
+
+
+def _from_graph(name: str, graph: Graph, stated: Stated) -> Subject:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise InputError(
+            "a network to compile has one input and one output",
+            where=name,
+            found=f"{len(graph.inputs)} inputs, {len(graph.outputs)} outputs",
+        )
+    (edge,) = graph.inputs
+    given = _data(stated.data)
+    x = given["inputs"] if given else _spikes(graph.steps, edge.shape)
+    if x.shape[0] != graph.steps or x.shape[2:] != edge.shape:
+        raise InputError(
+            "the data does not fit the network",
+            where=name,
+            found=str(x.shape),
+            allowed=f"({graph.steps}, B, {', '.join(map(str, edge.shape))})",
+        )
+    labels = given.get("labels")
+    labelled = labels is not None
+    if labels is None:
+        labels = measure(graph, x).decisions
+    return Subject(
+        name, graph, edge.shape, x, labels, edge.domain, given.get("calibration"), labelled
+    )
+
+
+def _spikes(steps: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    r = np.random.default_rng(0)
+    rates = r.random((1, SAMPLES, *(1 for _ in shape)))
+    return (r.random((steps, SAMPLES, *shape)) < rates).astype(np.uint8)
+
+
+def _binary(x: NDArray[Any]) -> bool:
+    return bool(((x == 0) | (x == 1)).all())
+
+
+def _data(path: Path | None) -> dict[str, NDArray[Any]]:
+    """The arrays of a data file, checked; nothing without one."""
+    if path is None:
+        return {}
+    try:
+        if path.stat().st_size > LARGEST:
+            raise InputError("the data file is too large", where=str(path), allowed="1 GiB")
+        with np.load(path, allow_pickle=False) as file:
+            data = {k: np.asarray(file[k]) for k in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as e:
+        raise InputError("the data cannot be read", where=str(path), found=str(e)[:120]) from None
+    x, labels = data.get("inputs"), data.get("labels")
+    known = {"inputs", "labels", "calibration"}
+    if x is None or x.ndim < 3 or x.dtype.kind not in "iufb" or not x.size or set(data) - known:
+        raise InputError(
+            "the data has not the form that is needed",
+            where=str(path),
+            found=", ".join(f"{k} {v.shape} {v.dtype}" for k, v in data.items()),
+            allowed="inputs (T, B, *shape), numbers; perhaps labels (B,) and calibration",
+        )
+    if labels is not None:
+        if labels.shape != x.shape[1:2] or labels.dtype.kind not in "iu":
+            raise InputError(
+                "one label a sample",
+                where=str(path),
+                found=f"{labels.shape} {labels.dtype}",
+                allowed=f"({x.shape[1]},) integers",
+            )
+        data["labels"] = labels.astype(np.int64)
+    data["inputs"] = x.astype(np.uint8) if _binary(x) else x.astype(np.float32)
+    return data
