@@ -174,14 +174,15 @@ def can_fire(op: Neuron, x: Flow) -> Array:
     Not asked within T steps only: on a chip whose samples follow each other, neurons go on for a
     while after theirs is over.
     """
-    settled = np.maximum(x.high, 0.0) if op.current_decay else x.high
+    settled: Array = np.maximum(x.high, 0.0) if op.current_decay else x.high
     for decay in (op.current_decay, op.decay):
         if decay < 1:
             settled = settled / (1.0 - decay) * (1.0 + 1e-9)  # where leak and current are equal
         else:
             settled = np.where(settled > 0, np.inf, 0.0)
     highest = np.maximum(np.maximum(settled, 0.0), op.initial)
-    return (highest >= op.threshold).astype(np.float64)
+    fires: Array = (highest >= op.threshold).astype(np.float64)
+    return fires
 
 
 def max_spikes(op: Neuron, x: Flow, steps: int) -> Array:
@@ -214,7 +215,8 @@ def max_spikes(op: Neuron, x: Flow, steps: int) -> Array:
     else:
         after_first = 1.0 + _whole_times(charge - theta, amount)
         by_charge = np.where(amount <= theta, np.where(charge < theta, 0.0, after_first), np.inf)
-    return np.minimum(count, np.where(theta > 0, by_charge, np.inf))
+    fewest: Array = np.minimum(count, np.where(theta > 0, by_charge, np.inf))
+    return fewest
 
 
 def _whole_times(charge: Array, part: Array) -> Array:
