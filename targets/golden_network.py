@@ -168,7 +168,7 @@ def _whole(node: Node, what: str, values: Array, unit: int) -> NDArray[Any]:
             allowed=f"whole multiples of 1/{unit}",
             remedy="run the quantize pass",
         )
-    whole = units.astype(np.int64)
+    whole = units.astype(np.int64, order="C")  # .npy files record the order in memory
     for dtype in (np.int8, np.int32):
         if np.array_equal(whole.astype(dtype), whole):
             return whole.astype(dtype)

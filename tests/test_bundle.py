@@ -19,6 +19,7 @@ from purespike.check import replay_findings, static_findings
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files import OutputError
 from purespike.compiler.interpret import run
+from purespike.tampering import check_derived
 from purespike.targets.bundle import BundleError, read_bundle
 from purespike.targets.golden_network import replay_bundle
 from purespike.targets.netx.read import read_netx
@@ -89,6 +90,8 @@ def test_every_kind_of_network_replays_with_numpy_alone(name: str, tmp_path: Pat
     assert built.golden is not None
     assert files > 6 and len(rows) == len(built.golden.spikes) + len(built.golden.membranes)
     assert any(a.any() for a in built.golden.spikes.values())
+    # Every file follows from model.nir, also where an array lay in another order in memory.
+    assert [f.where for f in check_derived(read_bundle(tmp_path / "b")) if f.status != "PASS"] == []
 
 
 @pytest.mark.parametrize(

@@ -261,8 +261,8 @@ def test_the_terminal_shows_every_stage_and_where_it_first_differs(built: Build)
     console = Console(width=160, record=True, file=StringIO())
     console.print(render(replace(built.report, executors=worse)))
     text = console.export_text()
-    row = next(line for line in text.splitlines() if "ONNX Runtime (same)" in line)
-    assert "1 of 2 layers" in row and "stem.2 99.999 %" in row
+    row = next(line for line in text.splitlines() if "│ ONNX Runtime" in line)
+    assert "1 of 2" in row and "stem.2 99.999 %" in row
     assert "First divergence, ONNX Runtime: stem.2 (spikes), first at" in text
     quantize = built.report.ledger[-1]
     assert f"First divergence, quantize: {quantize.divergence}"[:60] in text

@@ -172,11 +172,11 @@ def _timing(report: Report) -> Table:
 def _ledger(report: Report) -> RenderableType:
     table = Table(title="Ledger, from torch to the last executor (MAC of one step)")
     for name in ("stage", "nodes", "MAC", "moved", "equal", "least equal layer"):
-        table.add_column(name, no_wrap=name == "stage")
+        table.add_column(name, no_wrap=name != "least equal layer", overflow="fold")
     first = []
     for line in report.ledger:
         table.add_row(
-            f"{line.name} ({line.promise})",
+            line.name,
             f"{line.nodes_before} -> {line.nodes_after}",
             f"{line.counts_before.mac:,.0f} -> {line.counts_after.mac:,.0f}",
             f"{line.deviation:.3g}",
@@ -188,8 +188,8 @@ def _ledger(report: Report) -> RenderableType:
     for name, data in report.executors.items():
         shares = {layer: min(found.values()) for layer, found in data["layers"].items() if found}
         equal = sum(share == 1 for share in shares.values())
-        compared = f"{equal} of {len(shares)} layers"
-        table.add_row(f"{name} (same)", "", "", "", compared, _least(shares))
+        compared = f"{equal} of {len(shares)}"
+        table.add_row(name, "", "", "", compared, _least(shares))
         first += [f"{name}: {data['divergence']}"] if data["divergence"] else []
     return Group(table, *(Text(f"First divergence, {words}") for words in first))
 
