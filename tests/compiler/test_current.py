@@ -110,7 +110,7 @@ def test_a_current_costs_an_addition_and_a_multiplication_more() -> None:
 # The range proof.
 
 
-@settings(max_examples=80, **SLOW)
+@settings(max_examples=50, **SLOW)
 @given(recurrent_graphs(clocked=False), st.integers(0, 99))
 def test_no_run_leaves_the_bounds(graph: Graph, seed: int) -> None:
     x = np.concatenate([spikes(graph, 4, seed), np.ones_like(spikes(graph, 1, 0))], axis=1)

@@ -240,7 +240,7 @@ def test_delays_by_place() -> None:
         graph_of([("a", Delay([1, 2, 3]), ("x",))])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(recurrent_graphs(clocked=False), st.integers(0, 99))
 def test_random_loops_against_delays_unrolled_by_hand(graph: Graph, seed: int) -> None:
     """Where a delay's input was so many steps ago, its output is now; all else is step by step."""

@@ -65,7 +65,7 @@ def check_executors(graph: Graph, samples: int, seed: int, folder: Path) -> None
     assert differences(graph, again) == []
 
 
-@settings(max_examples=40, **MANY)
+@settings(max_examples=30, **MANY)
 @given(graph=recurrent_graphs(clocked=False), samples=st.integers(1, 3), seed=st.integers(0, 99))
 def test_random_loops_in_every_executor(
     graph: Graph, samples: int, seed: int, tmp_path_factory: pytest.TempPathFactory
