@@ -59,7 +59,8 @@ def step_model(
 
     Returns:
         Inputs: the graph's inputs, uint8 (N, *shape), and the states ``<node>_v_in`` (int32; the
-        membrane after the reset) and, for each step of a delay, ``<node>_d<n>_in``. Outputs:
+        membrane after the reset), ``<node>_u_in`` (int32; a synaptic current in counts of the
+        membrane) and, for each step of a delay, ``<node>_d<n>_in``. Outputs:
         the graph's outputs (spikes uint8, currents and membranes int32), and the states
         ``_out`` in the order of the inputs. The metadata says where states start, and how many
         counts of each membrane make one weight (`membrane_units`).
