@@ -10,14 +10,21 @@ from importlib import resources
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from flow_cases import LeakingAuxiliary, Plain, ReluInstead, resnet, subject
 from test_verdict import FAST
 from torch import nn
 
-from purespike.build import build
-from purespike.compiler.compliance.policy import LEAKY
+from purespike.build import Subject, build
+from purespike.compiler.compliance.measure import decide
+from purespike.compiler.compliance.policy import LEAKY, PAPER
 from purespike.compiler.compliance.waiver import Waiver, Waivers
+from purespike.compiler.domain import SPIKE
+from purespike.compiler.interpret import run
+from purespike.compiler.ir import Edge, Op
+from purespike.compiler.ir import build as graph_of
+from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
 from purespike.trainer.neuron import LIF
 
 DATE = date(2026, 6, 1)
@@ -96,6 +103,53 @@ def test_a_policy_that_allows_multiplications_stands_in_the_headline(
     assert (leak["rule"], leak["where"]) == ("PS005", "neuron2")
     no_leak = replace(report, findings=tuple(replace(f, excused="") for f in kept))
     assert no_leak.headline == "SPIKE-ONLY: every rule was checked and holds"
+
+
+def classifier_of_membranes() -> Subject:
+    """A linear layer behind an integrator: it multiplies, whatever is folded."""
+    rng = np.random.default_rng(0)
+
+    def weights(*shape: int) -> np.ndarray[Any, Any]:
+        return rng.integers(-4, 6, shape) / 4
+
+    nodes: list[tuple[str, Op, tuple[str, ...]]] = [
+        ("conv", Conv2d(weights(4, 1, 3, 3)), ("x",)),
+        ("neuron", Neuron(np.ones(())), ("conv",)),
+        ("flat", Flatten(), ("neuron",)),
+        ("hidden", Linear(weights(8, 64)), ("flat",)),
+        ("sum", Neuron(np.ones(()), reset="none"), ("hidden",)),
+        ("head", Linear(weights(3, 8)), ("sum",)),
+    ]
+    graph = graph_of((Edge("x", (1, 6, 6), SPIKE),), nodes, ("head",), 3)
+    x = (rng.random((3, 20, 1, 6, 6)) < 0.4).astype(np.uint8)
+    labels = decide(graph, run(graph, x.astype(np.float64)))
+    return Subject("membranes", graph, (1, 6, 6), x, labels)
+
+
+def test_a_classifier_that_multiplies_is_judged_as_the_paper_counts_and_not_compiled(
+    schema: dict[str, Any],
+) -> None:
+    built = build(classifier_of_membranes(), replace(FAST, policy=PAPER))
+    data = json.loads(built.report.to_json())
+    valid(data, schema)
+    assert built.report.compliant and built.golden is None
+    assert data["verdict"]["headline"] == (
+        "COMPLIANT UNDER POLICY paper, which allows multiplications that run: the classifier; "
+        "not compiled for a chip"
+    )
+    excused = {f["rule"] for f in data["findings"] if f.get("excused")}
+    assert excused == {"PS001", "PS002", "PS004", "PS005"}
+    missing = {f["rule"] for f in data["findings"] if f["status"] == "NOT RUN"}
+    assert missing.isdisjoint(data["verdict"]["demanded"]) and {"PS008", "PS010"} <= missing
+    counts = {c["name"]: c["counts"] for c in data["census"]["layers"]}
+    assert counts["head"]["mac"] == 3 * 8 * 3 and counts["conv"]["mac"] == 0 < counts["conv"]["ac"]
+    aap = data["census"]["conventions"]["aap"]
+    ac = counts["conv"]["ac"] + counts["hidden"]["ac"]
+    assert aap["dc_nanojoule"] == pytest.approx((4.6 * 72 + 0.9 * ac) / 1000)
+    assert [a["name"] for a in data["activity"] if a["rate_by_step"]] == ["neuron"]
+    strict = build(classifier_of_membranes(), FAST).report
+    assert not strict.compliant
+    assert strict.headline == "NOT SPIKE-ONLY: broken PS001, PS004"
 
 
 @pytest.mark.parametrize(
