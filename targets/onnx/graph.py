@@ -232,12 +232,10 @@ class _Parser:
         current = self.made[f"{name}/sum"].input[1] if state else self._potential(name)
         if unit > 1:
             current = self.made[f"{name}/current"].input[0]
-        decay = 1.0 if state else 0.0
-        if f"{name}/product" in self.made:
-            factor = self.values[self.made[f"{name}/product"].input[1]]
-            decay = float(factor) / (1 << FIXED.decay_bits)
+        decay = self._decay(name, 1.0 if state else 0.0)
         start = next((s["initial"] for s in self.said["states"] if s["before"] == state), 0)
-        op = Neuron(np.array(np.inf), decay, "none", initial=start / unit, fixed=FIXED)
+        rest = {"fixed": FIXED, "current_decay": self._decay(f"{name}/u", 0.0)}
+        op = Neuron(np.array(np.inf), decay, "none", initial=start / unit, **rest)
         if not fires:
             return op, [current]
         threshold = self.values[self.made[f"{name}/bool"].input[1]] / unit
@@ -246,6 +244,12 @@ class _Parser:
             amount = self.values[self.made[f"{name}/left"].input[1]] / unit
             op = replace(op, reset="subtract", amount=amount)
         return op, [current]
+
+    def _decay(self, name: str, otherwise: float) -> float:
+        """The factor of a membrane or current; without a product none is written."""
+        if f"{name}/product" not in self.made:
+            return otherwise
+        return float(self.values[self.made[f"{name}/product"].input[1]]) / (1 << FIXED.decay_bits)
 
     def _potential(self, name: str) -> str:
         """What a neuron without a state compares: its current, clipped where it may saturate."""

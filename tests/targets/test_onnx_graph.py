@@ -10,9 +10,11 @@ import onnx
 import pytest
 import torch
 from checker_cases import residual
+from hypothesis import HealthCheck, given, settings
 from nir_cases import op_differences
 from onnx import TensorProto, helper, numpy_helper
 from onnx_cases import layout_of, realise
+from recurrent_cases import recurrent_graphs
 from torch import nn
 
 from purespike.compiler.interpret import run
@@ -66,6 +68,16 @@ def test_many_golden_models_come_back(tmp_path: Path, seed: int) -> None:
     graph = realise(layout_of(seed)).graph
     write_onnx(graph, tmp_path / "m.onnx")
     assert_equal(graph, read_graph(tmp_path / "m.onnx"))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(graph=recurrent_graphs(clocked=False))
+def test_loops_delays_and_currents_come_back(
+    graph: Graph, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("loops") / "m.onnx"
+    write_onnx(graph, path)
+    assert_equal(graph, read_graph(path))
 
 
 def test_sums_that_happen_to_be_zero_or_one_come_back(tmp_path: Path) -> None:
