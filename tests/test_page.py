@@ -339,6 +339,18 @@ def test_in_a_browser_the_chosen_layer_shows_and_a_link_unfolds_its_finding(
 
 
 @browser
+def test_in_a_browser_paper_gets_what_the_screen_folds(whole: Any, tmp_path: Path) -> None:
+    probe = """
+      const open = () => document.querySelectorAll('details[open]').length;
+      const all = document.querySelectorAll('details').length;
+      const before = open(); dispatchEvent(new Event('beforeprint'));
+      const printed = open(); dispatchEvent(new Event('afterprint'));
+      return {before, all: printed === all && all > 10, after: open()};
+    """
+    assert rendered(to_html(*whole), tmp_path, probe) == {"before": 0, "all": True, "after": 0}
+
+
+@browser
 @pytest.mark.parametrize("width", [500, 1200])  # headless windows are 500 px wide at least
 def test_in_a_browser_nothing_is_wider_than_the_window(
     whole: Any, width: int, tmp_path: Path

@@ -57,15 +57,15 @@ def slack(arrives: float, waits: float, longest: float) -> Html:
     )
 
 
-def decades(low: float, high: float, ends: tuple[float, float]) -> Html:
-    """A range on a logarithmic scale between ``ends``; all are positive."""
+def decades(values: Sequence[float], ends: tuple[float, float]) -> Html:
+    """A range (low, high) on a logarithmic scale between ``ends``; all are positive."""
     width = 180.0
     start, stop = (float(np.log10(x)) for x in ends)
 
     def place(x: float) -> float:
         return 4 + (width - 8) * (float(np.log10(x)) - start) / max(stop - start, 1e-9)
 
-    x1, x2 = place(low), place(high)
+    x1, x2 = (place(x) for x in values)
     shapes = [
         el("path", d=f"M0 7H{number(width)}", class_="rule"),
         el("rect", x=x1 - 1, y=2, width=max(3.0, x2 - x1 + 2), height=10, class_="ac"),

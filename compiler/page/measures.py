@@ -272,7 +272,7 @@ def energy(data: Data) -> Html | None:
             ""
             if None in e["nanojoule_range"]
             else "{:,.1f} to {:,.1f}".format(*e["nanojoule_range"]),
-            decades(*e["nanojoule_range"], ends)
+            decades(e["nanojoule_range"], ends)
             if ends and all(e["nanojoule_range"])  # neither unknown nor zero
             else None,
             e["boundary"],

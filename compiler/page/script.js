@@ -15,3 +15,9 @@ function unfold() {
 }
 addEventListener("hashchange", unfold);
 unfold();
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open])")];
+  folded.forEach((d) => { d.open = true; });
+});
+addEventListener("afterprint", () => { folded.forEach((d) => { d.open = false; }); });
