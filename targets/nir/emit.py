@@ -208,7 +208,7 @@ class _Draft:
 
 def _more(node: Node, times: int, graph: Graph) -> Fields:
     """A synapse whose weights and bias are ``times`` those of another."""
-    op = node.op
+    op: Any = node.op
     changes = {k: v * float(times) for k, v in op.arrays().items()}
     return _fields(
         replace(op, **changes), graph.edge(node.inputs[0]).shape, node.output.shape, graph.dt

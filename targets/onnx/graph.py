@@ -234,8 +234,14 @@ class _Parser:
             current = self.made[f"{name}/current"].input[0]
         decay = self._decay(name, 1.0 if state else 0.0)
         start = next((s["initial"] for s in self.said["states"] if s["before"] == state), 0)
-        rest = {"fixed": FIXED, "current_decay": self._decay(f"{name}/u", 0.0)}
-        op = Neuron(np.array(np.inf), decay, "none", initial=start / unit, **rest)
+        op = Neuron(
+            np.array(np.inf),
+            decay,
+            "none",
+            initial=start / unit,
+            fixed=FIXED,
+            current_decay=self._decay(f"{name}/u", 0.0),
+        )
         if not fires:
             return op, [current]
         threshold = self.values[self.made[f"{name}/bool"].input[1]] / unit
