@@ -242,7 +242,8 @@ def check_arithmetic(
             ARITHMETIC,
             place(node),
             bad == 0,
-            f"MAC {counts.mac:g}, MUL {counts.mul:g}, unknown {counts.unknown:g}{_leak(node)}",
+            f"MAC {counts.mac:g}, MUL {counts.mul:g}, unknown {counts.unknown:g}{_leak(node)}"
+            + (" (mixed precision: numbers meet weights)" if counts.mac else ""),
             limit="0" if not leak else "0 (leak excepted)",
             unit="operations a sample",
             remedy="use integrate-and-fire neurons, or a policy that allows the leak"

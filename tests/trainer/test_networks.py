@@ -21,6 +21,8 @@ from network_cases import (
 from torch import nn
 
 from purespike.compiler import ops
+from purespike.compiler.compliance.rules import check_arithmetic
+from purespike.compiler.counts import dense_counts
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.passes.strip_auxiliary import strip_auxiliary
 from purespike.compiler.pipeline import compile_graph, standard_passes
@@ -238,6 +240,11 @@ def test_compliance_calls_a_dsnn_mixed_and_names_the_pathway_only() -> None:
         assert {w for w in macs if any(w.startswith(d) for d in downs)}
         assert all(any(part in w for part in ("aap", "fc")) for w in macs | failed)
         assert any(f"{d}.3" in w for d in downs for w in failed)  # the ReLUs
+        census = {n.name: dense_counts(graph, n) for n in graph.nodes}
+        findings = check_arithmetic(graph, census, leak_multiplies=True)
+        said = {f.where: "mixed precision" in f.measured for f in findings}
+        assert all(said[name] == (census[name].mac > 0) for name in census)
+        assert {w for w, mixed in said.items() if mixed} <= macs
 
 
 def test_threshold_norms_are_where_inflor_has_them() -> None:
