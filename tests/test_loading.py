@@ -163,6 +163,9 @@ def test_what_nobody_can_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.xyz").write_text("?")
     with pytest.raises(InputError, match="file of this name"):
         load_subject(str(tmp_path / "m.xyz"))
+    (tmp_path / "m.pt2").write_text("?")
+    with pytest.raises(InputError, match="no neuron is left"):
+        load_subject(str(tmp_path / "m.pt2"))
     with pytest.raises(InputError, match="no network of this name"):
         load_subject(str(tmp_path / "nothing"))
     with pytest.raises(PurespikeError, match="leaves open: dt, steps, reset, if_r"):

@@ -17,7 +17,7 @@ from purespike.targets.nir.read import read_both
 from purespike.targets.onnx.graph import read_graph
 
 FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
-NIR = ("dt", "reset", "if_r", "steps", "spike_input", "feedback")
+NIR = ("dt", "reset", "if_r", "steps", "spike_input", "feedback", "current")
 
 
 class InputError(PurespikeError):
@@ -35,6 +35,7 @@ class Stated:
         steps: Time steps a sample.
         spike_input: Whether the inputs carry spikes.
         feedback: Which value an edge carries that closes a loop.
+        current: Which synaptic current a membrane takes: the ``new`` one or the one before.
         shape: Of one sample at one step; torch modules only.
         data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
     """
@@ -47,6 +48,7 @@ class Stated:
     feedback: Literal["previous"] | None = None
     shape: tuple[int, ...] | None = None
     data: Path | None = None
+    current: Literal["new", "previous"] | None = None
 
     def refuse(self, what: str, *allowed: str) -> None:
         """Raise InputError if something is stated that ``what`` has no use for."""
@@ -80,7 +82,13 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
         stated.refuse("a NIR file", *NIR, "data")
         domain = SPIKE if stated.spike_input else None
         conventions = Conventions(
-            stated.dt, stated.reset, stated.if_r, stated.steps, domain, stated.feedback
+            stated.dt,
+            stated.reset,
+            stated.if_r,
+            stated.steps,
+            domain,
+            stated.feedback,
+            stated.current,
         )
         graph, document = read_both(path, conventions)
         return graph, second_verdict(document, conventions)
@@ -90,6 +98,13 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
     if kind == "netx":
         stated.refuse("a netx file", "dt", "steps", "data")
         return read_netx(path, steps=stated.steps, dt=stated.dt), None
+    if path.suffix == ".pt2":
+        raise InputError(
+            "no neuron is left in an exported program",
+            where=str(path),
+            found="torch.export writes a neuron as tensor operations, unrolled over the steps",
+            remedy="give the module itself, as package.module:factory",
+        )
     raise InputError(
         "no network can be read from a file of this name",
         where=str(path),

@@ -54,7 +54,7 @@ def read_netx(
 
     Raises:
         NetxFileError: For a damaged or hostile file, a layer that the graph cannot say exactly
-            (delays, recurrence, currents with memory, graded spikes, other neurons), or steps and
+            (delays, recurrence, graded spikes, other neurons), or steps and
             dt that are missing or differ from what the file says.
     """
     document = parsed(path, NETX, _document)
@@ -301,12 +301,19 @@ def _neuron(layer: Fields, note: Mapping[str, Any], where: str) -> Neuron:
             allowed="LOIHI, CUBA",
         )
     current, decay, vth = (_number(layer, f"neuron/{k}") for k in ("iDecay", "vDecay", "vThMant"))
-    if current != DECAY:
+    if not (current.is_integer() and 1 <= current <= DECAY):  # Lava's du = iDecay - 1 has 12 bits
         raise NetxFileError(
-            "the current has a memory, which the graph's neurons do not have",
+            "iDecay is out of range",
             where=where,
-            found=f"iDecay {current:g}",
-            allowed=f"{DECAY}: the current of a step is gone after it",
+            found=f"{current:g}",
+            allowed=f"1 to {DECAY}: what a step takes of the current, in {DECAY}ths",
+        )
+    if current < DECAY and "bias" in layer and bool(_array(layer, "bias").any()):
+        raise NetxFileError(
+            "the bias goes past a current that fades, straight to the membrane",
+            where=where,
+            found=f"iDecay {current:g} and a bias",
+            allowed=f"iDecay {DECAY}, or no bias: the graph's biases are part of the current",
         )
     if layer.get("neuron/gradedSpike") is not None and _number(layer, "neuron/gradedSpike"):
         raise NetxFileError("spikes are graded", where=where, allowed="binary spikes")
@@ -319,8 +326,10 @@ def _neuron(layer: Fields, note: Mapping[str, Any], where: str) -> Neuron:
     if "readout" in note:
         threshold = np.array([float(t) for t in note["readout"]]).reshape(shape)
         return Neuron(threshold, kept, reset="none", fixed=LOIHI2.fixed)
-    loose = vth + (1.0 if kept in (0.0, 1.0) else 1 / 64)
-    return Neuron(np.full(shape, loose), kept, fixed=LOIHI2.fixed)
+    # Lava fires on v > vth; the least that is more is a whole weight only where nothing fades.
+    fades = kept not in (0.0, 1.0) or current < DECAY
+    loose = np.full(shape, vth + (1 / 64 if fades else 1.0))
+    return Neuron(loose, kept, current_decay=1 - current / DECAY, fixed=LOIHI2.fixed)
 
 
 def _array(fields: Fields, name: str) -> NDArray[Any]:

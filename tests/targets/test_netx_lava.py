@@ -76,7 +76,8 @@ def test_a_file_that_netx_refuses_ends_with_its_reason(tmp_path: Path) -> None:
         run_netx(graph, x, tmp_path / "model.net", tmp_path / "program")
 
 
-def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("current", [4096, 1024])
+def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path, current: int) -> None:
     """Fields in lava-dl's own form: float weights of five axes, scalar geometry, no metadata."""
     import h5py
 
@@ -102,7 +103,7 @@ def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path) -> None:
                 "type": "dense",
                 "shape": np.array([6]),
                 "weight": 2.0 * r.integers(-60, 60, (6, 60)),
-                "bias": r.integers(-9, 9, 6),
+                "bias": r.integers(-9, 9, 6) * (current == 4096),
                 "vDecay": 0,
             },
             # without a neuron: netx integrates
@@ -115,7 +116,7 @@ def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path) -> None:
                     group.create_dataset(name, (1,), "S10", [str(value).encode()])
                 elif name == "vDecay":
                     group["neuron/vDecay"] = value
-                    group["neuron/iDecay"], group["neuron/vThMant"] = 4096, 150
+                    group["neuron/iDecay"], group["neuron/vThMant"] = current, 150
                     group["neuron/refDelay"], group["neuron/gradedSpike"] = 1, False
                     group.create_dataset("neuron/type", (1,), "S10", [b"CUBA"])
                 else:
@@ -124,6 +125,7 @@ def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path) -> None:
     x = spikes(graph, SAMPLES, seed=5).astype(np.uint8)
     found = run_netx(graph, x, tmp_path / "slayer.net", tmp_path / "program")
     expected = run(graph, x)
+    assert any("current decay" in n.op.details() for n in graph.nodes) == (current < 4096)
     assert len(found) == 3
     for name, values in found.items():
         fires = graph.edge(name).domain.hi == 1

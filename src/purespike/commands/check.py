@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from purespike.commands.inputs import (
+    Current,
     Data,
     Dt,
     Feedback,
@@ -46,6 +47,7 @@ def check(
     steps: Steps = None,
     spike_input: SpikeInput = False,
     feedback: Feedback = None,
+    current: Current = None,
     shape: ShapeText = None,
     data: Data = None,
     host_encoder: HostEncoder = False,
@@ -64,7 +66,7 @@ def check(
     from purespike.targets.nir.guard import load
 
     chosen, accepted = read_policy(policy), load_waivers(waivers, today)
-    stated = Stated(dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data)
+    stated = Stated(dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current)
     path = Path(source)
     if is_graph_file(path):
         stated.refuse("a check of a file", *NIR)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from purespike.commands.inputs import (
+    Current,
     Data,
     Dt,
     Feedback,
@@ -65,6 +66,7 @@ def compile_(
     steps: Steps = None,
     spike_input: SpikeInput = False,
     feedback: Feedback = None,
+    current: Current = None,
     shape: ShapeText = None,
     data: Data = None,
     policy: PolicyName = "strict",
@@ -89,7 +91,7 @@ def compile_(
         policy=read_policy(policy),
         waivers=load_waivers(waivers, today),
     )
-    stated = Stated(dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data)
+    stated = Stated(dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current)
     with progress_bars(err) as progress:
         built = build(load_subject(source, stated), options, progress)
     built.write(folder)

@@ -35,6 +35,13 @@ Feedback = Annotated[
     Literal["previous"] | None,
     typer.Option(help="NIR of another tool: an edge that closes a loop carries the step before."),
 ]
+Current = Annotated[
+    Literal["new", "previous"] | None,
+    typer.Option(
+        help="NIR of another tool: CubaLI and CubaLIF take the synaptic current after its update, "
+        "or before."
+    ),
+]
 ShapeText = Annotated[
     str | None, typer.Option("--shape", help="A torch module: of a sample at a step, as C,H,W.")
 ]
