@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 import torch
@@ -148,10 +149,10 @@ def train(
         # Without joined statistics each process has running ones of its own: take the first one's.
         learner.load_state_dict(runner.strategy.broadcast(state))
         learner.to("cpu")
-        result = None
+        result: TrainResult | None = None
         if processes.rank == 0:
             result = _report(learner, batches, data, folder, seconds)
-        return runner.strategy.broadcast(result)
+        return cast("TrainResult", runner.strategy.broadcast(result))
 
 
 def _require_parts(config: TrainConfig, tensorboard: bool) -> None:
@@ -225,7 +226,8 @@ def _report(
     learner: Learner, batches: Feed, data: DataConfig | None, folder: Path, seconds: float
 ) -> TrainResult:
     """Test the trained network, alone and with its auxiliary heads, and write the checkpoint."""
-    model, config, test = learner.model.eval(), learner.config, batches.test
+    model, config, test = learner.model, learner.config, batches.test
+    model.eval()
     correct, n = count_correct(main_only(model), test)["main"]
     heads = {head: right / n for head, (right, n) in count_correct(model, test).items()}
     interval = wilson_interval(correct, n)

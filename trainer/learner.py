@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 
 from purespike.trainer.auxiliary import auxiliary_modules
 from purespike.trainer.distributed import World, world
+from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import CheckpointError, TrainingDiverged
 from purespike.trainer.layers import BatchNorm2d
 from purespike.trainer.losses import default_fusion, total_loss
@@ -53,7 +54,7 @@ class Learner(L.LightningModule):
 
     def __init__(
         self,
-        model: nn.Module,
+        model: DualStreamNetwork,
         config: TrainConfig,
         iterations: int,
         description: Mapping[str, Any] | None = None,
@@ -61,7 +62,7 @@ class Learner(L.LightningModule):
         dealt: bool = False,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model: DualStreamNetwork = model
         self.config = config
         self.iterations = iterations
         self.description = dict(description or {})
@@ -74,7 +75,7 @@ class Learner(L.LightningModule):
             (n, m) for n, m in model.named_modules() if isinstance(m, Neuron)
         ]
         training_only = auxiliary_modules(model)
-        self.layers: list[tuple[str, nn.Parameter]] = [
+        self.layers: list[tuple[str, Tensor]] = [
             (n, m.weight)
             for n, m in model.named_modules()
             if n not in training_only and isinstance(m, nn.Conv2d | nn.Linear)

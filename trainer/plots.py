@@ -10,6 +10,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from purespike.trainer.logs import Run
 
@@ -69,7 +70,7 @@ def _curves(runs: Sequence[Run]) -> Figure:
         (gradient, "Gradient of the first layer", "L2 norm, mean over the epoch"),
     ):
         axis.set(title=title, xlabel="epoch", ylabel=label)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     accuracy.set_ylim(0, 1)
     gradient.set_yscale("log")
     accuracy.legend(fontsize="small")
@@ -152,6 +153,6 @@ def _gradients(runs: Sequence[Run], epoch: int) -> Figure:
         xlabel="layer with weights, counted from the input",
         ylabel="L2 norm of its weights' gradient",
     )
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.legend()
     return figure

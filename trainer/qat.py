@@ -110,6 +110,9 @@ class IntegerNetwork(nn.Module):
                     allowed="synapses, sums, flatten, and neurons without a synaptic current",
                     remedy="compile without fine-tuning",
                 )
+        self.integrators = {
+            n.name for n in graph.nodes if isinstance(n.op, Neuron) and not n.op.fires
+        }
         self.fixed = {  # gates and the like: whole already, and to stay so
             node.name
             for nodes in group_members(graph).values()
@@ -132,17 +135,16 @@ class IntegerNetwork(nn.Module):
         return calibrate(self.graph(), None, self.grid, self.config.method)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes) of inputs (T, B, *shape), in real units."""
+        """Logits (B, classes) of inputs (T, B, *shape): real units, or spikes counted."""
         scales = self.scales()
         carried: dict[str, Tensor] = {self.source.inputs[0].name: x.float()}
         for node in self.source.nodes:
             reads = [carried[name] for name in node.inputs]
             carried[node.name] = self._run(node, reads, scales.get(node.name))
-        (main,) = (n for n in self.source.nodes if n.name == self.source.outputs[0])
-        assert isinstance(main.op, Neuron)
-        if main.op.fires:
-            return carried[main.name].sum(0)
-        return carried[main.name][-1] / scales[main.name]
+        main = self.source.outputs[0]
+        if main in self.integrators:
+            return carried[main][-1] / float(scales[main])  # integrators have one scale
+        return carried[main].sum(0)
 
     def _present(self, node: Node) -> Op:
         arrays = {
@@ -264,7 +266,7 @@ def fine_tune(
         for inputs, labels in batches:
             loss = functional.cross_entropy(network(inputs), labels)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
         if not losses or not np.isfinite(losses).all():

@@ -8,20 +8,34 @@ import numpy as np
 
 from purespike.build import Subject
 from purespike.trainer.checkpoint import load_checkpoint
-from purespike.trainer.data import digits
+from purespike.trainer.data import digits, load_data
 from purespike.trainer.encoders import encode
 
-CALIBRATION = 128  # training images
+CALIBRATION = 128  # training samples
+TEST = 2000  # test samples at most, spread evenly over the set
 
 
 def digits_subject(checkpoint: Path) -> Subject:
-    """A checkpoint with the 360 test digits, encoded as it was trained.
+    """A checkpoint with test samples of what it was trained on, encoded as there.
 
     Raises:
         CheckpointError: If the checkpoint cannot be read.
+        DataError: If its data are missing or damaged.
     """
     loaded = load_checkpoint(checkpoint)
     config = loaded.model.config
+    if loaded.data is not None:
+        opened = load_data(loaded.data, config.steps)
+        inputs, labels = opened.arrays("test", TEST)
+        return Subject(
+            name=f"{loaded.data.name}, gate {config.gate}, T = {config.steps}",
+            model=loaded.model,
+            shape=opened.shape,
+            spikes=inputs,
+            labels=labels,
+            domain=opened.domain,
+            calibration=opened.arrays("train", CALIBRATION)[0].astype(np.float32),
+        )
     data = digits()
     encoder = loaded.train_config.encoder
     spikes = encode(encoder, data.test_images, config.steps)

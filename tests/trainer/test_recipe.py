@@ -4,8 +4,11 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from purespike.compiler.domain import SPIKE
+from purespike.subjects import digits_subject
 from purespike.trainer.checkpoint import load_checkpoint
 from purespike.trainer.configuration import NetworkConfig
 from purespike.trainer.data import DataConfig, load_data
@@ -104,6 +107,10 @@ def test_any_network_trains_on_any_data_and_comes_back(recipe, tmp_path):
     data = load_data(loaded.data, loaded.model.config.steps)
     test = data.loader(data.test, batch_size=100)
     assert count_correct(main_only(loaded.model), test) == {"main": (result.correct, result.n)}
+    subject = digits_subject(result.checkpoint)
+    assert subject.spikes.shape == (2, 360, 2, 16, 16) and subject.domain == SPIKE
+    assert np.array_equal(subject.labels, np.concatenate([labels for _, labels in test]))
+    assert subject.calibration is not None and subject.calibration.shape[1] == 128
     with (folder / "log" / "version_0" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert {"gradient/fc", "rate/blocks.0", "val_accuracy"} <= set(rows[0])
