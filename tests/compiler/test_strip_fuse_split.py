@@ -282,6 +282,11 @@ def test_split_case_2_declared_encoder() -> None:
         "c": "host", "d": "host", "a": "host", "n": "host", "e": "main", "m": "main"
     }  # fmt: skip
     verify(after)
+    printed, marked = (str(g).splitlines() for g in (before, after))
+    assert [p == m for p, m in zip(printed, marked, strict=True)] == [
+        True, True, *[False] * 4, True, True, True
+    ]  # fmt: skip
+    assert [m.removesuffix("  # host") for m in marked] == printed
     x = np.random.default_rng(0).random((3, 2, 1, 4, 4))
     np.testing.assert_array_equal(run(before, x).values["m"], run(after, x).values["m"])
 
