@@ -463,3 +463,28 @@ def test_pools_pass_counts_on() -> None:
 def test_tightness() -> None:
     assert tightness((-10.0, 10.0), (-2.0, 3.0)) == 4.0
     assert tightness((-1.0, 1.0), (0.0, 0.0)) == np.inf
+
+
+def ratios(seeds: range) -> Array:
+    """Of each neuron layer of some networks: proved range of the membrane over the observed one."""
+    found = []
+    for seed in seeds:
+        case = realise(layout_of(seed))
+        x = np.concatenate([case.x, np.ones_like(case.x), attacks(case.graph, seed)], axis=1)
+        trace = run(case.graph, x)
+        for name, b in bound_neurons(case.graph, current_limit=LIMIT).items():
+            v = before_reset(case.graph, trace, name)
+            found.append(tightness(b.membrane, (min(0.0, v.min()), max(0.0, v.max()))))
+    return np.array([ratio for ratio in found if np.isfinite(ratio)])
+
+
+def test_bounds_are_tight_enough_to_be_useful() -> None:
+    few = ratios(range(12))
+    assert few.min() >= 1.0 and np.median(few) < 4.0
+
+
+@pytest.mark.slow
+def test_tightness_that_the_documentation_states() -> None:
+    many = ratios(range(60))
+    print(len(many), np.percentile(many, [25, 50, 75, 90]))
+    assert many.min() >= 1.0 and np.median(many) < 2.5
