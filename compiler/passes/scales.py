@@ -234,8 +234,8 @@ def legal_scale(graph: Graph, nodes: list[Node], wanted: Array, grid: Grid) -> S
     scale = np.minimum(wanted, limit)  # case 2
     scale = np.where(np.isfinite(scale), scale, 1.0)
     levels = {float(x) for n in nodes for a in _thresholds(n.op) for x in a.flat}
-    if len(levels) == 1:
-        level = levels.pop()
+    level = levels.pop() if len(levels) == 1 else 0.0
+    if level > 0.0:  # the target refuses any other
         units = np.floor(scale * level * (1 + 1e-12))  # rounding must not cost a whole unit
         scale = np.where(units >= 1, units / level, scale)  # case 3
     return float(scale) if scale.ndim == 0 else scale

@@ -354,19 +354,21 @@ def loop_without_delay() -> Graph:
 
 
 @breaks("PS009")
-def loop_with_a_delay() -> Graph:
-    """Spikes only, additions only, and no schedule that Lava's clock could keep."""
+def loop_shorter_than_its_synapses() -> Graph:
+    """Spikes and additions only, but two synapses take two steps on Lava, and the loop has one."""
     nodes = [
-        ("late", Delay(1), ("n1",)),
+        ("late", Delay(1), ("n2",)),
         ("in", linear(1), ("x",)),
         ("back", linear(1), ("late",)),
         ("sum", Add(), ("in", "back")),
         ("n1", neuron(3), ("sum",)),
+        ("on", linear(1), ("n1",)),
+        ("n2", neuron(3), ("on",)),
     ]
-    declared = Edge("n1", (4,), SPIKE)
-    graph = build((VECTOR, declared), nodes[:-1], ("sum",), 3)
-    last = build((VECTOR, *(n.output for n in graph.nodes)), nodes[-1:], ("n1",), 3)
-    return replace(graph, inputs=(VECTOR,), outputs=("n1",)).rebuilt((*graph.nodes, *last.nodes))
+    declared = Edge("n2", (4,), SPIKE)
+    graph = build((VECTOR, declared), nodes[:-1], ("on",), 3)
+    last = build((VECTOR, *(n.output for n in graph.nodes)), nodes[-1:], ("n2",), 3)
+    return replace(graph, inputs=(VECTOR,), outputs=("n2",)).rebuilt((*graph.nodes, *last.nodes))
 
 
 # Claims ------------------------------------------------------------------------------------------

@@ -207,33 +207,6 @@ def average_pool_read_twice() -> Trial:
     return Trial(Net(Twice(AvgPool2d(1), Conv2d(WIDTH, WIDTH, 1), IF())))
 
 
-@breaks("PS004 middle.1")
-def batch_norm_after_pooling() -> Trial:
-    """Batch norm on pooled spikes: nothing before it that it could be fused into."""
-    return Trial(Net(nn.Sequential(MaxPool2d(2), BatchNorm2d(WIDTH))))
-
-
-@breaks("PS004 middle")
-def batch_norm_on_spikes() -> Trial:
-    """A pre-activation block: the norm stands before its convolution."""
-    return Trial(Net(BatchNorm2d(WIDTH)))
-
-
-@breaks("PS004 norm0")
-def batch_norm_on_the_input() -> Trial:
-    """Normalised input spikes are no spikes."""
-
-    class Normed(Net):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norm0 = BatchNorm2d(CHANNELS)
-
-        def forward(self, x: Tensor) -> Any:
-            return super().forward(self.norm0(x))
-
-    return Trial(Normed())
-
-
 @breaks("PS004 middle.conv")
 def batch_norm_behind_a_shared_convolution() -> Trial:
     """Fusing would change what the second reader of the convolution sees."""

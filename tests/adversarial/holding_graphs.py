@@ -6,11 +6,21 @@ from dataclasses import replace
 
 import numpy as np
 from adversarial.case import Corpus
-from adversarial.graphs import FIXED, IMAGE, chain, edited, integrator, linear, neuron, vector
+from adversarial.graphs import (
+    FIXED,
+    IMAGE,
+    VECTOR,
+    chain,
+    edited,
+    integrator,
+    linear,
+    neuron,
+    vector,
+)
 
-from purespike.compiler.domain import ANALOG
+from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, Conv2d, Flatten, Neuron, Scale
+from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Neuron, Scale
 
 corpus = Corpus()
 holds = corpus.holds
@@ -174,3 +184,19 @@ def declared_encoder_that_ends_in_spikes() -> Graph:
     )
     nodes = {n.name: replace(n, role="host") for n in graph.nodes[:2]}
     return edited(graph, **nodes)
+
+
+@holds
+def loop_with_a_delay() -> Graph:
+    """A loop of one step: as long as the synapse that closes it takes on Lava."""
+    nodes = [
+        ("late", Delay(1), ("n1",)),
+        ("in", linear(1), ("x",)),
+        ("back", linear(1), ("late",)),
+        ("sum", Add(), ("in", "back")),
+        ("n1", neuron(3), ("sum",)),
+    ]
+    declared = Edge("n1", (4,), SPIKE)
+    graph = build((VECTOR, declared), nodes[:-1], ("sum",), 3)
+    last = build((VECTOR, *(n.output for n in graph.nodes)), nodes[-1:], ("n1",), 3)
+    return replace(graph, inputs=(VECTOR,), outputs=("n1",)).rebuilt((*graph.nodes, *last.nodes))

@@ -652,3 +652,33 @@ def spiking_output() -> Trial:
     """The network ends in spikes: the host counts them."""
     net = nn.Sequential(Flatten(), nn.Linear(32, 4), mutated(IF(), threshold=0.1))
     return Trial(net)
+
+
+# Batch norm in front ------------------------------------------------------------------------------
+
+
+@holds
+def batch_norm_after_pooling() -> Trial:
+    """Batch norm on pooled spikes: it goes through the pool into the next convolution."""
+    return Trial(Net(nn.Sequential(MaxPool2d(2), BatchNorm2d(WIDTH))))
+
+
+@holds
+def batch_norm_on_spikes() -> Trial:
+    """A pre-activation block: the norm goes into the convolution behind it, border and all."""
+    return Trial(Net(BatchNorm2d(WIDTH)))
+
+
+@holds
+def batch_norm_on_the_input() -> Trial:
+    """Normalised input spikes are no spikes, but the norm goes into the convolution behind it."""
+
+    class Normed(Net):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm0 = BatchNorm2d(CHANNELS)
+
+        def forward(self, x: Tensor) -> Any:
+            return super().forward(self.norm0(x))
+
+    return Trial(Normed())
