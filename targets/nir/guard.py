@@ -21,6 +21,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.targets.nir import hdf5
 from purespike.targets.nir.document import KEY, Document, Field, Fields
 from purespike.targets.nir.errors import NirFileError
+from purespike.targets.nir.nested import Level, flattened
 
 FILE = 1 << 30  # bytes
 SECONDS, SPEED, MOST = 8, 1 << 20, 120  # processor time: so much, a second for so many bytes
@@ -197,36 +198,46 @@ def _document(frame: Frame) -> Document:
             "unknown NIR version", found=repr(version)[:40], allowed="a text, 0.x or 1.x"
         )
     root = header["group"]
+    level = _level(frame, root, "node")
+    metadata = root.get("metadata", {"group": {}})["group"].get(KEY, {"text": ""})
+    if not isinstance(metadata.get("text"), str):
+        raise NirFileError("the purespike metadata is no text", where=f"node/metadata/{KEY}")
+    return Document(level.nodes, level.edges, metadata["text"])
+
+
+def _level(frame: Frame, root: dict[str, Any], where: str) -> Level:
+    """One graph of the file, those within it made flat."""
     unknown = sorted(root.keys() - {"type", "nodes", "edges", "metadata"})
     missing = sorted({"type", "nodes", "edges"} - root.keys())
     if root.get("type") != {"text": "NIRGraph"} or unknown or missing:
         raise NirFileError(
-            "the root is not a NIR graph",
-            where="node",
+            "this is not a NIR graph",
+            where=where,
             found=f"type {str(root.get('type'))[:40]}, unknown {unknown[:5]}, missing {missing}",
             allowed="type NIRGraph with nodes, edges, metadata",
         )
     if "group" not in root["nodes"]:
-        raise NirFileError("the nodes are no group", where="node/nodes")
+        raise NirFileError("the nodes are no group", where=f"{where}/nodes")
     nodes: dict[str, Fields] = {}
+    inner: dict[str, Level] = {}
     for name, node in root["nodes"]["group"].items():
         if "group" not in node:
             raise NirFileError("a node is no group", where=f"node {name!r}")
+        if node["group"].get("type") == {"text": "NIRGraph"}:
+            inner[name] = _level(frame, node["group"], f"{where}/nodes/{name}")
+            continue
         nodes[name] = {
             k: frame.field(v, f"node {name!r}, field {k!r}")
             for k, v in node["group"].items()
             if k != "metadata"
         }
-    metadata = root.get("metadata", {"group": {}})["group"].get(KEY, {"text": ""})
-    if not isinstance(metadata.get("text"), str):
-        raise NirFileError("the purespike metadata is no text", where=f"node/metadata/{KEY}")
-    return Document(nodes, _edges(root["edges"]), metadata["text"])
+    return flattened(nodes, _edges(root["edges"], f"{where}/edges"), inner)
 
 
-def _edges(value: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def _edges(value: dict[str, Any], where: str) -> tuple[tuple[str, str], ...]:
     pairs = value.get("texts")
     if not pairs or any(len(p) != 2 for p in pairs):
         raise NirFileError(
-            "the edges are no list of pairs of names", where="node/edges", allowed="(n, 2) texts"
+            "the edges are no list of pairs of names", where=where, allowed="(n, 2) texts"
         )
     return tuple((str(a), str(b)) for a, b in pairs)
