@@ -41,7 +41,8 @@ def lowered(graph: Graph, x: Array) -> tuple[Schedule, Program]:
     try:
         program = emit(graph, plan, x)
     except EmitError as e:
-        assert "memoryless" in e.message
+        # Also a soft reset behind a current that hardly fades: the inhibition would be too strong.
+        assert "memoryless" in e.message or "cannot be stopped" in e.message
         assume(False)
     names = tuple(n.name for n in graph.nodes if isinstance(n.op, Neuron))
     program = replace(program, record_v=names)
