@@ -10,6 +10,7 @@ import copy
 import operator
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,13 +22,13 @@ from purespike.compiler.ir import Edge, Graph, IRError, Node, Op, Role
 from purespike.trainer import gates, layers
 from purespike.trainer.auxiliary import Accumulate, is_auxiliary
 from purespike.trainer.conversions import (
-    CONVERSIONS,
-    CONVOLVE,
-    FORWARDS,
     CaptureError,
+    converter,
     is_operation,
-    taken_for,
 )
+from purespike.trainer.interop import recognize as interop
+from purespike.trainer.interop.imported import Spikes
+from purespike.trainer.interop.spikingjelly import sew_function
 from purespike.trainer.neuron import Neuron
 
 __all__ = ["Capture", "CaptureError", "capture"]
@@ -58,17 +59,30 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Stops at modules that are operations of the graph."""
+    """Stops at modules that are operations of the graph, and at SEW's joins of SpikingJelly."""
+
+    def __init__(self) -> None:
+        sew = sew_function()
+        super().__init__(autowrap_functions=() if sew is None else (sew,))
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(m, nn.Sequential) and interop.is_container(m):  # its modules, without time
+            forward = partial(nn.Sequential.forward, m)
+        return super().call_module(m, forward, args, kwargs)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, _LEAVES) or _is_operation(m):
+            return True
         if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
             return False
-        return isinstance(m, _LEAVES + tuple(CONVERSIONS)) or super().is_leaf_module(
-            m, module_qualified_name
-        )
+        return super().is_leaf_module(m, module_qualified_name)
+
+
+def _is_operation(module: nn.Module) -> bool:
+    return is_operation(module) or interop.is_foreign(module)
 
 
 def capture(
@@ -137,7 +151,7 @@ def _refuse_hooks(model: nn.Module) -> None:
         )
     for path, module in model.named_modules():
         hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
-        if hooks and is_operation(module):
+        if hooks and _is_operation(module):
             raise CaptureError(
                 f"this {type(module).__name__} has hooks",
                 where=path,
@@ -154,7 +168,7 @@ def _dead(model: nn.Module, graph: Graph) -> tuple[str, ...]:
     live = {
         id(p)
         for path, module in model.named_modules(remove_duplicate=False)
-        if path in paths and is_operation(module)
+        if path in paths and _is_operation(module)
         for p in module.parameters()
     }
     return tuple(name for name, p in model.named_parameters() if id(p) not in live)
@@ -186,6 +200,8 @@ class _Walk:
         self._edges: dict[fx.Node, str] = {}
         self._types: dict[str, Edge] = {}
         self._timeless: set[str] = set()  # (B, ...) in torch: averaged over time
+        self._pairs: set[fx.Node] = set()  # (spikes, state) of a neuron of another framework
+        self._stateful: set[int] = set()  # those neurons that have been called
         placeholders = [n for n in traced.nodes if n.op == "placeholder"]
         if len(placeholders) != 1:
             raise CaptureError(
@@ -217,48 +233,82 @@ class _Walk:
                 )
             name = self._fresh(f"{path}.add" if path else "add")
             self._edges[node] = self._add(name, ops.Add(), self._reads(node, path), path)
+        elif node.target is operator.getitem and node.args[0] in self._pairs:
+            self._item(node)
         elif node.op == "output":
             self._finish(node.args[0])
-        else:
+        elif not self._called(node):
             target = getattr(node.target, "__name__", str(node.target))
             raise CaptureError(
                 f"the compiler has no operation for {target}",
                 where=_scope(node) or "the model's forward",
                 found=node.format_node() or target,
                 allowed="modules of torch.nn and purespike.trainer that capture knows, and +",
-                remedy="express it with layers, neurons and gates of purespike.trainer",
+                remedy="express it with layers, neurons and gates of purespike.trainer"
+                if node.op != "get_attr"
+                else "make constants part of a module; neurons of other frameworks keep their "
+                "state themselves: call them without it, for one step, and give Imported(model)",
             )
 
+    def _item(self, node: fx.Node) -> None:
+        """One of (spikes, state)."""
+        pair = node.args[0]
+        if node.args[1] == 0 and isinstance(pair, fx.Node):
+            self._edges[node] = self._edges[pair]
+        elif node.users:
+            raise CaptureError(
+                "the model reads the membrane of a neuron",
+                where=_scope(node) or "the model's forward",
+                found=node.format_node() or node.name,
+                allowed="its spikes",
+                remedy="read out spikes, or the current of a last layer without a neuron",
+            )
+
+    def _called(self, node: fx.Node) -> bool:
+        """Convert the call of a function that means what a module means; False if none does."""
+        path = _scope(node)
+        joined = interop.join(node.target, node.args)
+        if joined is not None:
+            op, kind, args = joined
+            name = self._fresh(f"{path}.{kind}")
+            self._edges[node] = self._add(name, op, self._reads(node, path, args), path)
+            return True
+        mode = interop.mode_at(self.modules, f"{path}.()" if path else "()")
+        module = interop.module_of_call(node.target, node.args[1:], node.kwargs, mode)
+        if module is None:
+            return False
+        reads = self._reads(node, path, node.args[:1])
+        name = f"{path}.{type(module).__name__.lower()}"
+        self._edges[node] = self._apply(reads, path, name, module, mode)
+        return True
+
     def _convert(self, node: fx.Node, path: str, module: nn.Module) -> None:
-        convert = next((c for t, c in CONVERSIONS.items() if isinstance(module, t)), None)
-        if convert is None:
-            raise CaptureError(
-                f"the compiler has no operation for {type(module).__name__}",
-                where=path,
-                found=repr(module),
-                allowed=", ".join(sorted({t.__name__ for t in CONVERSIONS})),
-                remedy="replace the module, or write it with the ones above",
-            )
-        own = {"forward", "_conv_forward"} & set(vars(module))
-        inner = getattr(type(module), "_conv_forward", CONVOLVE[0])
-        if type(module).forward not in FORWARDS or own or inner not in CONVOLVE:
-            raise CaptureError(
-                f"this {type(module).__name__} has a forward of its own",
-                where=path,
-                found=repr(module),
-                allowed=f"modules that compute as {taken_for(module).__name__} does",
-                remedy="derive it from nn.Module, so that its forward is traced",
-            )
-        reads = self._reads(node, path)
+        if interop.is_stateful(module):
+            if id(module) in self._stateful:
+                raise CaptureError(
+                    f"this {type(module).__name__} is called twice",
+                    where=path,
+                    allowed="one call: it keeps its membrane from one to the next",
+                    remedy="leave the loop over time to Imported(model), or use two neurons",
+                )
+            self._stateful.add(id(module))
+        mode = interop.mode_at(self.modules, path)
+        self._edges[node] = self._apply(self._reads(node, path), path, path, module, mode)
+        if interop.gives_state(module):
+            self._pairs.add(node)
+
+    def _apply(
+        self, reads: tuple[str, ...], path: str, name: str, module: nn.Module, mode: interop.Mode
+    ) -> str:
+        convert = interop.converter(module, mode, path) or converter(module, path)
         try:
             converted = convert(module, self._types[reads[0]].shape, self.steps, path)
         except IRError as e:  # a parameter that has no meaning: say whose
             e.where = e.where or path
             raise
         for suffix, op in converted:
-            name = self._fresh(f"{path}{suffix}")
-            reads = (self._add(name, op, reads, path),)
-        self._edges[node] = reads[0]
+            reads = (self._add(self._fresh(f"{name}{suffix}"), op, reads, path),)
+        return reads[0]
 
     def _add(self, name: str, op: Op, reads: tuple[str, ...], path: str) -> str:
         timeless = self._timeless.intersection(reads)
@@ -285,15 +335,26 @@ class _Walk:
         self.nodes.append(node)
         return name
 
-    def _reads(self, node: fx.Node, path: str) -> tuple[str, ...]:
-        if node.kwargs or not all(isinstance(a, fx.Node) for a in node.args):
+    def _reads(
+        self, node: fx.Node, path: str, tensors: tuple[Any, ...] | None = None
+    ) -> tuple[str, ...]:
+        """The edges that a call takes: all its arguments, or those that are tensors."""
+        args = node.args if tensors is None else tensors
+        if (tensors is None and node.kwargs) or not all(isinstance(a, fx.Node) for a in args):
             raise CaptureError(
                 "an operation takes something that is no tensor of the network",
                 where=path or "the model's forward",
                 found=node.format_node() or node.name,
                 remedy="make constants part of a module",
             )
-        return tuple(self._edges[a] for a in node.args if isinstance(a, fx.Node))
+        if self._pairs.intersection(args) and not isinstance(self.modules.get(path), Spikes):
+            raise CaptureError(
+                "an operation takes the spikes of a neuron together with its state",
+                where=path or "the model's forward",
+                found=node.format_node() or node.name,
+                remedy="make the neuron with init_hidden=True and without output=True",
+            )
+        return tuple(self._edges[a] for a in args if isinstance(a, fx.Node))
 
     def _fresh(self, name: str) -> str:
         count = 2

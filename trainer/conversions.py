@@ -20,12 +20,11 @@ from purespike.trainer.neuron import Neuron
 
 __all__ = [
     "CONVERSIONS",
-    "CONVOLVE",
-    "FORWARDS",
     "CaptureError",
     "Converted",
+    "converter",
     "is_operation",
-    "taken_for",
+    "require",
 ]
 
 
@@ -56,7 +55,12 @@ def _pair(x: Any) -> tuple[int, int]:
     return (int(x), int(x)) if isinstance(x, int) else (int(x[0]), int(x[1]))
 
 
-def _require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
+def require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
+    """Refuse the module at ``path`` if something about it has no exact form in the graph.
+
+    Raises:
+        CaptureError: If ``holds`` is false; it says what is ``allowed``.
+    """
     if not holds:
         raise CaptureError(
             f"this {type(module).__name__} has no exact form in the graph",
@@ -68,11 +72,11 @@ def _require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
 
 
 def _conv(m: nn.Conv2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
-    _require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
+    require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
     if isinstance(m.padding, str):
         spans = [d * (k - 1) for d, k in zip(m.dilation, m.kernel_size, strict=True)]
         same = m.padding == "same"
-        _require(not same or all(s % 2 == 0 for s in spans), path, m, "the same padding both sides")
+        require(not same or all(s % 2 == 0 for s in spans), path, m, "the same padding both sides")
         padding = (spans[0] // 2, spans[1] // 2) if same else (0, 0)
     else:
         padding = _pair(m.padding)
@@ -88,12 +92,12 @@ def _conv(m: nn.Conv2d, shape: tuple[int, ...], steps: int, path: str) -> Conver
 
 
 def _conv1d(m: nn.Conv1d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
-    _require(len(shape) == 3 and shape[1] == 1, path, m, f"an input (C, 1, L), found {shape}")
-    _require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
+    require(len(shape) == 3 and shape[1] == 1, path, m, f"an input (C, 1, L), found {shape}")
+    require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
     span = m.dilation[0] * (m.kernel_size[0] - 1)
     if isinstance(m.padding, str):
         same = m.padding == "same"
-        _require(not same or span % 2 == 0, path, m, "the same padding both sides")
+        require(not same or span % 2 == 0, path, m, "the same padding both sides")
         padding = span // 2 if same else 0
     else:
         padding = m.padding[0]
@@ -108,7 +112,7 @@ def _linear(m: nn.Linear, shape: tuple[int, ...], steps: int, path: str) -> Conv
 
 def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     if m.running_mean is None or m.running_var is None:
-        _require(False, path, m, "running statistics (track_running_stats=True)")
+        require(False, path, m, "running statistics (track_running_stats=True)")
         raise AssertionError
     mean, variance = _array(m.running_mean), _array(m.running_var)
     weight = m.weight * m.scale if isinstance(m, layers.ThresholdBatchNorm2d) else m.weight
@@ -120,8 +124,8 @@ def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> C
 def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     padding = _pair(m.padding)
     plain = not m.ceil_mode and m.divisor_override is None
-    _require(plain, path, m, "ceil_mode False, no divisor_override")
-    _require(m.count_include_pad or padding == (0, 0), path, m, "count_include_pad True")
+    require(plain, path, m, "ceil_mode False, no divisor_override")
+    require(m.count_include_pad or padding == (0, 0), path, m, "count_include_pad True")
     return [("", ops.AvgPool2d(_pair(m.kernel_size), _pair(m.stride), padding))]
 
 
@@ -133,7 +137,7 @@ def _adaptive(m: nn.AdaptiveAvgPool2d, shape: tuple[int, ...], steps: int, path:
 def _adaptive_max(
     m: nn.AdaptiveMaxPool2d, shape: tuple[int, ...], steps: int, path: str
 ) -> Converted:
-    _require(not m.return_indices, path, m, "no indices")
+    require(not m.return_indices, path, m, "no indices")
     kernel = _windows(m, shape, path)
     return [("", ops.MaxPool2d(kernel, kernel))]
 
@@ -142,34 +146,32 @@ def _windows(
     m: nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d, shape: tuple[int, ...], path: str
 ) -> tuple[int, int]:
     """The equal windows of an adaptive pool; torch's overlap where they do not tile the map."""
-    _require(len(shape) == 3, path, m, f"an input (C, H, W), found {shape}")
+    require(len(shape) == 3, path, m, f"an input (C, H, W), found {shape}")
     size = shape[1:]
     raw = m.output_size if isinstance(m.output_size, tuple) else (m.output_size,) * 2
     target = tuple(n if want is None else int(want) for n, want in zip(size, raw, strict=True))
     whole = all(n % t == 0 for n, t in zip(size, target, strict=True))
-    _require(whole, path, m, f"an output size that divides {size}")
+    require(whole, path, m, f"an output size that divides {size}")
     return size[0] // target[0], size[1] // target[1]
 
 
 def _max(m: nn.MaxPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     plain = not m.ceil_mode and _pair(m.dilation) == (1, 1) and not m.return_indices
-    _require(plain, path, m, "ceil_mode False, dilation 1, no indices")
+    require(plain, path, m, "ceil_mode False, dilation 1, no indices")
     return [("", ops.MaxPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)))]
 
 
 def _flatten(m: nn.Flatten, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     last = len(shape) + 1
-    _require(
-        m.start_dim == 2 and m.end_dim in (-1, last), path, m, "start_dim 2 of (T, B, C, H, W)"
-    )
+    require(m.start_dim == 2 and m.end_dim in (-1, last), path, m, "start_dim 2 of (T, B, C, H, W)")
     return [("", ops.Flatten())]
 
 
 def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     if m.reset not in ("zero", "subtract"):
-        _require(False, path, m, "reset 'zero' or 'subtract'")
+        require(False, path, m, "reset 'zero' or 'subtract'")
     finite = all(bool(np.isfinite(np.asarray(x)).all()) for x in (m.threshold, m.amount))
-    _require(finite, path, m, "a finite threshold and reset amount")
+    require(finite, path, m, "a finite threshold and reset amount")
     decay, factor = m.constants()  # of a PLIF: as trained
     op = (ops.RectifiedNeuron if m.rectified else ops.Neuron)(
         np.asarray(m.threshold),
@@ -232,6 +234,29 @@ def is_operation(module: nn.Module) -> bool:
     return isinstance(module, tuple(CONVERSIONS))
 
 
-def taken_for(module: nn.Module) -> type[nn.Module]:
-    """The module that capture takes a subclass for."""
-    return next(t for t in CONVERSIONS if isinstance(module, t))
+def converter(module: nn.Module, path: str) -> Callable[..., Converted]:
+    """What the module at ``path`` is in the graph.
+
+    Raises:
+        CaptureError: If it is none that the compiler knows, or computes in a way of its own.
+    """
+    base = next((t for t in CONVERSIONS if isinstance(module, t)), None)
+    if base is None:
+        raise CaptureError(
+            f"the compiler has no operation for {type(module).__name__}",
+            where=path,
+            found=repr(module),
+            allowed=", ".join(sorted({t.__name__ for t in CONVERSIONS})),
+            remedy="replace the module, or write it with the ones above",
+        )
+    own = {"forward", "_conv_forward"} & set(vars(module))
+    inner = getattr(type(module), "_conv_forward", CONVOLVE[0])
+    if type(module).forward not in FORWARDS or own or inner not in CONVOLVE:
+        raise CaptureError(
+            f"this {type(module).__name__} has a forward of its own",
+            where=path,
+            found=repr(module),
+            allowed=f"modules that compute as {base.__name__} does",
+            remedy="derive it from nn.Module, so that its forward is traced",
+        )
+    return CONVERSIONS[base]

@@ -59,10 +59,11 @@ def check_capture(
     main = result["main"] if isinstance(result, Mapping) else result
     theirs: Array = main.numpy()
     trace = run(graph, x)
+    whole = {k: v[0] if len(v) == 1 else np.stack(v) for k, v in seen.items() if _alike(v)}
     layers = {
-        n.name: seen[n.origin][0]
+        n.name: whole[n.origin]
         for n in graph.nodes
-        if isinstance(n.op, Neuron) and n.op.fires and len(seen.get(n.origin, ())) == 1
+        if isinstance(n.op, Neuron) and n.op.fires and n.origin in whole
     }
     layers = {n: v for n, v in layers.items() if v.shape == trace.values[n].shape}
     ours = trace.values[graph.outputs[0]]
@@ -81,8 +82,14 @@ def check_capture(
     return finding, compare(trace, layers, {})
 
 
+def _alike(calls: list[Array]) -> bool:
+    """Could they be one sequence, made in one call or step by step?"""
+    return len({v.shape for v in calls}) == 1
+
+
 def _note(seen: dict[str, list[Array]], path: str) -> Callable[..., None]:
     def hook(module: nn.Module, arguments: object, output: object) -> None:
+        output = output[0] if isinstance(output, tuple) else output  # (spikes, state)
         if isinstance(output, torch.Tensor):
             seen.setdefault(path, []).append(output.numpy())
 
