@@ -206,7 +206,8 @@ class _Parser:
         a = {x.name: helper.get_attribute_value(x) for x in node.attribute}
         source, padding = node.input[0], (0, 0)
         if source == f"{name}/padded":
-            padding = tuple(int(n) for n in self.values[self.made[source].input[1]][2:4])
+            pads = self.values[self.made[source].input[1]]
+            padding = (int(pads[2]), int(pads[3]))
             source = self.made[source].input[0]
         return MaxPool2d(tuple(a["kernel_shape"]), tuple(a["strides"]), padding), [source]
 
