@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from flow_cases import (
     LeakingAuxiliary,
     Plain,
@@ -20,6 +21,8 @@ from torch import nn
 from purespike.build import Build, Options, build
 from purespike.compiler.compliance.finding import RULES
 from purespike.compiler.compliance.policy import LEAKY, Policy
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.passes.calibrate import Method
 from purespike.trainer.neuron import LIF
 
 # The labels are the untrained network's own decisions: accuracy is not what is tested here.
@@ -154,3 +157,28 @@ def test_a_network_in_double_precision_is_judged_too() -> None:
     single, double = (build(subject(m), FAST).report for m in (resnet(), resnet().double()))
     assert double.accuracy[0].n == 12
     assert [f.status for f in single.findings] == [f.status for f in double.findings]
+
+
+def test_fine_tuning_before_quantization_is_a_pass_like_others() -> None:
+    case = subject(resnet())
+    x, labels = torch.from_numpy(case.spikes).float(), torch.from_numpy(case.labels)
+    taught = replace(case, training=lambda: [(x, labels)])
+    options = replace(FAST, weight_bits=3, qat=2, calibration="mse")
+    report = build(taught, options).report
+    assert [line.name for line in report.ledger][-2:] == ["fine_tune", "quantize"]
+    assert report.to_json() == build(taught, options).report.to_json()
+    assert report.to_json() != build(taught, replace(options, qat=0)).report.to_json()
+    assert [f for f in report.findings if f.status == "FAIL" and f.rule.id != "PS012"] == []
+    with pytest.raises(PurespikeError, match="needs training data"):
+        build(case, options)
+    with pytest.raises(PurespikeError, match="cannot follow"):
+        build(taught, replace(options, calibration="agreement"))
+
+
+@pytest.mark.parametrize("method", ["max", "percentile", "mse", "agreement"])
+def test_every_calibration_leaves_a_network_that_all_executors_agree_on(method: Method) -> None:
+    case = subject(resnet("iand"), samples=16)
+    case = replace(case, calibration=case.spikes[:, :8])
+    for per_channel in (False, True):
+        options = replace(FAST, calibration=method, per_channel=per_channel)
+        assert broken(build(case, options)) == []

@@ -29,7 +29,14 @@ from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.quantize import Grid
 from purespike.compiler.passes.split_host import chip_part
-from purespike.compiler.pipeline import Compiled, PassError, compile_graph, standard_passes
+from purespike.compiler.pipeline import (
+    REWRITES,
+    Compiled,
+    Pass,
+    PassError,
+    compile_graph,
+    standard_passes,
+)
 from purespike.compiler.proofs.widths import unproved
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.report import Accuracy, Activity, LayerCount, Report, describe
@@ -56,6 +63,7 @@ from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.mapping import map_network
 from purespike.targets.spec import LOIHI2
 from purespike.trainer.capture import Capture, capture
+from purespike.trainer.qat import FineTuneConfig, fine_tune
 from purespike.trainer.sources import find_sources
 
 __all__ = ["Build", "LavaMode", "Options", "Subject", "build"]
@@ -124,16 +132,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     require_samples(subject, options)
     progress("capture", 0, 1)
     captured = _captured(subject)
-    by_data = options.calibration == "agreement"
-    if by_data and subject.calibration is None:
-        raise PurespikeError(
-            "calibration by spike agreement needs data", remedy="give the subject training inputs"
-        )
-    passes = standard_passes(
-        grid=Grid(options.weight_bits),
-        host_encoder=options.host_encoder,
-        calibration=subject.calibration if by_data else None,
-    )
+    passes = _passes(subject, options, progress)
     if is_integer(captured.graph):  # compiled before: what is left is to judge it
         passes = ()
     probe = subject.spikes[:, :16].astype(np.float64)
@@ -143,7 +142,9 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     if wrong:
         return draft.refused(wrong, None)
     try:
-        front = compile_graph(captured.graph, passes[:-1], probe, lambda name: progress(name, 0, 1))
+        rest = [p for p in passes if p.name in ("fine_tune", "quantize")]
+        first = [p for p in passes if p not in rest]
+        front = compile_graph(captured.graph, first, probe, lambda name: progress(name, 0, 1))
         graph = front.graph
         findings = network_findings(graph, front.ledger[0].notes if front.ledger else ())
         executors = {}
@@ -155,14 +156,57 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
             return draft.refused(findings, front)
         if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
             return draft.counted(findings, front, executors, progress)
-        back = compile_graph(graph, passes[-1:], probe, lambda name: progress(name, 0, 1))
+        back = compile_graph(graph, rest, probe, lambda name: progress(name, 0, 1))
     except PassError:
         raise
     except PurespikeError as e:
         return draft.refused([refusal(e)], None)
-    stages = {**front.stages, "quantize": back.graph}
+    stages = {**front.stages, **back.stages, "quantize": back.graph}
+    del stages["captured"]
+    stages = {"captured": front.stages["captured"], **stages}
     compiled = Compiled(stages, front.ledger + back.ledger)
     return _judge(draft, compiled, findings, executors, progress)
+
+
+def _passes(subject: Subject, options: Options, progress: Progress) -> tuple[Pass, ...]:
+    """The standard passes, with fine-tuning before the last one if that is wanted."""
+    if options.calibration == "agreement" and (subject.calibration is None or options.qat):
+        raise PurespikeError(
+            "calibration by spike agreement needs data"
+            if not options.qat
+            else "fine-tuning cannot follow scales that are chosen by spike agreement",
+            found="agreement",
+            allowed="max, percentile, mse",
+            remedy="give the subject training inputs, or choose another calibration",
+        )
+    grid = Grid(options.weight_bits, per_channel=options.per_channel)
+    passes = standard_passes(
+        grid=grid,
+        host_encoder=options.host_encoder,
+        # What was fine-tuned is rounded as it was then.
+        calibration=None if options.qat else subject.calibration,
+        method=options.calibration,
+    )
+    if not options.qat:
+        return passes
+    if subject.training is None:
+        raise PurespikeError(
+            "fine-tuning needs training data",
+            where=subject.name,
+            remedy="compile a checkpoint of `purespike train`, or give the subject its training",
+        )
+    batches, config = subject.training(), FineTuneConfig(options.qat, method=options.calibration)
+
+    def tune(graph: Graph) -> Graph:
+        return fine_tune(
+            graph,
+            batches,
+            grid,
+            config,
+            progress=lambda epoch, loss: progress("fine-tuning", epoch + 1, options.qat),
+        )
+
+    return (*passes[:-1], Pass("fine_tune", tune, REWRITES), passes[-1])
 
 
 def is_integer(graph: Graph) -> bool:

@@ -38,6 +38,7 @@ class Stated:
         current: Which synaptic current a membrane takes: the ``new`` one or the one before.
         shape: Of one sample at one step; torch modules only.
         data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
+        trust: Whether the code may run that a checkpoint names as its data set.
     """
 
     dt: float | None = None
@@ -49,6 +50,7 @@ class Stated:
     shape: tuple[int, ...] | None = None
     data: Path | None = None
     current: Literal["new", "previous"] | None = None
+    trust: bool = False
 
     def refuse(self, what: str, *allowed: str) -> None:
         """Raise InputError if something is stated that ``what`` has no use for."""

@@ -45,8 +45,8 @@ def load_subject(source: str, stated: Stated | None = None) -> Subject:
     stated = stated or Stated()
     path = Path(source)
     if (path / "checkpoint.json").is_file():
-        stated.refuse("a checkpoint")
-        return digits_subject(path)
+        stated.refuse("a checkpoint", "trust")
+        return digits_subject(path, trusted=stated.trust)
     if (path / MANIFEST).is_file():
         stated.refuse("a bundle")
         bundle = read_bundle(path)

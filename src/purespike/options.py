@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from purespike.compiler.compliance.policy import STRICT, Policy
 from purespike.compiler.compliance.waiver import Waivers
 from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
+from purespike.compiler.passes.calibrate import Method
 from purespike.targets.onnx.emit import Form
 
-Calibration = Literal["max", "agreement"]
+Batches = Iterable[tuple[Tensor, Tensor]]  # inputs (T, B, C, H, W), labels (B,)
 LavaMode = Literal["fast", "stock", "none"]
 Progress = Callable[[str, int, int], None]
 
@@ -38,8 +39,10 @@ class Subject:
         spikes: Test inputs (T, B, C, H, W).
         labels: Their classes (B,).
         domain: What the input carries.
-        calibration: Training inputs (T, B, C, H, W) that may choose the scales.
+        calibration: Training inputs (T, B, C, H, W) by which scales may be chosen, and biases and
+            thresholds be rounded together.
         labelled: Whether the labels mean something; without, no accuracy is measured.
+        training: Gives batches of the training data, for fine-tuning.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Subject:
     domain: Domain = SPIKE
     calibration: NDArray[Any] | None = None
     labelled: bool = True
+    training: Callable[[], Batches] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,8 +62,10 @@ class Options:
 
     Attributes:
         weight_bits: Of the integer weights, 2 to 8.
-        calibration: ``max`` takes the scale that just holds the largest weight of a layer,
-            ``agreement`` the one that keeps the most spikes on the subject's calibration data.
+        calibration: How scales are chosen: ``max``, ``percentile``, ``mse`` or ``agreement``
+            (`purespike.compiler.passes.calibrate`); the last needs calibration data.
+        per_channel: Whether each channel has a scale of its own, folded into its threshold.
+        qat: Epochs of quantization-aware fine-tuning on the subject's training data.
         host_encoder: Declares that an analog input is encoded on the host.
         golden: Samples whose every spike is compared on all executors and kept in the bundle.
         lava: Which convolution model Lava runs, or none.
@@ -72,7 +78,9 @@ class Options:
     """
 
     weight_bits: int = 8
-    calibration: Calibration = "max"
+    calibration: Method = "percentile"
+    per_channel: bool = False
+    qat: int = 0
     host_encoder: bool = False
     golden: int = 64
     lava: LavaMode = "fast"

@@ -8,23 +8,37 @@ import numpy as np
 
 from purespike.build import Subject
 from purespike.trainer.checkpoint import load_checkpoint
-from purespike.trainer.data import digits, load_data
+from purespike.trainer.data import digits, load_data, loader
 from purespike.trainer.encoders import encode
+from purespike.trainer.errors import CheckpointError
 
 CALIBRATION = 128  # training samples
+BATCH = 32  # training samples at a time, for fine-tuning
 TEST = 2000  # test samples at most, spread evenly over the set
 
 
-def digits_subject(checkpoint: Path) -> Subject:
+def digits_subject(checkpoint: Path, *, trusted: bool = False) -> Subject:
     """A checkpoint with test samples of what it was trained on, encoded as there.
 
+    Args:
+        checkpoint: The folder.
+        trusted: Whether a data set of the user's own, which the checkpoint names by its dotted
+            path, may be imported: that runs its code.
+
     Raises:
-        CheckpointError: If the checkpoint cannot be read.
+        CheckpointError: If the checkpoint cannot be read, or is not trusted and would have to be.
         DataError: If its data are missing or damaged.
     """
     loaded = load_checkpoint(checkpoint)
     config = loaded.model.config
     if loaded.data is not None:
+        if ":" in loaded.data.name and not trusted:
+            raise CheckpointError(
+                "the data of this checkpoint are made by code that it names",
+                where=str(checkpoint),
+                found=loaded.data.name,
+                remedy="if you trust it, say so: --trust",
+            )
         opened = load_data(loaded.data, config.steps)
         inputs, labels = opened.arrays("test", TEST)
         return Subject(
@@ -35,6 +49,7 @@ def digits_subject(checkpoint: Path) -> Subject:
             labels=labels,
             domain=opened.domain,
             calibration=opened.arrays("train", CALIBRATION)[0].astype(np.float32),
+            training=lambda: opened.loader(opened.train, batch_size=BATCH, shuffle=True, seed=0),
         )
     data = digits()
     encoder = loaded.train_config.encoder
@@ -47,4 +62,13 @@ def digits_subject(checkpoint: Path) -> Subject:
         spikes=spikes.numpy().astype(np.uint8),
         labels=data.test_labels.numpy(),
         calibration=calibration.numpy(),
+        training=lambda: loader(
+            data.train_images,
+            data.train_labels,
+            encoder,
+            config.steps,
+            batch_size=BATCH,
+            seed=0,
+            shuffle=True,
+        ),
     )

@@ -18,6 +18,7 @@ from purespike.commands.inputs import (
     Source,
     SpikeInput,
     Steps,
+    Trust,
     read_shape,
 )
 from purespike.commands.shared import NOT_COMPLIANT, OK, HostEncoder, err, out
@@ -50,6 +51,7 @@ def check(
     current: Current = None,
     shape: ShapeText = None,
     data: Data = None,
+    trust: Trust = False,
     host_encoder: HostEncoder = False,
     policy: PolicyName = "strict",
     waivers: WaiverFile = None,
@@ -66,7 +68,9 @@ def check(
     from purespike.targets.nir.guard import load
 
     chosen, accepted = read_policy(policy), load_waivers(waivers, today)
-    stated = Stated(dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current)
+    stated = Stated(
+        dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current, trust
+    )
     path = Path(source)
     if is_graph_file(path):
         stated.refuse("a check of a file", *NIR)

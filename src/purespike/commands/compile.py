@@ -18,6 +18,7 @@ from purespike.commands.inputs import (
     Source,
     SpikeInput,
     Steps,
+    Trust,
     read_shape,
 )
 from purespike.commands.shared import (
@@ -46,9 +47,18 @@ def compile_(
         ),
     ] = "fast",
     calibration: Annotated[
-        Literal["max", "agreement"],
-        typer.Option(help="Scales by the largest weight, or by the spikes kept on training data."),
-    ] = "max",
+        Literal["max", "percentile", "mse", "agreement"],
+        typer.Option(
+            help="Scales that hold the largest weight, or 99.9 % of them, or have the least error, "
+            "or keep the most spikes on training data."
+        ),
+    ] = "percentile",
+    per_channel: Annotated[
+        bool, typer.Option("--per-channel", help="A scale for each channel, where a chip allows.")
+    ] = False,
+    qat: Annotated[
+        int, typer.Option(min=0, help="Epochs of quantization-aware fine-tuning before.")
+    ] = 0,
     onnx: Annotated[
         Literal["step", "sequence", "qonnx"],
         typer.Option(help="Form of model.onnx; qonnx adds model.qonnx.onnx for FPGA flows."),
@@ -69,6 +79,7 @@ def compile_(
     current: Current = None,
     shape: ShapeText = None,
     data: Data = None,
+    trust: Trust = False,
     policy: PolicyName = "strict",
     waivers: WaiverFile = None,
     today: Today = None,
@@ -81,6 +92,8 @@ def compile_(
     options = Options(
         weight_bits=bits,
         calibration=calibration,
+        per_channel=per_channel,
+        qat=qat,
         golden=samples,
         lava=lava,
         lava_samples=samples,
@@ -91,7 +104,9 @@ def compile_(
         policy=read_policy(policy),
         waivers=load_waivers(waivers, today),
     )
-    stated = Stated(dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current)
+    stated = Stated(
+        dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current, trust
+    )
     with progress_bars(err) as progress:
         built = build(load_subject(source, stated), options, progress)
     built.write(folder)

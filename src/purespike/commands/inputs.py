@@ -52,6 +52,10 @@ Data = Annotated[
         "and no accuracy is measured."
     ),
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the code that a checkpoint names as its data set."),
+]
 
 
 def read_shape(text: str | None) -> tuple[int, ...] | None:
