@@ -59,9 +59,8 @@ class Executor:
         for row in self.rows:
             layers.setdefault(row.layer, {})[row.what] = 1 - row.different / max(row.values, 1)
         # In time first; the rows are in order of evaluation.
-        first = min(
-            (r for r in self.rows if r.first), key=lambda r: (r.first or ())[0], default=None
-        )
+        wrong = [(r.first[0], r) for r in self.rows if r.first]
+        first = min(wrong, key=lambda pair: pair[0])[1] if wrong else None
         return {
             "samples": self.samples,
             "layers": layers,
