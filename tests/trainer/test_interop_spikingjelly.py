@@ -122,9 +122,11 @@ NEURONS = [
     neuron.ParametricLIFNode(init_tau=3.0, v_threshold=0.5, v_reset=None, decay_input=False),
 ]
 
+IDS = [f"{type(n).__name__}{i}" for i, n in enumerate(NEURONS)]
+
 
 @pytest.mark.parametrize("mode", ["s", "m"])
-@pytest.mark.parametrize("node", NEURONS, ids=str)
+@pytest.mark.parametrize("node", NEURONS, ids=IDS)
 def test_neurons(node: nn.Module, mode: str) -> None:
     model = nn.Sequential(layer.Conv2d(2, 6, 3), copy.deepcopy(node))
     functional.set_step_mode(model, mode)
@@ -288,8 +290,8 @@ def sew_blocks(models: Any, kind: str) -> nn.Module:
     return nn.Sequential(Imported(body), ours.TimeMean())
 
 
-def test_sew_iand_compiles_to_integers(models: Any) -> None:
-    model = lively(sew_blocks(models, "IAND"), 1)
+def assert_compiles(model: nn.Sequential, minimum: int) -> None:
+    """``Sequential(Imported(body), TimeMean())``: integers, no finding, the spikes of the body."""
     graph = capture(model, SHAPE, STEPS).graph
     x = frames(samples=12).numpy()
     compiled = compile_graph(graph, standard_passes(), x)
@@ -300,10 +302,28 @@ def test_sew_iand_compiles_to_integers(models: Any) -> None:
     seen, _ = spikes_of(model[0], torch.from_numpy(x))
     front = run(compiled.stages["split_host"], x)  # real weights, spikes only
     names = [name for name in ("0." + n for n in seen) if name in front.values]
-    assert len(names) >= 6
+    assert len(names) >= minimum
     for name in names:
         np.testing.assert_array_equal(front.values[name], seen[name[2:]], err_msg=name)
     assert compiled.ledger[-1].agreement > 0.95  # what the rounding to 8 bits leaves
+
+
+def test_sew_iand_compiles_to_integers(models: Any) -> None:
+    assert_compiles(lively(sew_blocks(models, "IAND"), 1), minimum=6)
+
+
+@pytest.mark.parametrize("node", NEURONS, ids=IDS)
+def test_neurons_compile_to_integers(node: nn.Module) -> None:
+    body = nn.Sequential(
+        layer.Conv2d(2, 6, 3),
+        copy.deepcopy(node),
+        layer.MaxPool2d(2),
+        layer.Flatten(),
+        layer.Linear(54, 12),
+        copy.deepcopy(node),
+        layer.Linear(12, 4),
+    )
+    assert_compiles(lively(nn.Sequential(Imported(body), ours.TimeMean())), minimum=2)
 
 
 @pytest.mark.slow
@@ -412,6 +432,15 @@ def test_refused_mixture_of_step_modes() -> None:
 
 def test_other_defaults_are_no_other_neuron() -> None:
     assert_same(lively(nn.Sequential(layer.Conv2d(2, 4, 3), Renamed())), frames())
+
+
+def test_starts_at_rest() -> None:
+    """Whatever state somebody left in the model."""
+    model = Imported(lively(all_layers()[:3]))
+    x = frames()
+    fresh = model(x)
+    model.model(x[0])
+    np.testing.assert_array_equal(model(x).detach(), fresh.detach())
 
 
 def test_trains_and_is_captured_afterwards() -> None:
