@@ -1,7 +1,7 @@
 """ONNX files of other tools: why a network cannot be read from them, said of the node at fault.
 
 ONNX has no spiking operator and no convention for state. What frameworks export of a neuron with a
-hidden state (snnTorch with ``init_hidden=True``, SpikingJelly) is a graph whose membrane is a
+hidden state (such as snnTorch with ``init_hidden=True``) is a graph whose membrane is a
 constant zero: it answers, and it is another network. That is told apart from a graph that hands
 its states in and out.
 """

@@ -194,6 +194,17 @@ def test_a_hidden_state_that_an_exporter_has_frozen_is_found_out(tmp_path: Path)
         read_graph(tmp_path / "m.onnx")
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_snntorch_exports_a_frozen_membrane(tmp_path: Path) -> None:
+    snntorch = pytest.importorskip("snntorch")
+    net = nn.Sequential(nn.Linear(3, 3), snntorch.Leaky(0.9, init_hidden=True))
+    with torch.no_grad():
+        torch.onnx.export(net.eval(), (torch.zeros(1, 3),), str(tmp_path / "m.onnx"), dynamo=False)
+    with pytest.raises(OnnxError, match="threshold without a state pair") as caught:
+        read_graph(tmp_path / "m.onnx")
+    assert "Greater" in caught.value.where
+
+
 def test_no_onnx_at_all_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\xff" * 40)
     with pytest.raises(OnnxError, match="no ONNX model"):
