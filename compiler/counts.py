@@ -66,7 +66,7 @@ def fan_out(node: Node, shape: Shape) -> Array:
     """How many weights each input value meets; an array that broadcasts to ``shape``."""
     op = node.op
     if isinstance(op, Linear):
-        return np.full(shape, float(len(op.weight)))
+        return np.full(shape, float(len(op.kept)))
     if isinstance(op, Scale):
         return np.ones(shape)
     assert isinstance(op, Conv2d)

@@ -85,8 +85,7 @@ def weigh(op: Op, x: Flow, shape: Shape, steps: int) -> Flow:
         low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     bare = _sums(op, low, high, shape)
     least, most = _sums(op, x.least, x.most, shape)
-    bias = np.zeros(len(op.weight)) if op.bias is None else op.bias
-    bias = bias.reshape(bare[0].shape)
+    bias = np.zeros(bare[0].shape) if op.bias is None else op.bias.reshape(bare[0].shape)
     return Flow(
         bare[0] + bias,
         bare[1] + bias,

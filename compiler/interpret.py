@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.domain import Array
+from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.ir import Graph, IRError
 from purespike.compiler.ops import Neuron
 
@@ -35,6 +35,7 @@ def run(
     x: NDArray[Any] | Mapping[str, NDArray[Any]],
     *,
     record: Collection[str] | None = None,
+    lean: bool = False,
 ) -> Trace:
     """Run ``graph`` for its T steps and check every edge against its domain.
 
@@ -42,6 +43,7 @@ def run(
         graph: A verified graph.
         x: Input (T, B, *shape), or one such array for each input by name.
         record: Edges to keep; None keeps every edge, which suits probes, not test sets.
+        lean: Keep spikes in a byte each and no membranes: all that comparing large networks needs.
 
     Returns:
         The recorded edges and membranes.
@@ -55,13 +57,27 @@ def run(
     state = {n.name: n.op.start(batch, n.output.shape) for n in graph.nodes}
     late = [n for n in graph.nodes if n.op.delays]
     values: dict[str, list[Array]] = {e.name: [] for e in graph.edges() if e.name in keep}
-    neurons = {n.name: n.op for n in graph.nodes if isinstance(n.op, Neuron) and n.name in keep}
+    neurons = {
+        n.name: n.op
+        for n in graph.nodes
+        if isinstance(n.op, Neuron) and n.name in keep and not lean
+    }
+    bytewise = {e.name for e in graph.edges() if lean and e.domain <= SPIKE}
+    unread = _unread(graph)
     membranes: dict[str, list[Array]] = {n: [] for n in neurons}
     currents: dict[str, list[Array]] = {n: [] for n, op in neurons.items() if op.current_decay}
     for t in range(graph.steps):
-        now = {name: array[t] for name, array in inputs.items()}
+        now: dict[str, Array] = {}
+
+        def send(name: str, y: Array, now: dict[str, Array] = now) -> None:
+            now[name] = y
+            if name in values:
+                values[name].append(y.astype(np.int8) if name in bytewise else y)
+
+        for name, array in inputs.items():
+            send(name, array[t])
         for node in late:  # a delay's output does not depend on this step's input
-            now[node.name] = node.op.read(state[node.name])
+            send(node.name, node.op.read(state[node.name]))
         for node in graph.nodes:
             if node.op.delays:
                 continue
@@ -74,11 +90,11 @@ def run(
                     found=f"{y.min():g} to {y.max():g}",
                     allowed=str(node.output.domain),
                 )
-            now[node.name] = y
+            send(node.name, y)
+            for name in unread.get(node.name, ()):
+                del now[name]
         for node in late:
             state[node.name], _ = node.op.step(state[node.name], now[node.inputs[0]])
-        for name, steps in values.items():
-            steps.append(now[name])
         for name, op in neurons.items():
             v, u = op.parts(state[name])
             membranes[name].append(v)
@@ -86,6 +102,21 @@ def run(
                 currents[name].append(u)
     kinds = ({n: np.stack(v) for n, v in kind.items()} for kind in (values, membranes, currents))
     return Trace(*kinds)
+
+
+def _unread(graph: Graph) -> dict[str, list[str]]:
+    """By node: the edges that nothing reads after it, so that a step need not hold them all."""
+    last = {e.name: e.name for e in graph.edges() if graph.producer(e.name) is not None}
+    for node in graph.nodes:
+        last |= dict.fromkeys(node.inputs, node.name)
+    for node in graph.nodes:
+        if node.op.delays:  # reads at the end of the step; what it sends is there from the start
+            for name in (*node.inputs, node.name):
+                last.pop(name, None)
+    unread: dict[str, list[str]] = {}
+    for name, node_name in last.items():
+        unread.setdefault(node_name, []).append(name)
+    return unread
 
 
 def _inputs(graph: Graph, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> dict[str, Array]:

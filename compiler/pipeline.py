@@ -195,7 +195,7 @@ def compile_graph(
                 found=e.found,
                 allowed=e.allowed,
             ) from e
-        line = _compare(p, graph, trace, after, after_trace, len(probe))
+        line = _compare(p, graph, trace, after, after_trace, probe)
         if p.promise.kind != "rewrites meaning" and not line.deviation <= p.promise.tolerance:
             raise PassError(
                 f"pass {p.name} broke its promise: {p.promise}",
@@ -227,10 +227,9 @@ def _same_interface(before: Graph, after: Graph) -> None:
 
 
 def _probed(graph: Graph, probe: Array) -> Trace:
-    """What is compared of a run: neurons, what reaches them, and outputs."""
-    neurons = [n for n in graph.nodes if isinstance(n.op, Neuron)]
-    names = {*graph.outputs, *(n.name for n in neurons), *(n.inputs[0] for n in neurons)}
-    return run(_beginning(graph, len(probe)), probe, record=names)
+    """What is compared of a run: neurons and outputs."""
+    neurons = (n.name for n in graph.nodes if isinstance(n.op, Neuron))
+    return run(_beginning(graph, len(probe)), probe, record={*graph.outputs, *neurons}, lean=True)
 
 
 def _beginning(graph: Graph, steps: int) -> Graph:
@@ -238,7 +237,8 @@ def _beginning(graph: Graph, steps: int) -> Graph:
     return replace(graph, steps=steps) if 0 < steps < graph.steps else graph
 
 
-def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace, steps: int) -> LedgerLine:
+def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace, probe: Array) -> LedgerLine:
+    steps = len(probe)
     firing = [
         n.name
         for n in before.nodes
@@ -261,12 +261,35 @@ def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace, steps: in
         else _deviation(before, a, after, b, scales),
         agreement=sum(equal.values()) / spikes if spikes else 1.0,
         layers={n: equal[n] / a.values[n].size for n in firing},
-        divergence=first_divergence(
-            _beginning(before, steps), a, b, firing, after=after, scales=scales
-        ),
+        divergence=_divergence(before, a, after, b, probe, firing, scales),
         notes=(*p.notes(before, after), *(partly if short else ())),
         scales=scales,
     )
+
+
+def _divergence(
+    before: Graph,
+    a: Trace,
+    after: Graph,
+    b: Trace,
+    probe: Array,
+    names: list[str],
+    scales: Mapping[str, float],
+) -> Divergence | None:
+    """The first spike that differs; for its membranes both graphs run again."""
+    start = _beginning(before, len(probe))
+    first = first_divergence(start, a, b, names)
+    if first is None:
+        return None
+
+    def recorded(graph: Graph) -> Trace:
+        node = graph.producer(first.node)
+        assert node is not None
+        names = {node.name, node.inputs[0]}
+        return run(_beginning(graph, len(probe)), probe, record=names)
+
+    a, b = recorded(before), recorded(after)
+    return first_divergence(start, a, b, [first.node], after=after, scales=scales)
 
 
 def _comparable(before: Node, after: Node | None) -> bool:

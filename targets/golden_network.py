@@ -108,7 +108,10 @@ def _node(graph: Graph, node: Node, numbers: dict[str, NDArray[Any]]) -> dict[st
     }
     if isinstance(op, Conv2d | Linear):
         bias = None if op.bias is None else put("bias", op.bias)
-        data |= {"weight": put("weight", op.weight), "bias": bias}
+        weight = op.kept if isinstance(op, Linear) else op.weight
+        data |= {"weight": put("weight", weight), "bias": bias}
+        if isinstance(op, Linear):
+            numbers[data["weight"]] = op.spread(numbers[data["weight"]])
     if isinstance(op, Conv2d):
         geometry = ("stride", "padding", "dilation")
         data |= {name: list(getattr(op, name)) for name in geometry} | {"groups": op.groups}

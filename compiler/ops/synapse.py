@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.domain import Array, Domain, Reach, image, with_zero
 from purespike.compiler.ir import Edge, IRError, Op, Shape, frozen
@@ -85,39 +87,86 @@ class Conv2d(Op):
         return text + (f", groups {self.groups}" if self.groups > 1 else "")
 
 
+class _Weight:
+    """The field ``weight`` of a linear layer: what is kept, or made of it when it is asked for."""
+
+    def __get__(self, op: Linear | None, owner: type[Linear]) -> Array:
+        if op is None:
+            raise AttributeError("weight")  # tells the dataclass that there is no default
+        return op.kept if op.run == 1 else op.spread(op.kept)
+
+    def __set__(self, op: Linear, weight: Array) -> None:
+        shared = isinstance(weight, np.ndarray) and weight.ndim == 3 and weight.strides[2] == 0
+        object.__setattr__(op, "run", weight.shape[2] if shared else 1)
+        object.__setattr__(op, "kept", frozen(weight[:, :, 0] if shared else weight))
+
+
 @dataclass(frozen=True, eq=False)
 class Linear(Op):
-    """``y = W x + b``: weight (out, in), bias (out,) or None."""
+    """``y = W x + b``: weight (out, in), bias (out,) or None.
 
-    weight: Array
+    Behind a global average pool all places of a channel share a weight: `shared` makes a layer that
+    keeps one for each ``run`` of inputs. Its ``weight`` is an array of the full size, made whenever
+    it is asked for, which is 800 MB where 100 352 inputs reach 1000 outputs; whoever works value by
+    value takes ``kept`` and, for a file, `spread`.
+
+    Attributes:
+        weight: (out, in).
+        bias: (out,) or None.
+        kept: (out, in / run), what is in memory.
+        run: How many inputs in a row share a weight; 1 unless `shared`.
+    """
+
+    weight: _Weight = _Weight()
     bias: Array | None = None
+    kept: Array = field(init=False, repr=False)
+    run: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "weight", frozen(self.weight))
         if self.bias is not None:
             object.__setattr__(self, "bias", frozen(self.bias))
+
+    @classmethod
+    def shared(cls, kept: Array, bias: Array | None, run: int) -> Linear:
+        """A layer whose weight is ``np.repeat(kept, run, axis=1)``, of which it keeps ``kept``."""
+        return cls(np.broadcast_to(kept[:, :, None], (*kept.shape, run)) if run > 1 else kept, bias)
+
+    def spread(self, kept: NDArray[Any]) -> NDArray[Any]:
+        """One column of ``kept`` (out, in / run) for each input, in the type that it has."""
+        return kept if self.run == 1 else np.repeat(kept, self.run, axis=1)
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of the weight, without making it."""
+        if self.run == 1:
+            return self.kept.shape
+        return self.kept.shape[0], self.kept.shape[1] * self.run
 
     @cached_property
     def reach(self) -> Reach:
         """Sums of the weights of each output: asked for at every check, computed once."""
-        return Reach.of(self.weight.reshape(len(self.weight), -1))
+        one = Reach.of(self.kept.reshape(len(self.kept), -1))
+        return Reach(one.positive * self.run, one.negative * self.run, one.whole)
 
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
         """(in,) -> (out,); the domain is the exact image of the weights."""
         (x,) = inputs
-        fits = self.weight.ndim == 2 and x.shape == self.weight.shape[1:]
-        if not fits or not _one_each(self.bias, self.weight):
+        fits = self.kept.ndim == 2 and x.shape == self.shape[1:]
+        if not fits or not _one_each(self.bias, self.kept):
             bias = "" if self.bias is None else f", bias {self.bias.shape}"
             raise IRError(
                 "the linear layer does not fit its input",
-                found=f"input {x}, weight {self.weight.shape}{bias}",
+                found=f"input {x}, weight {self.shape}{bias}",
                 allowed="an input (in,), a weight (out, in), a bias (out,)",
             )
-        return self.weight.shape[:1], image(self.reach, self.bias, x.domain)
+        return self.shape[:1], image(self.reach, self.bias, x.domain)
 
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
-        """One matrix product."""
-        y = inputs[0] @ self.weight.T
+        """One matrix product; what shares a weight is added up first."""
+        (x,) = inputs
+        if self.run > 1:
+            x = x.reshape(len(x), -1, self.run).sum(axis=2)
+        y = x @ self.kept.T
         return None, y if self.bias is None else y + self.bias
 
     def arrays(self) -> dict[str, Array]:
@@ -126,7 +175,26 @@ class Linear(Op):
 
     def details(self) -> str:
         """Outputs x inputs."""
-        return "x".join(map(str, self.weight.shape))
+        return "x".join(map(str, self.shape))
+
+
+def reweighted(
+    op: Conv2d | Linear, change: Callable[[Array], Array], bias: Array | None
+) -> Conv2d | Linear:
+    """The layer with another bias, and with what ``change`` makes of its weights.
+
+    Args:
+        op: A layer.
+        change: Maps weights to a new array of the same shape, value by value or row by row; a
+            row holds each weight that inputs share once.
+        bias: (out,) or None.
+    """
+    weight = change(op.kept if isinstance(op, Linear) else op.weight)
+    if weight.base is None:
+        weight.setflags(write=False)  # nobody else has it: no copy is made
+    if isinstance(op, Linear):
+        return Linear.shared(weight, bias, op.run)
+    return replace(op, weight=weight, bias=bias)
 
 
 @dataclass(frozen=True, eq=False)

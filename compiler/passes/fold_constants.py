@@ -16,6 +16,7 @@ import numpy as np
 
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Add, Conv2d, Linear, Scale
+from purespike.compiler.ops.synapse import reweighted
 from purespike.compiler.passes.rewrite import (
     Match,
     is_current,
@@ -42,7 +43,7 @@ def _one(graph: Graph, node: Node) -> Match | None:  # case 1
 def _zero_bias(graph: Graph, node: Node) -> Match | None:  # case 1
     if not isinstance(node.op, Conv2d | Linear) or node.op.bias is None or np.any(node.op.bias):
         return None
-    return {node.name: [replace(node, op=replace(node.op, bias=None))]}, {}
+    return {node.name: [replace(node, op=reweighted(node.op, lambda w: w, None))]}, {}
 
 
 def _in_a_row(graph: Graph, node: Node) -> Match | None:  # case 2
@@ -117,6 +118,6 @@ def drop_layer(graph: Graph, add: Node, part: Node) -> Match | None:
             continue
         assert isinstance(other.op, Conv2d | Linear)
         both = bias if other.op.bias is None else other.op.bias + bias
-        swaps[other.name] = [replace(other, op=replace(other.op, bias=both))]
+        swaps[other.name] = [replace(other, op=reweighted(other.op, lambda w: w, both))]
         return swaps, rename
     return None

@@ -41,6 +41,7 @@ from purespike.compiler.ops import (
     Scale,
     TimeMean,
 )
+from purespike.compiler.ops.synapse import reweighted
 from purespike.compiler.passes import pooling
 from purespike.compiler.passes.rewrite import (
     Match,
@@ -210,9 +211,7 @@ def _mean(graph: Graph, node: Node) -> Match | None:  # case 9
 
 
 def _divided(op: Linear | Conv2d, steps: int) -> Linear | Conv2d:
-    weight = op.weight / steps
-    weight.setflags(write=False)  # often the largest array of all: no copy of it is made
-    return replace(op, weight=weight, bias=None if op.bias is None else op.bias / steps)
+    return reweighted(op, lambda w: w / steps, None if op.bias is None else op.bias / steps)
 
 
 def _integrator(node: Node, source: str) -> Node:

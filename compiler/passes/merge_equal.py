@@ -15,6 +15,7 @@ Cases:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable
 from dataclasses import fields, replace
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from purespike.compiler.ir import Graph, Op
-from purespike.compiler.ops import SYNAPSES, Add
+from purespike.compiler.ops import SYNAPSES, Add, Linear
 
 
 def merge_equal(graph: Graph) -> Graph:
@@ -69,8 +70,15 @@ def _leaders(graph: Graph) -> dict[str, str]:
 
 
 def _value(op: Op) -> Hashable:
-    return type(op), tuple(_plain(getattr(op, f.name)) for f in fields(op))  # type: ignore[arg-type]
+    # A linear layer makes its weight of what it keeps, which is a field as well.
+    made = {"weight"} if isinstance(op, Linear) else set()
+    names = [f.name for f in fields(op) if f.name not in made]  # type: ignore[arg-type]
+    return type(op), tuple(_plain(getattr(op, name)) for name in names)
 
 
 def _plain(x: Any) -> Hashable:
-    return (x.shape, x.tobytes()) if isinstance(x, np.ndarray) else x
+    """Arrays by digest: keys of all weights of a large network would be a copy of it."""
+    if not isinstance(x, np.ndarray):
+        plain: Hashable = x
+        return plain
+    return x.shape, hashlib.sha256(np.ascontiguousarray(x).data).digest()

@@ -30,8 +30,14 @@ def pool_into_linear(graph: Graph, node: Node) -> Match | None:
     linear = only_reader(graph, flat.name)
     if linear is None or not isinstance(linear.op, Linear):
         return None
-    weight = _unpool(node.op, linear.op.weight, node.output.shape, graph.edge(node.inputs[0]).shape)
-    merged = replace(linear, op=Linear(weight, linear.op.bias))
+    full = graph.edge(node.inputs[0]).shape
+    if node.op.kernel == full[1:] and not any(node.op.padding):  # global: all places are alike
+        size = full[1] * full[2]
+        op = Linear.shared(linear.op.weight / size, linear.op.bias, size)
+    else:
+        weight = _unpool(node.op, linear.op.weight, node.output.shape, full)
+        op = Linear(weight, linear.op.bias)
+    merged = replace(linear, op=op)
     flat = replace(flat, inputs=node.inputs)
     return {node.name: [], flat.name: [flat], linear.name: [merged]}, {}
 

@@ -29,8 +29,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Op
 from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ops.synapse import reweighted
 from purespike.compiler.passes.scales import Grid as Grid
 from purespike.compiler.passes.scales import QuantizeError as QuantizeError
 from purespike.compiler.passes.scales import Scaling as Scaling
@@ -84,11 +86,13 @@ def _synapse(op: Op, scale: Scaling, grid: Grid) -> Op:
     if isinstance(op, Scale):
         return Scale(np.clip(np.rint(op.factor * scale), -limit, limit))
     assert isinstance(op, Conv2d | Linear)
-    weight = op.weight * by_row(scale, op.weight.ndim)
-    weight.clip(-limit, limit, out=np.rint(weight, out=weight))
-    weight.setflags(write=False)
+
+    def whole(weight: Array) -> Array:
+        product = weight * by_row(scale, weight.ndim)
+        return product.clip(-limit, limit, out=np.rint(product, out=product))
+
     bias = None if op.bias is None else np.rint(op.bias * by_row(scale, 1))
-    return replace(op, weight=weight, bias=bias)
+    return reweighted(op, whole, bias)
 
 
 def by_row(scale: Scaling, ndim: int) -> Scaling:

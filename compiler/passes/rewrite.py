@@ -10,6 +10,7 @@ import numpy as np
 from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.ir import Edge, Graph, Node, Op, Shape
 from purespike.compiler.ops import SYNAPSES, Add, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ops.synapse import reweighted
 
 # A rewrite: the nodes that take the place of the matched ones, and edges to rename.
 Match = tuple[dict[str, list[Node]], dict[str, str]]
@@ -86,11 +87,11 @@ def by_channel(values: Array, shape: Shape) -> Array:
 
 def scaled(op: Conv2d | Linear, factor: Array, shift: Array | None = None) -> Conv2d | Linear:
     """The layer with its results times ``factor`` plus ``shift``, a number an output channel."""
-    weight = op.weight * factor.reshape(-1, *(1,) * (op.weight.ndim - 1))
     bias = None if op.bias is None else op.bias * factor
     if shift is not None:
         bias = shift if bias is None else bias + shift
-    return replace(op, weight=weight, bias=bias if bias is not None and np.any(bias) else None)
+    bias = bias if bias is not None and np.any(bias) else None
+    return reweighted(op, lambda w: w * factor.reshape(-1, *(1,) * (w.ndim - 1)), bias)
 
 
 def absorb(graph: Graph, node: Node, factor: Array, shift: Array) -> Match | str:

@@ -145,6 +145,11 @@ def weights_of(op: object) -> list[Array]:
     return [op.factor] if isinstance(op, Scale) else []
 
 
+def _values_of(op: object) -> list[Array]:
+    """The weights of a synapse by rows, each that inputs share at least once."""
+    return [op.kept] if isinstance(op, Linear) else weights_of(op)
+
+
 def _thresholds(op: object) -> list[Array]:
     if not isinstance(op, Neuron) or not op.fires:
         return []
@@ -162,7 +167,7 @@ def _biases(graph: Graph, name: str) -> list[Array]:
 
 def is_whole(graph: Graph, nodes: list[Node], grid: Grid) -> bool:
     """Whether a group is in integers and in range already (case 1)."""
-    arrays = [a for n in nodes for a in (*weights_of(n.op), *_thresholds(n.op))]
+    arrays = [a for n in nodes for a in (*_values_of(n.op), *_thresholds(n.op))]
     meeting = [_biases(graph, n.inputs[0]) for n in nodes if isinstance(n.op, Neuron)]
     whole = all(bool((a == np.rint(a)).all()) for a in (*arrays, *(b for m in meeting for b in m)))
     return whole and 1.0 <= scale_limit(graph, nodes, grid) and 1.0 <= _weight_scale(nodes, grid)
@@ -193,8 +198,8 @@ def peaks_of(nodes: list[Node], grid: Grid) -> Array:
     """The largest weight of a group, or of each of its channels."""
     shape = channels_of(nodes, grid)
     if shape is None:
-        return np.asarray(max((_peak(a) for n in nodes for a in weights_of(n.op)), default=0.0))
-    rows = [np.abs(rows_of(n, a)).max(axis=1) for n in nodes for a in weights_of(n.op)]
+        return np.asarray(max((_peak(a) for n in nodes for a in _values_of(n.op)), default=0.0))
+    rows = [np.abs(rows_of(n, a)).max(axis=1) for n in nodes for a in _values_of(n.op)]
     return np.asarray(np.max(rows, axis=0)).reshape(shape)
 
 
@@ -207,7 +212,7 @@ def rows_of(node: Node, weight: Array) -> Array:
 
 
 def _weight_scale(nodes: list[Node], grid: Grid) -> float:
-    peak = max((_peak(a) for n in nodes for a in weights_of(n.op)), default=0.0)
+    peak = max((_peak(a) for n in nodes for a in _values_of(n.op)), default=0.0)
     return grid.weight_limit / peak if peak > 0 else math.inf
 
 
@@ -266,6 +271,8 @@ def _fan_in(graph: Graph, name: str) -> float:
         return 0.0
     if isinstance(node.op, Add):
         return sum(_fan_in(graph, i) for i in node.inputs)
+    if isinstance(node.op, Linear):
+        return float(node.op.shape[1])
     return float(sum(a[0].size for a in weights_of(node.op) if a.ndim)) or 1.0
 
 

@@ -261,7 +261,7 @@ def _fields(op: object, x: Shape, shape: Shape, dt: float) -> Fields:
             "bias": narrow(bias),
         }
     if isinstance(op, Linear):
-        weight = narrow(op.weight, first=8)
+        weight = op.spread(narrow(op.kept, first=8))
         if op.bias is None:
             return {"type": "Linear", "weight": weight}
         return {"type": "Affine", "weight": weight, "bias": narrow(op.bias)}
@@ -301,7 +301,8 @@ def _check_node(graph: Graph, node: Node) -> None:
             remedy="run the pass strip_auxiliary",
         )
     _check_shape(node.output.shape, where)
-    for name, values in node.op.arrays().items():
+    parameters = {"weight": node.op.kept} if isinstance(node.op, Linear) else node.op.arrays()
+    for name, values in parameters.items():
         if not bool(np.isfinite(values).all()):
             raise NirError("a parameter is not finite", where=where, found=name)
 

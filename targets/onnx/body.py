@@ -93,8 +93,8 @@ class Body:
         self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
-    def constant(self, name: str, value: ArrayLike, dtype: type) -> str:
-        """A named constant, such as a weight."""
+    def constant(self, name: str, value: ArrayLike, dtype: type, repeat: int = 1) -> str:
+        """A named constant, such as a weight; ``repeat`` writes each row as often."""
         array = np.asarray(value)
         exact: NDArray[Any] = array.astype(dtype)
         if not np.array_equal(exact, array):
@@ -103,7 +103,8 @@ class Body:
                 found=f"{array.min():g} to {array.max():g}",
                 where=f"%{name}",
             )
-        self.initializers.append(numpy_helper.from_array(np.array(exact, order="C"), name))
+        exact = np.repeat(exact, repeat, axis=0) if repeat > 1 else exact
+        self.initializers.append(numpy_helper.from_array(np.asarray(exact, order="C"), name))
         return self.claim(name)
 
     def number(self, value: int, dtype: int = I32) -> str:

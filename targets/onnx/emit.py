@@ -163,16 +163,16 @@ def _emit_synapse(body: Body, graph: Graph, node: Node) -> None:
             "group": op.groups,
         }
     elif isinstance(op, Linear):
-        kind, weight, bias_shape, attributes = "MatMulInteger", op.weight.T, (-1,), {}
+        kind, weight, bias_shape, attributes = "MatMulInteger", op.kept.T, (-1,), {}
     else:
         raise TypeError(f"%{node.name} is no synapse")
-    reads = [body.read(x.name, U8)]
+    reads, repeat = [body.read(x.name, U8)], op.run if isinstance(op, Linear) else 1
     if x.domain.hi <= 128:
-        reads.append(body.constant(f"{node.name}/weight", weight, np.int8))
+        reads.append(body.constant(f"{node.name}/weight", weight, np.int8, repeat))
     else:
         # Kernels for int8 weights may add two products in 16 bits on x86 without VNNI, which
         # larger bytes overflow. Those for uint8 weights do not.
-        reads.append(body.constant(f"{node.name}/weight", weight + 128, np.uint8))
+        reads.append(body.constant(f"{node.name}/weight", weight + 128, np.uint8, repeat))
         reads += [body.number(0, U8), body.number(128, U8)]
     output = body.declare(node.output, I32)
     if op.bias is None:

@@ -169,11 +169,12 @@ def _check_synapse(node: Node, op: Conv2d | Linear, x: Domain, where: str) -> No
             allowed=f"spike, or {BYTE}",
             remedy="put a spiking neuron before it",
         )
-    _integers(op.weight, "a weight", _WEIGHT, where)
+    weight, run = (op.kept, op.run) if isinstance(op, Linear) else (op.weight, 1)
+    _integers(weight, "a weight", _WEIGHT, where)
     if op.bias is not None:
         _integers(op.bias, "a bias", _INT32, where)
     # Bounds of every partial sum, the one before the bias included.
-    sums = op.weight.reshape(len(op.weight), -1) * max(x.hi, 1.0)
+    sums = weight.reshape(len(weight), -1) * max(x.hi, 1.0) * run
     reach = float(np.abs(sums).sum(axis=1).max(initial=0.0))
     reach += 0.0 if op.bias is None else float(np.abs(op.bias).max(initial=0.0))
     _fits(-reach, reach, "an accumulator", where)
