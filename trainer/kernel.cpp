@@ -1,0 +1,157 @@
+// Spiking neurons over all time steps, forward and backward; meaning and order of roundings as in
+// neuron.py, to the bit. Compile without contraction to fused multiply-adds (-ffp-contract=off).
+//
+// Arrays have T rows of n elements. `gap` is the distance h - threshold of the membrane potential.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+namespace {
+
+constexpr int64_t BLOCK = 1024;  // neurons at a time: their state stays in the first-level cache
+
+struct bfloat16 {
+    uint16_t bits;
+    bfloat16() = default;
+    explicit bfloat16(float value) {  // round to nearest, ties to even
+        uint32_t wide;
+        std::memcpy(&wide, &value, sizeof wide);
+        const uint32_t rounded = (wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16;
+        bits = (wide & 0x7fffffffu) > 0x7f800000u ? uint16_t{0x7fc0} : uint16_t(rounded);
+    }
+    operator float() const {
+        const uint32_t wide = uint32_t{bits} << 16;
+        float value;
+        std::memcpy(&value, &wide, sizeof value);
+        return value;
+    }
+};
+
+template <class S> struct Real { using type = S; };  // what S is computed in
+template <> struct Real<bfloat16> { using type = float; };
+
+// X: input and spikes; rows of x lie `row` elements apart, 0 for the same at every step. Returns the
+// number of spikes.
+template <class X, class R = typename Real<X>::type>
+int64_t forward(const X* x, int64_t row, X* spikes, X* gap, int64_t steps, int64_t n,
+                double scale_, double decay_, double threshold_, double amount_, int to_zero,
+                int threads) {
+    const R scale = R(scale_), decay = R(decay_), threshold = R(threshold_), amount = R(amount_);
+    int64_t fired = 0;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : fired)
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int size = int(std::min(BLOCK, n - start));
+        R v[BLOCK] = {};
+        for (int64_t t = 0; t < steps; ++t) {
+            const int64_t at = t * n + start;
+            const X* __restrict xt = x + t * row + start;
+            X* __restrict st = spikes + at;
+            int count = 0;
+            R h[BLOCK];
+            for (int j = 0; j < size; ++j) {
+                h[j] = R(xt[j]) * scale + v[j];
+                const R s = h[j] >= threshold ? R(1) : R(0);
+                count += h[j] >= threshold;
+                st[j] = X(s);
+                v[j] = (to_zero ? h[j] - h[j] * s : h[j] - amount * s) * decay;
+            }
+            if (gap != nullptr) {
+                X* __restrict ut = gap + at;
+                for (int j = 0; j < size; ++j) ut[j] = X(h[j] - threshold);
+            }
+            fired += count;
+        }
+    }
+    return fired;
+}
+
+// The surrogates that are cheap enough to be computed here; see SLOPES in kernel.py.
+enum Surrogate { GIVEN, ARCTAN, FAST_SIGMOID, TRIANGLE, RECTANGLE };
+
+template <class R>
+void slopes(const R* __restrict u, R* __restrict out, int size, int surrogate, R steepness, R peak) {
+    switch (surrogate) {
+        case ARCTAN:
+            for (int j = 0; j < size; ++j) {
+                const R z = steepness * u[j];
+                out[j] = R(1) / (z * z + R(1)) * peak;
+            }
+            break;
+        case FAST_SIGMOID:
+            for (int j = 0; j < size; ++j) {
+                const R z = steepness * std::fabs(u[j]) + R(1);
+                out[j] = R(1) / (z * z);
+            }
+            break;
+        case TRIANGLE:
+            for (int j = 0; j < size; ++j) {
+                const R z = R(1) - steepness * std::fabs(u[j]);
+                out[j] = (z < R(0) ? R(0) : z) * peak;
+            }
+            break;
+        case RECTANGLE:
+            for (int j = 0; j < size; ++j) out[j] = (std::fabs(u[j]) <= steepness ? R(1) : R(0)) * peak;
+            break;
+        default:
+            break;
+    }
+}
+
+template <class X, class R = typename Real<X>::type>
+void backward(const X* grad, const X* gap, const R* slope, X* out, int64_t steps, int64_t n,
+              double scale_, double decay_, double threshold_, double amount_, int to_zero,
+              int detached, int surrogate, double steepness, double peak, int threads) {
+    const R scale = R(scale_), decay = R(decay_), threshold = R(threshold_), amount = R(amount_);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t start = 0; start < n; start += BLOCK) {
+        const int size = int(std::min(BLOCK, n - start));
+        R grad_v[BLOCK] = {}, u[BLOCK], computed[BLOCK];
+        for (int64_t t = steps - 1; t >= 0; --t) {
+            const int64_t at = t * n + start;
+            const X* __restrict gt = grad + at;
+            X* __restrict ot = out + at;
+            for (int j = 0; j < size; ++j) u[j] = R(gap[at + j]);
+            const R* __restrict d = surrogate == GIVEN ? slope + at : computed;
+            slopes<R>(u, computed, size, surrogate, R(steepness), R(peak));
+            if (detached) {
+                for (int j = 0; j < size; ++j) {
+                    const R kept = to_zero && u[j] >= R(0) ? R(0) : grad_v[j];
+                    const R grad_h = R(gt[j]) * d[j] + kept;
+                    ot[j] = X(grad_h * scale);
+                    grad_v[j] = grad_h * decay;
+                }
+            } else {
+                for (int j = 0; j < size; ++j) {
+                    const R through_spike = to_zero ? u[j] + threshold : amount;
+                    const R kept = to_zero && u[j] >= R(0) ? R(0) : grad_v[j];
+                    const R grad_h = R(gt[j]) * d[j] - grad_v[j] * through_spike * d[j] + kept;
+                    ot[j] = X(grad_h * scale);
+                    grad_v[j] = grad_h * decay;
+                }
+            }
+        }
+    }
+}
+
+}  // namespace
+
+#define NEURON(NAME, X, R)                                                                       \
+    extern "C" int64_t forward_##NAME(const X* x, int64_t row, X* spikes, X* gap, int64_t steps, \
+                                      int64_t n, double scale, double decay, double threshold,   \
+                                      double amount, int to_zero, int threads) {                 \
+        return forward<X>(x, row, spikes, gap, steps, n, scale, decay, threshold, amount,        \
+                          to_zero, threads);                                                     \
+    }                                                                                            \
+    extern "C" void backward_##NAME(const X* grad, const X* gap, const R* slope, X* out,         \
+                                    int64_t steps, int64_t n, double scale, double decay,        \
+                                    double threshold, double amount, int to_zero, int detached,  \
+                                    int surrogate, double steepness, double peak, int threads) { \
+        backward<X>(grad, gap, slope, out, steps, n, scale, decay, threshold, amount, to_zero,   \
+                    detached, surrogate, steepness, peak, threads);                              \
+    }
+
+NEURON(float32, float, float)
+NEURON(float64, double, double)
+NEURON(bfloat16, bfloat16, float)
