@@ -21,12 +21,13 @@ from purespike.compiler.passes.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.merge_equal import merge_equal, merged
-from purespike.compiler.passes.quantize import quantize
+from purespike.compiler.passes.quantize import fit_scales, fitting_notes, quantize
 from purespike.compiler.passes.remove_dead import remove_dead, removed
 from purespike.compiler.passes.rounding import choose_rounding
-from purespike.compiler.passes.scales import Grid, Scaling
+from purespike.compiler.passes.scales import Grid, Scaling, scale_groups
 from purespike.compiler.passes.split_host import split_host
 from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary
+from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.verify import verify
 
 
@@ -125,14 +126,27 @@ def standard_passes(
     how: Method = method or ("max" if calibration is None else "agreement")
 
     @lru_cache(maxsize=1)  # asked for by the pass and by the ledger
+    def free(graph: Graph) -> dict[str, Scaling]:
+        return calibrate(graph, calibration, replace(grid, fit_membranes=False), how)
+
+    @lru_cache(maxsize=1)
     def scales(graph: Graph) -> dict[str, Scaling]:
-        return calibrate(graph, calibration, grid, how)
+        return fit_scales(graph, free(graph), grid) if grid.fit_membranes else free(graph)
 
     def to_integers(graph: Graph) -> Graph:
-        rounded = {}
-        if calibration is not None:
-            rounded = choose_rounding(graph, calibration, grid, scales(graph))
-        return quantize(graph, grid, scales(graph), rounded)
+        if calibration is None:
+            return quantize(graph, grid, scales(graph))
+        rounded = choose_rounding(graph, calibration, grid, scales(graph))
+        after = quantize(graph, grid, scales(graph), rounded)
+        if grid.fit_membranes:  # a bias that rounds up may break the proof: then the nearest one
+            groups = scale_groups(graph)
+            broken = {groups.get(name) for name in _saturating(after)}
+            kept = {name: op for name, op in rounded.items() if groups[name] not in broken}
+            after = after if kept == rounded else quantize(graph, grid, scales(graph), kept)
+        return after
+
+    def fitting(before: Graph, after: Graph) -> tuple[str, ...]:
+        return fitting_notes(before, free(before), scales(before), after)
 
     def one_each(graph: Graph) -> dict[str, float]:
         """Scales of whole layers; outputs are among them, channels with their own are not."""
@@ -152,9 +166,15 @@ def standard_passes(
             "quantize",
             to_integers,
             REWRITES,
+            fitting if grid.fit_membranes else lambda before, after: (),
             scales=one_each,
         ),
     )
+
+
+def _saturating(graph: Graph) -> set[str]:
+    bounds = bound_neurons(graph, current_limit=np.inf)
+    return {name for name, b in bounds.items() if b.verdict == "saturates"}
 
 
 def compile_graph(

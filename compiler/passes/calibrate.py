@@ -23,6 +23,7 @@ Cases:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
-from purespike.compiler.passes.quantize import quantized
+from purespike.compiler.passes.quantize import fit_scales, quantized
 from purespike.compiler.passes.replay_layers import Layers
 from purespike.compiler.passes.scales import (
     Grid,
@@ -72,6 +73,9 @@ def calibrate(
         QuantizeError: If the method is unknown, or needs data and has none.
     """
     grid = grid or Grid()
+    if grid.fit_membranes:
+        free = calibrate(graph, x, replace(grid, fit_membranes=False), method)
+        return fit_scales(graph, free, grid)
     if method not in get_args(Method):
         raise QuantizeError(
             "unknown calibration", found=repr(method), allowed=", ".join(get_args(Method))

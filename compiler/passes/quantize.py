@@ -20,6 +20,9 @@ Cases:
 5. The decays of membrane and current round to the chip's grid; a current cannot be kept for ever.
 6. A scale for each channel (``Grid.per_channel``) in groups of one neuron that fires and starts at
    rest. Integrators keep one: their channels are compared with each other. So do gates (case 1).
+7. `Grid.fit_membranes`: the scale of a neuron whose membrane might saturate goes down until the
+   range proof holds for all T steps (`fit_scales`), unless a threshold or the largest weight would
+   then be less than one unit; what it costs in weight bits is noted.
 """
 
 from __future__ import annotations
@@ -37,7 +40,13 @@ from purespike.compiler.passes.scales import Grid as Grid
 from purespike.compiler.passes.scales import QuantizeError as QuantizeError
 from purespike.compiler.passes.scales import Scaling as Scaling
 from purespike.compiler.passes.scales import choose_scales as choose_scales
-from purespike.compiler.passes.scales import require_integer_form
+from purespike.compiler.passes.scales import (
+    group_members,
+    legal_scale,
+    require_integer_form,
+    resolves,
+)
+from purespike.compiler.ranges import bound_neurons
 
 
 def quantize(
@@ -51,7 +60,8 @@ def quantize(
     Args:
         graph: What the passes before left.
         grid: The integers of the chip.
-        scales: By synapse and neuron, as `calibrate` chooses them; None takes `choose_scales`.
+        scales: By synapse and neuron, as `calibrate` chooses them; None takes `choose_scales`, and
+            `fit_scales` where the grid asks for it.
         chosen: Integer operations whose rounding `choose_rounding` chose; others round as above.
 
     Raises:
@@ -59,8 +69,10 @@ def quantize(
             neuron is left on the chip.
     """
     grid = grid or Grid()
-    scales = choose_scales(graph, grid) if scales is None else scales
     require_integer_form(graph)
+    if scales is None:
+        scales = choose_scales(graph, grid)
+        scales = fit_scales(graph, scales, grid) if grid.fit_membranes else scales
     chosen = chosen or {}
     nodes = []
     for node in graph.nodes:
@@ -74,6 +86,64 @@ def quantize(
             )
             nodes.append(replace(node, op=op))
     return graph.rebuilt(nodes)
+
+
+def fit_scales(graph: Graph, scales: Mapping[str, Scaling], grid: Grid) -> dict[str, Scaling]:
+    """The scales, lowered where a membrane might saturate until it provably does not (case 7).
+
+    The bounds are those of `bound_neurons` for the integers that each choice gives, for any input
+    over all T steps. A smaller scale makes weights, and so bounds, smaller in proportion, up to
+    rounding; hence a few rounds. Where no scale is small enough, the first one stays.
+    """
+    members = [m for m in group_members(graph).values() if any(isinstance(n.op, Neuron) for n in m)]
+    fitted, given_up = dict(scales), set()
+    while True:
+        bounds = bound_neurons(quantize(graph, grid, fitted), current_limit=np.inf)
+        room = grid.fixed.limit / 2**grid.fixed.fraction_bits
+        moved = False
+        for nodes in members:
+            wide = [b.membrane for n in nodes if (b := bounds.get(n.name)) is not None
+                    and b.verdict == "saturates"]  # fmt: skip
+            leader = nodes[0].name
+            if not wide or leader in given_up:
+                continue
+            reach = max(max(-low, high) for low, high in wide)
+            wanted = np.asarray(fitted[leader]) * min(room / reach, 0.99)
+            scale = legal_scale(graph, nodes, wanted, grid)
+            if resolves(nodes, scale):
+                fitted |= dict.fromkeys((n.name for n in nodes), scale)
+            else:
+                given_up.add(leader)
+                fitted |= {n.name: scales[n.name] for n in nodes}
+            moved = True
+        if not moved:
+            return fitted
+
+
+def fitting_notes(
+    graph: Graph, scales: Mapping[str, Scaling], fitted: Mapping[str, Scaling], after: Graph
+) -> tuple[str, ...]:
+    """What `fit_scales` cost, by neuron, and where it found nothing."""
+    bounds = bound_neurons(after, current_limit=np.inf)
+    notes = []
+    for node in graph.nodes:
+        if not isinstance(node.op, Neuron) or node.name not in scales:
+            continue
+        ratio = float(np.max(np.asarray(scales[node.name]) / np.asarray(fitted[node.name])))
+        low, high = bounds[node.name].membrane
+        saturates = bounds[node.name].verdict == "saturates"
+        if ratio > 1:
+            now = "yet it may saturate: it is" if saturates else "for any input its membrane stays"
+            notes.append(
+                f"lowered the scale of {graph.origin(node.name)} to 1/{ratio:.3g}, which costs "
+                f"{np.log2(ratio):.1f} bits of its weights: {now} in [{low:.0f}, {high:.0f}]"
+            )
+        elif saturates:
+            notes.append(
+                f"left the scale of {graph.origin(node.name)}, which may saturate: a smaller one "
+                "leaves less than one unit of its threshold or of its weights"
+            )
+    return tuple(notes)
 
 
 def quantized(op: Op, scale: Scaling, grid: Grid) -> Op:

@@ -36,6 +36,7 @@ class Grid:
 
     ``per_channel`` allows thresholds that differ by channel. Loihi 1 holds 8 different ones a core;
     for Loihi 2 no number is published, so that it takes a decision: see `targets.resources`.
+    ``fit_membranes`` lowers scales until no membrane can saturate, for any input (`fit_scales`).
     """
 
     weight_bits: int = 8
@@ -43,6 +44,7 @@ class Grid:
     threshold_limit: int = 131071
     fixed: FixedPoint = field(default_factory=FixedPoint)
     per_channel: bool = False
+    fit_membranes: bool = False
 
     @property
     def weight_limit(self) -> int:
@@ -244,6 +246,14 @@ def legal_scale(graph: Graph, nodes: list[Node], wanted: Array, grid: Grid) -> S
         units = np.floor(scale * level * (1 + 1e-12))  # rounding must not cost a whole unit
         scale = np.where(units >= 1, units / level, scale)  # case 3
     return float(scale) if scale.ndim == 0 else scale
+
+
+def resolves(nodes: list[Node], scale: Scaling) -> bool:
+    """Whether at this scale thresholds and the largest weight are one unit or more."""
+    least = float(np.min(scale))
+    levels = [float(a[a > 0].min()) for n in nodes for a in _thresholds(n.op) if (a > 0).any()]
+    peaks = [_peak(a) for n in nodes for a in _values_of(n.op)]
+    return all(least * x >= 1 - 1e-9 for x in (*levels, max(peaks, default=np.inf)))
 
 
 def readout_limit(graph: Graph, node: Node, grid: Grid) -> float:
