@@ -117,7 +117,7 @@ void backward(const X* grad, const X* gap, const R* slope, X* out, int64_t steps
             slopes<R>(u, computed, size, surrogate, R(steepness), R(peak));
             if (detached) {
                 for (int j = 0; j < size; ++j) {
-                    const R kept = to_zero && u[j] >= R(0) ? R(0) : grad_v[j];
+                    const R kept = grad_v[j] * (!to_zero || u[j] < R(0) ? R(1) : R(0));
                     const R grad_h = R(gt[j]) * d[j] + kept;
                     ot[j] = X(grad_h * scale);
                     grad_v[j] = grad_h * decay;
@@ -125,7 +125,7 @@ void backward(const X* grad, const X* gap, const R* slope, X* out, int64_t steps
             } else {
                 for (int j = 0; j < size; ++j) {
                     const R through_spike = to_zero ? u[j] + threshold : amount;
-                    const R kept = to_zero && u[j] >= R(0) ? R(0) : grad_v[j];
+                    const R kept = grad_v[j] * (!to_zero || u[j] < R(0) ? R(1) : R(0));
                     const R grad_h = R(gt[j]) * d[j] - grad_v[j] * through_spike * d[j] + kept;
                     ot[j] = X(grad_h * scale);
                     grad_v[j] = grad_h * decay;

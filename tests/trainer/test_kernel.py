@@ -140,6 +140,20 @@ def test_any_memory_format_of_input_and_gradient() -> None:
 
 
 @built
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_infinities_and_nan_spread_as_in_torch(reset: str) -> None:
+    x, weights = random((5, 4, 30), 15), random((5, 4, 30), 16)
+    x[1, 0, 3], x[2, 1, 4], x[1, 2, 5], weights[3, 3, 6] = torch.tensor(
+        [float("inf"), float("-inf"), float("nan"), float("inf")]
+    )
+    fast = results(Neuron(decay=0.5, reset=reset), x, weights, "require")
+    slow = results(Neuron(decay=0.5, reset=reset), x, weights, "off")
+    for one, other in zip(fast[:2], slow[:2], strict=True):
+        torch.testing.assert_close(one, other, rtol=0.0, atol=0.0, equal_nan=True)
+    assert fast[1].isnan().any()
+
+
+@built
 def test_one_step_repeated_is_not_copied_out() -> None:
     image = random((1, 2, 40), 7).requires_grad_()
     copied = image.detach().expand(6, 2, 40).contiguous().requires_grad_()
@@ -207,6 +221,7 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, and nothing remembered of the kernel in use."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("PURESPIKE_KERNEL", raising=False)
     forget()
     yield tmp_path
     forget()
