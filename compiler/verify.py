@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Edge, Graph, IRError
+from purespike.compiler.ops import TimeMean
 
 
 def verify(graph: Graph) -> None:
@@ -40,6 +41,12 @@ def verify(graph: Graph) -> None:
                     )
                 else:
                     raise IRError(f"%{name} is written by no node")
+            if isinstance(node.op, TimeMean) and node.op.steps < graph.steps:
+                raise IRError(
+                    "a mean over time ends before the sample does: later steps would add to it",
+                    found=f"a mean over {node.op.steps} steps, T = {graph.steps}",
+                    allowed=f"a mean over {graph.steps} steps",
+                )
             shape, domain = node.op.infer(*edges)
             if shape != node.output.shape:
                 raise IRError(

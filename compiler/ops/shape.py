@@ -98,6 +98,7 @@ class TimeMean(Op):
     """The mean over the T steps of a sample, building up: step t gives the sum so far over T.
 
     Causal, so that it has a meaning at every step; its value at the last step is the mean.
+    ``steps`` is the T of its graph: `verify` refuses fewer, since the sum would outgrow the domain.
     """
 
     steps: int

@@ -16,7 +16,17 @@ from strategies import spikes
 from purespike.compiler.domain import ANALOG, SPIKE, Domain
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Edge, Graph, IRError, Node, build
-from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Gate, Linear, Neuron, Scale
+from purespike.compiler.ops import (
+    Add,
+    Conv2d,
+    Delay,
+    Flatten,
+    Gate,
+    Linear,
+    Neuron,
+    Scale,
+    TimeMean,
+)
 from purespike.compiler.verify import verify
 
 CONV = Conv2d(np.full((2, 1, 3, 3), 1.0), None, (1, 1), (1, 1))
@@ -112,6 +122,22 @@ def test_errors_point_at_the_node(nodes: tuple[Node, ...], message: str, where: 
     assert [x for k, x in enumerate(lines) if k - 1 not in marks and k not in marks] == (
         str(bad).splitlines()
     )
+
+
+@pytest.mark.parametrize(("steps", "legal"), [(1, False), (2, True), (3, True)])
+def test_a_mean_over_fewer_steps_than_a_sample_has(steps: int, legal: bool) -> None:
+    """Its sum would go on: at T = 2 a mean over one step reaches 2, its domain ends at 1."""
+    mean = node("n", TimeMean(steps), "x", shape=(1, 4, 4), domain=Domain(0, 1, 1 / steps))
+    ones = np.ones((2, 1, 1, 4, 4))
+    if legal:
+        verify(graph(mean))
+        assert run(graph(mean), ones).values["n"].max() == 2 / steps
+        return
+    with pytest.raises(IRError, match="a mean over time ends before the sample does") as e:
+        verify(graph(mean))
+    assert e.value.found == "a mean over 1 steps, T = 2"
+    with pytest.raises(IRError, match="outside its domain"):
+        run(graph(mean), ones)
 
 
 def test_underlined_line_as_people_see_it() -> None:
