@@ -151,4 +151,4 @@ def test_a_nir_file_of_another_tool_is_judged_under_stated_conventions(
     ours = command("check", bundle / "model.nir", "--static", "--steps", "99")
     assert ours.returncode == 2 and "steps" in ours.stderr
     folder = command("check", bundle, "--dt", "1e-3")
-    assert folder.returncode == 2 and "are for NIR files" in folder.stderr
+    assert folder.returncode == 2 and "a bundle does not take --dt" in folder.stderr
