@@ -164,7 +164,7 @@ def test_what_nobody_can_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file of this name"):
         load_subject(str(tmp_path / "m.xyz"))
     (tmp_path / "m.pt2").write_text("?")
-    with pytest.raises(InputError, match="no neuron is left"):
+    with pytest.raises(PurespikeError, match="exported program cannot be read"):
         load_subject(str(tmp_path / "m.pt2"))
     with pytest.raises(InputError, match="no network of this name"):
         load_subject(str(tmp_path / "nothing"))

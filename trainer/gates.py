@@ -7,6 +7,7 @@ silent residual function (``a = 0``) OR, IAND and XOR pass ``s`` on unchanged; A
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from purespike.trainer.errors import ConfigError
@@ -19,6 +20,8 @@ class And(nn.Module):
 
     def forward(self, a: Tensor, s: Tensor) -> Tensor:
         """Join two tensors of one shape (T, B, C, H, W)."""
+        if torch.compiler.is_exporting():
+            return _whole(a, s, "and")
         return a * s
 
 
@@ -27,6 +30,8 @@ class Or(nn.Module):
 
     def forward(self, a: Tensor, s: Tensor) -> Tensor:
         """Join two tensors of one shape (T, B, C, H, W)."""
+        if torch.compiler.is_exporting():
+            return _whole(a, s, "or")
         return a + s - a * s
 
 
@@ -35,6 +40,8 @@ class Iand(nn.Module):
 
     def forward(self, a: Tensor, s: Tensor) -> Tensor:
         """Join two tensors of one shape (T, B, C, H, W)."""
+        if torch.compiler.is_exporting():
+            return _whole(a, s, "iand")
         return (1.0 - a) * s
 
 
@@ -43,6 +50,8 @@ class Xor(nn.Module):
 
     def forward(self, a: Tensor, s: Tensor) -> Tensor:
         """Join two tensors of one shape (T, B, C, H, W)."""
+        if torch.compiler.is_exporting():
+            return _whole(a, s, "xor")
         return a + s - 2.0 * a * s
 
 
@@ -56,6 +65,25 @@ class Add(nn.Module):
     def forward(self, a: Tensor, s: Tensor) -> Tensor:
         """Join two tensors of one shape (T, B, C, H, W)."""
         return a + s
+
+
+@torch.library.custom_op(
+    "purespike::gate", mutates_args=(), schema="(Tensor a, Tensor s, str kind) -> Tensor"
+)
+def _exported_gate(a: Tensor, s: Tensor, kind: str) -> Tensor:
+    """A gate in a program of torch.export: of its formula alone, nobody can say that it is one."""
+    joined: Tensor = residual_gate(kind)(a, s)
+    return joined
+
+
+@_exported_gate.register_fake
+def _(a: Tensor, s: Tensor, kind: str) -> Tensor:
+    return torch.empty_like(a, memory_format=torch.contiguous_format)
+
+
+def _whole(a: Tensor, s: Tensor, kind: str) -> Tensor:
+    joined: Tensor = _exported_gate(a, s, kind)
+    return joined
 
 
 GATES: dict[str, type[nn.Module]] = {"and": And, "or": Or, "iand": Iand, "xor": Xor, "add": Add}

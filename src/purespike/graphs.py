@@ -100,16 +100,9 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
     if kind == "netx":
         stated.refuse("a netx file", "dt", "steps", "data")
         return read_netx(path, steps=stated.steps, dt=stated.dt), None
-    if path.suffix == ".pt2":
-        raise InputError(
-            "no neuron is left in an exported program",
-            where=str(path),
-            found="torch.export writes a neuron as tensor operations, unrolled over the steps",
-            remedy="give the module itself, as package.module:factory",
-        )
     raise InputError(
         "no network can be read from a file of this name",
         where=str(path),
-        allowed=", ".join(FORMATS),
+        allowed=", ".join((*FORMATS, ".pt2")),
         remedy="give the file the suffix of its format",
     )

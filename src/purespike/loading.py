@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from purespike.graphs import FORMATS, InputError, Stated, read_file
 from purespike.options import Subject
 from purespike.subjects import digits_subject
 from purespike.targets.bundle import MANIFEST, read_bundle
+from purespike.trainer.exported import read_exported
 
+PROGRAM = ".pt2"  # of torch.export
 SAMPLES = 64  # made up where no data is given
 LARGEST = 1 << 30  # bytes of a data file
 
@@ -30,8 +33,8 @@ def load_subject(source: str, stated: Stated | None = None) -> Subject:
     """What the source names, with the data to judge it by.
 
     Args:
-        source: A checkpoint folder, a bundle, a file (.nir, .onnx, .net), or a torch module by
-            its dotted path, ``package.module:name``: a module, or a callable that gives one.
+        source: A checkpoint folder, a bundle, a file (.nir, .onnx, .net, .pt2), or a torch module
+            by its dotted path, ``package.module:name``: a module, or a callable that gives one.
         stated: What the source leaves open.
 
     Returns:
@@ -52,6 +55,11 @@ def load_subject(source: str, stated: Stated | None = None) -> Subject:
         bundle = read_bundle(path)
         x, labels = bundle.golden.inputs, bundle.golden.labels
         return Subject(path.name, bundle.graph, tuple(x.shape[2:]), x, labels)
+    if path.is_file() and path.suffix == PROGRAM:
+        stated.refuse("an exported program", "data")
+        program = read_exported(path)
+        stated = replace(stated, shape=program.shape, steps=program.steps)
+        return _from_module(path.name, program.module, stated)
     if path.is_file():
         graph, _ = read_file(path, stated)
         return _from_graph(path.name, graph, stated)
@@ -61,7 +69,7 @@ def load_subject(source: str, stated: Stated | None = None) -> Subject:
         "there is no network of this name",
         found=source,
         allowed="a checkpoint folder, a bundle, a file "
-        + ", ".join(FORMATS)
+        + ", ".join((*FORMATS, PROGRAM))
         + ", or package.module:factory",
     )
 

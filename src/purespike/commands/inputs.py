@@ -12,8 +12,8 @@ from purespike.graphs import InputError
 Source = Annotated[
     str,
     typer.Argument(
-        help="A checkpoint folder, a bundle, a .nir, .onnx or .net file, or a torch module as "
-        "package.module:factory."
+        help="A checkpoint folder, a bundle, a .nir, .onnx, .net or .pt2 file, or a torch module "
+        "as package.module:factory."
     ),
 ]
 Dt = Annotated[float | None, typer.Option(help="NIR or netx of another tool: seconds a time step.")]
