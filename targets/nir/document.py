@@ -54,9 +54,10 @@ def content_hash(document: Document, metadata: Mapping[str, JSON]) -> str:
     """
     sha = hashlib.sha256()
 
-    def add(item: str | bytes) -> None:
+    def add(item: str | memoryview) -> None:
         raw = item.encode() if isinstance(item, str) else item
-        sha.update(len(raw).to_bytes(8, "little") + raw)
+        sha.update(len(raw).to_bytes(8, "little"))
+        sha.update(raw)
 
     for name, fields in sorted(document.nodes.items()):
         add(name)
@@ -69,7 +70,7 @@ def content_hash(document: Document, metadata: Mapping[str, JSON]) -> str:
             else:
                 plain = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("<"))
                 add(f"{plain.dtype.str}{list(value.shape)}")
-                add(plain.tobytes())
+                add(plain.reshape(-1).view(np.uint8).data)  # a view: weights may be large
     for edge in document.edges:
         add(edge[0])
         add(edge[1])
