@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.ir import Edge, Graph, build
@@ -84,3 +87,14 @@ def network(case: str) -> Graph:
         ]
         return build((image,), nodes, ("m",), 6)
     raise ValueError(case)
+
+
+def lava_dl_tests() -> Path:
+    """The folder of netx's own test networks and ground truths, which lava-dl installs."""
+    try:
+        found = Path(str(distribution("lava-dl").locate_file("tests/lava/lib/dl/netx")))
+    except PackageNotFoundError:
+        pytest.skip("lava-dl is not installed")
+    if not (found / "tiny.net").is_file():
+        pytest.skip("lava-dl is installed without its tests")
+    return found

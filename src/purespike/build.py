@@ -133,8 +133,8 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     progress("capture", 0, 1)
     captured = _captured(subject)
     passes = _passes(subject, options, progress)
-    if is_integer(captured.graph):  # compiled before: what is left is to judge it
-        passes = ()
+    if is_integer(captured.graph):  # compiled before: what is left is to name the host, and judge
+        passes = tuple(p for p in passes if p.name == "split_host" and options.host_encoder)
     probe = subject.spikes[:, :16].astype(np.float64)
     trained = reference_accuracy(subject, progress)
     draft = _Draft(subject, options, trained, captured.dead, captured.graph)

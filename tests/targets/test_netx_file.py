@@ -18,7 +18,8 @@ from netx_cases import CASES, network, neuron
 from nir_cases import differences
 
 from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, build
+from purespike.compiler.interpret import run
+from purespike.compiler.ir import Edge, Graph, IRError, build
 from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron
 from purespike.targets.netx import NetxError, NetxFileError, read_netx, write_netx
 from purespike.targets.netx.synapse import survives
@@ -178,18 +179,28 @@ def link(f: h5py.File) -> None:
     f["layer/1/weight"] = h5py.ExternalLink("/etc/hostname", "/weight")
 
 
+def silent(f: h5py.File) -> None:
+    del f["layer/1/neuron"], f["layer/1/bias"]
+
+
 # Edits of a foreign file (no metadata), and what the refusal says.
 BAD = {
     "link": (link, "a link to elsewhere"),
     "no layer": (pop("layer"), "not a netx file"),
     "gap": (lambda f: f.move("layer/1", "layer/9"), "numbered from 0"),
     "no input": (text("layer/0/type", b"dense"), "first layer must be an input"),
-    "input neuron": (text("layer/0/neuron/type", b"LOIHI"), "first layer must be an input"),
-    "unknown layer": (text("layer/1/type", b"average"), "cannot run this layer"),
+    "input neuron": (text("layer/0/neuron/type", b"LOIHI"), "does not have the form"),
+    "input weight": (put("layer/0/weight", 3), "input of spikes has no weight"),
+    "unknown layer": (text("layer/1/type", b"average"), "average .netx itself does not run it"),
+    "recurrent layer": (text("layer/1/type", b"dense_rec"), "dense_rec .recurrent"),
     "recurrence": (put("layer/1/weight_rec", np.eye(9)), "cannot say all"),
-    "delay": (put("layer/1/delay", np.ones(9)), "cannot say all"),
+    "delay": (put("layer/1/delay", np.ones(9)), "delays of 1 to 1 steps"),
+    "wide bias": (put("layer/1/bias", np.full(9, 4096)), "bias is too large"),
+    "no neuron in between": (silent, "never fires, with layers behind it"),
+    "no threshold reached": (put("layer/1/neuron/vThMant", 131071), "never fires, with layers"),
+    "no neuron, but a bias": (pop("layer/3/neuron"), "without a neuron that netx could run"),
     "graded": (put("layer/1/neuron/gradedSpike", 1), "graded"),
-    "sigma delta": (text("layer/1/neuron/type", b"SDNN"), "a neuron that the graph does not"),
+    "sigma delta": (text("layer/1/neuron/type", b"SDNN"), "SDNN .sigma-delta: it sends graded"),
     "no current fades": (put("layer/1/neuron/iDecay", 0), "iDecay is out of range"),
     "bias past a current": (put("layer/1/neuron/iDecay", 1024), "bias goes past a current"),
     "half a count": (put("layer/1/neuron/iDecay", 1024.5), "iDecay is out of range"),
@@ -308,3 +319,42 @@ def test_layers_without_a_neuron_integrate_as_far_as_lava_does(tmp_path: Path) -
 def test_a_convolution_keeps_even_weights_beyond_seven_bits() -> None:
     conv = Conv2d(np.array([254, -256]).reshape(1, 2, 1, 1))
     assert survives(conv.weight.astype(np.int64))
+
+
+@pytest.mark.parametrize("decay", [0, 100])
+def test_a_readout_of_slayer_gives_its_membrane(decay: int, tmp_path: Path) -> None:
+    """The highest threshold: no spike comes, unless the membrane gets there."""
+    path = tmp_path / "model.net"
+    write_netx(chain(Linear(W, np.array([1, 2])), neuron(3.0)), path)
+    with h5py.File(path, "r+") as file:
+        del file["purespike"], file["simulation"]
+        file["layer/1/neuron/vThMant"][...] = 131071
+        file["layer/1/neuron/vDecay"][...] = decay
+    read = read_netx(path, steps=5000, dt=1e-3).nodes[-1].op
+    assert isinstance(read, Neuron) and not read.fires and read.decay == 1 - decay / 4096
+    if decay == 0:
+        with pytest.raises(NetxFileError, match="or a readout fire"):
+            read_netx(path, steps=20_000, dt=1e-3)
+
+
+@pytest.mark.parametrize("fields", [{"weight": 40.5, "bias": 36.0}, {}])
+def test_an_input_with_a_neuron_takes_what_drives_it(
+    fields: dict[str, float], tmp_path: Path
+) -> None:
+    """netx applies neither weight nor bias of an input, and nothing passes its current."""
+    path = tmp_path / "model.net"
+    write_netx(chain(Linear(W), neuron(3.0)), path)
+    with h5py.File(path, "r+") as file:
+        del file["purespike"]
+        for name in file["layer/1/neuron"]:
+            file.copy(f"layer/1/neuron/{name}", f"layer/0/neuron/{name}")
+        file["layer/0/neuron/iDecay"][...] = 1024
+        file["layer/0/neuron/vThMant"][...] = 50
+        for name, value in fields.items():
+            file[f"layer/0/{name}"] = value
+    graph = read_netx(path, dt=1e-3)
+    driven = np.array([51, 50, 26, -4095.0])
+    spikes = run(graph, np.broadcast_to(driven, (4, 1, 4))).values["neuron0"][:, 0]
+    assert spikes.tolist() == [[1, 0, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 0]]
+    with pytest.raises(IRError, match="input"):
+        run(graph, np.full((4, 1, 4), 4096.0))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from netx_cases import CASES, network
+from netx_cases import CASES, lava_dl_tests, network
 from strategies import spikes
 
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Neuron
+from purespike.compiler.passes.split_host import chip_part, split_host
 from purespike.targets.lava.emit import emit, from_lava
 from purespike.targets.lava.guard import LavaRunError, _run
 from purespike.targets.lava.interpreter import WORKER
@@ -25,13 +28,21 @@ SAMPLES = 4
 pytest.importorskip("lava.lib.dl", reason="lava-dl is not installed")
 
 
-def run_netx(graph: Graph, x: Any, file: Path, folder: Path) -> dict[str, Any]:
-    """Spikes and readout membranes by neuron, (T, B, *shape), of the network in ``file``."""
+def run_netx(graph: Graph, x: Any, file: Path, folder: Path, bias: Any = None) -> dict[str, Any]:
+    """Spikes and readout membranes by neuron, (T, B, *shape), of the network in ``file``.
+
+    ``bias`` (*shape) drives the neurons of an input layer in place of ``x``.
+    """
     plan = schedule(graph)
     folder.mkdir()
     program = emit(graph, plan, x, conv="stock")
+    bias_file = ""
+    if bias is not None:
+        program = replace(program, record=(graph.inputs[0].name, *program.record))
+        bias_file = str(folder / "bias.npy")
+        np.save(bias_file, bias.T.astype(np.int32))
     write(program, folder)
-    command = [sys.executable, str(CHILD), str(WORKER), str(file)]
+    command = [sys.executable, str(CHILD), str(WORKER), str(file), bias_file]
     result = _run(command, folder, program, timeout=120.0, on_progress=None, stall=60.0, keep=None)
     rows = {**result.spikes, **result.membranes}
     steps, samples = x.shape[:2]
@@ -131,4 +142,38 @@ def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path, current:
         fires = graph.edge(name).domain.hi == 1
         wanted = expected.values[name] if fires else expected.membranes[name]
         np.testing.assert_array_equal(values, wanted, err_msg=name)
+        assert values.any() and not (fires and values.all())
+
+
+LAVA_DL = {  # file, steps, seed of what drives the input (None: netx's own ground truth)
+    "tiny": ("tiny.net", 15, None),
+    "tiny, driven at random": ("tiny.net", 15, 0),
+    "mnist": ("mnist.net", 16, 1),
+    "pilotnet": ("gts/pilotnet_lif/network.net", 16, 2),
+}
+
+
+@pytest.mark.parametrize(
+    "case", ["tiny", *(pytest.param(c, marks=pytest.mark.slow) for c in list(LAVA_DL)[1:])]
+)
+def test_lava_dls_networks_run_in_netx_as_here(case: str, tmp_path: Path) -> None:
+    """Every layer, the encoding one too, in two samples back to back, driven as netx is."""
+    name, steps, seed = LAVA_DL[case]
+    file = lava_dl_tests() / name
+    graph = split_host(replace(read_netx(file, dt=1e-3), steps=steps), host_encoder=True)
+    if seed is None:
+        bias = np.load(lava_dl_tests() / "gts/tinynet/input_bias.npy").T
+    else:
+        bias = np.random.default_rng(seed).integers(-60, 140, graph.inputs[0].shape)
+    x = np.broadcast_to(bias.astype(float), (steps, 2, *bias.shape))
+    expected = run(graph, x)
+    chip = chip_part(graph)
+    encoded = expected.values[chip.inputs[0].name].astype(np.uint8)
+    found = run_netx(chip, encoded, file, tmp_path / "program", bias)
+    neurons = [n.name for n in graph.nodes if isinstance(n.op, Neuron)]
+    assert list(found) == neurons
+    for layer, values in found.items():
+        fires = graph.edge(layer).domain.hi == 1
+        wanted = expected.values[layer] if fires else expected.membranes[layer]
+        np.testing.assert_array_equal(values, wanted, err_msg=layer)
         assert values.any() and not (fires and values.all())

@@ -1,8 +1,9 @@
-"""The product's worker, with the network that lava-dl's netx loads: worker.py MAIN NETFILE ...
+"""The product's worker, with netx's network: worker.py MAIN NETFILE BIAS ...
 
 The program gives the input frames, the names to record and the number of steps; every layer in
-between is netx's own. lava-dl imports torchvision, OpenCV and more with its training half (slayer),
-of which netx uses one function, for resonate-and-fire neurons: that half is stubbed.
+between is netx's own. BIAS is a file of what drives the neurons of the input layer, in place of
+the input frames, or empty. lava-dl imports torchvision, OpenCV and more with its training half
+(slayer), of which netx uses one function, for resonate-and-fire neurons: that half is stubbed.
 """
 
 import importlib.util
@@ -36,12 +37,13 @@ def stub():
 
 
 if __name__ == "__main__":
-    _, main_path, network_path, folder, scratch, parent = sys.argv
+    _, main_path, network_path, bias_path, folder, scratch, parent = sys.argv
     main = load(main_path)
     stub()
 
     def build(program, program_folder, scratch_folder):
         """netx's network between the product's source and recorder."""
+        import numpy
         from lava.lib.dl import netx
 
         from purespike.targets.lava.worker import build as builder
@@ -51,15 +53,22 @@ if __name__ == "__main__":
         neurons = [n for n, p in entries.items() if p["kind"] == "lif"]
         interval = entries[neurons[-1]]["reset_interval"] or 1
         network = netx.hdf5.Network(
-            net_config=network_path, reset_interval=interval, reset_offset=1
+            net_config=network_path,
+            reset_interval=interval,
+            reset_offset=0 if bias_path else 1,
         )
+        if bias_path:
+            neurons = [source["name"], *neurons]
+            network.in_layer.neuron.bias_mant.init = numpy.load(bias_path)
         assert len(network) == len(neurons), str(network)
-        port = builder.make_source(source, program_folder, scratch_folder)
-        processes = {source["name"]: port}
-        port = port.s_out
-        if len(port.shape) > 1 and len(network.inp.shape) == 1:
-            port = port.transpose([2, 1, 0]).flatten()
-        port.connect(network.inp)
+        processes = {}
+        if not bias_path:
+            port = builder.make_source(source, program_folder, scratch_folder)
+            processes = {source["name"]: port}
+            port = port.s_out
+            if len(port.shape) > 1 and len(network.inp.shape) == 1:
+                port = port.transpose([2, 1, 0]).flatten()
+            port.connect(network.inp)
         processes |= {
             name: layer.neuron for name, layer in zip(neurons, network.layers, strict=True)
         }
