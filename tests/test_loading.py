@@ -16,7 +16,8 @@ from typer.testing import CliRunner
 from purespike.build import Options, build
 from purespike.cli import app
 from purespike.compiler.errors import PurespikeError
-from purespike.graphs import InputError, Stated
+from purespike.errors import InputError
+from purespike.graphs import Stated
 from purespike.loading import load_subject
 from purespike.targets.netx import write_netx
 from purespike.targets.nir.emit import write_nir

@@ -8,8 +8,8 @@ from typing import Literal
 
 from purespike.compiler.checker import Verdict
 from purespike.compiler.domain import SPIKE
-from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
+from purespike.errors import InputError
 from purespike.independent import second_verdict
 from purespike.targets.netx.read import read_netx
 from purespike.targets.nir.foreign import Conventions
@@ -18,10 +18,6 @@ from purespike.targets.onnx.graph import read_graph
 
 FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
 NIR = ("dt", "reset", "if_r", "steps", "spike_input", "feedback", "current")
-
-
-class InputError(PurespikeError):
-    """Something that was named as a network and is none, or not enough of one."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from purespike.compiler.compliance.measure import measure
 from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
-from purespike.graphs import FORMATS, InputError, Stated, read_file
+from purespike.errors import InputError
+from purespike.graphs import FORMATS, Stated, read_file
 from purespike.options import Subject
 from purespike.subjects import digits_subject
 from purespike.targets.bundle import MANIFEST, read_bundle

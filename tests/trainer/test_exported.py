@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 from purespike.cli import app
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
-from purespike.graphs import InputError, Stated
+from purespike.errors import InputError
+from purespike.graphs import Stated
 from purespike.loading import load_subject
 from purespike.trainer import gates, layers
 from purespike.trainer.attention import AttentionScores

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from purespike.graphs import InputError
+from purespike.errors import InputError
 
 Source = Annotated[
     str,
