@@ -47,7 +47,9 @@ class _NeuronFunction(torch.autograd.Function):
         ctx: Any, x: Tensor, decay: Coefficient, input_scale: Coefficient, neuron: Neuron
     ) -> tuple[Tensor, Tensor]:
         keep, scale = float(decay), float(input_scale)
-        ctx.fast = kernel.usable(x)
+        # Whoever replaces a threshold by a tensor, one a channel, gets what torch makes of it.
+        plain = all(isinstance(c, int | float) for c in (neuron.threshold, neuron.amount))
+        ctx.fast = plain and kernel.usable(x)
         if ctx.fast:
             spikes, gap, rate = kernel.forward(
                 x,

@@ -179,7 +179,11 @@ def _passes(subject: Subject, options: Options, progress: Progress) -> tuple[Pas
             allowed="max, percentile, mse",
             remedy="give the subject training inputs, or choose another calibration",
         )
-    grid = Grid(options.weight_bits, per_channel=options.per_channel)
+    grid = Grid(
+        options.weight_bits,
+        per_channel=options.per_channel,
+        fit_membranes=options.fit_membranes,
+    )
     passes = standard_passes(
         grid=grid,
         host_encoder=options.host_encoder,

@@ -65,6 +65,7 @@ class Options:
         calibration: How scales are chosen: ``max``, ``percentile``, ``mse`` or ``agreement``
             (`purespike.compiler.passes.calibrate`); the last needs calibration data.
         per_channel: Whether each channel has a scale of its own, folded into its threshold.
+        fit_membranes: Whether scales are lowered until no membrane can saturate, for any input.
         qat: Epochs of quantization-aware fine-tuning on the subject's training data.
         host_encoder: Declares that an analog input is encoded on the host.
         golden: Samples whose every spike is compared on all executors and kept in the bundle.
@@ -80,6 +81,7 @@ class Options:
     weight_bits: int = 8
     calibration: Method = "percentile"
     per_channel: bool = False
+    fit_membranes: bool = False
     qat: int = 0
     host_encoder: bool = False
     golden: int = 64

@@ -269,3 +269,12 @@ def test_processes_that_build_at_once_all_get_a_whole_kernel(fresh: Path) -> Non
     (library,) = (fresh / "cache" / "purespike").iterdir()  # one, and nothing left beside it
     assert kernel._built() == library
     compare(Neuron(decay=0.5), random((4, 2, 50), 13), random((4, 2, 50), 14))
+
+
+def test_a_threshold_by_channel_goes_the_way_of_torch() -> None:
+    neuron = IF()
+    thresholds = torch.tensor([0.5, 1.0, 2.0])
+    object.__setattr__(neuron, "threshold", thresholds)
+    x = torch.rand(4, 2, 3)
+    expected = torch.stack([IF(threshold=float(t))(x[..., k]) for k, t in enumerate(thresholds)], 2)
+    assert torch.equal(neuron(x), expected)

@@ -56,6 +56,12 @@ def compile_(
     per_channel: Annotated[
         bool, typer.Option("--per-channel", help="A scale for each channel, where a chip allows.")
     ] = False,
+    fit_membranes: Annotated[
+        bool,
+        typer.Option(
+            "--fit-membranes", help="Lower scales until no membrane can saturate, for any input."
+        ),
+    ] = False,
     qat: Annotated[
         int, typer.Option(min=0, help="Epochs of quantization-aware fine-tuning before.")
     ] = 0,
@@ -93,6 +99,7 @@ def compile_(
         weight_bits=bits,
         calibration=calibration,
         per_channel=per_channel,
+        fit_membranes=fit_membranes,
         qat=qat,
         golden=samples,
         lava=lava,
