@@ -48,6 +48,16 @@ def factory():
 net = Net()
 number = 3
 
+class Odd(Net):
+    def forward(self, x):
+        hidden = self.n1(self.fc1(x))
+        if isinstance(hidden, torch.Tensor):  # tracing meets no tensor
+            raise RuntimeError("out of order")
+        return self.mean(self.fc2(hidden))
+
+def odd():
+    return Odd()
+
 def broken():
     raise RuntimeError("no weights here")
 """
@@ -127,6 +137,7 @@ def test_a_module_by_its_path(user: str, tmp_path: Path) -> None:
         ("number", Stated(shape=(6,), steps=3), "cannot be made"),
         ("broken", Stated(shape=(6,), steps=3), "cannot be made"),
         ("missing", Stated(shape=(6,), steps=3), "cannot be made"),
+        ("odd", Stated(shape=(6,), steps=3), "does not run on such an input"),
     ],
 )
 def test_a_module_that_cannot_be_taken(user: str, name: str, stated: Stated, why: str) -> None:

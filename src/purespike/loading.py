@@ -23,6 +23,7 @@ from purespike.graphs import FORMATS, Stated, read_file
 from purespike.options import Subject
 from purespike.subjects import digits_subject
 from purespike.targets.bundle import MANIFEST, read_bundle
+from purespike.trainer.capture import capture
 from purespike.trainer.exported import read_exported
 
 PROGRAM = ".pt2"  # of torch.export
@@ -136,8 +137,15 @@ def _from_module(source: str, module: nn.Module, stated: Stated) -> Subject:
         return Subject(source, module, shape, x, labels, domain, calibration)
     try:
         labels = decide()
-    except Exception:  # what the module cannot do, its capture says better
-        labels = np.zeros(x.shape[1], np.int64)
+    except Exception as e:  # whatever the user's code does
+        capture(module, shape, steps, domain=domain)  # says better what the module cannot do
+        raise InputError(
+            "the module does not run on such an input",
+            where=source,
+            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
+            allowed=f"inputs (T, B, C, H, W) = {x.shape}",
+            remedy="state --shape and --steps as the module takes them, or give --data",
+        ) from e
     return Subject(source, module, shape, x, labels, domain, calibration, labelled=False)
 
 

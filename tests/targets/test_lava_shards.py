@@ -127,7 +127,7 @@ def test_one_failing_shard_is_one_error_and_stops_the_others(folder: Path) -> No
     start = time.monotonic()
     with pytest.raises(LavaRunError, match="the simulator ended by signal 9"):
         simulate(graph, spikes(graph, 40000, 1), jobs=2, on_progress=kill)
-    assert time.monotonic() - start < 150  # all steps would take minutes
+    assert time.monotonic() - start < 60  # all steps would take minutes
     assert len(killed) == 2
     assert not any(session.members(pid) or session.segments(pid) for pid in killed)
     assert os.listdir(folder) == []
