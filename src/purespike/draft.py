@@ -1,0 +1,204 @@
+"""What a compilation leaves: its report, and a bundle where there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from purespike.accuracy import stage_accuracy
+from purespike.compiler.compliance.finding import (
+    COUNTING,
+    EXECUTORS,
+    RULES,
+    Finding,
+    Rule,
+    fill_missing,
+)
+from purespike.compiler.compliance.measure import measure
+from purespike.compiler.compliance.policy import apply_policy
+from purespike.compiler.compliance.rules import check_arithmetic, check_boundary
+from purespike.compiler.compliance.waiver import apply_waivers
+from purespike.compiler.counts import dense_counts
+from purespike.compiler.ir import Graph
+from purespike.compiler.passes.split_host import chip_part
+from purespike.compiler.pipeline import (
+    Compiled,
+)
+from purespike.compiler.report import Accuracy, Activity, LayerCount, Report, describe
+from purespike.evidence import (
+    ac_range,
+    census,
+    versions,
+)
+from purespike.options import Options, Progress, Subject
+from purespike.targets.agreement import Executor
+from purespike.targets.bundle import Golden, write_bundle
+from purespike.targets.lava.schedule import Schedule
+from purespike.targets.lava.simulate import LavaRun
+from purespike.targets.spec import LOIHI2
+from purespike.trainer.sources import find_sources
+
+__all__ = ["Build", "Draft"]
+
+
+@dataclass(frozen=True)
+class Build:
+    """What came out.
+
+    Attributes:
+        report: The verdict with its evidence.
+        compiled: Every stage of the graph; None if the network was refused on the way.
+        golden: The golden samples; None likewise, or if a current may wrap around.
+        lava: The Lava run; None if there was none.
+        dead: Parameters that no output depends on.
+    """
+
+    report: Report
+    compiled: Compiled | None = None
+    golden: Golden | None = None
+    lava: LavaRun | None = None
+    dead: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
+
+    def write(self, folder: Path) -> None:
+        """Write the bundle; a refused network leaves its report only."""
+        graph = chip_part(self.compiled.graph) if self.compiled and self.golden else None
+        notes = None
+        if self.compiled and graph is not None:
+            notes = {
+                "scales": dict(self.compiled.ledger[-1].scales) if self.compiled.ledger else {},
+                "boundaries": {"inputs": [e.name for e in graph.inputs], "host": "arg max"},
+            }
+        write_bundle(
+            folder,
+            report=self.report.to_json(),
+            options=self.options.described(),
+            versions=self.report.versions,
+            graph=graph,
+            golden=self.golden,
+            notes=notes,
+            nir_strict=self.options.nir_strict,
+            onnx=self.options.onnx,
+            netx=self.options.netx,
+        )
+
+
+def _sources(subject: Subject, graph: Graph) -> dict[str, dict[str, str | int]]:
+    if not isinstance(subject.model, nn.Module):
+        return {}
+    return find_sources(subject.model, sorted({n.origin for n in graph.nodes}))
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is known of a build before its verdict.
+
+    Attributes:
+        subject: What is compiled.
+        options: What the compiler is told.
+        trained: Accuracy of the trained module itself, if it was measured.
+        dead: Parameters that no output depends on.
+        captured: The graph as captured.
+    """
+
+    subject: Subject
+    options: Options
+    trained: Accuracy | None
+    dead: tuple[str, ...]
+    captured: Graph
+
+    def report(
+        self,
+        findings: Iterable[Finding],
+        compiled: Compiled | None,
+        census: tuple[LayerCount, ...] = (),
+        accuracy: tuple[Accuracy, ...] = (),
+        plan: Schedule | None = None,
+        updates: float = 0.0,
+        activity: tuple[Activity, ...] = (),
+        resources: Mapping[str, Any] | None = None,
+        conventions: Mapping[str, Any] | None = None,
+        ac: tuple[float, float] | None = None,
+        executors: Mapping[str, Any] | None = None,
+        demanded: tuple[Rule, ...] = RULES,
+    ) -> Report:
+        """Put together what was found, waived and measured."""
+        joins = plan.joins() if plan else ()
+        stage, graph = "captured", self.captured
+        if compiled:
+            stage, graph = list(compiled.stages.items())[-1]
+        policy, waivers = self.options.policy, self.options.waivers
+        findings = apply_waivers(apply_policy(findings, graph, policy), waivers)
+        return Report(
+            model=self.subject.name,
+            target=LOIHI2.name,
+            policy=policy.name,
+            samples=len(self.subject.labels),
+            findings=fill_missing(findings, "not measured in this run"),
+            census=census,
+            conventions=conventions,
+            ledger=compiled.ledger if compiled else (),
+            accuracy=(self.trained, *accuracy) if self.trained else (),
+            timing=tuple(vars(a) for a in joins),
+            updates=updates,
+            resources=resources or {},
+            versions=versions(),
+            network=describe(graph, stage),
+            activity=activity,
+            membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
+            choices=policy.choices(),
+            waivers=waivers.data() if waivers else None,
+            ac_range=ac,
+            executors=executors or {},
+            demanded=demanded,
+            sources=_sources(self.subject, graph),
+        )
+
+    def counted(
+        self,
+        findings: list[Finding],
+        front: Compiled,
+        executors: Mapping[str, Executor],
+        progress: Progress,
+    ) -> Build:
+        """Judge how a network counts that no chip could hold: the policy lets its end multiply."""
+        graph, subject, policy = front.graph, self.subject, self.options.policy
+        found = measure(graph, subject.spikes, lambda d, n: progress("float network", d, n))
+        dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
+        why = f"nothing was compiled: under policy {policy.name} the classifier multiplies"
+        findings = [
+            *findings,
+            *found.findings,
+            *check_arithmetic(graph, dense, leak_multiplies=policy.leak_multiplies),
+            *check_boundary(graph, found.counts),
+            Finding(EXECUTORS, "ONNX Runtime, NIR, Lava", "NOT RUN", why),
+        ]
+        report = self.report(
+            findings,
+            front,
+            census(graph, found),
+            (stage_accuracy("float, fused", found, subject, None),),
+            activity=tuple(
+                Activity(name, found.step_rates.get(name, ()), reach, (-np.inf, np.inf))
+                for name, reach in found.membranes.items()  # nothing was proved about them
+            ),
+            conventions=found.conventions,
+            ac=ac_range(graph, found),
+            executors={name: e.data() for name, e in executors.items()},
+            demanded=COUNTING,
+        )
+        return Build(report, compiled=front, dead=self.dead, options=self.options)
+
+    def refused(self, findings: list[Finding], compiled: Compiled | None) -> Build:
+        """Report why nothing was compiled."""
+        return Build(
+            self.report(findings, compiled),
+            compiled=compiled,
+            dead=self.dead,
+            options=self.options,
+        )
