@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
@@ -55,9 +55,10 @@ class Body:
     (``<edge>/bool``), int32 for sums (``<edge>/int32``). A form is cast when first asked for.
     """
 
-    def __init__(self) -> None:
-        self.nodes: list[NodeProto] = []
-        self.initializers: list[TensorProto] = []
+    def __init__(self, into: GraphProto | None = None) -> None:
+        """Write into a graph, such as a model's: messages are copied whole when they are joined."""
+        self._step = GraphProto() if into is None else into
+        self._step.name = "step"
         self.states: list[State] = []
         self._names: set[str] = set()
         self._home: dict[str, int] = {}
@@ -65,8 +66,8 @@ class Body:
 
     def adopt(self, step: GraphProto) -> None:
         """Go on where ``step`` ends; its inputs and outputs, states too, stay the caller's."""
-        self.nodes.extend(step.node)
-        self.initializers.extend(step.initializer)
+        self._step.node.extend(step.node)
+        self._step.initializer.extend(step.initializer)
         self._names.update(v.name for v in (*step.input, *step.initializer))
         self._names.update(o for n in step.node for o in n.output)
 
@@ -90,7 +91,8 @@ class Body:
     def op(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """One ONNX node; node and tensor bear the same name."""
         self.claim(output)
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
+        node = helper.make_node(kind, inputs, [output], name=output, **attributes)
+        self._step.node.append(node)
         return output
 
     def constant(self, name: str, value: ArrayLike, dtype: type, repeat: int = 1) -> str:
@@ -104,7 +106,10 @@ class Body:
                 where=f"%{name}",
             )
         exact = np.repeat(exact, repeat, axis=0) if repeat > 1 else exact
-        self.initializers.append(numpy_helper.from_array(np.asarray(exact, order="C"), name))
+        kind = helper.np_dtype_to_tensor_dtype(exact.dtype)
+        raw = exact.astype(exact.dtype.newbyteorder("<"), copy=False).tobytes()
+        # In place: a message that is appended is copied first.
+        self._step.initializer.add(name=name, dims=exact.shape, data_type=kind, raw_data=raw)
         return self.claim(name)
 
     def number(self, value: int, dtype: int = I32) -> str:
@@ -149,12 +154,12 @@ class Body:
         return state
 
     def graph(self, inputs: list[ValueInfoProto], outputs: list[ValueInfoProto]) -> GraphProto:
-        """The step: inputs, then states; outputs, then states."""
-        before = [tensor(s.before, s.dtype, s.shape) for s in self.states]
-        after = [tensor(s.after, s.dtype, s.shape) for s in self.states]
-        return helper.make_graph(
-            self.nodes, "step", inputs + before, outputs + after, self.initializers
-        )
+        """The step, now complete: inputs, then states; outputs, then states."""
+        self._step.input.extend(inputs)
+        self._step.input.extend(tensor(s.before, s.dtype, s.shape) for s in self.states)
+        self._step.output.extend(outputs)
+        self._step.output.extend(tensor(s.after, s.dtype, s.shape) for s in self.states)
+        return self._step
 
 
 def cast_name(edge: str, dtype: int) -> str:

@@ -36,7 +36,7 @@ from purespike.compiler.ops import (
 )
 from purespike.targets.onnx.body import BOOL, I32, U8, Body, OnnxError, tensor
 from purespike.targets.onnx.legality import check
-from purespike.targets.onnx.metadata import stamped
+from purespike.targets.onnx.metadata import stamp
 from purespike.targets.onnx.neuron import emit_neuron
 from purespike.targets.onnx.qonnx import qonnx_model
 from purespike.targets.onnx.scan import wrap
@@ -68,7 +68,7 @@ def step_model(
     Raises:
         OnnxError: If the graph is not quantized, or holds what this target cannot say.
     """
-    return _model(graph, "step", taps, notes)
+    return _checked(_model(graph, "step", taps, notes))
 
 
 def sequence_model(
@@ -79,7 +79,7 @@ def sequence_model(
     Args and errors as there. Inputs and outputs have a leading axis of T steps, (T, N, *shape);
     states have none: the first goes in, the last comes out.
     """
-    return _model(graph, "sequence", taps, notes)
+    return _checked(_model(graph, "sequence", taps, notes))
 
 
 def write_onnx(
@@ -101,10 +101,10 @@ def write_onnx(
     if form not in FORMS:
         raise OnnxError("unknown form", found=repr(form), allowed=", ".join(FORMS))
     if form == "qonnx":
-        model = qonnx_model(graph, notes=notes)
+        content = qonnx_model(graph, notes=notes).SerializeToString(deterministic=True)
     else:
-        model = _model(graph, form, taps, notes)
-    content = model.SerializeToString(deterministic=True)
+        content = _model(graph, form, taps, notes).SerializeToString(deterministic=True)
+        checker.check_model(content, full_check=True)  # the model is gone: they are large
     path = Path(path)
     try:
         handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -122,12 +122,20 @@ def write_onnx(
 
 def _model(graph: Graph, form: Form, taps: bool, notes: Mapping[str, Any] | None) -> ModelProto:
     check(graph)
-    body = Body()
-    step = _step(graph, body)
+    model = ModelProto()
+    body = Body(model.graph)
+    step = main = _step(graph, body)
     if taps:
-        step = tapped(step, graph)
-    main = step if form == "step" else wrap(step, [s.before for s in body.states], graph.steps)
-    model = stamped(main, graph, body.states, form, notes or {})
+        main = tapped(main, graph)
+    if form == "sequence":
+        main = wrap(main, [s.before for s in body.states], graph.steps)
+    if main is not step:
+        model = ModelProto(graph=main)
+    stamp(model, graph, body.states, form, notes or {})
+    return model
+
+
+def _checked(model: ModelProto) -> ModelProto:
     checker.check_model(model, full_check=True)
     return model
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
-from onnx import GraphProto, ModelProto, helper
+from onnx import ModelProto, helper
 
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
@@ -24,16 +24,16 @@ _PREFIX = "purespike."
 _HASH = _PREFIX + "content_sha256"
 
 
-def stamped(
-    main: GraphProto,
+def stamp(
+    model: ModelProto,
     graph: Graph,
     states: Sequence[State],
     form: str,
     notes: Mapping[str, Any],
     *,
     domains: Sequence[str] = (),
-) -> ModelProto:
-    """The model around ``main`` with its metadata; each entry is JSON under ``purespike.<key>``.
+) -> None:
+    """Complete a model that holds a graph only; each entry is JSON under ``purespike.<key>``.
 
     Keys: form, T, dt (seconds), nodes (operation and module path by node), domains (by edge),
     states (see :class:`State`), membrane_units (counts of the file's membrane that make one
@@ -43,16 +43,10 @@ def stamped(
     Raises:
         OnnxError: If a note has a reserved key or is not what JSON can say.
     """
-    model: ModelProto = helper.make_model(
-        main,
-        opset_imports=[
-            helper.make_opsetid("", OPSET),
-            *(helper.make_opsetid(d, 1) for d in domains),
-        ],
-        ir_version=IR_VERSION,
-        producer_name="purespike",
-        producer_version=version("purespike"),
-    )
+    model.ir_version = IR_VERSION
+    model.producer_name, model.producer_version = "purespike", version("purespike")
+    model.opset_import.append(helper.make_opsetid("", OPSET))
+    model.opset_import.extend(helper.make_opsetid(d, 1) for d in domains)
     neurons = [n for n in graph.nodes if isinstance(n.op, Neuron)]
     entries: dict[str, Any] = {
         "form": form,
@@ -75,11 +69,10 @@ def stamped(
             raise OnnxError(f"the note {key!r} is not JSON", found=str(e)) from None
         _put(model, _PREFIX + key, text)
     _put(model, _HASH, json.dumps(content_hash(model)))
-    return model
 
 
 def metadata(model: ModelProto) -> dict[str, Any]:
-    """The entries that :func:`stamped` wrote, without prefix.
+    """The entries that :func:`stamp` wrote, without prefix.
 
     Raises:
         OnnxError: If the file is not one of ours, or an entry is damaged.
@@ -108,10 +101,12 @@ def is_own(model: ModelProto) -> bool:
 
 def content_hash(model: ModelProto) -> str:
     """SHA-256 of the model without its own hash, in hexadecimal."""
-    bare = ModelProto()
-    bare.CopyFrom(model)
-    del bare.metadata_props[:]
-    bare.metadata_props.extend(p for p in model.metadata_props if p.key != _HASH)
+    bare = model
+    if is_own(model):
+        bare = ModelProto()
+        bare.CopyFrom(model)
+        del bare.metadata_props[:]
+        bare.metadata_props.extend(p for p in model.metadata_props if p.key != _HASH)
     return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
 
 

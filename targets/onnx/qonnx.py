@@ -24,7 +24,7 @@ from purespike.compiler.ir import Graph, Node, Shape
 from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, MaxPool2d, Neuron, Scale
 from purespike.targets.onnx.body import OnnxError, State
 from purespike.targets.onnx.legality import check, place
-from purespike.targets.onnx.metadata import stamped
+from purespike.targets.onnx.metadata import stamp
 from purespike.targets.onnx.neuron import fixed_neuron, membrane_unit
 
 DOMAIN = "qonnx.custom_op.general"
@@ -70,7 +70,8 @@ def qonnx_model(graph: Graph, *, notes: Mapping[str, Any] | None = None) -> Mode
     )
     for name, kind in sorted(writer.types.items()):
         main.quantization_annotation.append(_annotation(name, kind))
-    model = stamped(main, graph, writer.states, "qonnx", notes or {}, domains=(DOMAIN,))
+    model = ModelProto(graph=main)
+    stamp(model, graph, writer.states, "qonnx", notes or {}, domains=(DOMAIN,))
     checker.check_model(model)
     return model
 
