@@ -83,6 +83,8 @@ def run(
                 continue
             reads = (now[i] for i in node.inputs)
             state[node.name], y = node.op.step(state[node.name], *reads)
+            if t == graph.steps - 1 and node.name not in neurons:
+                state[node.name] = None  # no step is left to read it: a probe of one is all states
             if not node.output.domain.holds(y):
                 raise IRError(
                     "an edge carries a value outside its domain",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -94,7 +94,7 @@ class LedgerLine:
 
 @dataclass(frozen=True)
 class Compiled:
-    """The graph after every pass, by pass name; ``captured`` is the first."""
+    """The graph after every pass that was kept, by pass name; ``captured`` is the first."""
 
     stages: dict[str, Graph]
     ledger: tuple[LedgerLine, ...]
@@ -182,6 +182,8 @@ def compile_graph(
     passes: Sequence[Pass],
     probe: Array,
     progress: Callable[[str], None] = lambda name: None,
+    *,
+    keep: Collection[str] | None = None,
 ) -> Compiled:
     """Apply ``passes`` in order; verify, run and compare after each.
 
@@ -192,6 +194,8 @@ def compile_graph(
             the beginning of each run, which suits large networks: the spikes of every layer, since
             a readout is read at the last step. Each ledger line then says so.
         progress: Called with the name of each pass before it starts.
+        keep: Stages that the result holds beside the last one; None is all. Passes that change
+            weights leave a copy of them all, so a large network is compiled without old stages.
 
     Raises:
         PassError: If a pass leaves an ill-formed graph or breaks its promise.
@@ -225,6 +229,8 @@ def compile_graph(
                 remedy="this is a defect of the compiler or a tie at a threshold: please report",
             )
         ledger.append(line)
+        if keep is not None:
+            stages = {name: g for name, g in stages.items() if name in keep}
         stages[p.name] = graph = after
         trace = after_trace
     return Compiled(stages, tuple(ledger))

@@ -113,7 +113,9 @@ def capture(
     """
     _refuse_hooks(model)
     try:
-        model = copy.deepcopy(model).eval()
+        # The copy keeps its own mode and buffers; parameters are large, and tracing writes to none.
+        shared: dict[int, Any] = {id(p): p for p in model.parameters()}
+        model = copy.deepcopy(model, shared).eval()
         traced = _Tracer().trace(model)
     except Exception as e:  # a forward may fail in any way when it meets no real tensor
         raise CaptureError(
