@@ -82,8 +82,9 @@ def array(fields: Fields, name: str) -> NDArray[Any]:
 
 
 def _area(fields: Fields) -> int:
-    kernel = array(fields, "kernel_size").ravel()
-    return int(kernel[0]) * int(kernel[-1])
+    kernel = array(fields, "kernel_size")
+    # One number without an axis may be a square: more taps than there are, and still a bound.
+    return int(kernel.prod()) if kernel.ndim else int(kernel) ** 2
 
 
 def _uniform(x: NDArray[Any]) -> float:

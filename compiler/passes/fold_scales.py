@@ -17,6 +17,7 @@ Cases:
    whose last value is the mean's. The mean of spikes, or of a sum, as the output: 1 / T.
 10. Max pooling of spikes: one-to-many synapses of weight 1 and a memoryless neuron (OR).
 11. A convolution to a single place, then flatten: flatten, then a linear layer.
+12. Sum pooling (a depthwise convolution of equal weights, without bias): as 5 to 7.
 Whatever fits no case stays; `unfolded` says why, and the compliance check names it. A reset to
 another value than zero has no place in the graph: capture and the NIR reader refuse it.
 """

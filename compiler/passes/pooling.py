@@ -1,13 +1,16 @@
-"""The rules of `fold_scales` for pools: averages become weights, the maximum of spikes an OR."""
+"""The rules of `fold_scales` for pools: averages become weights, the maximum of spikes an OR.
+
+NIR's SumPool2d is a depthwise convolution of ones in the graph, and folds as an average does.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from purespike.compiler.domain import SPIKE, Array
-from purespike.compiler.ir import Graph, Node
+from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Neuron, Scale
 from purespike.compiler.ops.synapse import Pair
 from purespike.compiler.passes.rewrite import (
@@ -20,9 +23,36 @@ from purespike.compiler.passes.rewrite import (
 )
 
 
+@dataclass(frozen=True)
+class _Windows:
+    """Sums over windows, each times ``factor`` and over ``divisor``: two numbers lose no bit."""
+
+    pool: AvgPool2d
+    factor: float
+    divisor: float
+
+    def share(self, weight: Array) -> Array:
+        """The weight of each value in a window whose sum has ``weight``."""
+        return weight * self.factor / self.divisor
+
+
+def _windows(op: Op) -> _Windows | None:
+    """An average, or a depthwise convolution of equal weights (sum pooling), as what it sums."""
+    if isinstance(op, AvgPool2d):
+        return _Windows(op, 1.0, op.kernel[0] * op.kernel[1])
+    if not isinstance(op, Conv2d) or op.bias is not None or op.dilation != (1, 1):
+        return None
+    channels, inputs, kh, kw = op.weight.shape
+    value = op.weight.flat[0]
+    if channels != op.groups or inputs != 1 or not bool((op.weight == value).all()):
+        return None
+    return _Windows(AvgPool2d((kh, kw), op.stride, op.padding), float(value), 1.0)
+
+
 def pool_into_linear(graph: Graph, node: Node) -> Match | None:
-    """Average pooling, flatten, linear layer: one linear layer."""
-    if not isinstance(node.op, AvgPool2d):
+    """Average or sum pooling, flatten, linear layer: one linear layer."""
+    windows = _windows(node.op)
+    if windows is None:
         return None
     flat = only_reader(graph, node.name)
     if flat is None or not isinstance(flat.op, Flatten):
@@ -30,13 +60,12 @@ def pool_into_linear(graph: Graph, node: Node) -> Match | None:
     linear = only_reader(graph, flat.name)
     if linear is None or not isinstance(linear.op, Linear):
         return None
-    full = graph.edge(node.inputs[0]).shape
-    if node.op.kernel == full[1:] and not any(node.op.padding):  # global: all places are alike
-        size = full[1] * full[2]
-        op = Linear.shared(linear.op.weight / size, linear.op.bias, size)
+    pool, full = windows.pool, graph.edge(node.inputs[0]).shape
+    share = windows.share(linear.op.weight)
+    if pool.kernel == full[1:] and not any(pool.padding):  # global: all places are alike
+        op = Linear.shared(share, linear.op.bias, full[1] * full[2])
     else:
-        weight = _unpool(node.op, linear.op.weight, node.output.shape, full)
-        op = Linear(weight, linear.op.bias)
+        op = Linear(_unpool(pool, share, node.output.shape, full), linear.op.bias)
     merged = replace(linear, op=op)
     flat = replace(flat, inputs=node.inputs)
     return {node.name: [], flat.name: [flat], linear.name: [merged]}, {}
@@ -45,12 +74,12 @@ def pool_into_linear(graph: Graph, node: Node) -> Match | None:
 def _unpool(
     pool: AvgPool2d, weight: Array, pooled: tuple[int, ...], full: tuple[int, ...]
 ) -> Array:
-    """Weights on the pooled map -> equal weights on the full map: each window shares its weight."""
+    """Weights on the pooled map -> on the full map: those of all windows that a value is in."""
     (kh, kw), (sh, sw), (ph, pw) = pool.kernel, pool.stride, pool.padding
     channels, height, width = full
     out = len(weight)
     spread = np.zeros((out, channels, height + 2 * ph, width + 2 * pw))
-    share = weight.reshape(out, *pooled) / (kh * kw)
+    share = weight.reshape(out, *pooled)
     for i in range(pooled[1]):
         for j in range(pooled[2]):
             window = (..., slice(i * sh, i * sh + kh), slice(j * sw, j * sw + kw))
@@ -60,18 +89,18 @@ def _unpool(
 
 
 def pool_into_conv(graph: Graph, node: Node) -> Match | None:
-    """Average pooling, convolution: one convolution, where both mean the same by padding."""
-    reader = only_reader(graph, node.name)
-    if not isinstance(node.op, AvgPool2d) or reader is None or not isinstance(reader.op, Conv2d):
+    """Average or sum pooling, convolution: one convolution, where padding means the same."""
+    windows, reader = _windows(node.op), only_reader(graph, node.name)
+    if windows is None or reader is None or not isinstance(reader.op, Conv2d):
         return None
-    if _two_paddings(node.op, reader.op, graph.edge(node.inputs[0]).shape[1:]):
+    pool, conv = windows.pool, reader.op
+    if _two_paddings(pool, conv, graph.edge(node.inputs[0]).shape[1:]):
         return None
-    pool, conv = node.op, reader.op
     padding = _times(pool.stride, conv.padding) if any(conv.padding) else pool.padding
     weight = _composed(conv.weight, pool.kernel, _times(pool.stride, conv.dilation))
     merged = replace(
         conv,
-        weight=weight / (pool.kernel[0] * pool.kernel[1]),
+        weight=windows.share(weight),
         stride=_times(pool.stride, conv.stride),
         padding=padding,
         dilation=(1, 1),
@@ -88,18 +117,20 @@ def _two_paddings(pool: AvgPool2d, conv: Conv2d, size: tuple[int, ...]) -> bool:
 
 
 def conv_into_pool(graph: Graph, node: Node) -> Match | None:
-    """Convolution, average pooling without padding: one convolution."""
-    conv = source_of(graph, node)
-    if not isinstance(node.op, AvgPool2d) or conv is None or not isinstance(conv.op, Conv2d):
+    """Convolution, average or sum pooling without padding: one convolution."""
+    windows, conv = _windows(node.op), source_of(graph, node)
+    if windows is None or conv is None or not isinstance(conv.op, Conv2d):
         return None
-    if any(node.op.padding):
+    pool, op = windows.pool, conv.op
+    if any(pool.padding):
         return None
-    pool, op = node.op, conv.op
     # y[i] = mean over u of (W x)[i * pool.stride + u]: the window slides by the layer's stride.
     weight = _composed(op.weight, pool.kernel, op.dilation, op.stride)
+    bias = None if op.bias is None else windows.share(op.bias * (pool.kernel[0] * pool.kernel[1]))
     merged = replace(
         op,
-        weight=weight / (pool.kernel[0] * pool.kernel[1]),
+        weight=windows.share(weight),
+        bias=bias,
         stride=_times(op.stride, pool.stride),
         dilation=(1, 1),
     )

@@ -31,7 +31,8 @@ from purespike.targets.nir.describe import OPS, describe
 from purespike.targets.nir.document import JSON, KEY, Document, Fields, canonical, sealed
 from purespike.targets.nir.errors import NirError
 from purespike.targets.nir.membrane import grid, inert, narrow, neuron_fields
-from purespike.targets.nir.schema import array, check, shapes
+from purespike.targets.nir.schema import check
+from purespike.targets.nir.shapes import array, shapes
 
 REMEDY = {
     "BatchNorm": "run the pass fuse_batchnorm",

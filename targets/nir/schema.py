@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from purespike.compiler.ir import Shape
 from purespike.targets.nir.document import Document, Field, Fields
 from purespike.targets.nir.errors import NirFileError
+from purespike.targets.nir.shapes import LARGEST, array, few, shapes
 
 _NEURON = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
-_CONV = ("input_shape", "weight", "stride", "padding", "dilation", "groups", "bias")
+_CONV = ("weight", "stride", "padding", "dilation", "groups", "bias")
 _POOL = ("kernel_size", "stride", "padding")
 REQUIRED: dict[str, tuple[str, ...]] = {
     "Input": ("shape",),
@@ -27,7 +26,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "Linear": ("weight",),
     "Scale": ("scale",),
     "Conv1d": _CONV,
-    "Conv2d": _CONV[1:],
+    "Conv2d": _CONV,
     "SumPool2d": _POOL,
     "AvgPool2d": _POOL,
     "Flatten": ("start_dim", "end_dim"),
@@ -39,9 +38,9 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "LIF": ("tau", "r", "v_leak", "v_threshold"),
     "CubaLI": ("tau_mem", "tau_syn", "r", "v_leak", "w_in"),
     "CubaLIF": ("tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "w_in"),
-    "NIRGraph": ("nodes", "edges"),
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
+    "Conv1d": ("input_shape",),
     "Conv2d": ("input_shape",),
     "Flatten": ("input_type",),
     "IF": ("v_reset",),
@@ -50,8 +49,14 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
 }
 COUNTS = ("stride", "dilation", "groups", "kernel_size", "shape", "input_shape", "input_type")
 SCALARS = ("groups", "start_dim", "end_dim")
-PAIRS = ("stride", "dilation", "kernel_size", "padding", "input_shape")
-LARGEST = 2**24  # values that one edge may carry
+GEOMETRY = ("stride", "dilation", "kernel_size", "padding", "input_shape")
+# Shapes that a geometry may have: pools have one number on (C, L), which shows later.
+GEOMETRIES = {
+    "Conv1d": ((), (1,)),
+    "Conv2d": ((), (2,)),
+    "SumPool2d": ((), (1,), (2,)),
+    "AvgPool2d": ((), (1,), (2,)),
+}
 WEIGHT_AXES = {"Affine": 2, "Linear": 2, "Conv1d": 3, "Conv2d": 4}
 
 
@@ -108,18 +113,18 @@ def _check_value(where: str, kind: str, field: str, value: Field) -> None:
     least = {"padding": 0, "delay": 0} | dict.fromkeys(COUNTS, 1)
     if whole and value.dtype.kind not in "iu":
         raise NirFileError(
-            "a value is out of range", where=where, found=_few(value), allowed="integers"
+            "a value is out of range", where=where, found=few(value), allowed="integers"
         )
     if field in least and bool((value < least[field]).any()):
         raise NirFileError(
             "a value is out of range",
             where=where,
-            found=_few(value),
+            found=few(value),
             allowed=f"at least {least[field]}",
         )
     if field.startswith("tau") and bool((value <= 0).any()):
         raise NirFileError(
-            "a value is out of range", where=where, found=_few(value), allowed="greater than 0"
+            "a value is out of range", where=where, found=few(value), allowed="greater than 0"
         )
     if field in SCALARS and value.shape != ():
         raise NirFileError("expected one number", where=where, found=f"shape {value.shape}")
@@ -128,13 +133,15 @@ def _check_value(where: str, kind: str, field: str, value: Field) -> None:
         raise NirFileError(
             "no such shape",
             where=where,
-            found=_few(value),
+            found=few(value),
             allowed=f"a list of sizes, at most {LARGEST} values",
         )
-    two_axes = kind in ("Conv2d", "SumPool2d", "AvgPool2d")
-    if two_axes and field in PAIRS and value.shape not in ((), (2,)):
+    fits = GEOMETRIES.get(kind, (value.shape,)) if field in GEOMETRY else (value.shape,)
+    if value.shape not in fits:
         raise NirFileError(
-            "the geometry is no number and no pair", where=where, found=f"shape {value.shape}"
+            "the geometry is no number" + " and no pair" * (kind != "Conv1d"),
+            where=where,
+            found=f"shape {value.shape}",
         )
 
 
@@ -208,141 +215,3 @@ def _reached(start: Iterable[str], edges: Iterable[tuple[str, str]]) -> set[str]
                 seen.add(name)
                 stack.append(name)
     return seen
-
-
-def shapes(document: Document) -> dict[str, Shape]:
-    """The shape that each node sends; raises NirFileError where two joined nodes disagree."""
-    sends: dict[str, Shape] = {}
-    follow: dict[str, list[str]] = {}
-    for a, b in document.edges:
-        follow.setdefault(a, []).append(b)
-    ready = list(document.of_type("Input"))
-    for name in ready:
-        sends[name] = _sizes(document.nodes[name], "shape")
-    while ready:  # every node is reached from an Input (check_edges)
-        source = ready.pop()
-        for name in follow.get(source, []):
-            takes, makes = signature(name, document.nodes[name], sends[source])
-            if takes != sends[source]:
-                raise NirFileError(
-                    "two joined nodes differ in shape",
-                    where=f"edge {source!r} -> {name!r}",
-                    found=f"{source!r} sends {sends[source]}, {name!r} takes {takes}",
-                )
-            if prod(makes) > LARGEST:
-                raise NirFileError(
-                    "a node sends too many values",
-                    where=f"node {name!r}",
-                    found=str(makes),
-                    allowed=f"at most {LARGEST}",
-                )
-            if name not in sends:
-                sends[name] = makes
-                ready.append(name)
-    return sends
-
-
-def signature(name: str, fields: Fields, x: Shape) -> tuple[Shape, Shape]:
-    """(shape it takes, shape it sends) of a node that receives shape ``x``."""
-    kind = str(fields["type"])
-    where = f"node {name!r} ({kind})"
-    if kind in ("Input", "Output"):
-        shape = _sizes(fields, "shape")
-        return shape, shape
-    if kind in ("Affine", "Linear"):
-        out, into = array(fields, "weight").shape
-        return (into,), (out,)
-    if kind in ("Conv2d", "SumPool2d", "AvgPool2d"):
-        return _window(where, fields, x)
-    if kind == "Flatten":
-        return _flatten(where, fields, x)
-    if kind in ("Conv1d", "NIRGraph"):
-        raise NirFileError(
-            f"purespike does not read {kind}",
-            where=where,
-            remedy="write the graph flat, with Conv2d for convolutions",
-        )
-    field = {"Scale": "scale", "Delay": "delay", "Threshold": "threshold"}.get(kind, "r")
-    shape = array(fields, field).shape
-    return shape, shape
-
-
-def _window(where: str, fields: Fields, x: Shape) -> tuple[Shape, Shape]:
-    if len(x) != 3:
-        raise NirFileError("expected an input of shape (C, H, W)", where=where, found=str(x))
-    conv = fields["type"] == "Conv2d"
-    kernel = array(fields, "weight").shape[2:] if conv else pair(array(fields, "kernel_size"))
-    dilation = pair(array(fields, "dilation")) if conv else (1, 1)
-    stride, padding = pair(array(fields, "stride")), conv_padding(where, fields)
-    channels = array(fields, "weight").shape[1] * int(array(fields, "groups")) if conv else x[0]
-    area = x[1:]
-    if "input_shape" in fields:
-        area = pair(array(fields, "input_shape"))
-    room = [
-        n + 2 * p - d * (k - 1) - 1
-        for n, p, d, k in zip(area, padding, dilation, kernel, strict=True)
-    ]
-    if min(room) < 0:
-        raise NirFileError(
-            "the kernel is larger than its padded input", where=where, found=f"{kernel} on {x}"
-        )
-    makes = tuple(r // s + 1 for r, s in zip(room, stride, strict=True))
-    return (channels, *area), (array(fields, "weight").shape[0] if conv else x[0], *makes)
-
-
-def _flatten(where: str, fields: Fields, x: Shape) -> tuple[Shape, Shape]:
-    takes = _sizes(fields, "input_type") if "input_type" in fields else x
-    first, last = (int(array(fields, k)) for k in ("start_dim", "end_dim"))
-    axes = len(takes)
-    if not (-axes <= first < axes and -axes <= last < axes and first % axes <= last % axes):
-        raise NirFileError(
-            "the axes to flatten do not exist",
-            where=where,
-            found=f"start_dim {first}, end_dim {last}",
-            allowed=f"axes of {takes}",
-        )
-    first, last = first % axes, last % axes
-    middle = prod(takes[first : last + 1])
-    return takes, (*takes[:first], middle, *takes[last + 1 :])
-
-
-def conv_padding(where: str, fields: Fields) -> tuple[int, int]:
-    """The padding in numbers; ``same`` only where it is the same on both sides."""
-    padding = fields["padding"]
-    if not isinstance(padding, str):
-        return pair(padding)
-    if padding == "valid":
-        return (0, 0)
-    kernel, dilation = array(fields, "weight").shape[2:], pair(array(fields, "dilation"))
-    total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-    if pair(array(fields, "stride")) != (1, 1) or any(n % 2 for n in total):
-        raise NirFileError(
-            "padding 'same' is not defined here",
-            where=where,
-            found=f"kernel {kernel}",
-            allowed="stride 1 and an even dilation * (kernel - 1)",
-            remedy="state the padding in numbers",
-        )
-    return total[0] // 2, total[1] // 2
-
-
-def array(fields: Fields, name: str) -> NDArray[Any]:
-    """A field that is an array; raises NirFileError if it is a text."""
-    value = fields[name]
-    if isinstance(value, str):
-        raise NirFileError("expected numbers, found a text", found=f"{name} = {value[:40]!r}")
-    return value
-
-
-def pair(x: NDArray[Any]) -> tuple[int, int]:
-    """One number for both axes, or two."""
-    return (int(x), int(x)) if x.shape == () else (int(x[0]), int(x[1]))
-
-
-def _sizes(fields: Fields, name: str) -> Shape:
-    return tuple(int(n) for n in np.atleast_1d(array(fields, name)))
-
-
-def _few(x: NDArray[Any]) -> str:
-    text = ", ".join(str(v) for v in x.ravel()[:4])
-    return text + (", ..." if x.size > 4 else "")

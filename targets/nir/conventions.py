@@ -1,0 +1,92 @@
+"""What NIR leaves open and the caller states."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from purespike.compiler.domain import Domain
+from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Neuron
+from purespike.targets.nir.document import Document
+from purespike.targets.nir.errors import NirError, NirFileError
+
+CUBA = {"CubaLI", "CubaLIF"}
+WHY = {
+    "dt": "NIR is written in continuous time and names no time step (seconds)",
+    "steps": "NIR does not say how many time steps a sample lasts",
+    "reset": "NIR files do not say reliably what a spike does to the membrane (zero or subtract)",
+    "if_r": "tools disagree: IF and I add r * x a step ('step') or dt * r * x ('dt')",
+    "current": "tools disagree: the membrane of CubaLI and CubaLIF takes the synaptic current "
+    "after it was updated in a step ('new') or before ('previous')",
+}
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What the caller states about a file; see `purespike.targets.nir.read.read_nir`."""
+
+    dt: float | None = None
+    reset: Literal["zero", "subtract"] | None = None
+    if_r: Literal["step", "dt"] | None = None
+    steps: int | None = None
+    domain: Domain | None = None
+    feedback: Literal["previous"] | None = None
+    current: Literal["new", "previous"] | None = None
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("reset", ("zero", "subtract")),
+            ("if_r", ("step", "dt")),
+            ("feedback", ("previous",)),
+            ("current", ("new", "previous")),
+        ):
+            if (value := getattr(self, name)) is not None and value not in allowed:
+                raise NirError(f"unknown {name}", found=repr(value), allowed=", ".join(allowed))
+        if self.dt is not None and not 0 < self.dt < math.inf:
+            raise NirError("dt is a time", found=f"{self.dt}", allowed="more than 0 s")
+        if self.steps is not None and self.steps < 1:
+            raise NirError("a sample lasts whole time steps", found=f"{self.steps}", allowed=">= 1")
+
+    def require(self, document: Document) -> tuple[float, int]:
+        """(dt, steps); raises NirFileError that lists all that this file needs and nobody said."""
+        kinds = {str(f["type"]) for f in document.nodes.values()}
+        needs = {
+            "dt": True,
+            "steps": True,
+            "reset": bool(kinds & {"IF", "LIF", "CubaLIF"}),
+            "if_r": bool(kinds & {"IF", "I"}),
+            "current": bool(kinds & CUBA),
+        }
+        missing = [n for n, needed in needs.items() if needed and getattr(self, n) is None]
+        if self.dt is None or self.steps is None or missing:
+            raise NirFileError(
+                "purespike did not write this file, and it leaves open: " + ", ".join(missing),
+                found="; ".join(f"{n}: {WHY[n]}" for n in missing),
+                remedy="state " + ", ".join(f"{n}=..." for n in missing) + " as the tool meant it",
+            )
+        return self.dt, self.steps
+
+    def agree(self, graph: Graph) -> None:
+        """Raise NirFileError if a purespike file states something else than the caller."""
+        resets = {n.op.reset for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires}
+        clashes = {
+            "dt": (self.dt, graph.dt, self.dt == graph.dt),
+            "steps": (self.steps, graph.steps, self.steps == graph.steps),
+            "reset": (self.reset, ", ".join(sorted(resets)), resets <= {self.reset}),
+            "if_r": (self.if_r, "step", self.if_r == "step"),
+            "current": (self.current, "new", self.current == "new"),
+            "domain": (
+                self.domain,
+                ", ".join(str(e.domain) for e in graph.inputs),
+                all(e.domain == self.domain for e in graph.inputs),
+            ),
+        }
+        for name, (stated, written, same) in clashes.items():
+            if stated is not None and not same:
+                raise NirFileError(
+                    f"the file states another {name}",
+                    found=f"stated {stated}, written {written}",
+                    remedy=f"leave {name} out: purespike wrote the file, and it says all",
+                )

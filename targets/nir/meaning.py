@@ -1,0 +1,165 @@
+"""What a NIR node of another tool is in the graph, under the stated conventions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purespike.compiler.domain import Array
+from purespike.compiler.ir import Op, Shape
+from purespike.compiler.ops import AvgPool2d, Conv2d, Delay, Flatten, Linear, Neuron, Scale
+from purespike.targets.nir.conventions import CUBA, Conventions
+from purespike.targets.nir.document import Fields
+from purespike.targets.nir.errors import NirFileError
+from purespike.targets.nir.membrane import loose_threshold
+from purespike.targets.nir.shapes import WINDOWS, along, array, conv_padding
+
+
+def operation(
+    name: str, fields: Fields, takes: Shape, dt: float, stated: Conventions
+) -> tuple[Op, Array | None]:
+    """(op, factor of its input or None) of one NIR node, which takes an edge of shape ``takes``.
+
+    What takes signals (C, L) becomes what takes images (C, 1, L): see `signals`.
+
+    Raises:
+        NirFileError: If the graph has no exact counterpart.
+    """
+    kind, where = str(fields["type"]), f"node {name!r}"
+    if kind in ("Affine", "Linear"):
+        bias = array(fields, "bias") if kind == "Affine" else None
+        return Linear(array(fields, "weight"), bias), None
+    if kind == "Scale":
+        return Scale(_compact(array(fields, "scale"))), None
+    if kind in WINDOWS:
+        return _window(where, fields, takes), None
+    if kind == "Flatten":
+        first, last = (int(array(fields, k)) % len(takes) for k in ("start_dim", "end_dim"))
+        if (first, last) != (0, len(takes) - 1):
+            raise NirFileError(
+                "only flattening of all axes has a counterpart",
+                where=where,
+                found=f"start_dim {first}, end_dim {last} on {takes}",
+                allowed="start_dim 0, end_dim -1",
+                remedy="NIR shapes have no batch axis: write start_dim = 0",
+            )
+        return Flatten(), None
+    if kind == "Delay":
+        count = array(fields, "delay").astype(np.float64) / dt
+        wrong = (np.rint(count) < 1) | (np.abs(count - np.rint(count)) > 1e-6)
+        if bool(wrong.any()):
+            raise NirFileError(
+                "a delay is no whole number of time steps",
+                where=where,
+                found=f"{count[wrong][0]:g} steps of {dt:g} s",
+                allowed="1, 2, ...",
+            )
+        return Delay(_compact(np.rint(count))), None
+    return _neuron(where, fields, dt, stated)
+
+
+def _window(where: str, fields: Fields, takes: Shape) -> Op:
+    axes = len(takes) - 1
+
+    def pair(numbers: tuple[int, ...], above: int) -> tuple[int, int]:
+        """Rows and columns; a signal has one row, for which ``above`` changes nothing."""
+        return (above, numbers[0]) if axes == 1 else (numbers[0], numbers[1])
+
+    stride = pair(along(where, fields, "stride", axes), 1)
+    padding = pair(conv_padding(where, fields, axes), 0)
+    if "weight" in fields:
+        weight, bias = array(fields, "weight"), array(fields, "bias")
+        return Conv2d(
+            weight if axes == 2 else weight[:, :, None, :],
+            bias if bool(bias.any()) else None,
+            stride,
+            padding,
+            pair(along(where, fields, "dilation", axes), 1),
+            int(array(fields, "groups")),
+        )
+    kernel = pair(along(where, fields, "kernel_size", axes), 1)
+    if fields["type"] == "SumPool2d":
+        ones = np.ones((takes[0], 1, *kernel))
+        return Conv2d(ones, None, stride, padding, groups=takes[0])
+    if any(padding):
+        raise NirFileError(
+            "NIR does not say whether padding counts in an average",
+            where=where,
+            found=f"padding {padding}",
+            allowed="0",
+            remedy="write a SumPool2d and a Scale",
+        )
+    return AvgPool2d(kernel, stride)
+
+
+def _neuron(
+    where: str, fields: Fields, dt: float, stated: Conventions
+) -> tuple[Neuron, Array | None]:
+    kind = fields["type"]
+    if kind == "Threshold":
+        return Neuron(_loose(array(fields, "threshold")), decay=0.0), None
+    for zero in ("v_leak", "v_reset"):
+        if zero in fields and bool(array(fields, zero).any()):
+            raise NirFileError(
+                f"a {zero} other than 0 has no counterpart",
+                where=where,
+                remedy="shift thresholds and biases so that the membrane rests at 0",
+            )
+    r, decay = array(fields, "r").astype(np.float64), 1.0
+    rest: dict[str, Any] = {}
+    if kind in CUBA:
+        decay, part = _decay(where, "tau_mem", fields, dt)
+        rest["current_decay"], share = _decay(where, "tau_syn", fields, dt)
+        # All is linear, so the current can be held in what it adds to the membrane.
+        gain = r * part * array(fields, "w_in").astype(np.float64) * share
+    elif kind in ("LI", "LIF"):
+        decay, part = _decay(where, "tau", fields, dt)
+        gain = r * part
+    else:
+        gain = r * dt if stated.if_r == "dt" else r
+    # tau and r were rounded when they were written: a few units in the last place are a 1.
+    gain = _compact(np.where(np.abs(gain - 1) <= 8 * np.finfo(float).eps, 1.0, gain))
+    factor = None if gain.shape == () and gain == 1 else gain
+    if kind in ("I", "LI", "CubaLI"):
+        return Neuron(np.zeros(()), decay=decay, reset="none", **rest), factor
+    strict = array(fields, "v_threshold").astype(np.float64)
+    if stated.reset == "subtract":
+        return Neuron(_loose(strict), decay, "subtract", _compact(strict), **rest), factor
+    return Neuron(_loose(strict), decay, "zero", **rest), factor
+
+
+def _decay(where: str, name: str, fields: Fields, dt: float) -> tuple[float, float]:
+    """(what a step leaves, what it takes) for the time constant ``name``."""
+    tau = _uniform(where, name, array(fields, name))
+    if tau < dt:
+        raise NirFileError(
+            "the time step is longer than the time constant",
+            where=where,
+            found=f"dt {dt:g} s, {name} {tau:g} s",
+            allowed=f"dt <= {name}",
+            remedy="check the unit of dt: NIR's time constants are in seconds",
+        )
+    return 1 - dt / tau, dt / tau
+
+
+def _loose(strict: NDArray[Any]) -> Array:
+    return loose_threshold(_compact(strict.astype(np.float64)), 0.0)
+
+
+def _compact(x: NDArray[Any]) -> Array:
+    """One number where all values are equal."""
+    return np.array(x.flat[0], np.float64) if bool((x == x.flat[0]).all()) else x.astype(np.float64)
+
+
+def _uniform(where: str, name: str, x: NDArray[Any]) -> float:
+    if not bool((x == x.flat[0]).all()):
+        raise NirFileError(
+            f"{name} differs between the neurons of a node",
+            where=where,
+            found=f"{x.min():g} to {x.max():g}",
+            allowed="one value a node",
+            remedy="split the node",
+        )
+    return float(x.flat[0])
