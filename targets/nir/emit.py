@@ -31,6 +31,7 @@ from purespike.targets.nir.describe import OPS, describe
 from purespike.targets.nir.document import JSON, KEY, Document, Fields, canonical, sealed
 from purespike.targets.nir.errors import NirError
 from purespike.targets.nir.membrane import grid, inert, narrow, neuron_fields
+from purespike.targets.nir.pack import nir_node, pack
 from purespike.targets.nir.schema import check
 from purespike.targets.nir.shapes import array, shapes
 
@@ -69,7 +70,7 @@ def to_nir(
     """
     document = to_document(graph, strict=strict, extra=extra)
     sends = shapes(document)
-    nodes = {name: _nir_node(name, f, sends) for name, f in document.nodes.items()}
+    nodes = {name: nir_node(name, f, sends) for name, f in document.nodes.items()}
     return nir.NIRGraph(
         nodes, list(document.edges), metadata={KEY: document.metadata}, type_check=False
     )
@@ -87,13 +88,13 @@ def write_nir(
     Args and errors: see `to_nir`. NirError also if the file cannot be written; what stood at
     ``path`` before is then still there.
     """
-    content = to_bytes(graph, strict=strict, extra=extra)
+    content = _packed(graph, strict, extra)
     target = Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         try:
             with beside.open("xb") as file:
-                file.write(content)
+                file.write(content.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(beside, target)
@@ -112,9 +113,14 @@ def to_bytes(
     graph: Graph, *, strict: bool = False, extra: Mapping[str, JSON] | None = None
 ) -> bytes:
     """The NIR file; see `to_nir`."""
+    return _packed(graph, strict, extra).getvalue()
+
+
+def _packed(graph: Graph, strict: bool, extra: Mapping[str, JSON] | None) -> io.BytesIO:
+    document = to_document(graph, strict=strict, extra=extra)
     buffer = io.BytesIO()
-    nir.write(buffer, to_nir(graph, strict=strict, extra=extra))
-    return buffer.getvalue()
+    pack(document, shapes(document), buffer)
+    return buffer
 
 
 def to_document(
@@ -369,23 +375,3 @@ def _json(extra: Mapping[str, JSON]) -> dict[str, JSON]:
     except (TypeError, ValueError) as e:
         raise NirError("extra metadata must be JSON", found=str(e)) from None
     return dict(extra)
-
-
-def _nir_node(name: str, fields: Fields, sends: Mapping[str, Shape]) -> Any:
-    """The nir package's object for one node; nir 1.0.8 gets the types of convolutions wrong."""
-    values = {  # nir.write cannot compress arrays without axes
-        k: int(v) if isinstance(v, np.ndarray) and v.ndim == 0 else v
-        for k, v in fields.items()
-        if k != "type"
-    }
-    kind = str(fields["type"])
-    if kind in ("Input", "Output"):
-        return getattr(nir, kind)(values["shape"])
-    if kind == "Flatten":
-        return nir.Flatten({"input": values["input_type"]}, values["start_dim"], values["end_dim"])
-    node = getattr(nir, kind)(**values)
-    if kind == "Conv2d":
-        channels = array(fields, "weight").shape[1] * int(array(fields, "groups"))
-        node.input_type = {"input": np.array([channels, *array(fields, "input_shape")])}
-        node.output_type = {"output": np.array(sends[name])}
-    return node
