@@ -7,7 +7,7 @@
 Each training adds one line of JSON to FILE; what stands there already is not trained again.
 ``--table`` prints what FILE holds as Markdown. ``shallow`` has 4 blocks (9 convolutions), ``deep``
 16 (33 convolutions and the shortcut's; 34 layers with the classifier). ``shallow`` starts as
-identity mappings (zero-init), where training on spikes alone is slow; ``deep`` starts from Kaiming's
+identity mappings (zero-init), where training on spikes alone is slow; ``deep`` starts from random
 weights, as the AAP paper's released command does. ``demo`` is the demonstration network.
 Accuracy is that of the main head alone, the network that is deployed, on the 360 test digits after
 the last epoch. The gradient is the norm of the first convolution's, the mean over the first epoch.
