@@ -33,7 +33,7 @@ from purespike.targets.nir.errors import NirError
 from purespike.targets.nir.membrane import grid, inert, narrow, neuron_fields
 from purespike.targets.nir.pack import nir_node, pack
 from purespike.targets.nir.schema import check
-from purespike.targets.nir.shapes import array, shapes
+from purespike.targets.nir.shapes import shapes
 
 REMEDY = {
     "BatchNorm": "run the pass fuse_batchnorm",
