@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 from purespike.compiler.checker import Verdict
-from purespike.compiler.domain import SPIKE
+from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.ir import Graph
 from purespike.errors import InputError
 from purespike.independent import second_verdict
 from purespike.targets.netx.read import read_netx
 from purespike.targets.nir.foreign import Conventions
 from purespike.targets.nir.read import read_both
-from purespike.targets.onnx.graph import read_graph
+from purespike.targets.onnx.graph import is_golden, read_graph
+from purespike.targets.onnx.step import read_step
 
 FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
 NIR = ("dt", "reset", "if_r", "steps", "spike_input", "feedback", "current")
@@ -91,8 +92,13 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
         graph, document = read_both(path, conventions)
         return graph, second_verdict(document, conventions)
     if kind == "ONNX":
-        stated.refuse("an ONNX file", "data")
-        return read_graph(path), None
+        if is_golden(path):
+            stated.refuse("an ONNX file of purespike", "data")
+            return read_graph(path), None
+        stated.refuse("an ONNX file of another tool", "steps", "dt", "spike_input", "data")
+        domain = SPIKE if stated.spike_input else ANALOG
+        dt = 1e-3 if stated.dt is None else stated.dt  # a name for a step: nothing depends on it
+        return read_step(path, steps=stated.steps, dt=dt, domain=domain), None
     if kind == "netx":
         stated.refuse("a netx file", "dt", "steps", "data")
         return read_netx(path, steps=stated.steps, dt=stated.dt), None

@@ -35,9 +35,8 @@ from purespike.compiler.ops import (
 from purespike.compiler.ops.join import GateKind
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.emit import Form, sequence_model, step_model
-from purespike.targets.onnx.foreign import require_own
-from purespike.targets.onnx.metadata import OPSET, metadata
-from purespike.targets.onnx.read import read_onnx
+from purespike.targets.onnx.metadata import OPSET, is_own, metadata
+from purespike.targets.onnx.read import parse_onnx, read_onnx
 from purespike.targets.onnx.scan import step_graph
 
 _FORMS = re.compile(r"/(bool|uint8|int32|int64)\Z")
@@ -45,6 +44,11 @@ _GATES: dict[str, GateKind] = {"And": "and", "Or": "or", "Xor": "xor"}
 _RANGE = re.compile(r"(int|grid|analog)\[(\S+), (\S+)\](?: by (\S+))?\Z")
 _BROKEN = (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError)
 FIXED = FixedPoint()
+
+
+def is_golden(path: str | Path) -> bool:
+    """Does the file say that purespike wrote it? See `step` for files of other tools."""
+    return is_own(parse_onnx(path))
 
 
 def read_graph(path: str | Path) -> Graph:
@@ -57,7 +61,6 @@ def read_graph(path: str | Path) -> Graph:
         OnnxError: If the file cannot be trusted (see `read_onnx`), or holds more than the graph
             that can be read from it.
     """
-    require_own(path)
     model = read_onnx(path)
     try:
         said = metadata(model)

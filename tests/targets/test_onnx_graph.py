@@ -1,4 +1,4 @@
-"""Golden models read back as graphs, and what is said of ONNX files that are none."""
+"""Golden models read back as graphs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-import torch
 from checker_cases import residual
 from hypothesis import HealthCheck, given, settings
 from nir_cases import op_differences
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx_cases import layout_of, realise
 from recurrent_cases import recurrent_graphs
-from torch import nn
 
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.emit import write_onnx
-from purespike.targets.onnx.graph import read_graph
+from purespike.targets.onnx.graph import is_golden, read_graph
 
 
 def assert_equal(a: Graph, b: Graph) -> None:
@@ -98,111 +96,18 @@ def test_the_form_for_fpga_flows_is_not_read_back(tmp_path: Path) -> None:
         read_graph(tmp_path / "m.onnx")
 
 
-# ---- files of other tools ---------------------------------------------------------------------
+# ---- files of other tools: see test_onnx_step*.py ------------------------------------------------
 
 
-def save(path: Path, nodes: list[Any], inputs: list[str], outputs: list[str]) -> Path:
-    def value(name: str) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3])
-
-    constants = [
-        numpy_helper.from_array(np.ones((3, 3), np.float32), "w"),
-        numpy_helper.from_array(np.array(0.5, np.float32), "half"),
-    ]
-    graph = helper.make_graph(
-        nodes, "g", [value(i) for i in inputs], [value(o) for o in outputs], constants
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), path)
-    return path
-
-
-MATMUL = helper.make_node("MatMul", ["x", "w"], ["a"], name="fc")
-
-
-def fire(source: str) -> list[Any]:
-    return [
-        helper.make_node("Greater", [source, "half"], ["b"], name="lif"),
-        helper.make_node("Cast", ["b"], ["y"], to=TensorProto.FLOAT, name="spike"),
-    ]
-
-
-FILES = [
-    ([MATMUL, *fire("a")], ["x"], ["y"], "threshold without a state pair", "lif"),
-    (
-        [
-            MATMUL,
-            helper.make_node("Add", ["v", "half"], ["v_out"]),
-            *fire("a"),
-        ],
-        ["x", "v"],
-        ["y", "v_out"],
-        "depends on no state",
-        "lif",
-    ),
-    (
-        [MATMUL, helper.make_node("Add", ["a", "v"], ["v_out"], name="sum"), *fire("v_out")],
-        ["x", "v"],
-        ["y", "v_out"],
-        "states are explicit, but no metadata",
-        "",
-    ),
-    (
-        [helper.make_node("Relu", ["x"], ["y"], name="relu")],
-        ["x"],
-        ["y"],
-        "nothing in it fires",
-        "",
-    ),
-    (
-        [helper.make_node("Spike", ["x"], ["y"], name="s", domain="vendor")],
-        ["x"],
-        ["y"],
-        "program of its own",
-        "s",
-    ),
-]
-
-
-@pytest.mark.parametrize(("nodes", "inputs", "outputs", "why", "node"), FILES)
-def test_a_file_of_another_tool_is_refused_by_name_and_reason(
-    tmp_path: Path, nodes: list[Any], inputs: list[str], outputs: list[str], why: str, node: str
-) -> None:
-    path = save(tmp_path / "m.onnx", nodes, inputs, outputs)
-    with pytest.raises(OnnxError, match=why) as caught:
-        read_graph(path)
-    assert node in caught.value.where and "PyTorch" in caught.value.remedy
-
-
-class _Frozen(nn.Module):
-    """What a framework's neuron becomes in ONNX: a loop over steps is gone, the state a zero."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(3, 3)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        v = torch.zeros_like(self.fc.bias) * 0.9 + self.fc(x)
-        return (v > 1.0).to(x.dtype)
-
-
-def test_a_hidden_state_that_an_exporter_has_frozen_is_found_out(tmp_path: Path) -> None:
-    with torch.no_grad():
-        torch.onnx.export(
-            _Frozen().eval(), (torch.zeros(1, 3),), str(tmp_path / "m.onnx"), dynamo=False
-        )
-    with pytest.raises(OnnxError, match="threshold without a state pair"):
-        read_graph(tmp_path / "m.onnx")
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_snntorch_exports_a_frozen_membrane(tmp_path: Path) -> None:
-    snntorch = pytest.importorskip("snntorch")
-    net = nn.Sequential(nn.Linear(3, 3), snntorch.Leaky(0.9, init_hidden=True))
-    with torch.no_grad():
-        torch.onnx.export(net.eval(), (torch.zeros(1, 3),), str(tmp_path / "m.onnx"), dynamo=False)
-    with pytest.raises(OnnxError, match="threshold without a state pair") as caught:
-        read_graph(tmp_path / "m.onnx")
-    assert "Greater" in caught.value.where
+def test_a_file_of_another_tool_is_no_golden_model(tmp_path: Path) -> None:
+    value = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3])
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])
+    node = helper.make_node("Relu", ["x"], ["y"])
+    onnx.save(helper.make_model(helper.make_graph([node], "g", [value], [result])), tmp_path / "m")
+    write_onnx(residual(), tmp_path / "own.onnx")
+    assert is_golden(tmp_path / "own.onnx") and not is_golden(tmp_path / "m")
+    with pytest.raises(OnnxError, match="other versions than this target writes"):
+        read_graph(tmp_path / "m")
 
 
 def test_no_onnx_at_all_is_one_error(tmp_path: Path) -> None:

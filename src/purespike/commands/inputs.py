@@ -16,7 +16,9 @@ Source = Annotated[
         "as package.module:factory."
     ),
 ]
-Dt = Annotated[float | None, typer.Option(help="NIR or netx of another tool: seconds a time step.")]
+Dt = Annotated[
+    float | None, typer.Option(help="NIR, ONNX or netx of another tool: seconds a time step.")
+]
 Reset = Annotated[
     Literal["zero", "subtract"] | None,
     typer.Option(help="NIR of another tool: what a spike does to the membrane."),
@@ -29,7 +31,8 @@ Steps = Annotated[
     int | None, typer.Option(min=1, help="Time steps a sample, where the input does not say.")
 ]
 SpikeInput = Annotated[
-    bool, typer.Option("--spike-input", help="NIR of another tool: its inputs carry spikes.")
+    bool,
+    typer.Option("--spike-input", help="NIR or ONNX of another tool: its inputs carry spikes."),
 ]
 Feedback = Annotated[
     Literal["previous"] | None,
