@@ -60,13 +60,13 @@ class Kind:
 
 NETWORKS = {
     "shallow": Kind(
-        (8, 8, 16, 16), (1, 1, 2, 1), zero_init=True, epochs={"digits": 24, "event_digits": 10}
+        (8, 8, 16, 16), (1, 1, 2, 1), zero_init=True, epochs={"digits": 24, "event_digits": 8}
     ),
     "deep": Kind(
         (8,) * 8 + (16,) * 8,
         (1,) * 8 + (2,) + (1,) * 7,
         zero_init=False,
-        epochs={"digits": 8, "event_digits": 5},
+        epochs={"digits": 8, "event_digits": 4},
     ),
 }
 # name: (data, input channels, image side, T); None is the digits in bit planes.
@@ -86,14 +86,11 @@ def run(data: str, network: str, gate: str, method: str, seed: int, epochs: int)
         strides = (2, *kind.strides[1:]) if side == 16 else kind.strides
         model = replace(model, stem=8, widths=kind.widths, strides=strides, zero_init_residual=True)
     model = replace(model, in_channels=channels, size=(side, side), steps=steps)
-    config = replace(
-        DEMO.train,
-        epochs=epochs,
-        seed=seed,
-        balance=balance,
-        batch_size=DEMO.train.batch_size if network == "demo" else 64,
-        shift=source is None,
-    )
+    config = replace(DEMO.train, epochs=epochs, seed=seed, balance=balance)
+    if source is not None:  # as in the recipe event-digits
+        config = replace(config, shift=False, optimizer="adamw", learning_rate=2e-3)
+    elif network != "demo":
+        config = replace(config, batch_size=64)
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         result = train(model, config, Path(folder), data=source, progress=False)
