@@ -18,6 +18,7 @@ Cases:
 10. Max pooling of spikes: one-to-many synapses of weight 1 and a memoryless neuron (OR).
 11. A convolution to a single place, then flatten: flatten, then a linear layer.
 12. Sum pooling (a depthwise convolution of equal weights, without bias): as 5 to 7.
+13. A delay behind a layer or a sum of layers: in front of it. See `move_delays`.
 Whatever fits no case stays; `unfolded` says why, and the compliance check names it. A reset to
 another value than zero has no place in the graph: capture and the NIR reader refuse it.
 """
@@ -43,7 +44,7 @@ from purespike.compiler.ops import (
     TimeMean,
 )
 from purespike.compiler.ops.synapse import reweighted
-from purespike.compiler.passes import pooling
+from purespike.compiler.passes import move_delays, pooling
 from purespike.compiler.passes.rewrite import (
     Match,
     absorb,
@@ -73,6 +74,8 @@ def fold_scales(graph: Graph) -> Graph:
         pooling.pool_into_neurons,
         pooling.max_pool,
         pooling.conv_into_flatten,
+        move_delays.delay_before_layer,
+        move_delays.delay_before_sum,
     )
     return rewritten(graph, rules)
 

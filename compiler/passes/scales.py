@@ -21,6 +21,7 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
+from purespike.compiler.passes.move_delays import why_delayed
 from purespike.compiler.ranges import current_interval
 
 Scaling = float | Array  # one a layer, or one a channel: (C, 1, 1) or (C,)
@@ -109,6 +110,16 @@ def scale_groups(graph: Graph) -> dict[str, str]:
         if node.name not in leader or isinstance(node.op, SYNAPSES):
             continue
         for source in node.inputs:
+            late = graph.producer(source)
+            if late is not None and isinstance(late.op, Delay):
+                why, remedy = why_delayed(graph, late)
+                raise QuantizeError(
+                    f"a delay feeds a neuron: {why}",
+                    where=graph.origin(node.name),
+                    found=_named(graph, source),
+                    allowed="a delay of spikes, then Conv2d, Linear or a one-to-one synapse",
+                    remedy=remedy,
+                )
             if source not in leader or isinstance(_op(graph, source), Neuron):
                 raise QuantizeError(
                     "something that is no synapse feeds a neuron",

@@ -36,15 +36,6 @@ def operation(
     if kind in WINDOWS:
         return _window(where, fields, takes), None
     if kind == "Flatten":
-        first, last = (int(array(fields, k)) % len(takes) for k in ("start_dim", "end_dim"))
-        if (first, last) != (0, len(takes) - 1):
-            raise NirFileError(
-                "only flattening of all axes has a counterpart",
-                where=where,
-                found=f"start_dim {first}, end_dim {last} on {takes}",
-                allowed="start_dim 0, end_dim -1",
-                remedy="NIR shapes have no batch axis: write start_dim = 0",
-            )
         return Flatten(), None
     if kind == "Delay":
         count = array(fields, "delay").astype(np.float64) / dt

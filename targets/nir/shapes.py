@@ -111,9 +111,15 @@ def _flatten(where: str, fields: Fields, x: Shape) -> tuple[Shape, Shape]:
             found=f"start_dim {first}, end_dim {last}",
             allowed=f"axes of {takes}",
         )
-    first, last = first % axes, last % axes
-    middle = prod(takes[first : last + 1])
-    return takes, (*takes[:first], middle, *takes[last + 1 :])
+    if (first % axes, last % axes) != (0, axes - 1):
+        raise NirFileError(
+            "only flattening of all axes has a counterpart",
+            where=where,
+            found=f"start_dim {first}, end_dim {last} on {takes}",
+            allowed="start_dim 0, end_dim -1",
+            remedy="NIR shapes have no batch axis: write start_dim = 0",
+        )
+    return takes, (prod(takes),)
 
 
 def conv_padding(where: str, fields: Fields, axes: int) -> tuple[int, ...]:
