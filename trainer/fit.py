@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from typing import cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
@@ -25,8 +23,8 @@ from purespike.trainer.distributed import World, world
 from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.feed import Batches, Feed, feed, feed_digits, require_fit
+from purespike.trainer.keeping import keepers, write_order
 from purespike.trainer.learner import Learner
-from purespike.trainer.logs import LAYERS
 from purespike.trainer.manners import clean_interrupt, quiet, resume_file, same_threads
 from purespike.trainer.models import build, main_only
 from purespike.trainer.progress import TrainingProgress
@@ -119,20 +117,16 @@ def train(
         },
         dealt=batches.dealt,
     )
-    if processes.rank == 0:
-        _write_order(learner, folder)
-    start = time.perf_counter()
     file = resume_file(resume_from)
+    if processes.rank == 0:
+        write_order(learner, folder, file)
+    start = time.perf_counter()
     with ExitStack() as manners:
-        for manner in (quiet(), clean_interrupt(folder), same_threads(file)):
+        for manner in (quiet(), clean_interrupt(folder, file), same_threads(file)):
             manners.enter_context(manner)
         if config.recompute:
             manners.enter_context(recompute(model))
-        best = _checkpoints(folder, "val_accuracy") if batches.validation else None
-        callbacks: list[L.Callback] = [_checkpoints(folder, None)]
-        callbacks += [best] if best else []
-        if config.patience:
-            callbacks.append(EarlyStopping("val_accuracy", mode="max", patience=config.patience))
+        callbacks, best = keepers(folder, config, file, validated=batches.validation is not None)
         callbacks += [TrainingProgress()] if progress and processes.rank == 0 else []
         runner = _runner(config, processes, callbacks, _loggers(folder, tensorboard))
         runner.fit(
@@ -145,7 +139,7 @@ def train(
         seconds = time.perf_counter() - start
         state = learner.state_dict()
         if config.deploy == "best" and best is not None and processes.rank == 0:
-            state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
+            state = best.weights()
         # Without joined statistics each process has running ones of its own: take the first one's.
         learner.load_state_dict(runner.strategy.broadcast(state))
         learner.to("cpu")
@@ -172,12 +166,6 @@ def _require_parts(config: TrainConfig, tensorboard: bool) -> None:
             where="tensorboard",
             remedy="pip install 'purespike[train]', or do without: metrics.csv is always written",
         )
-
-
-def _write_order(learner: Learner, folder: Path) -> None:
-    """The layers in order of depth, which the log does not keep, for ``purespike plot``."""
-    order = {"layers": [n for n, _ in learner.layers], "neurons": [n for n, _ in learner.neurons]}
-    (folder / LAYERS).write_text(json.dumps(order, indent=1) + "\n", encoding="utf-8")
 
 
 def _loggers(folder: Path, tensorboard: bool) -> list[Logger]:
@@ -279,15 +267,3 @@ def evaluate(
     """
     batches = loader(images, labels, encoder_name, model.config.steps, batch_size=256, seed=seed)
     return {head: right for head, (right, _) in count_correct(model, batches).items()}
-
-
-def _checkpoints(folder: Path, monitor: str | None) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        folder,
-        filename="last" if monitor is None else "best",
-        monitor=monitor,
-        mode="max",
-        save_top_k=1,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-    )

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from purespike.compiler.errors import PurespikeError
 
-__all__ = ["LAYERS", "LogError", "Run", "read_run"]
+__all__ = ["FIRST_LOG", "LAYERS", "LogError", "Run", "log_files", "read_run"]
 
 LAYERS = "layers.json"  # paths in order of depth, which metrics.csv does not keep
+FIRST_LOG = "first_log"  # its entry: the number of the log with which this training began
 
 
 class LogError(PurespikeError):
@@ -58,6 +59,12 @@ class Run:
         return [name for name in self.layers if "identity" not in name.split(".")]
 
 
+def log_files(folder: Path) -> dict[int, Path]:
+    """The logs in a folder by number, one for each time that a training was started or resumed."""
+    logs = (folder / "log").glob("version_*/metrics.csv")
+    return {int(log.parent.name.rpartition("_")[2]): log for log in logs}
+
+
 def read_run(folder: Path) -> Run:
     """Read what a training wrote, all of its parts where it was interrupted and resumed.
 
@@ -67,11 +74,7 @@ def read_run(folder: Path) -> Run:
     Raises:
         LogError: if it holds no log.
     """
-    logs = sorted(
-        (folder / "log").glob("version_*/metrics.csv"),
-        key=lambda path: int(path.parent.name.rpartition("_")[2]),
-    )
-    order = folder / LAYERS
+    logs, order = log_files(folder), folder / LAYERS
     if not logs or not order.is_file():
         raise LogError(
             "there is no training in this folder",
@@ -81,16 +84,18 @@ def read_run(folder: Path) -> Run:
         )
     values: dict[str, dict[int, float]] = {}
     try:
-        for log in logs:  # a resumed training trains the epoch that was cut short again
-            with log.open(encoding="utf-8", newline="") as file:
+        paths = json.loads(order.read_text(encoding="utf-8"))
+        layers, neurons = tuple(paths["layers"]), tuple(paths["neurons"])
+        first = int(paths.get(FIRST_LOG, 0))  # those before it are another training's
+        for number in sorted(number for number in logs if number >= first):
+            # A resumed training trains the epoch that was cut short again.
+            with logs[number].open(encoding="utf-8", newline="") as file:
                 for row in csv.DictReader(file):
                     epoch = int(row["epoch"])
                     for name, text in row.items():
                         if text and name not in ("epoch", "step"):
                             values.setdefault(name, {})[epoch] = float(text)
-        paths = json.loads(order.read_text(encoding="utf-8"))
-        layers, neurons = tuple(paths["layers"]), tuple(paths["neurons"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise LogError(
             "the log of this training is damaged", where=str(folder), found=str(error)
         ) from error

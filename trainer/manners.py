@@ -18,6 +18,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 from purespike.trainer.errors import CheckpointError, TrainingInterrupted
 
 __all__ = [
+    "LAST",
     "THREADS",
     "ResumeFile",
     "ThreadsWarning",
@@ -27,6 +28,7 @@ __all__ = [
     "same_threads",
 ]
 
+LAST = "last.ckpt"
 THREADS = "torch_threads"  # the entry of a resume file
 
 
@@ -51,33 +53,38 @@ def quiet() -> Iterator[None]:
                 logger.setLevel(level)
 
 
-@contextmanager
-def clean_interrupt(folder: Path) -> Iterator[None]:
-    """Turn Lightning's way of ending on Ctrl-C (ignore SIGINT, exit) into an error of ours."""
-    main_thread = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if main_thread else None
-    try:
-        yield
-    except SystemExit as error:
-        kept = folder / "last.ckpt"
-        resume = f"resume from {kept}" if kept.is_file() else "no epoch was complete: start again"
-        raise TrainingInterrupted(
-            "the training was interrupted",
-            found="Ctrl-C" if type(error) is SystemExit else "SIGTERM",  # Lightning derives one
-            where=str(folder),
-            remedy=resume,
-        ) from error
-    finally:
-        if main_thread:
-            signal.signal(signal.SIGINT, handler)
-
-
 @dataclass(frozen=True)
 class ResumeFile:
     """A checked file to resume from, and the torch threads that the training ran on."""
 
     path: Path
     threads: int
+
+
+@contextmanager
+def clean_interrupt(folder: Path, resumed: ResumeFile | None = None) -> Iterator[None]:
+    """Turn Lightning's way of ending on Ctrl-C (ignore SIGINT, exit) into an error of ours."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main_thread else None
+    kept = folder / LAST
+    before = _written(kept)  # an earlier training in this folder may have left one
+    try:
+        yield
+    except SystemExit as error:
+        file = kept if _written(kept) != before else resumed.path if resumed else None
+        raise TrainingInterrupted(
+            "the training was interrupted",
+            found="Ctrl-C" if type(error) is SystemExit else "SIGTERM",  # Lightning derives one
+            where=str(folder),
+            remedy=f"resume from {file}" if file else "no epoch was complete: start again",
+        ) from error
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _written(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.is_file() else 0
 
 
 def resume_file(path: Path | None) -> ResumeFile | None:
@@ -91,7 +98,7 @@ def resume_file(path: Path | None) -> ResumeFile | None:
     """
     if path is None:
         return None
-    file = path / "last.ckpt" if path.is_dir() else path
+    file = path / LAST if path.is_dir() else path
     if not file.is_file():
         raise CheckpointError(
             "there is nothing to resume from",
