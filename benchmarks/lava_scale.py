@@ -38,11 +38,12 @@ from purespike.targets.lava.program import Program
 from purespike.targets.lava.program_file import write
 from purespike.targets.lava.schedule import incoming, schedule
 from purespike.targets.lava.worker import session
-from purespike.trainer.blocks import ResidualBlock, SpikingUnit
+from purespike.trainer.blocks import ResidualBlock
 from purespike.trainer.capture import capture
 from purespike.trainer.configuration import ModelConfig, NeuronConfig
 from purespike.trainer.layers import BatchNorm2d, Flatten, MaxPool2d, TimeMean
 from purespike.trainer.models import build
+from purespike.trainer.units import SpikingUnit
 
 SPREAD = 0.7  # of a batch norm's output: what makes layers fire at 5 to 30 %
 SECONDS = 3600.0

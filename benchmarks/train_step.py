@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purespike.trainer import kernel
+from purespike.trainer import native
 from purespike.trainer.layers import AvgPool2d, BatchNorm2d, Conv2d
 from purespike.trainer.neuron import LIF
 
@@ -38,35 +38,57 @@ Step = Callable[[], float]
 
 
 class Net(nn.Module):
-    """(B, C, H, W) to logits (B, classes), with any neuron that takes (T, B, C, H, W)."""
+    """(B, C, H, W) to logits (B, classes), of our layers."""
 
-    def __init__(self, neuron: Callable[[], nn.Module], once: bool) -> None:
+    def __init__(self, once: bool) -> None:
         super().__init__()
         self.once = once
-        stages = [stage(c, d, neuron) for c, d in pairwise(WIDTHS)]
-        self.stages = nn.ModuleList(stages)
-        self.fc = nn.Linear(WIDTHS[-1] * (SIZE // 8) ** 2, CLASSES)
+        self.stages = nn.ModuleList(
+            nn.ModuleList([convolution(Conv2d, c, d), BatchNorm2d(d), LIF(), AvgPool2d(2)])
+            for c, d in pairwise(WIDTHS)
+        )
+        self.fc = classifier()
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the mean of the logits over time."""
         x = image.expand(1 if self.once else STEPS, *image.shape)
         for convolution, norm, neuron, pool in self.stages:
             current = norm(convolution(x))
-            x = pool(neuron(current.expand(STEPS, *current.shape[1:])))
+            x = pool(neuron(current, STEPS if len(current) < STEPS else None))
         return self.fc(x.flatten(2)).mean(0)
 
 
-def stage(inputs: int, outputs: int, neuron: Callable[[], nn.Module]) -> nn.ModuleList:
-    convolution = Conv2d(inputs, outputs, 3, padding=1, bias=False)
-    return nn.ModuleList([convolution, BatchNorm2d(outputs), neuron(), AvgPool2d(2)])
+class Limit(nn.Module):
+    """The same of torch's own layers on (T B, C, H, W), without neurons."""
+
+    def __init__(self, once: bool) -> None:
+        super().__init__()
+        self.once = once
+        self.stages = nn.ModuleList(plain_stage(c, d) for c, d in pairwise(WIDTHS))
+        self.fc = classifier()
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the mean of the logits over time."""
+        x = image if self.once else image.repeat(STEPS, 1, 1, 1)
+        for convolution, norm, pool in self.stages:
+            current = norm(convolution(x))
+            if len(current) < STEPS * len(image):
+                current = current.repeat(STEPS, 1, 1, 1)
+            x = pool(current)
+        return self.fc(x.flatten(1)).unflatten(0, (STEPS, -1)).mean(0)
 
 
-def ours(once: bool) -> nn.Module:
-    return Net(LIF, once)
+def convolution(kind: type[nn.Conv2d], inputs: int, outputs: int) -> nn.Conv2d:
+    return kind(inputs, outputs, 3, padding=1, bias=False)
 
 
-def without_neurons(once: bool) -> nn.Module:
-    return Net(nn.Identity, once)
+def plain_stage(inputs: int, outputs: int) -> nn.ModuleList:
+    kernel = convolution(nn.Conv2d, inputs, outputs)
+    return nn.ModuleList([kernel, nn.BatchNorm2d(outputs), nn.AvgPool2d(2)])
+
+
+def classifier() -> nn.Linear:
+    return nn.Linear(WIDTHS[-1] * (SIZE // 8) ** 2, CLASSES)
 
 
 def spikingjelly(once: bool) -> nn.Module:
@@ -92,7 +114,8 @@ def spikingjelly(once: bool) -> nn.Module:
 
         def forward(self, image: Tensor) -> Tensor:
             stem = self.body[:2] if once else nn.Identity()
-            x = stem(image).unsqueeze(0).repeat(STEPS, 1, 1, 1, 1)
+            x = stem(image).unsqueeze(0)
+            x = x.expand(STEPS, *x.shape[1:])  # faster than written out
             logits = self.fc(self.body[2 if once else 0 :](x).flatten(2)).mean(0)
             sj.reset_net(self)
             return logits
@@ -109,23 +132,23 @@ def snntorch(once: bool) -> nn.Module:
 
         def __init__(self) -> None:
             super().__init__()
-            self.stages = nn.ModuleList(stage(c, d, nn.Identity) for c, d in pairwise(WIDTHS))
+            self.stages = nn.ModuleList(plain_stage(c, d) for c, d in pairwise(WIDTHS))
             self.neurons = nn.ModuleList(
                 snn.Leaky(0.5, spike_grad=surrogate.atan(2.0), reset_mechanism="zero")
                 for _ in WIDTHS[1:]
             )
-            self.fc = nn.Linear(WIDTHS[-1] * (SIZE // 8) ** 2, CLASSES)
+            self.fc = classifier()
 
         def forward(self, image: Tensor) -> Tensor:
             membranes = [neuron.init_leaky() for neuron in self.neurons]
             logits = []
             for _ in range(STEPS):
-                x = image[None]
-                for i, (convolution, norm, _same, pool) in enumerate(self.stages):
-                    current = norm(convolution(x))[0] * 0.5
+                x = image
+                for i, (convolution, norm, pool) in enumerate(self.stages):
+                    current = norm(convolution(x)) * 0.5
                     spikes, membranes[i] = self.neurons[i](current, membranes[i])
-                    x = pool(spikes[None])
-                logits.append(self.fc(x.flatten(2))[0])
+                    x = pool(spikes)
+                logits.append(self.fc(x.flatten(1)))
             return torch.stack(logits).mean(0)
 
     return Torch()
@@ -143,14 +166,14 @@ class Row:
 
 
 ROWS = (
-    Row("without neurons: the limit", without_neurons),
-    Row("ours", ours),
-    Row("ours, torch only", ours, kernel="off"),
+    Row("without neurons: the limit", Limit),
+    Row("ours", Net),
+    Row("ours, torch only", Net, kernel="off"),
     Row("SpikingJelly, multi-step", spikingjelly, needs="spikingjelly"),
     Row("snnTorch", snntorch, needs="snntorch"),
-    Row("without neurons: the limit", without_neurons, best=True),
-    Row("ours", ours, best=True),
-    Row("ours, torch only", ours, best=True, kernel="off"),
+    Row("without neurons: the limit", Limit, best=True),
+    Row("ours", Net, best=True),
+    Row("ours, torch only", Net, best=True, kernel="off"),
     Row("SpikingJelly, multi-step", spikingjelly, best=True, needs="spikingjelly"),
 )
 
@@ -214,7 +237,7 @@ def main() -> None:
         peak(options.peak, options.batch)
         return
     print(
-        f"kernel: {kernel.available() or 'built'}; {options.threads} threads, T = {STEPS}", end=""
+        f"kernel: {native.available() or 'built'}; {options.threads} threads, T = {STEPS}", end=""
     )
     print(f", batch {options.batch}, best of {options.rounds} rounds")
     print("Norse: left out, it is no dependency of ours and brings a torch of its own")
@@ -241,7 +264,7 @@ def main() -> None:
     limit = 0
     for index in steps:
         row = ROWS[index]
-        if row.build is without_neurons:
+        if row.build is Limit:
             limit = index
         print(
             f"{row.name:30s}{'best' if row.best else 'float32':10s}{1e3 * cpu[index]:8.1f}"

@@ -15,37 +15,14 @@ from purespike.trainer.auxiliary import AapAvgPool, AapDownsample, Accumulate
 from purespike.trainer.configuration import NeuronConfig
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.gates import Add, residual_gate
-from purespike.trainer.layers import AvgPool2d, BatchNorm2d, Conv2d, ThresholdBatchNorm2d
+from purespike.trainer.layers import AvgPool2d, BatchNorm2d, ThresholdBatchNorm2d
 from purespike.trainer.neuron import IF
+from purespike.trainer.units import convolution
 
-__all__ = ["EXPANSION", "BottleneckBlock", "DualStreamBlock", "ResidualBlock", "SpikingUnit"]
+__all__ = ["EXPANSION", "BottleneckBlock", "DualStreamBlock", "ResidualBlock"]
 
 EXPANSION = 4  # a bottleneck's output channels over its inner ones
 _ON_CURRENTS = ("sn", "vanilla")
-
-
-class SpikingUnit(nn.Sequential):
-    """Convolution, batch normalization, neuron: ``(T, B, C, H, W)`` to spikes.
-
-    Batch normalization acts on input currents, with statistics shared by all time steps, as
-    Ledinauskas et al. 2020 found necessary for deep networks.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        neuron: NeuronConfig,
-        *,
-        kernel: int = 3,
-        stride: int = 1,
-        bias: bool = False,
-    ) -> None:
-        super().__init__(
-            _convolution(in_channels, out_channels, kernel, stride, bias=bias),
-            BatchNorm2d(out_channels),
-            neuron.build(),
-        )
 
 
 class DualStreamBlock(nn.Module):
@@ -112,7 +89,7 @@ class DualStreamBlock(nn.Module):
             pool = pooled_identity and stride > 1
             self.identity = nn.Sequential(
                 *([AvgPool2d(stride)] if pool else []),
-                _convolution(in_channels, out_channels, 1, 1 if pool else stride),
+                convolution(in_channels, out_channels, 1, 1 if pool else stride),
                 self._norm(out_channels, self._terms),
                 *([] if gate in _ON_CURRENTS else [neuron.build()]),
             )
@@ -204,10 +181,10 @@ class ResidualBlock(DualStreamBlock):
     def _build_residual(
         self, in_channels: int, out_channels: int, stride: int, neuron: NeuronConfig
     ) -> None:
-        self.conv1 = _convolution(in_channels, out_channels, 3, stride)
+        self.conv1 = convolution(in_channels, out_channels, 3, stride)
         self.bn1 = self._norm(out_channels)
         self.neuron1 = neuron.build()
-        self.conv2 = _convolution(out_channels, out_channels, 3, 1)
+        self.conv2 = convolution(out_channels, out_channels, 3, 1)
         self.bn2 = self._norm(out_channels, self._terms)
         self.neuron2 = self._closing(neuron)
 
@@ -237,18 +214,12 @@ class BottleneckBlock(DualStreamBlock):
         self, in_channels: int, out_channels: int, stride: int, neuron: NeuronConfig
     ) -> None:
         inner = max(out_channels // EXPANSION, 1)
-        self.conv1 = _convolution(in_channels, inner, 1, 1)
+        self.conv1 = convolution(in_channels, inner, 1, 1)
         self.bn1 = self._norm(inner)
         self.neuron1 = neuron.build()
-        self.conv2 = _convolution(inner, inner, 3, stride)
+        self.conv2 = convolution(inner, inner, 3, stride)
         self.bn2 = self._norm(inner)
         self.neuron2 = neuron.build()
-        self.conv3 = _convolution(inner, out_channels, 1, 1)
+        self.conv3 = convolution(inner, out_channels, 1, 1)
         self.bn3 = self._norm(out_channels, self._terms)
         self.neuron3 = self._closing(neuron)
-
-
-def _convolution(
-    in_channels: int, out_channels: int, kernel: int, stride: int, *, bias: bool = False
-) -> Conv2d:
-    return Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=bias)

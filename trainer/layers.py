@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from purespike.trainer.distributed import normalize
 from purespike.trainer.errors import ShapeError
+from purespike.trainer.pooling import halve, halves
 
 __all__ = [
     "AdaptiveMaxPool2d",
@@ -117,7 +118,10 @@ class AvgPool2d(nn.AvgPool2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Average over windows of each time step; (T, B, C, H', W')."""
-        return _merged(super().forward, input, self)
+        return _merged(self._pool, input, self)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        return halve(x) if halves(self, x) else super().forward(x)
 
 
 class MaxPool2d(nn.MaxPool2d):

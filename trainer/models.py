@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from purespike.trainer.auxiliary import auxiliary_modules
-from purespike.trainer.blocks import ResidualBlock, SpikingUnit
+from purespike.trainer.blocks import ResidualBlock
 from purespike.trainer.configuration import ModelConfig, NetworkConfig, from_dict
 from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.networks.catalogue import assemble, network_config
+from purespike.trainer.units import SpikingUnit
 
 __all__ = ["SpikingResNet", "as_dsnn", "build", "build_network", "main_only", "model_config"]
 

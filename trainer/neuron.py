@@ -1,160 +1,23 @@
 """The spiking neuron: charge, fire, reset, over all time steps in one call.
 
-    h[t] = decay * v[t-1] + input_scale * x[t]
-    s[t] = 1 if h[t] >= threshold else 0
-    v[t] = h[t] where s[t] is 0, and 0 where it is 1       (reset 'zero')
-    v[t] = h[t] - amount * s[t]                            (reset 'subtract')
-
-With the membrane potential rectificator the neuron fires where ``rectify(h[t]) >= threshold``,
-which is where ``h[t] >= threshold``; only the gradient is another. The state starts at rest,
-``v[-1] = 0``, in every call: there is nothing to reset between batches. An exact tie
-``h == threshold`` fires. Products and sums are rounded one after the other (no fused
-multiply-add), so that an interpreter that follows the formulas literally is bit-equal. On a CPU
-with a C++ compiler :mod:`purespike.trainer.kernel` computes the same, faster.
+What it computes stands in :mod:`purespike.trainer.dynamics`. The state starts at rest in every
+call: there is nothing to reset between batches.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from purespike.trainer import kernel
+from purespike.trainer.dynamics import RESETS, Coefficient, Dynamics, Reset, fire
 from purespike.trainer.errors import ConfigError, ShapeError
-from purespike.trainer.rectificator import THRESHOLD, rectify, rectify_slope
+from purespike.trainer.operation import exported
+from purespike.trainer.rectificator import THRESHOLD
 from purespike.trainer.surrogate import ATan, Surrogate
 
 __all__ = ["IF", "LIF", "PLIF", "RESETS", "Coefficient", "Neuron", "Reset"]
-
-Reset = Literal["zero", "subtract"]
-RESETS: tuple[Reset, ...] = ("zero", "subtract")
-Coefficient = Tensor | float  # a tensor where it is learned
-_HALF = (torch.bfloat16, torch.float16)  # inputs under autocast; membranes stay in 32 bits
-
-
-class _NeuronFunction(torch.autograd.Function):
-    """All time steps forward and backward through time by hand.
-
-    Only ``h - threshold`` is kept for the backward pass, in bfloat16 where the input is: its sign
-    is the spikes, exactly. A learned decay or input scale needs ``x`` too.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, decay: Coefficient, input_scale: Coefficient, neuron: Neuron
-    ) -> tuple[Tensor, Tensor]:
-        keep, scale = float(decay), float(input_scale)
-        # Whoever replaces a threshold by a tensor, one a channel, gets what torch makes of it.
-        plain = all(isinstance(c, int | float) for c in (neuron.threshold, neuron.amount))
-        ctx.fast = plain and kernel.usable(x)
-        if ctx.fast:
-            spikes, gap, rate = kernel.forward(
-                x,
-                scale=scale,
-                decay=keep,
-                threshold=neuron.threshold,
-                amount=neuron.amount,
-                to_zero=neuron.reset == "zero",
-                keep_gap=any(ctx.needs_input_grad),
-            )
-            firing_rate = torch.tensor(rate, dtype=_wide(x[:0]).dtype)
-        else:
-            spikes, gap, firing_rate = _forward(x, keep, scale, neuron)
-        learned = isinstance(decay, Tensor) or isinstance(input_scale, Tensor)
-        ctx.save_for_backward(gap, x if learned else None)
-        ctx.neuron, ctx.keep, ctx.scale, ctx.dtype = neuron, keep, scale, x.dtype
-        ctx.mark_non_differentiable(firing_rate)
-        return spikes, firing_rate
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        gap, x = ctx.saved_tensors
-        neuron: Neuron = ctx.neuron
-        if ctx.fast and x is None:
-            grad_x = kernel.backward(
-                grad_outputs[0],
-                gap,
-                scale=ctx.scale,
-                decay=ctx.keep,
-                threshold=neuron.threshold,
-                amount=neuron.amount,
-                to_zero=neuron.reset == "zero",
-                detached=neuron.detach_reset,
-                surrogate=None if neuron.rectified else neuron.surrogate,
-                slope=lambda: _slope(_wide(gap), neuron),
-            )
-            return grad_x, None, None, None
-        grad_h = _backward(_wide(grad_outputs[0]), _wide(gap), ctx.keep, neuron)
-        by_decay = by_scale = None
-        if ctx.needs_input_grad[1]:  # dh[t]/d(decay) = v[t-1]
-            h, fired = _wide(gap) + neuron.threshold, _wide(gap) >= 0.0
-            v = (
-                h.masked_fill(fired, 0.0)
-                if neuron.reset == "zero"
-                else torch.sub(h, fired.to(h.dtype), alpha=neuron.amount)
-            )
-            by_decay = (grad_h[1:] * v[:-1]).sum()
-        if ctx.needs_input_grad[2]:
-            by_scale = (grad_h * x).sum()
-        return grad_h.mul_(ctx.scale).to(ctx.dtype), by_decay, by_scale, None
-
-
-def _forward(x: Tensor, keep: float, scale: float, neuron: Neuron) -> tuple[Tensor, Tensor, Tensor]:
-    """Spikes, ``h - threshold`` and firing rate, by torch operations."""
-    wide = _wide(x)
-    h = wide * scale if scale != 1.0 else wide.clone()
-    spikes = torch.empty_like(h)
-    v: Tensor | None = None
-    for t in range(h.shape[0]):
-        if v is not None:
-            h[t] += v
-        torch.ge(h[t], neuron.threshold, out=spikes[t])
-        if neuron.reset == "zero":
-            v = torch.addcmul(h[t], h[t], spikes[t], value=-1)  # exact: s is 0 or 1
-        else:
-            v = torch.sub(h[t], spikes[t], alpha=neuron.amount)
-        if keep != 1.0:
-            v *= keep
-    gap = h.sub_(neuron.threshold)
-    # Rounded to float16, a small gap could become 0 and its sign be lost.
-    return spikes.to(x.dtype), gap.to(x.dtype) if x.dtype == torch.bfloat16 else gap, spikes.mean()
-
-
-def _backward(grad_spikes: Tensor, gap: Tensor, keep: float, neuron: Neuron) -> Tensor:
-    """Gradient by ``h`` from that by the spikes, by torch operations."""
-    slope = _slope(gap, neuron)
-    quiet = None
-    if neuron.reset == "zero":
-        quiet = torch.lt(gap, 0.0, out=torch.empty_like(gap))
-    grad_h = grad_spikes * slope
-    grad_v: Tensor | None = None  # dL/dv[t], from the next time step
-    for t in range(gap.shape[0] - 1, -1, -1):
-        if grad_v is not None:
-            if not neuron.detach_reset:  # dv/ds: -h ('zero') or -amount ('subtract')
-                through_spike = gap[t] + neuron.threshold if quiet is not None else neuron.amount
-                grad_h[t] -= grad_v * through_spike * slope[t]
-            if quiet is None:
-                grad_h[t] += grad_v
-            else:
-                grad_h[t].addcmul_(grad_v, quiet[t])
-        grad_v = grad_h[t] * keep if keep != 1.0 else grad_h[t]
-    return grad_h
-
-
-def _slope(gap: Tensor, neuron: Neuron) -> Tensor:
-    """The surrogate's derivative of the spikes by ``h``."""
-    if not neuron.rectified:
-        return neuron.surrogate.derivative(gap.clone())  # which a surrogate may overwrite
-    h = gap + neuron.threshold
-    return neuron.surrogate.derivative(rectify(h) - neuron.threshold) * rectify_slope(h)
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in _HALF else x
 
 
 class Neuron(nn.Module):
@@ -233,14 +96,20 @@ class Neuron(nn.Module):
             scale.item() if isinstance(scale, Tensor) else scale,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, steps: int | None = None) -> Tensor:
         """Return the spikes, 0 or 1 in the dtype of ``x``.
 
         Args:
-            x: input current, (T, B, ...).
+            x: input current, (T, B, ...); with ``steps`` (1, B, ...).
+            steps: T, where the same current enters at every step: it is not written out T times,
+                and neither is its gradient.
+
+        Returns:
+            Spikes, (T, B, ...).
 
         Raises:
-            ShapeError: if there is no time and batch axis.
+            ShapeError: if there is no time and batch axis, or more than one step of a current that
+                is the same at all of them.
         """
         if x.dim() < 2:
             raise ShapeError(
@@ -250,28 +119,24 @@ class Neuron(nn.Module):
                 where=type(self).__name__,
                 remedy="add the missing axes, for one time step x[None]",
             )
+        if steps is not None and (len(x) != 1 or steps < 1):
+            raise ShapeError(
+                "a current that is the same at every step is given once",
+                found=f"shape {tuple(x.shape)}, steps={steps}",
+                allowed="(1, B, ...), steps >= 1",
+                where=type(self).__name__,
+                remedy="give the current of one step, or leave out steps",
+            )
         if torch.compiler.is_exporting():  # one whole operation of the program
-            return self._exported(x)
-        spikes: Tensor
-        spikes, self.firing_rate = _NeuronFunction.apply(  # type: ignore[no-untyped-call]
-            x, *self.coefficients(), self
-        )
+            x = x if steps is None else x.expand(steps, *x.shape[1:])
+            return exported(x, *self.coefficients(), self.dynamics())
+        spikes, self.firing_rate = fire(x, *self.coefficients(), self.dynamics(), steps)
         return spikes
 
-    def _exported(self, x: Tensor) -> Tensor:
-        decay, scale = self.coefficients()
-        spikes: Tensor = _exported_neuron(
-            x,
-            1.0 if isinstance(decay, Tensor) else decay,
-            1.0 if isinstance(scale, Tensor) else scale,
-            self.threshold,
-            self.reset,
-            self.amount,
-            self.rectified,
-            decay if isinstance(decay, Tensor) else None,
-            scale if isinstance(scale, Tensor) else None,
-        )
-        return spikes
+    def dynamics(self) -> Dynamics:
+        """What it does besides charging, as it is now."""
+        firing = self.threshold, self.reset, self.amount, self.rectified
+        return Dynamics(*firing, self.surrogate, self.detach_reset)
 
     def extra_repr(self) -> str:
         """Show what differs between neurons in ``print(model)``."""
@@ -368,45 +233,6 @@ class PLIF(Neuron):
         """Decay and input scale as they are now, differentiable."""
         scale = self.w.sigmoid()
         return 1.0 - scale, scale
-
-
-@torch.library.custom_op(
-    "purespike::neuron",
-    mutates_args=(),
-    schema="(Tensor x, float decay, float input_scale, float threshold, str reset, float amount, "
-    "bool rectified, Tensor? learned_decay, Tensor? learned_scale) -> Tensor",
-)
-def _exported_neuron(
-    x: Tensor,
-    decay: float,
-    input_scale: float,
-    threshold: float,
-    reset: str,
-    amount: float,
-    rectified: bool,
-    learned_decay: Tensor | None,
-    learned_scale: Tensor | None,
-) -> Tensor:
-    """A neuron in a program of torch.export, which trainer/exported.py reads.
-
-    Traced through, all that would be left of it are tensor operations, unrolled over the steps.
-    """
-    neuron = Neuron(
-        decay=decay if learned_decay is None else learned_decay.item(),
-        input_scale=input_scale if learned_scale is None else learned_scale.item(),
-        threshold=threshold,
-        reset=reset,
-        amount=amount,
-        rectified=rectified,
-    )
-    with torch.no_grad():
-        spikes: Tensor = neuron(x)
-    return spikes
-
-
-@_exported_neuron.register_fake
-def _(x: Tensor, *constants: object) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def _number(name: str, value: float, in_range: bool, allowed: str) -> float:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from purespike.trainer import kernel
+from purespike.trainer import kernel, native
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.neuron import IF, PLIF, Neuron
 from purespike.trainer.surrogate import (
@@ -27,17 +27,19 @@ SURROGATES = [ATan(2.0), Sigmoid(4.0), Rectangular(1.3), Triangular(0.8), FastSi
 SURROGATES += [PiecewiseQuadratic(1.2), Shaped("arctan", 0.7, 1.4)]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 
-built = pytest.mark.skipif(bool(kernel.available()), reason=f"no kernel: {kernel.available()}")
+built = pytest.mark.skipif(bool(native.available()), reason=f"no kernel: {native.available()}")
 
 
-def results(neuron: Neuron, x: Tensor, weights: Tensor, mode: str) -> list[Tensor]:
+def results(
+    neuron: Neuron, x: Tensor, weights: Tensor, mode: str, steps: int | None = None
+) -> list[Tensor]:
     """Spikes, firing rate and all gradients, on one of the two paths."""
     leaf = x.detach().requires_grad_()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PURESPIKE_KERNEL", mode)
-        assert kernel.usable(leaf) == (mode != "off")
+        assert native.usable(leaf) == (mode != "off")
         neuron.zero_grad()
-        spikes = neuron(leaf)
+        spikes = neuron(leaf, steps)
         (spikes * weights).sum().backward()
     rate = neuron.firing_rate
     assert leaf.grad is not None and rate is not None
@@ -45,9 +47,10 @@ def results(neuron: Neuron, x: Tensor, weights: Tensor, mode: str) -> list[Tenso
     return [spikes.detach(), leaf.grad, rate, *learned]
 
 
-def compare(neuron: Neuron, x: Tensor, weights: Tensor) -> None:
-    fast = results(neuron, x, weights, "require")
-    slow = results(neuron, x, weights, "off")
+def compare(neuron: Neuron, x: Tensor, weights: Tensor, steps: int | None = None) -> None:
+    fast = results(neuron, x, weights, "require", steps)
+    slow = results(neuron, x, weights, "off", steps)
+    assert fast[0].shape == weights.shape and fast[1].shape == x.shape
     assert torch.equal(fast[0], slow[0])
     assert torch.equal(fast[1], slow[1])  # the gradient by the input, to the last bit
     assert fast[1].dtype == x.dtype and fast[0].dtype == x.dtype
@@ -78,6 +81,7 @@ def test_bit_equal_to_torch(
     )
     shape = (5, 3, 7, 11, 13)  # 3003 neurons: two whole blocks of the kernel and a part
     compare(neuron, random(shape, 1, dtype) + 0.3, random(shape, 2, dtype))
+    compare(neuron, random((1, *shape[1:]), 3, dtype) + 0.3, random(shape, 2, dtype), 5)
 
 
 @built
@@ -92,6 +96,7 @@ def test_bit_equal_to_torch(
     detach=st.booleans(),
     dtype=st.sampled_from(DTYPES),
     grid=st.booleans(),
+    held=st.booleans(),
     seed=st.integers(0, 2**16),
 )
 def test_bit_equal_for_random_neurons(
@@ -104,6 +109,7 @@ def test_bit_equal_for_random_neurons(
     detach: bool,
     dtype: torch.dtype,
     grid: bool,
+    held: bool,
     seed: int,
 ) -> None:
     neuron = Neuron(
@@ -111,7 +117,8 @@ def test_bit_equal_for_random_neurons(
     )
     x = 2 * random((steps, 1, n), seed)
     x = (x * 4).round() / 4 if grid else x  # on a grid, ties with the threshold are frequent
-    compare(neuron, x.to(dtype), random((steps, 1, n), seed + 1, dtype))
+    x, weights = x.to(dtype), random((steps, 1, n), seed + 1, dtype)
+    compare(neuron, x[:1] if held else x, weights, steps if held else None)
 
 
 @built
@@ -119,7 +126,10 @@ def test_learned_coefficients_and_the_rectificator() -> None:
     x, weights = random((4, 2, 50), 3), random((4, 2, 50), 4)
     compare(PLIF(tau=3.0), x, weights)
     compare(PLIF(tau=3.0, reset="subtract", detach_reset=False), x.bfloat16(), weights.bfloat16())
-    compare(Neuron(threshold=0.5, amount=1.0, reset="subtract", rectified=True), x, weights)
+    rectified = Neuron(threshold=0.5, amount=1.0, reset="subtract", rectified=True)
+    compare(rectified, x, weights)
+    compare(PLIF(tau=3.0), x[:1], weights, 4)
+    compare(rectified, x[:1], weights, 4)
 
 
 @built
@@ -154,16 +164,22 @@ def test_infinities_and_nan_spread_as_in_torch(reset: str) -> None:
 
 
 @built
-def test_one_step_repeated_is_not_copied_out() -> None:
-    image = random((1, 2, 40), 7).requires_grad_()
-    copied = image.detach().expand(6, 2, 40).contiguous().requires_grad_()
-    one, other = IF()(image.expand(6, 2, 40)), IF()(copied)
-    assert torch.equal(one, other) and one.is_contiguous()
-    weights = random((6, 2, 40), 8)
-    (one * weights).sum().backward()
-    (other * weights).sum().backward()
-    assert image.grad is not None and copied.grad is not None
-    torch.testing.assert_close(image.grad, copied.grad.sum(0, keepdim=True))
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_current_that_is_held_is_neither_copied_out_nor_is_its_gradient(
+    dtype: torch.dtype,
+) -> None:
+    base, weights = 2 * random((2, 6, 5, 3), 7, dtype), random((4, 2, 6, 5, 3), 8, dtype)
+    neuron = Neuron(decay=0.6, input_scale=0.7, detach_reset=False)
+    written = results(neuron, base.expand(4, *base.shape).contiguous(), weights, "require")
+    every = written[1].double().sum(0, keepdim=True)  # each step's is rounded to dtype
+    for image in (base, base.contiguous(memory_format=torch.channels_last)):
+        held = results(neuron, image[None], weights, "require", 4)
+        assert torch.equal(held[0], written[0]) and 0 < held[2] == written[2]
+        near = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 2e-2}[dtype]
+        torch.testing.assert_close(held[1].double(), every, rtol=near, atol=near)
+        same = image.is_contiguous(memory_format=torch.channels_last)
+        assert held[0][0].is_contiguous(memory_format=torch.channels_last) == same
+        assert held[1][0].is_contiguous(memory_format=torch.channels_last) == same
 
 
 @built
@@ -198,9 +214,9 @@ def test_only_the_sign_of_the_saved_distance_is_rounded_safely() -> None:
 
 
 def test_other_inputs_take_the_torch_path() -> None:
-    assert not kernel.usable(torch.zeros(2, 2, dtype=torch.float16))
-    assert not kernel.usable(torch.zeros(2, 0))
-    assert not kernel.usable(torch.zeros(2, 2, device="meta"))
+    assert not native.usable(torch.zeros(2, 2, dtype=torch.float16))
+    assert not native.usable(torch.zeros(2, 0))
+    assert not native.usable(torch.zeros(2, 2, device="meta"))
     assert IF()(torch.zeros(2, 2, device="meta")).shape == (2, 2)
     half = torch.full((3, 1), 0.6, dtype=torch.float16, requires_grad=True)
     out = IF()(half)
@@ -211,7 +227,7 @@ def test_other_inputs_take_the_torch_path() -> None:
 
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PURESPIKE_KERNEL", "off")
-    assert kernel.available() == "PURESPIKE_KERNEL=off"
+    assert native.available() == "PURESPIKE_KERNEL=off"
     monkeypatch.setenv("PURESPIKE_KERNEL", "fast")
     with pytest.raises(ConfigError, match="unknown value of PURESPIKE_KERNEL"):
         IF()(torch.zeros(2, 2))
@@ -228,8 +244,8 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def forget() -> None:
-    kernel._library.cache_clear()
-    kernel._function.cache_clear()
+    native._library.cache_clear()
+    native.function.cache_clear()
 
 
 @pytest.mark.parametrize("case", ["no compiler", "it fails", "no folder"])
@@ -247,10 +263,10 @@ def test_without_a_kernel_nothing_is_said_and_nothing_breaks(
         monkeypatch.setenv("XDG_CACHE_HOME", str(compiler))  # a file
     x = random((4, 3), 12).requires_grad_()
     IF()(x).sum().backward()
-    assert not kernel.usable(x) and x.grad is not None
+    assert not native.usable(x) and x.grad is not None
     assert capfd.readouterr() == ("", "")
     reason = {"no compiler": "no C++ compiler", "it fails": "more noise", "no folder": "compiler"}
-    assert reason[case] in kernel.available()
+    assert reason[case] in native.available()
     assert not list(fresh.rglob("*.so")) and not list((fresh / "cache").rglob("tmp*"))
     monkeypatch.setenv("PURESPIKE_KERNEL", "require")
     with pytest.raises(ConfigError, match="cannot be built") as caught:
@@ -260,14 +276,14 @@ def test_without_a_kernel_nothing_is_said_and_nothing_breaks(
 
 @built
 def test_processes_that_build_at_once_all_get_a_whole_kernel(fresh: Path) -> None:
-    children = [get_context("fork").Process(target=kernel._built) for _ in range(2)]
+    children = [get_context("fork").Process(target=native._built) for _ in range(2)]
     for child in children:
         child.start()
     for child in children:
         child.join()
         assert child.exitcode == 0
     (library,) = (fresh / "cache" / "purespike").iterdir()  # one, and nothing left beside it
-    assert kernel._built() == library
+    assert native._built() == library
     compare(Neuron(decay=0.5), random((4, 2, 50), 13), random((4, 2, 50), 14))
 
 

@@ -79,6 +79,32 @@ def test_fused_function_equals_autograd_through_time(surrogate, reset, detach, d
     torch.testing.assert_close(mine.grad, theirs.grad, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("mode", ["auto", "off"])
+@pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("reset", ["zero", "subtract"])
+def test_a_current_given_once_has_the_gradient_of_all_its_steps(monkeypatch, reset, detach, mode):
+    monkeypatch.setenv("PURESPIKE_KERNEL", mode)
+    generator = torch.Generator().manual_seed(6)
+    neuron = Neuron(
+        decay=0.7, input_scale=0.9, threshold=0.6, reset=reset, amount=0.8, detach_reset=detach
+    )
+    x = torch.randn(1, 3, 40, generator=generator, dtype=torch.float64)
+    weights = torch.randn(5, 3, 40, generator=generator, dtype=torch.float64)
+    mine, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    out, expected = neuron(mine, steps=5), loop(theirs.expand(5, 3, 40), neuron)
+    assert torch.equal(out, expected) and 0 < out.mean() < 1
+    assert neuron.firing_rate.item() == pytest.approx(out.mean().item())
+    (out * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape,steps", [((2, 3), 2), ((1, 3), 0), ((1, 3), -1)])
+def test_a_current_given_once_is_one_step(shape, steps):
+    with pytest.raises(ShapeError, match="given once"):
+        IF()(torch.zeros(shape), steps=steps)
+
+
 def test_the_reset_path_matters_when_not_detached():
     x = torch.randn(6, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     grads = []

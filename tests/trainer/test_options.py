@@ -193,8 +193,8 @@ def test_mixed_precision_keeps_membranes_and_weights_in_32_bits(tmp_path, monkey
     seen = {}
     original = LIF.__mro__[1].forward  # Neuron
 
-    def forward(self, x):
-        spikes = original(self, x)
+    def forward(self, x, steps=None):
+        spikes = original(self, x, steps)
         seen[self.training] = (x.dtype, spikes.dtype)
         return spikes
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from purespike.trainer.auxiliary import AapDownsample, AapMaxPool
-from purespike.trainer.blocks import ResidualBlock, SpikingUnit
+from purespike.trainer.blocks import ResidualBlock
 from purespike.trainer.configuration import NetworkConfig
 from purespike.trainer.layers import MaxPool2d
 from purespike.trainer.networks.parts import Parts, scaled
+from purespike.trainer.units import SpikingUnit
 
 __all__ = ["PooledBlock", "seven_block_network"]
 

@@ -11,11 +11,11 @@ from purespike.trainer.blocks import (
     BottleneckBlock,
     DualStreamBlock,
     ResidualBlock,
-    SpikingUnit,
 )
 from purespike.trainer.configuration import NetworkConfig
 from purespike.trainer.layers import MaxPool2d
 from purespike.trainer.networks.parts import Parts, check_size, scaled
+from purespike.trainer.units import SpikingUnit
 
 __all__ = ["ResNetPlan", "residual_network"]
 
@@ -76,12 +76,13 @@ def residual_network(config: NetworkConfig, plan: ResNetPlan) -> Parts:
 
 def _stem(config: NetworkConfig, kind: str, channels: int) -> nn.Module:
     neuron = config.neuron
+    inputs = config.in_channels
     if kind == "imagenet":
-        unit = SpikingUnit(config.in_channels, channels, neuron, kernel=7, stride=2)
-        return nn.Sequential(*unit, MaxPool2d(3, stride=2, padding=1))
-    first = SpikingUnit(config.in_channels, channels, neuron)
+        pool = MaxPool2d(3, stride=2, padding=1)
+        return SpikingUnit(inputs, channels, neuron, kernel=7, stride=2, behind=[pool])
     if kind == "cifar":
-        return first
+        return SpikingUnit(inputs, channels, neuron)
     more = [SpikingUnit(channels, channels, neuron) for _ in range(2)]
     # An average goes into the first block, which can pool on each of its paths.
-    return nn.Sequential(*first, *more, *([MaxPool2d(2)] if config.pool == "max" else []))
+    halved = [MaxPool2d(2)] if config.pool == "max" else []
+    return SpikingUnit(inputs, channels, neuron, behind=[*more, *halved])

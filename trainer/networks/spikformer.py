@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from purespike.trainer.attention import AttentionMix, AttentionScores, check_heads
 from purespike.trainer.auxiliary import Accumulate
-from purespike.trainer.blocks import SpikingUnit
 from purespike.trainer.configuration import NetworkConfig, NeuronConfig
 from purespike.trainer.gates import residual_gate
 from purespike.trainer.layers import MaxPool2d
 from purespike.trainer.networks.parts import Parts, scaled
+from purespike.trainer.units import SpikingUnit
 
 __all__ = ["PatchEmbedding", "SpikingAttention", "TransformerBlock", "spikformer_network"]
 
