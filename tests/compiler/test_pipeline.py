@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -335,3 +336,22 @@ def test_a_short_probe_compares_the_beginning_and_says_so() -> None:
     with pytest.raises(PassError, match="broke its promise") as e:
         once(graph, lambda g: broken, probe=x[:2])
     assert "step 0" in e.value.where or "step 1" in e.value.where
+
+
+def test_only_the_stages_asked_for_are_kept_and_the_last_one() -> None:
+    graph, seen, alive = network(), [], []
+
+    def copy(g: Graph) -> Graph:
+        alive.append([r() is not None for r in seen])
+        seen.append(weakref.ref(g))
+        return g.rebuilt(g.nodes)
+
+    passes = [Pass(name, copy, SAME) for name in "abcd"]
+    whole = compile_graph(graph, passes, spikes(graph, 3, 0))
+    assert list(whole.stages) == ["captured", *"abcd"] and alive.pop() == [True, True, True]
+    seen.clear()
+    lean = compile_graph(graph, passes, spikes(graph, 3, 0), keep=("b",))
+    # Of what the passes got: captured, which this test holds, a, and b. The last got c.
+    assert alive.pop() == [True, False, True]
+    assert list(lean.stages) == ["b", "d"] and lean.graph is lean.stages["d"]
+    assert lean.ledger == whole.ledger
