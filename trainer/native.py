@@ -29,7 +29,9 @@ from torch import Tensor, nn
 
 from purespike.trainer.errors import ConfigError
 
-__all__ = ["available", "function", "threads", "usable"]
+__all__ = ["VARIABLE", "available", "function", "threads", "usable"]
+
+VARIABLE = "PURESPIKE_KERNEL"  # in the environment
 
 _SOURCE = Path(__file__).with_name("kernel.cpp")
 # No contraction and no -ffast-math: the roundings are part of the meaning.
@@ -96,10 +98,10 @@ def threads(x: Tensor) -> int:
 
 
 def _mode() -> str:
-    mode = os.environ.get("PURESPIKE_KERNEL", "auto")
+    mode = os.environ.get(VARIABLE, "auto")
     if mode not in ("auto", "off", "require"):
         raise ConfigError(
-            "unknown value of PURESPIKE_KERNEL",
+            f"unknown value of {VARIABLE}",
             found=repr(mode),
             allowed="auto, off, require",
             where="the environment",
@@ -112,7 +114,7 @@ def _mode() -> str:
 def _library(mode: str) -> ctypes.CDLL | str:
     """The compiled kernel, or why there is none."""
     if mode == "off":
-        return "PURESPIKE_KERNEL=off"
+        return f"{VARIABLE}=off"
     try:
         return ctypes.CDLL(str(_built()))
     except (OSError, RuntimeError, subprocess.SubprocessError) as error:
@@ -122,7 +124,7 @@ def _library(mode: str) -> ctypes.CDLL | str:
             "the fast kernel of the neurons cannot be built",
             found=reason,
             allowed="a C++17 compiler with OpenMP, and a cache folder that can be written",
-            where="PURESPIKE_KERNEL=require",
+            where=f"{VARIABLE}=require",
             remedy="install g++, set CXX or XDG_CACHE_HOME, or unset PURESPIKE_KERNEL",
         )
     return reason

@@ -56,7 +56,7 @@ class SpikingUnit(nn.Sequential):
         """Turn (T, B, C, H, W) into spikes (T, B, C', H', W')."""
         out: Tensor
         if not _held(input):
-            out = super().forward(input)
+            out = super().forward(input)  # type: ignore[no-untyped-call]
             return out
         convolution, norm, neuron, *behind = self
         out = neuron(norm(convolution(input[:1])), steps=len(input))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ def examine() -> list[Line]:
     for name, version in versions().items():
         if name != "lava-nc":  # the interpreter that runs Lava may have another one
             lines.append(Line(name, version, version != "not installed", f"pip install {name}"))
+    lines.append(neurons())
     try:
         lines.append(Line("Python for Lava", f"{python()} (set {VARIABLE} to choose)", True))
         result = probe()
@@ -39,3 +41,19 @@ def examine() -> list[Line]:
     lines.append(Line("Lava", found, True))
     done = f"two layers ran in {result.seconds:.1f} s, {result.spikes} spikes equal to numpy"
     return [*lines, Line("Lava, tiny network", done, True)]
+
+
+def neurons() -> Line:
+    """Which kernel the neurons of the trainer run on: the compiled one, or torch operations."""
+    what = "neurons on a CPU"
+    if importlib.util.find_spec("torch") is None:
+        return Line(what, "no torch", False, "pip install torch")
+    from purespike.trainer import native
+
+    try:
+        reason = native.available()
+    except PurespikeError as e:
+        return Line(what, f"{e.message}: {e.found}", False, e.remedy)
+    if reason:
+        return Line(what, f"torch operations, same results but slower: {reason}", True)
+    return Line(what, f"compiled kernel ({native.VARIABLE}=off for torch operations)", True)

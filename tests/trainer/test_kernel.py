@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from purespike.doctor import neurons
 from purespike.trainer import kernel, native
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.neuron import IF, PLIF, Neuron
@@ -228,7 +229,10 @@ def test_other_inputs_take_the_torch_path() -> None:
 def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PURESPIKE_KERNEL", "off")
     assert native.available() == "PURESPIKE_KERNEL=off"
+    said = neurons()
+    assert said.works and "torch operations" in said.found and said.found.endswith("KERNEL=off")
     monkeypatch.setenv("PURESPIKE_KERNEL", "fast")
+    assert not neurons().works and "unknown value" in neurons().found
     with pytest.raises(ConfigError, match="unknown value of PURESPIKE_KERNEL"):
         IF()(torch.zeros(2, 2))
 
@@ -272,6 +276,8 @@ def test_without_a_kernel_nothing_is_said_and_nothing_breaks(
     with pytest.raises(ConfigError, match="cannot be built") as caught:
         IF()(x)
     assert reason[case] in caught.value.found
+    said = neurons()
+    assert not said.works and reason[case] in said.found and "install g++" in said.remedy
 
 
 @built
@@ -285,6 +291,7 @@ def test_processes_that_build_at_once_all_get_a_whole_kernel(fresh: Path) -> Non
     (library,) = (fresh / "cache" / "purespike").iterdir()  # one, and nothing left beside it
     assert native._built() == library
     compare(Neuron(decay=0.5), random((4, 2, 50), 13), random((4, 2, 50), 14))
+    assert neurons().works and "compiled kernel" in neurons().found
 
 
 def test_a_threshold_by_channel_goes_the_way_of_torch() -> None:
