@@ -259,3 +259,60 @@ def test_a_tie_fires_where_the_file_says_so(tmp_path: Path) -> None:
         _, trace = read(path, x)
         assert trace.values["v"].ravel().tolist() == expected
         assert mismatch(step, path, x, {"v": "v"}) == ""
+
+
+class Pooled(nn.Module):
+    """Pools, a mean over the image, dropout, and two ways into a residual join."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.conv3 = nn.Conv2d(4, 4, 1, groups=2)
+        self.average, self.drop = nn.AvgPool2d(2), nn.Dropout(0.5)
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, a: Tensor, b: Tensor, c: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+        a = 0.5 * a + self.conv1(x)
+        s = (a > 0.5).float()
+        a = a - s * 0.5
+        b = 0.5 * b + self.conv2(self.drop(s))
+        t = (b > 0.25).float()
+        b = b * (1 - t)
+        joined = torch.maximum(s, t)
+        c = c + self.conv3(self.average(joined))
+        z = (c >= 1.0).float()
+        c = c - z
+        w = w + self.fc(z.mean((2, 3)))
+        return w * 1.0, a, b, c, w
+
+
+def test_pools_means_and_joins(tmp_path: Path) -> None:
+    states = {"a": (4, 4, 4), "b": (4, 4, 4), "c": (4, 2, 2), "w": (3,)}
+    step = Step(on_grid(Pooled()), (2, 4, 4), states, ("logits",))
+    path = step.export(tmp_path / "m.onnx")
+    assert mismatch(step, path, spikes(step, 6), {s: s for s in states}) == ""
+    graph, _ = read(path, spikes(step, 6))
+    kinds = [type(n.op).__name__ for n in graph.nodes]
+    assert kinds.count("AvgPool2d") == 2 and kinds.count("Gate") == 1
+
+
+class Fading(nn.Module):
+    """Norse's LIFCell: the membrane takes the current of the step before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor, v: Tensor, i: Tensor) -> tuple[Tensor, ...]:
+        v = v + 0.5 * ((0.0 - v) + i)
+        z = ((v - 0.25) > 0).float()
+        return z, (1 - z) * v + z * 0.0, i - 0.5 * i + self.fc(x)
+
+
+def test_a_current_that_arrives_a_step_later(tmp_path: Path) -> None:
+    step = Step(on_grid(Fading()), (6,), {"v": (5,), "i": (5,)}, named=False)
+    path = step.export(tmp_path / "m.onnx")
+    x = spikes(step, T)
+    graph, trace = read(path, x)
+    (neuron,) = (n.name for n in graph.nodes if isinstance(n.op, Neuron))
+    assert mismatch(step, path, x, {"v": neuron}) == "" and trace.values[neuron].mean() > 0.05
