@@ -19,6 +19,7 @@ from purespike.targets.nir.meaning import operation
 from purespike.targets.nir.membrane import grid, loose_threshold
 from purespike.targets.nir.order import feedback_edges, sorted_nodes
 from purespike.targets.nir.signals import has_signals, on_images
+from purespike.targets.nir.soft_reset import merged
 
 
 def from_foreign(document: Document, sends: Mapping[str, Shape], stated: Conventions) -> Graph:
@@ -33,6 +34,7 @@ def from_foreign(document: Document, sends: Mapping[str, Shape], stated: Convent
         NirFileError: If a convention is missing or the graph has no exact counterpart here.
     """
     dt, steps = stated.require(document)
+    document = merged(document, dt, stated.feedback is not None)
     late = feedback_edges(document, stated.feedback is not None)
     draft = _Draft(document)
     for source in dict.fromkeys(a for a, _ in late):

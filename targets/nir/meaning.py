@@ -15,6 +15,7 @@ from purespike.targets.nir.document import Fields
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.membrane import loose_threshold
 from purespike.targets.nir.shapes import WINDOWS, along, array, conv_padding
+from purespike.targets.nir.soft_reset import AMOUNT
 
 
 def operation(
@@ -116,6 +117,16 @@ def _neuron(
     if kind in ("I", "LI", "CubaLI"):
         return Neuron(np.zeros(()), decay=decay, reset="none", **rest), factor
     strict = array(fields, "v_threshold").astype(np.float64)
+    if AMOUNT in fields:
+        if decay == 0:
+            raise NirFileError(
+                "a soft reset in plain nodes is no neuron: it outlasts the membrane",
+                where=where,
+                found="tau = dt",
+                allowed="a tau longer than dt",
+            )
+        amount = _compact(gain * array(fields, AMOUNT) / decay)
+        return Neuron(_loose(strict), decay, "subtract", amount), factor
     if stated.reset == "subtract":
         return Neuron(_loose(strict), decay, "subtract", _compact(strict), **rest), factor
     return Neuron(_loose(strict), decay, "zero", **rest), factor
