@@ -49,8 +49,8 @@ class DualStreamBlock(nn.Module):
         threshold_norm: tdBN in place of batch normalization; two normalized currents that are added
             get ``1 / sqrt(2)`` each, where the identity is one of them (InfLoR-SNN's code).
         pooled_identity: average pooling and a 1x1 convolution instead of a strided one.
-        entry_pool: average the input over windows of this size, on each of its paths; only where
-            currents are added, since averages are no spikes.
+        entry_pool: average the input over windows (size, stride, padding), on each of its paths;
+            only where currents are added, since averages are no spikes.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class DualStreamBlock(nn.Module):
         aap: bool,
         threshold_norm: bool = False,
         pooled_identity: bool = False,
-        entry_pool: int = 1,
+        entry_pool: tuple[int, int, int] | None = None,
     ) -> None:
         super().__init__()
-        if entry_pool > 1 and gate not in _ON_CURRENTS:
+        if entry_pool and gate not in _ON_CURRENTS:
             raise ConfigError(
                 f"gate {gate} takes spikes, and an average of spikes is none",
                 found=f"average pooling in front of a block joined by {gate}",
@@ -83,7 +83,7 @@ class DualStreamBlock(nn.Module):
         self.aap = aap
         self._build_residual(in_channels, out_channels, stride, neuron)
         self.gate: nn.Module = Add() if gate in _ON_CURRENTS else residual_gate(gate)
-        self.entry = AvgPool2d(entry_pool) if entry_pool > 1 else None
+        self.entry = AvgPool2d(*entry_pool) if entry_pool else None
         self.identity: nn.Module | None = None
         if self.reshapes:
             pool = pooled_identity and stride > 1
@@ -94,7 +94,7 @@ class DualStreamBlock(nn.Module):
                 *([] if gate in _ON_CURRENTS else [neuron.build()]),
             )
         self.aap_down: nn.Module | None = None
-        self.aap_entry = AapAvgPool(entry_pool) if aap and entry_pool > 1 else None
+        self.aap_entry = AapAvgPool(*entry_pool) if aap and entry_pool else None
         if aap:
             self.aap_add = Accumulate()
             if self.reshapes:

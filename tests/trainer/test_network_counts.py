@@ -28,6 +28,8 @@ DENSE = {
     "fsnn-34": 3663.76,
     "fsnn-50": 4089.18,
     "fsnn-101": 7801.41,
+    "imagenet-resnet-18": 1814.08,
+    "imagenet-resnet-34": 3663.76,
     "cifar-resnet-18": 555.42,
     "cifar-resnet-34": 1159.40,
     "cifar-resnet-19": 2285.25,

@@ -80,6 +80,18 @@ def _imagenet(depth: int, depths: tuple[int, ...], *, bottleneck: bool) -> Archi
     )
 
 
+def _averaged(depth: int, depths: tuple[int, ...]) -> Architecture:
+    return _residual(
+        NetworkConfig(
+            f"imagenet-resnet-{depth}",
+            *(3, 1000, (224, 224), 4, "vanilla", SRIF),
+            threshold_norm=True,
+        ),
+        "InfLoR-SNN, ImageNet; the shortcut paper's with its LIF and shortcut=True",
+        ResNetPlan(depths, stem="averaged"),
+    )
+
+
 def _cifar(depth: int, classes: int, paper: str, plan: ResNetPlan, **more: Any) -> Architecture:
     steps = more.pop("steps", 4)
     name = f"cifar-resnet-{depth}"
@@ -105,6 +117,8 @@ _ALL = (
     _imagenet(34, (3, 4, 6, 3), bottleneck=False),
     _imagenet(50, (3, 4, 6, 3), bottleneck=True),
     _imagenet(101, (3, 4, 23, 3), bottleneck=True),
+    _averaged(18, (2, 2, 2, 2)),
+    _averaged(34, (3, 4, 6, 3)),
     _cifar(18, 10, _SHORTCUT, ResNetPlan((2, 2, 2, 2)), neuron=GUO_LIF, shortcut=True),
     _cifar(34, 100, _SHORTCUT, ResNetPlan((3, 4, 6, 3)), neuron=GUO_LIF, shortcut=True),
     _cifar(

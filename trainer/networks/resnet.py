@@ -19,6 +19,9 @@ from purespike.trainer.units import SpikingUnit
 
 __all__ = ["ResNetPlan", "residual_network"]
 
+# Size, stride and padding of the pool behind a stem.
+_POOLS = {"imagenet": (3, 2, 1), "averaged": (3, 2, 1), "deep": (2, 2, 0)}
+
 
 @dataclass(frozen=True)
 class ResNetPlan:
@@ -27,8 +30,8 @@ class ResNetPlan:
     Attributes:
         depths: blocks of each stage; each stage but the first halves the image.
         widths: channels of each stage (of the 3x3 convolution in a bottleneck).
-        stem: 'imagenet' (7x7 with stride 2, then max pooling 3 with stride 2), 'cifar' (3x3), or
-            'deep' (three times 3x3, then pooling 2).
+        stem: 'imagenet' (7x7 with stride 2, then max pooling 3 with stride 2), 'averaged' (the
+            same with ``config.pool``), 'cifar' (3x3), or 'deep' (three times 3x3, then pooling 2).
         bottleneck: bottleneck blocks.
         pooled_identity: identity paths that halve the image do so by average pooling.
     """
@@ -51,7 +54,8 @@ def residual_network(config: NetworkConfig, plan: ResNetPlan) -> Parts:
         check_size(config, 1, 2 ** (len(plan.depths) - (plan.stem != "deep")))
     kind: type[DualStreamBlock] = BottleneckBlock if plan.bottleneck else ResidualBlock
     widths = [scaled(width, config.width) for width in plan.widths]
-    averaged = plan.stem == "deep" and config.pool == "avg"
+    pooled = plan.stem in ("averaged", "deep") and config.pool == "avg"
+    averaged = _POOLS[plan.stem] if pooled else None
     channels = widths[0]
     blocks: list[nn.Module] = []
     for stage, (depth, width) in enumerate(zip(plan.depths, widths, strict=True)):
@@ -67,7 +71,7 @@ def residual_network(config: NetworkConfig, plan: ResNetPlan) -> Parts:
                     aap=config.aap,
                     threshold_norm=config.threshold_norm,
                     pooled_identity=plan.pooled_identity,
-                    entry_pool=2 if averaged and not blocks else 1,
+                    entry_pool=None if blocks else averaged,
                 )
             )
             channels = out
@@ -77,12 +81,12 @@ def residual_network(config: NetworkConfig, plan: ResNetPlan) -> Parts:
 def _stem(config: NetworkConfig, kind: str, channels: int) -> nn.Module:
     neuron = config.neuron
     inputs = config.in_channels
-    if kind == "imagenet":
-        pool = MaxPool2d(3, stride=2, padding=1)
-        return SpikingUnit(inputs, channels, neuron, kernel=7, stride=2, behind=[pool])
+    # An average goes into the first block, which can pool on each of its paths.
+    pooled = kind == "imagenet" or config.pool == "max"
+    pool = [MaxPool2d(*_POOLS[kind])] if pooled and kind in _POOLS else []
+    if kind in ("imagenet", "averaged"):
+        return SpikingUnit(inputs, channels, neuron, kernel=7, stride=2, behind=pool)
     if kind == "cifar":
         return SpikingUnit(inputs, channels, neuron)
     more = [SpikingUnit(channels, channels, neuron) for _ in range(2)]
-    # An average goes into the first block, which can pool on each of its paths.
-    halved = [MaxPool2d(2)] if config.pool == "max" else []
-    return SpikingUnit(inputs, channels, neuron, behind=[*more, *halved])
+    return SpikingUnit(inputs, channels, neuron, behind=[*more, *pool])
