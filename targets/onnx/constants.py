@@ -107,16 +107,28 @@ def _cast(node: NodeProto, x: Constant) -> Constant:
 
 
 def _filled(node: NodeProto, shape: Constant) -> Constant:
-    """One value: wherever it meets others it is spread to their shape."""
     value = attributes(node).get("value")
-    return np.zeros((), np.float32) if value is None else read_tensor(value).reshape(())
+    one = np.zeros((), np.float32) if value is None else read_tensor(value).reshape(())
+    return _expand(node, one, shape)
+
+
+def _expand(node: NodeProto, x: Constant, shape: Constant) -> Constant:
+    """Spread over a shape; of samples, where their number is open, one is enough."""
+    wanted = np.broadcast_shapes(x.shape, tuple(np.where(shape == -1, 1, shape).tolist()))
+    _limit(wanted)
+    return np.broadcast_to(x, wanted)
+
+
+def _limit(shape: tuple[int, ...]) -> None:
+    if math.prod(shape) > MAX_VALUES:
+        raise OnnxError("a constant is too large", allowed=f"{MAX_VALUES:,} values")
 
 
 SHAPED: dict[str, Callable[..., Constant]] = {
     "Cast": _cast,
     "Concat": _concat,
     "ConstantOfShape": _filled,
-    "Expand": lambda node, x, shape: x,
+    "Expand": _expand,
     "Gather": _gather,
     "Identity": lambda node, x: x,
     "Reshape": lambda node, x, shape: x.reshape(shape.tolist()),
@@ -154,7 +166,6 @@ def folded(node: NodeProto, xs: Sequence[Constant | None]) -> Constant:
                 allowed=", ".join(sorted((*POINTWISE, *SHAPED))),
                 remedy="fold the constants before: onnxruntime and onnxsim do that",
             )
-        if math.prod(np.broadcast_shapes(*(x.shape for x in given))) > MAX_VALUES:
-            raise OnnxError("a constant is too large", allowed=f"{MAX_VALUES:,} values")
+        _limit(np.broadcast_shapes(*(x.shape for x in given)))
         bounds = xs if node.op_type == "Clip" else given  # one of them may be left out
         return np.asarray(POINTWISE[node.op_type](*bounds))

@@ -144,6 +144,7 @@ def _norm(at: Site, xs: Sequence[Value | None]) -> Form:
     x, parameters = _parts(xs)
     a = attributes(at.node)
     _need(not a.get("training_mode", 0), "it takes its statistics from the batch", 1, "eval mode")
+    _need(sum(map(bool, at.node.output)) == 1, "its statistics are outputs", "", "eval mode")
     gamma, beta, mean, variance = (_floats(p) for p in parameters)
     eps = float(a.get("epsilon", 1e-5))
     _need(bool((variance + eps > 0).all()), "a variance below zero", variance.min(), "0 and more")

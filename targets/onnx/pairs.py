@@ -67,15 +67,14 @@ def pair(inputs: Sequence[Real], outputs: Mapping[str, Form]) -> Pairs:
 
 
 def _by_name(inputs: Sequence[Real], outputs: Mapping[str, Form]) -> dict[Real, str]:
-    """Pairs whose names agree, once each, and whose values do not speak against it."""
+    """Pairs whose names agree, once each; what the values are is asked later."""
     found: dict[Real, str] = {}
     names = [core(r.name) for r in inputs]
     for real, name in zip(inputs, names, strict=True):
         alike = [n for n in outputs if core(n) == name]
         if not name or names.count(name) > 1 or len(alike) != 1:
             continue
-        value = outputs[alike[0]]
-        if value.shape == real.shape and (real in value.reals() or _one_spike(value)):
+        if outputs[alike[0]].shape == real.shape:
             found[real] = alike[0]
     return found
 
@@ -102,11 +101,15 @@ def _by_value(inputs: Sequence[Real], outputs: Mapping[str, Form]) -> dict[Real,
             )
         (pairs[real],) = options.pop(real)
         options = {r: [n for n in found if n != pairs[real]] for r, found in options.items()}
+    ranks = [names.index(pairs[r]) for r in inputs if r in pairs]
+    if ranks != sorted(ranks):
+        raise OnnxError(
+            "states come in in another order than what their values say is handed out",
+            found=_said(pairs),
+            allowed="one order, or names",
+            remedy=_NAME_THEM,
+        )
     return pairs
-
-
-def _one_spike(value: Form) -> bool:
-    return len(value.terms) == 1 and len(value.spikes()) == 1 and not value.reals()
 
 
 def _shown(real: Real) -> str:

@@ -361,3 +361,23 @@ def test_what_has_to_be_stated(tmp_path: Path) -> None:
         read_file(path, Stated(steps=4, reset="zero"))
     graph, _ = read_file(path, Stated(steps=4, dt=0.01, spike_input=True))
     assert (graph.steps, graph.dt, str(graph.inputs[0].domain)) == (4, 0.01, "spike")
+
+
+class Crossed(nn.Module):
+    """Each state becomes the other: its values alone would make two neurons of their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor, v: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+        a, b = 0.5 * w + self.fc(x), 0.25 * v + self.fc(x)
+        return fire(a), a, b
+
+
+def test_states_that_cross_are_not_untangled(tmp_path: Path) -> None:
+    states = {"v": (3,), "w": (3,)}
+    for named, why in ((True, "no membrane, no synaptic current"), (False, "another order")):
+        step = Step(Crossed().eval(), (4,), states, named=named)
+        with pytest.raises(OnnxError, match=why):
+            read_step(step.export(tmp_path / "m.onnx"), steps=4)
