@@ -1,4 +1,4 @@
-"""What a training step costs: ours, SpikingJelly's, snnTorch's, and the same without neurons.
+"""What a training step costs: ours, SpikingJelly's, snnTorch's, Norse's, and without neurons.
 
     python benchmarks/train_step.py [--rounds N] [--threads N] [--batch N]
 
@@ -8,7 +8,12 @@ forward, backward and SGD with momentum. All networks are timed in turns in one 
 all rounds counts; peak memory is that of three steps in a process of their own, above what it had
 before (Linux). 'best' is channels-last, bf16 autocast, and the static image through the stem once.
 All start from the same weights: equal losses in the third step show that they compute the same.
-snnTorch's hard reset comes one step late, by design, so its loss is another.
+snnTorch's hard reset comes one step late, by design, and Norse has another surrogate (SuperSpike)
+and does not detach its reset, so their losses are others. The limit, snnTorch and Norse are timed
+with torch's own layers. SpikingJelly has no kernel for CPUs but torch's operations.
+
+Norse is no dependency: ``pip download --no-deps --no-binary :all: norse``, unpack it, and put the
+folder into PYTHONPATH. Its compiled extension is for other neurons than the one used here.
 """
 
 from __future__ import annotations
@@ -123,35 +128,55 @@ def spikingjelly(once: bool) -> nn.Module:
     return Jelly()
 
 
+class Loop(nn.Module):
+    """Step by step, with any neuron ``(current, state) -> (spikes, state)``."""
+
+    def __init__(
+        self, once: bool, neuron: Callable[[], nn.Module], start: Callable[[], object], scale: float
+    ) -> None:
+        super().__init__()
+        self.once, self.start, self.scale = once, start, scale
+        self.stages = nn.ModuleList(plain_stage(c, d) for c, d in pairwise(WIDTHS))
+        self.neurons = nn.ModuleList(neuron() for _ in WIDTHS[1:])
+        self.fc = classifier()
+
+    def current(self, stage: int, x: Tensor) -> Tensor:
+        """Return what enters the neurons of a stage."""
+        convolution, norm, _ = self.stages[stage]
+        current: Tensor = norm(convolution(x)) * self.scale
+        return current
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return the mean of the logits over time."""
+        states = [self.start() for _ in self.neurons]
+        stem = self.current(0, image) if self.once else None
+        logits = []
+        for _ in range(STEPS):
+            x = image
+            for i, (_, _, pool) in enumerate(self.stages):
+                current = self.current(i, x) if stem is None or i > 0 else stem
+                spikes, states[i] = self.neurons[i](current, states[i])
+                x = pool(spikes)
+            logits.append(self.fc(x.flatten(1)))
+        return torch.stack(logits).mean(0)
+
+
 def snntorch(once: bool) -> nn.Module:
     import snntorch as snn
     from snntorch import surrogate
 
-    class Torch(nn.Module):
-        """Leaky(0.5) with hard reset gets half the current, so that it is the same LIF."""
+    # Leaky(0.5) with hard reset gets half the current, so that it is the same LIF.
+    def neuron() -> nn.Module:
+        return snn.Leaky(0.5, spike_grad=surrogate.atan(2.0), reset_mechanism="zero")
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.stages = nn.ModuleList(plain_stage(c, d) for c, d in pairwise(WIDTHS))
-            self.neurons = nn.ModuleList(
-                snn.Leaky(0.5, spike_grad=surrogate.atan(2.0), reset_mechanism="zero")
-                for _ in WIDTHS[1:]
-            )
-            self.fc = classifier()
+    return Loop(once, neuron, neuron().init_leaky, 0.5)
 
-        def forward(self, image: Tensor) -> Tensor:
-            membranes = [neuron.init_leaky() for neuron in self.neurons]
-            logits = []
-            for _ in range(STEPS):
-                x = image
-                for i, (convolution, norm, pool) in enumerate(self.stages):
-                    current = norm(convolution(x)) * 0.5
-                    spikes, membranes[i] = self.neurons[i](current, membranes[i])
-                    x = pool(spikes)
-                logits.append(self.fc(x.flatten(1)))
-            return torch.stack(logits).mean(0)
 
-    return Torch()
+def norse(once: bool) -> nn.Module:
+    from norse.torch import LIFBoxCell, LIFBoxParameters
+
+    constants = LIFBoxParameters(tau_mem_inv=torch.tensor(500.0), v_th=torch.tensor(1.0))
+    return Loop(once, lambda: LIFBoxCell(constants, dt=0.001), lambda: None, 1.0)
 
 
 @dataclass(frozen=True)
@@ -171,10 +196,13 @@ ROWS = (
     Row("ours, torch only", Net, kernel="off"),
     Row("SpikingJelly, multi-step", spikingjelly, needs="spikingjelly"),
     Row("snnTorch", snntorch, needs="snntorch"),
+    Row("Norse", norse, needs="norse"),
     Row("without neurons: the limit", Limit, best=True),
     Row("ours", Net, best=True),
     Row("ours, torch only", Net, best=True, kernel="off"),
     Row("SpikingJelly, multi-step", spikingjelly, best=True, needs="spikingjelly"),
+    Row("snnTorch", snntorch, best=True, needs="snntorch"),
+    Row("Norse", norse, best=True, needs="norse"),
 )
 
 
@@ -240,7 +268,6 @@ def main() -> None:
         f"kernel: {native.available() or 'built'}; {options.threads} threads, T = {STEPS}", end=""
     )
     print(f", batch {options.batch}, best of {options.rounds} rounds")
-    print("Norse: left out, it is no dependency of ours and brings a torch of its own")
     steps: dict[int, Step] = {}
     losses: dict[int, float] = {}
     for index, row in enumerate(ROWS):
