@@ -46,6 +46,7 @@ class Assembly:
     nodes: list[Node] = field(default_factory=list)
     _edges: dict[tuple[object, ...], str] = field(default_factory=dict)
     _shapes: dict[str, Shape] = field(default_factory=dict)
+    _names: dict[str, int] = field(default_factory=dict)
     _delays: list[tuple[str, Form]] = field(default_factory=list)
 
     def graph(self, outputs: Sequence[Form], steps: int, dt: float, domain: Domain) -> Graph:
@@ -54,7 +55,7 @@ class Assembly:
         Raises:
             OnnxError: If a value is none that an edge can carry.
         """
-        name = clean(self.data.name) or "x"
+        name = fresh(clean(self.data.name) or "x", self._names)
         self._shapes[name] = self.data.shape
         self._edges[self._key(self.data)] = name
         for cell in self.cells:
@@ -94,6 +95,7 @@ class Assembly:
         readouts = [c for c in self.cells if c.spike is None]
         sorter: TopologicalSorter[Cell | Real | Spike] = TopologicalSorter()
         parts: list[Cell | Real | Spike] = [*self.cells, *self.layers, *self.gates]
+        known = set(parts)
         for part in parts:
             value = self._taken(part)
             needs: list[Cell | Real | Spike] = [
@@ -101,7 +103,7 @@ class Assembly:
             ]
             for a in () if needs else value.atoms():
                 made = maker.get(a, a)
-                if made in self.layers or made in self.gates or isinstance(made, Cell):
+                if made in known:
                     needs.append(made)
             sorter.add(part, *needs)
         yield from sorter.static_order()
@@ -119,13 +121,13 @@ class Assembly:
         return atom(a, shape).key()
 
     def _late(self, name: str, before: Real | Spike, spike: Spike) -> None:
-        made = fresh(name, self._shapes)
+        made = fresh(name, self._names)
         self._shapes[made] = spike.gap.shape
         self._edges[self._key(before)] = made
         self._delays.append((made, atom(spike, spike.gap.shape)))
 
     def _add(self, name: str, op: Op, reads: Sequence[str], shape: Shape, origin: str = "") -> str:
-        made = fresh(name, self._shapes)
+        made = fresh(name, self._names)
         self._shapes[made] = shape
         self.nodes.append(Node(op, tuple(reads), Edge(made, shape, SPIKE), origin=origin))
         return made

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 from onnx import NodeProto
 
@@ -29,12 +28,14 @@ def clean(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "_", name).strip("._")[:100]
 
 
-def fresh(name: str, taken: Iterable[str]) -> str:
-    """The name, or with a number behind it where it is taken."""
-    used = set(taken)
-    if name not in used:
-        return name
-    return next(n for k in range(2, len(used) + 3) if (n := f"{name}_{k}") not in used)
+def fresh(name: str, taken: dict[str, int]) -> str:
+    """The name, or with a number behind it where it is taken; ``taken`` counts them."""
+    made = name
+    while made in taken:
+        taken[name] += 1
+        made = f"{name}_{taken[name]}"
+    taken[made] = 1
+    return made
 
 
 def core(name: str) -> tuple[str, ...]:

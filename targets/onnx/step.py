@@ -30,7 +30,7 @@ from purespike.targets.onnx.pairs import Pairs, pair
 from purespike.targets.onnx.read import parse_onnx
 from purespike.targets.onnx.spikes import Atoms
 
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 _NOTHING = Form((), {})
 
 
@@ -101,7 +101,7 @@ def _graph(model: ModelProto, steps: int, dt: float, domain: Domain) -> Graph:
     states = {real: rewrite(value) for real, value in states.items()}
     outputs = [rewrite(values[name]) for name in pairs.outputs]
     live = _live([*states.values(), *outputs], layers)
-    layers = {layer: value for layer, value in layers.items() if layer in live}
+    layers = {a: layers[a] for a in live if a in layers}
     spikes = [a for a in live if isinstance(a, Spike)]
     assembly = _assembly(pairs, states, layers, spikes)
     _refuse_strangers(spikes, assembly)
