@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import ItemsView, Mapping
+from collections.abc import Mapping
 from typing import IO, Any, cast
 
 import nir
@@ -20,7 +20,7 @@ def nir_node(name: str, fields: Fields, sends: Mapping[str, Shape]) -> Any:
         fields: Its type and the fields of that type.
         sends: The shape that each node sends, by name.
     """
-    values = {  # nir.write cannot compress arrays without axes
+    values: dict[str, Any] = {  # nir.write cannot compress arrays without axes
         k: int(v) if isinstance(v, np.ndarray) and v.ndim == 0 else v
         for k, v in fields.items()
         if k != "type"
@@ -69,7 +69,6 @@ class _Nodes(dict[str, Any]):
         super().__init__(document.nodes)
         self.sends = sends
 
-    def items(self) -> ItemsView[str, Any]:
+    def items(self) -> Any:
         fields = super().items()
-        made = ((name, nir_node(name, f, self.sends).to_dict()) for name, f in fields)
-        return cast(ItemsView[str, Any], made)
+        return ((name, nir_node(name, f, self.sends).to_dict()) for name, f in fields)
