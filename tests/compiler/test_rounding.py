@@ -212,6 +212,8 @@ def test_no_layer_keeps_fewer_spikes_and_the_integers_stay_legal(
             elif name == "threshold":
                 assert np.abs(array - before.op.arrays()[name]).max() <= 1
                 assert len(set(array.flat)) == 1 or per_channel
+            elif name == "weight":
+                assert np.abs(array).max() <= grid.weight_limit
             else:
                 np.testing.assert_array_equal(array, before.op.arrays()[name])
 
@@ -244,7 +246,8 @@ def test_the_choice_is_the_best_of_all_pairs() -> None:
                 continue
             tried = quantize(graph, grid, scales, pair)
             flips[bias, threshold] = 1 - agreement(graph, tried, x, "n")
-    chosen = quantize(graph, grid, scales, choose_rounding(graph, x, grid, scales))
+    rounding = choose_rounding(graph, x, grid, scales, weights=False)
+    chosen = quantize(graph, grid, scales, rounding)
     found = 1 - agreement(graph, chosen, x, "n")
     least = min(flips.values())
     assert least <= found <= least + np.sqrt(least * (1 - least) / (STEPS * 300))
@@ -267,7 +270,9 @@ def test_case_3_no_bias_is_invented() -> None:
     graph = build((Edge("x", (30,), SPIKE),), nodes, ("n",), STEPS)
     x = (r.random((STEPS, 100, 30)) < 0.4).astype(np.float64)
     chosen = choose_rounding(graph, x, Grid(3), choose_scales(graph, Grid(3)))
-    assert set(chosen) <= {"n"}
+    assert set(chosen) <= {"l", "n"} and (
+        "l" not in chosen or chosen["l"].bias is None  # type: ignore[attr-defined]
+    )
 
 
 def test_case_4_the_readout_takes_back_what_rounding_took() -> None:
