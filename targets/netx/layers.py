@@ -26,6 +26,7 @@ _READ = {
 }
 # netx does not use these, or they only repeat what is said elsewhere.
 _IGNORED = {"inChannels", "outChannels", "kernelSize", "inFeatures", "outFeatures"}
+_LATE = {"dense": {"delay"}, "conv": {"delay"}}  # `delays` reads it
 # netx uses the first four, and the others do nothing: theta is 64 vThMant, rho is the surrogate.
 _NEURON = {"type", "iDecay", "vDecay", "vThMant", "gradedSpike"}
 _NEURON |= {"refDelay", "wgtExp", "theta", "tauRho", "scaleRho"}
@@ -62,18 +63,11 @@ def check_fields(layer: Fields, kind: str, where: str) -> None:
             found=_because(neuron_type, _OTHER_NEURONS),
             allowed=", ".join(_LOIHI),
         )
-    if "delay" in layer:
-        delay = array(layer, "delay")
-        raise NetxFileError(
-            "spikes are delayed, neuron by neuron",
-            where=where,
-            found=f"delays of {delay.min():g} to {delay.max():g} steps",
-            allowed="no delays",
-            remedy="train the network without delays",
-        )
     fields = {k for k in layer if not k.startswith("neuron/")}
     neuron = {k.removeprefix("neuron/") for k in layer if k.startswith("neuron/")}
-    unknown = sorted(fields - _READ[kind] - _IGNORED) + sorted(neuron - _NEURON)
+    unknown = sorted(fields - _READ[kind] - _IGNORED - _LATE.get(kind, set())) + sorted(
+        neuron - _NEURON
+    )
     if unknown:
         raise NetxFileError(
             "the graph cannot say all of this layer",

@@ -13,8 +13,9 @@ import numpy as np
 from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Edge, Graph, Node, Op, build
-from purespike.compiler.ops import Flatten, Neuron, Scale
+from purespike.compiler.ops import Flatten, Linear, Neuron, Scale
 from purespike.compiler.ranges import bound_neurons
+from purespike.targets.netx.delays import Steps, delayed, read_delay
 from purespike.targets.netx.document import NEVER, Document, Field
 from purespike.targets.netx.emit import FORMAT, to_document
 from purespike.targets.netx.errors import NetxFileError
@@ -50,8 +51,8 @@ def read_netx(
 
     Raises:
         NetxFileError: For a damaged or hostile file, a layer that the graph cannot say exactly
-            (delays, recurrence, graded spikes, other neurons), or steps and
-            dt that are missing or differ from what the file says.
+            (delays of single synapses, recurrence, graded spikes, other neurons), or steps and dt
+            that are missing or differ from what the file says.
     """
     document = parsed(path, NETX, _document)
     try:
@@ -168,6 +169,7 @@ def _graph(document: Document, steps: int, dt: float, data: Mapping[str, Any]) -
     nodes: list[tuple[str, Op, tuple[str, ...]]] = []
     origins: dict[str, str] = {}
     last, shape = source.name, source.shape
+    waiting: Steps | None = None  # steps that the spikes of the last layer wait
 
     def put(op: Op, default: str, note: Mapping[str, Any]) -> None:
         nonlocal last
@@ -190,8 +192,24 @@ def _graph(document: Document, steps: int, dt: float, data: Mapping[str, Any]) -
             shape = (int(np.prod(shape)),)
             continue
         synapse = read_synapse(layer, kind, where)
-        put(synapse, f"{kind}{index}", notes.pop(0) if notes else {})
-        shape, _ = synapse.infer(Edge("", shape, SPIKE))
+        before: Steps = np.zeros(1, np.int64)
+        behind: Steps | None = None
+        if "delay" in layer:
+            before, behind = read_delay(layer, kind, synapse, where)
+        waits = before if waiting is None else before + waiting
+        note = notes.pop(0) if notes else {}
+        size, (shape, _) = shape, synapse.infer(Edge("", shape, SPIKE))
+        if waits.any() and isinstance(synapse, Linear):
+            parts = delayed(synapse, np.broadcast_to(waits, size), last, f"{kind}{index}")
+            for name, op, reads in parts:
+                nodes.append((name, op, reads))
+                origins[name] = ""
+            last = parts[-1][0]
+        elif waits.any():
+            _undelivered(where)
+        else:
+            put(synapse, f"{kind}{index}", note)
+        waiting = behind if behind is not None and behind.any() else None
         said = shape_of(layer)
         if kind == "dense":  # (C,), or (C, 1, 1)
             said = (int(np.prod(said)),)
@@ -206,11 +224,22 @@ def _graph(document: Document, steps: int, dt: float, data: Mapping[str, Any]) -
         last_layer = index == len(document.layers) - 1
         neuron = read_neuron(layer, note, where, last=last_layer)
         put(neuron, f"neuron{index}", note)
+        if waiting is not None and last_layer:
+            _undelivered(where)
     if notes:
         raise ValueError("more nodes than layers")
     graph = build((source,), nodes, (last,), steps, dt)
     _check_ranges(graph)
     return graph.rebuilt(_with_origin(graph, origins))
+
+
+def _undelivered(where: str) -> NoReturn:
+    raise NetxFileError(
+        "spikes that wait are read by no dense layer",
+        where=where,
+        allowed="delays, of 0 steps or more, in front of a dense layer",
+        remedy="train the network without these delays",
+    )
 
 
 def _check_ranges(graph: Graph) -> None:

@@ -183,6 +183,11 @@ def silent(f: h5py.File) -> None:
     del f["layer/1/neuron"], f["layer/1/bias"]
 
 
+def late(f: h5py.File) -> None:
+    del f["layer/3/bias"]
+    f["layer/3/delay"] = np.array([0, 1, 2, 3])
+
+
 # Edits of a foreign file (no metadata), and what the refusal says.
 BAD = {
     "link": (link, "a link to elsewhere"),
@@ -194,7 +199,11 @@ BAD = {
     "unknown layer": (text("layer/1/type", b"average"), "average .netx itself does not run it"),
     "recurrent layer": (text("layer/1/type", b"dense_rec"), "dense_rec .recurrent"),
     "recurrence": (put("layer/1/weight_rec", np.eye(9)), "cannot say all"),
-    "delay": (put("layer/1/delay", np.ones(9)), "delays of 1 to 1 steps"),
+    "delay of neurons with a bias": (put("layer/1/delay", np.ones(9)), "the bias does not wait"),
+    "delay of synapses": (put("layer/1/delay", np.ones((9, 12))), "each synapse has a delay"),
+    "negative delay": (put("layer/1/delay", np.full(12, -1)), "delays are steps"),
+    "text delay": (text("layer/1/delay", b"late"), "delays are steps"),
+    "last delay": (late, "read by no dense layer"),
     "wide bias": (put("layer/1/bias", np.full(9, 4096)), "bias is too large"),
     "no neuron in between": (silent, "never fires, with layers behind it"),
     "no threshold reached": (put("layer/1/neuron/vThMant", 131071), "never fires, with layers"),

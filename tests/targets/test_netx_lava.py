@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from netx_cases import CASES, lava_dl_tests, network
+from nir_targets import agree_on_lava, agree_on_onnx_and_nir
 from strategies import spikes
 
 from purespike.compiler.interpret import run
@@ -28,10 +30,19 @@ SAMPLES = 4
 pytest.importorskip("lava.lib.dl", reason="lava-dl is not installed")
 
 
-def run_netx(graph: Graph, x: Any, file: Path, folder: Path, bias: Any = None) -> dict[str, Any]:
+def run_netx(
+    graph: Graph,
+    x: Any,
+    file: Path,
+    folder: Path,
+    bias: Any = None,
+    depths: dict[str, int] | None = None,
+) -> dict[str, Any]:
     """Spikes and readout membranes by neuron, (T, B, *shape), of the network in ``file``.
 
-    ``bias`` (*shape) drives the neurons of an input layer in place of ``x``.
+    ``bias`` (*shape) drives the neurons of an input layer in place of ``x``. ``depths`` are the
+    synapses in front of each neuron in netx, where our own program would answer at other steps; it
+    takes a single sample, of which the last steps may be missing.
     """
     plan = schedule(graph)
     folder.mkdir()
@@ -46,6 +57,9 @@ def run_netx(graph: Graph, x: Any, file: Path, folder: Path, bias: Any = None) -
     result = _run(command, folder, program, timeout=120.0, on_progress=None, stall=60.0, keep=None)
     rows = {**result.spikes, **result.membranes}
     steps, samples = x.shape[:2]
+    if depths is not None:
+        starts = {n: plan.depth[graph.inputs[0].name] + depth for n, depth in depths.items()}
+        return {n: from_lava(v, len(v) - starts[n], 1, starts[n]) for n, v in rows.items()}
     return {n: from_lava(v, steps, samples, plan.depth[n]) for n, v in rows.items()}
 
 
@@ -143,6 +157,54 @@ def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path, current:
         wanted = expected.values[name] if fires else expected.membranes[name]
         np.testing.assert_array_equal(values, wanted, err_msg=name)
         assert values.any() and not (fires and values.all())
+
+
+DELAYS: dict[str, Any] = {  # by layer: steps that its inputs wait, and its outputs
+    "neurons, some of them none": {2: np.array([0, 3, 1, 0, 62, 7]), 3: np.array([2, 0, 0, 1, 5])},
+    "inputs and one for all": {1: np.arange(7) % 3, 3: np.float32(2)},
+    "everything waits": {2: np.full(6, 4), 3: np.full(5, 1.9)},
+    "longer than a chip holds": {2: np.array([0, 70, 1, 0, 90, 7])},
+}
+
+
+@pytest.mark.parametrize(
+    "case", [c if k == 0 else pytest.param(c, marks=pytest.mark.slow) for k, c in enumerate(DELAYS)]
+)
+def test_netx_delays_as_we_read_it(case: str, tmp_path: Path) -> None:
+    """One sample: what is on its way in netx at the end of a sample arrives in the next."""
+    import h5py
+
+    r = np.random.default_rng(8)
+    sizes = [7, 6, 6, 5, 4]
+    with h5py.File(tmp_path / "late.net", "w") as file:
+        file.create_dataset("layer/0/type", (1,), "S10", [b"input"])
+        file["layer/0/shape"] = np.array([7])
+        for i, (into, out) in enumerate(pairwise(sizes), start=1):
+            group = file.create_group(f"layer/{i}")
+            group.create_dataset("type", (1,), "S10", [b"dense"])
+            group.create_dataset("neuron/type", (1,), "S10", [b"LOIHI"])
+            group["shape"], group["weight"] = np.array([out]), r.integers(-30, 60, (out, into))
+            group["neuron/iDecay"], group["neuron/vDecay"] = (1024, 4096)[i % 2], 300
+            group["neuron/vThMant"] = 80
+            if i in DELAYS[case]:
+                group["delay"] = DELAYS[case][i]
+    graph = read_netx(tmp_path / "late.net", steps=90, dt=1e-3)
+    x = spikes(graph, 1, seed=5).astype(np.uint8)
+    agree_on_lava(graph, x)
+    agree_on_onnx_and_nir(graph, x, tmp_path)
+    depths = {f"neuron{i}": i for i in (1, 2, 3, 4)}
+    found = run_netx(graph, x, tmp_path / "late.net", tmp_path / "program", depths=depths)
+    expected = run(graph, x)
+    assert list(found) == list(depths)
+    for i, (name, values) in enumerate(found.items(), start=1):
+        wanted = expected.values[name]
+        waits = np.trunc(np.clip(DELAYS[case].get(i, 0), 0, 62)).astype(int)
+        if waits.shape == (sizes[i],):  # there the neurons hear late, and here their spikes wait
+            for k, wait in enumerate(waits):
+                late = wanted[: 90 - wait, :, k].copy()
+                wanted[:wait, :, k], wanted[wait:, :, k] = 0, late
+        assert len(values) > 85 and 0.05 < values.mean() < 0.9
+        np.testing.assert_array_equal(values[:90], wanted[: len(values)], err_msg=name)
 
 
 LAVA_DL = {  # file, steps, seed of what drives the input (None: netx's own ground truth)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from netx_cases import lava_dl_tests
@@ -14,7 +16,7 @@ from purespike.build import build
 from purespike.compiler.compliance.policy import LEAKY
 from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, Linear, Neuron
+from purespike.compiler.ops import Conv2d, Delay, Linear, Neuron
 from purespike.compiler.passes.split_host import HostBoundaryError, chip_part, split_host
 from purespike.graphs import Stated
 from purespike.loading import load_subject
@@ -26,7 +28,7 @@ NETWORKS: dict[str, tuple[str, str] | None] = {
     "mnist.net": None,
     "tiny.net": None,
     "gts/pilotnet_lif/network.net": None,
-    "gts/ntidigits/ntidigits.net": ("layer/2", "delays of 0 to 62 steps"),
+    "gts/ntidigits/ntidigits.net": ("layer/5", "netx cannot run this layer"),
     "gts/pilotnet_sdnn/network.net": ("layer/0", "SDNN .sigma-delta"),
     "gts/pilotnet_sdnn/square_network.net": ("layer/0", "SDNN .sigma-delta"),
 }
@@ -135,6 +137,23 @@ def test_pilotnet_is_its_ground_truth_in_every_layer() -> None:
     assert spikes > 100_000
     readout = next(n for n in graph.nodes if n.name == "neuron10").op
     assert isinstance(readout, Neuron) and not readout.fires
+
+
+@pytest.mark.parametrize("steps", [400, pytest.param(3000, marks=pytest.mark.slow)])
+def test_ntidigits_spikes_as_lava_dls_ground_truth(steps: int, tmp_path: Path) -> None:
+    """Spikes wait 0 to 62 steps, neuron by neuron. lava-dl, too, runs all but the last layer."""
+    truth = lava_dl_tests() / "gts" / "ntidigits"
+    shutil.copy(truth / "ntidigits.net", tmp_path / "model.net")
+    with h5py.File(tmp_path / "model.net", "a") as file:
+        del file["layer/5"]
+    graph = read_netx(tmp_path / "model.net", dt=1e-3)
+    waits = [n.op.steps for n in graph.nodes if isinstance(n.op, Delay)]
+    assert graph.steps == 3000 and [int(np.max(w)) for w in waits] == [62, 62]
+    x = np.load(truth / "input.npy").T[:steps].reshape(steps, 1, *graph.inputs[0].shape)
+    found = run(replace(graph, steps=steps), x).values["neuron4"][:, 0]
+    wanted = np.load(truth / "output.npy").T[4 : steps + 4]  # a step for each layer, input included
+    assert wanted.sum() > 100
+    np.testing.assert_array_equal(found[: len(wanted)], wanted)
 
 
 @pytest.mark.parametrize("declared", [False, True])

@@ -50,7 +50,8 @@ if __name__ == "__main__":
 
         entries = {p["name"]: p for p in program["processes"]}
         source = next(p for p in program["processes"] if p["kind"] == "source")
-        neurons = [n for n, p in entries.items() if p["kind"] == "lif"]
+        layers = {*program["record"], *program["record_v"]}  # not relays, which netx does not need
+        neurons = [n for n, p in entries.items() if p["kind"] == "lif" and n in layers]
         interval = entries[neurons[-1]]["reset_interval"] or 1
         network = netx.hdf5.Network(
             net_config=network_path,
