@@ -5,6 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from purespike.trainer.configuration import NeuronConfig
+from purespike.trainer.data import digits, loader
+from purespike.trainer.data.samples import collate
 from purespike.trainer.encoders import encode
 from purespike.trainer.models import build_network
 from purespike.trainer.units import SpikingUnit
@@ -74,6 +76,15 @@ def test_spikes_of_the_digits_codes_are_those_of_copies() -> None:
         unit[0].register_forward_hook(lambda m, i, o, sizes=sizes: sizes.append(len(o)))
         assert torch.equal(unit(x), unit(x.clone()))
         assert sizes == [runs, STEPS]
+
+
+def test_batches_of_images_come_as_one_storage_for_all_steps() -> None:
+    data = digits()
+    images, labels = data.train_images[:8], data.train_labels[:8]
+    (x, _), *_ = loader(images, labels, "bit_plane", STEPS, batch_size=4, seed=1, shift=True)
+    assert x.shape[:2] == (STEPS, 4) and x.stride(0) == 0
+    photographs, _ = collate([(torch.rand(3, 8, 8), 0), (torch.rand(3, 8, 8), 1)], STEPS)
+    assert photographs.shape[:2] == (STEPS, 2) and photographs.stride(0) == 0
 
 
 def test_what_is_not_a_static_sequence_goes_every_step() -> None:
