@@ -8,13 +8,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from purespike.trainer.configuration import ModelConfig, NetworkConfig
-from purespike.trainer.data import DataSet, digits, loader
+from purespike.trainer.data import DataConfig, DataSet, digits, load_data, loader
 from purespike.trainer.distributed import World
 from purespike.trainer.encoders import encoder
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.training import TrainConfig
 
-__all__ = ["Batches", "Feed", "feed", "feed_digits"]
+__all__ = ["Batches", "Feed", "feed", "feed_digits", "open_feed", "require_fit"]
 
 Batches = DataLoader[tuple[Tensor, Tensor]]
 
@@ -34,6 +34,24 @@ class Feed:
     validation: Batches | None
     test: Batches
     dealt: bool = False
+
+
+def open_feed(
+    model: ModelConfig | NetworkConfig, config: TrainConfig, data: DataConfig | None, among: World
+) -> Feed:
+    """Open the data that a training names; None is the digits, in the code of ``config.encoder``.
+
+    Raises:
+        ConfigError: if they do not fit the network, or too few are left for training.
+        DataError: if they are missing or damaged.
+    """
+    if data is None:
+        return feed_digits(model, config, among)
+    loaded = load_data(data, model.steps, config.seed)
+    takes = (model.in_channels, *model.size, model.classes)
+    gives = (*loaded.shape, loaded.classes)
+    require_fit(takes, gives, f"{data.name} in the {data.code} code")
+    return feed(loaded, config, among)
 
 
 def feed(data: DataSet, config: TrainConfig, processes: World) -> Feed:

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from purespike.compiler.statistics import wilson_interval
 from purespike.trainer.checkpoint import save_checkpoint
 from purespike.trainer.configuration import ModelConfig, NetworkConfig, to_dict
-from purespike.trainer.data import DataConfig, load_data, loader
+from purespike.trainer.data import DataConfig, loader
 from purespike.trainer.distributed import World, world
 from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.feed import Batches, Feed, feed, feed_digits, require_fit
+from purespike.trainer.feed import Batches, Feed, open_feed
 from purespike.trainer.keeping import keepers, write_order
 from purespike.trainer.learner import Learner
 from purespike.trainer.manners import clean_interrupt, quiet, resume_file, same_threads
@@ -102,7 +102,7 @@ def train(
     """
     processes = world()
     _require_parts(config, tensorboard)
-    batches = _feed(model_config, config, data, processes)
+    batches = open_feed(model_config, config, data, processes)
     training = batches.training
     folder.mkdir(parents=True, exist_ok=True)
     model = build(model_config, config.seed)
@@ -196,18 +196,6 @@ def _runner(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-
-
-def _feed(
-    model: ModelConfig | NetworkConfig, config: TrainConfig, data: DataConfig | None, among: World
-) -> Feed:
-    if data is None:
-        return feed_digits(model, config, among)
-    loaded = load_data(data, model.steps, config.seed)
-    takes = (model.in_channels, *model.size, model.classes)
-    gives = (*loaded.shape, loaded.classes)
-    require_fit(takes, gives, f"{data.name} in the {data.code} code")
-    return feed(loaded, config, among)
 
 
 def _report(

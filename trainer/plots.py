@@ -104,13 +104,22 @@ def _firing_rates(runs: Sequence[Run]) -> Figure:
         epochs = sorted(run.values.get("loss", {}))
         table = [[_rates(run, name).get(e, 0.0) for e in epochs] for name in run.neurons]
         axis.grid(visible=False)
-        image = axis.imshow(table, aspect="auto", origin="lower", vmin=0, vmax=top, cmap="viridis")
+        image = axis.imshow(
+            table,
+            aspect="auto",
+            origin="lower",
+            vmin=0,
+            vmax=top,
+            cmap="viridis",
+            interpolation="nearest",  # a layer and epoch is one value
+        )
         axis.set(title=f"Firing rates, {run.name}", xlabel="epoch")
         axis.set_yticks(range(len(run.neurons)), run.neurons, fontsize="x-small")
         axis.set_xticks(*_ticks(epochs))
         for row, rates in enumerate(table):
             if rates and rates[-1] < DEAD_RATE:
-                axis.text(len(epochs) - 1, row, "dead", color="white", ha="center", va="center")
+                edge = len(epochs) - 0.6
+                axis.text(edge, row, "dead", color="white", ha="right", va="center")
     figure.colorbar(image, ax=axes, label="spikes a neuron and step")
     return figure
 

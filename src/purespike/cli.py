@@ -22,6 +22,7 @@ from purespike.commands.doctor import doctor
 from purespike.commands.execute import replay, simulate, verify
 from purespike.commands.map import map_
 from purespike.commands.plot import plot
+from purespike.commands.scan import scan
 from purespike.commands.shared import INTERNAL, INTERRUPTED, OK, USAGE, err, out
 from purespike.commands.train import train
 from purespike.compiler.errors import PurespikeError
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(train)
 app.command()(plot)
+app.command()(scan)
 app.command("compile")(compile_)
 app.command()(check)
 app.command()(simulate)

@@ -12,6 +12,20 @@ from purespike.commands.shared import Output, out
 from purespike.compiler.errors import PurespikeError
 
 
+def require_matplotlib() -> None:
+    """Refuse to draw where there is nothing to draw with.
+
+    Raises:
+        PurespikeError: if matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise PurespikeError(
+            "plots need a package that is not installed",
+            allowed="matplotlib",
+            remedy="pip install 'purespike[report]'",
+        )
+
+
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Folders that `train --out` wrote.")],
     folder: Output = Path("plots"),
@@ -20,12 +34,7 @@ def plot(
     ] = 0,
 ) -> None:
     """Draw training curves, firing rates by layer, and gradients by depth, of one or more runs."""
-    if find_spec("matplotlib") is None:
-        raise PurespikeError(
-            "plots need a package that is not installed",
-            allowed="matplotlib",
-            remedy="pip install 'purespike[report]'",
-        )
+    require_matplotlib()
     from purespike.trainer.logs import read_run
     from purespike.trainer.plots import draw
 
