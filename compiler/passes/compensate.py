@@ -79,14 +79,15 @@ def compensated(
     near = np.hstack([_rows(ops[n.name]) for n in synapses])
     room = np.full_like(near, grid.weight_limit)
     low, high = -room, room
-    biases = [n for n in synapses if _bias(n.op) is not None]
+    biases = [(n.name, b, r) for n in synapses for b, r in _biases(n.op, ops[n.name])]
     if biases:
-        rounded = [_bias(ops[n.name]) for n in biases]
-        others = sum(rounded[1:], start=np.zeros(len(near)))  # the chip adds them up
-        wanted = sum(_bias(n.op) for n in biases) * np.ravel(scale) - others
-        real, near = (np.column_stack(pair) for pair in ((real, wanted), (near, rounded[0])))
-        low = np.column_stack((low, np.minimum(-grid.bias_limit - others, rounded[0])))
-        high = np.column_stack((high, np.maximum(grid.bias_limit - others, rounded[0])))
+        first = biases[0][2]
+        others = sum((r for _, _, r in biases[1:]), start=np.zeros(len(near)))
+        wanted = sum((b for _, b, _ in biases), start=np.zeros(len(near))) * np.ravel(scale)
+        real, near = np.column_stack((real, wanted - others)), np.column_stack((near, first))
+        # The chip adds them up.
+        low = np.column_stack((low, np.minimum(-grid.bias_limit - others, first)))
+        high = np.column_stack((high, np.maximum(grid.bias_limit - others, first)))
     found = near.copy()
     blocks = math.lcm(*(getattr(n.op, "groups", 1) for n in synapses))
     for block, rows in enumerate(np.split(np.arange(len(near)), blocks)):
@@ -97,12 +98,17 @@ def compensated(
         moment = _second_moment(layers, node, parts, bool(biases))
         bounds = low[rows], high[rows]
         found[rows] = round_rows(real[rows], near[rows], moment, bounds, biased=bool(biases))
+    if np.array_equal(found, near):
+        return {}
     chosen: dict[str, Op] = {}
     for k, n in enumerate(synapses):
-        rows = found[:, ends[k] : ends[k + 1]]
-        bias = found[:, -1] if n in biases[:1] else _bias(ops[n.name])
-        chosen[n.name] = reweighted(ops[n.name], lambda w, r=rows: r.reshape(w.shape), bias)
-    return {} if np.array_equal(found, near) else chosen
+        op = ops[n.name]
+        assert isinstance(op, Conv2d | Linear)
+        weight = op.kept if isinstance(op, Linear) else op.weight
+        whole = found[:, ends[k] : ends[k + 1]].reshape(weight.shape)
+        bias = found[:, -1] if biases and n.name == biases[0][0] else op.bias
+        chosen[n.name] = reweighted(op, lambda _, whole=whole: whole, bias)  # type: ignore[misc]
+    return chosen
 
 
 def round_rows(
@@ -182,7 +188,7 @@ def _second_moment(layers: Layers, node: Node, parts: Sequence[_Part], biased: b
     steps, batch = layers.carried[parts[0].node.inputs[0]].shape[:2]
     places = int(np.prod(node.output.shape[1:]))
     samples = max(1, min(batch, WINDOWS // (steps * places)))
-    total, kept = 0.0, 0.0
+    total = kept = np.zeros(())
     for t in range(steps):
         inputs = [
             _windows(p.node.op, layers.carried[p.node.inputs[0]][t, :samples], p.group)
@@ -191,13 +197,15 @@ def _second_moment(layers: Layers, node: Node, parts: Sequence[_Part], biased: b
         now = np.hstack([*inputs, np.ones((samples * places, int(biased)))])
         kept = now if node.op.fires else node.op.decay * kept + now  # case 2
         total = total + kept.T @ kept
-    return np.asarray(total / (steps * samples * places))
+    mean: Array = total / (steps * samples * places)
+    return mean
 
 
 def _windows(op: Op, x: Array, group: int) -> Array:
     """What each neuron of a group's channels sees: (samples * places, inputs)."""
     if isinstance(op, Linear):
-        return x.reshape(len(x), -1, op.run).sum(axis=2)  # inputs that share a weight
+        together: Array = x.reshape(len(x), -1, op.run).sum(axis=2)  # inputs that share a weight
+        return together
     assert isinstance(op, Conv2d)
     dh, dw = op.dilation
     depth, kh, kw = op.weight.shape[1:]
@@ -214,6 +222,7 @@ def _rows(op: Op) -> Array:
     return weight.reshape(len(weight), -1)
 
 
-def _bias(op: Op) -> Array | None:
-    assert isinstance(op, Conv2d | Linear)
-    return op.bias
+def _biases(real: Op, whole: Op) -> list[tuple[Array, Array]]:
+    """The bias of a synapse in real and whole numbers, if it has one."""
+    assert isinstance(real, Conv2d | Linear) and isinstance(whole, Conv2d | Linear)
+    return [] if real.bias is None or whole.bias is None else [(real.bias, whole.bias)]
