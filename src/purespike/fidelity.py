@@ -52,19 +52,17 @@ def check_capture(
     """
     module = copy.deepcopy(model).double().eval()
     seen: dict[str, list[Array]] = {}
+    firing = {n.name: n.origin for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires}
     for path, part in module.named_modules():
-        part.register_forward_hook(_note(seen, path))
+        if path in firing.values():
+            part.register_forward_hook(_note(seen, path))
     with torch.no_grad():
         result: Any = module(torch.from_numpy(np.asarray(x, dtype=np.float64)))
     main = result["main"] if isinstance(result, Mapping) else result
     theirs: Array = main.numpy()
-    trace = run(graph, x)
+    trace = run(graph, x, record={*graph.outputs, *firing}, lean=True)
     whole = {k: v[0] if len(v) == 1 else np.stack(v) for k, v in seen.items() if _alike(v)}
-    layers = {
-        n.name: whole[n.origin]
-        for n in graph.nodes
-        if isinstance(n.op, Neuron) and n.op.fires and n.origin in whole
-    }
+    layers = {name: whole[origin] for name, origin in firing.items() if origin in whole}
     layers = {n: v for n, v in layers.items() if v.shape == trace.values[n].shape}
     ours = trace.values[graph.outputs[0]]
     ours = ours if theirs.ndim == ours.ndim else ours[-1]
