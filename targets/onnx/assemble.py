@@ -84,7 +84,8 @@ class Assembly:
         """What neurons send and no layer and no neuron takes."""
         taken = {a for f in self.layers.values() for a in f.atoms()}
         taken |= {a for c in self.cells for a in c.current.atoms()}
-        ends = [c for c in self.cells if c.spike is None or c.spike not in taken]
+        inner = {r for c in self.cells for r in c.update.reals() if r is not c.state}
+        ends = [c for c in self.cells if c.spike not in taken and c.state not in inner]
         return [c.update if c.spike is None else atom(c.spike, c.state.shape) for c in ends]
 
     # ---- order --------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """A step without what only repeats its states.
 
-1. The spikes of the step before may be handed in beside the membrane that made them. Where they
+1. A comparison that fires where a membrane is low is one minus its opposite.
+2. The spikes of the step before may be handed in beside the membrane that made them. Where they
    are a comparison of that membrane they are written as one: ``[m > threshold]``.
-2. A reset at once may also look for spikes of the step before (snnTorch's ``reset_delay=False``
+3. A reset at once may also look for spikes of the step before (snnTorch's ``reset_delay=False``
    with ``'zero'``). It leaves no membrane above the threshold, so there are none.
 
-Both hold for every step of a sample, because states start at zero, below the threshold.
+The last two hold for every step of a sample, because states start at zero, below the threshold.
 """
 
 from __future__ import annotations
@@ -74,7 +75,15 @@ def without_echoes(atoms: Atoms, states: Mapping[Real, Form]) -> Rewriter:
         atoms: Of the file.
         states: The next value of each state.
     """
+    membranes = {r for r, value in states.items() if r in value.reals()}
     known: dict[Atom, Form] = {}
+    turn = Rewriter(atoms, known)
+    for s in tuple(atoms.spikes):  # in order: a comparison holds earlier ones
+        gap = turn(s.gap)
+        signs = [gap.of(r) for r in gap.reals() if r in membranes]
+        if signs and all(bool((c < 0).all()) for c in signs):
+            known[s] = atoms.turned(gap, s)
+    states = {real: turn(value) for real, value in states.items()}
     for real, value in states.items():
         (spike,) = value.spikes() if len(value.spikes()) == 1 else (None,)
         if spike is None or not same(value, atom(spike, value.shape)):
@@ -87,7 +96,7 @@ def without_echoes(atoms: Atoms, states: Mapping[Real, Form]) -> Rewriter:
             gap = plus(scaled(atom(m, m.shape), k), constant(m.shape, c))
             before = atoms.spike(gap, spike.strict, spike.name, spike.where)
             if all(rests(s) and same(before, atom(s, m.shape)) for s in before.spikes()):
-                known[real] = before
+                known = {**known, real: before}
     handed = Rewriter(atoms, known)
     for m, update in states.items():
         if (early := _never(atoms, m, handed(update))) is not None:

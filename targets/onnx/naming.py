@@ -6,7 +6,8 @@ import re
 
 from onnx import NodeProto
 
-_FLOW = {"in", "out", "input", "output", "new", "next", "prev", "previous", "old", "last", "i", "o"}
+_IN = ("in", "input", "i", "old", "last", "prev", "previous", "before")
+_OUT = ("out", "output", "o", "new", "next", "after")
 
 
 def label(node: NodeProto) -> str:
@@ -44,4 +45,4 @@ def core(name: str) -> tuple[str, ...]:
     ``mem1``, ``mem1_in``, ``mem1_out``, ``next_mem1`` and ``new_mem1`` are one state.
     """
     words = [w for w in re.split(r"[^A-Za-z0-9]+", name.lower()) if w]
-    return tuple(w for w in words if w not in _FLOW)
+    return tuple(w for w in words if w not in _IN and w not in _OUT)

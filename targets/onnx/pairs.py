@@ -53,6 +53,14 @@ def pair(inputs: Sequence[Real], outputs: Mapping[str, Form]) -> Pairs:
     )
     rest = tuple(n for n in outputs if n not in found.values())
     data = [r for r in inputs if r not in found]
+    if not found:
+        raise OnnxError(
+            "a threshold without a state pair: no output is the next value of an input, so that "
+            "every step would start at the same membrane",
+            found=f"inputs {', '.join(map(_shown, data))}; outputs {', '.join(rest)}",
+            allowed="each state as an input and as an output, of one shape",
+            remedy="return the states of the neurons as well",
+        )
     if len(data) != 1:
         raise OnnxError(
             "which input carries data cannot be told",

@@ -89,15 +89,13 @@ class Atoms:
         return made
 
     def spike(self, gap: Form, strict: bool, name: str, where: str) -> Form:
-        """``[gap > 0]``, or ``[gap >= 0]``, as a value.
-
-        ``[-gap > 0]`` is ``1 - [gap >= 0]``: the newest input, a state, stands with a plus.
-        """
-        inputs = [r for r in gap.reals() if r.op is None]
-        if inputs and bool((gap.of(inputs[-1]) < 0).all()):
-            other = atom(self._one(scaled(gap, -1.0), not strict, name, where), gap.shape)
-            return minus(constant(gap.shape, 1.0), other)
+        """``[gap > 0]``, or ``[gap >= 0]``, as a value."""
         return atom(self._one(gap, strict, name, where), gap.shape)
+
+    def turned(self, gap: Form, s: Spike) -> Form:
+        """A spike by its opposite: ``[gap > 0]`` is ``1 - [-gap >= 0]``."""
+        other = self.spike(scaled(gap, -1.0), not s.strict, s.name, s.where)
+        return minus(constant(gap.shape, 1.0), other)
 
     def gated(self, value: Form, name: str, where: str) -> Form:
         """Logic of two neurons' spikes as one spike, so that no later value names both."""

@@ -173,6 +173,44 @@ def test_recurrent_connections_become_delays(
     assert trace.values["lif"].mean() > 0.05
 
 
+def test_recurrent_connections_and_a_current(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 5)
+            self.lif = snntorch.RSynaptic(alpha=0.5, beta=0.5, linear_features=5)
+
+        def forward(self, x: Tensor, spk: Tensor, syn: Tensor, mem: Tensor) -> Any:
+            return self.lif(self.fc(x), spk, syn, mem)
+
+    step = Step(on_grid(Net()), (6,), {"spk": (5,), "syn": (5,), "mem": (5,)}, ())
+    path = step.export(tmp_path / "m.onnx")
+    x = spikes(step, T)
+    assert mismatch(step, path, x, {"mem": "lif"}, late=True) == ""
+    _, trace = read(path, x)
+    assert np.array_equal(trace.currents["lif"], step.walk_file(path, x)[1])
+
+
+def test_spikes_come_back_through_a_layer_where_the_reset_is_at_once(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.back = nn.Linear(6, 5), nn.Linear(5, 5)
+
+        def forward(self, x: Tensor, v: Tensor, s: Tensor) -> tuple[Tensor, ...]:
+            u = 0.5 * v + self.fc(x) + self.back(s)
+            s = (u >= 0.5).float()
+            return s, u * (1 - s), s
+
+    step = Step(on_grid(Net()), (6,), {"v": (5,), "s": (5,)})
+    path = step.export(tmp_path / "m.onnx")
+    x = spikes(step, T)
+    assert mismatch(step, path, x, {"v": "v"}) == ""
+    graph, trace = read(path, x)
+    assert any(isinstance(n.op, Delay) for n in graph.nodes)
+    assert 0.05 < trace.values["v"].mean() < 0.95
+
+
 class Cells(nn.Module):
     """Handwritten: exponential Euler, a reset by `where`, a readout that only integrates."""
 

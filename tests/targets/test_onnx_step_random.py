@@ -19,7 +19,17 @@ from onnx_steps import Step, mismatch, on_grid, read, spikes
 from torch import Tensor, nn
 
 WIDTH = 4
-RESETS = ("subtract", "zero", "where", "none", "late subtract", "late zero", "handed", "guarded")
+RESETS = (
+    "subtract",
+    "zero",
+    "where",
+    "none",
+    "late subtract",
+    "late zero",
+    "handed",
+    "taken",
+    "guarded",
+)
 FIRES = ("gt", "ge", "minus", "not less", "swapped")
 JOINS = ("none", "and", "or", "xor", "iand", "max", "sum", "clip")
 SYNAPSES = ("none", "new", "previous", "jump")
@@ -40,9 +50,9 @@ class Block:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The states of the block beside its membrane."""
-        handed = ("s",) if self.reset == "handed" else ()
-        return (*handed, *(("i",) if self.synapse != "none" else ()))
+        """The states of the block, in order."""
+        handed = ("s",) if self.reset in ("handed", "taken") else ()
+        return (*(("i",) if self.synapse != "none" else ()), "v", *handed)
 
 
 blocks = st.builds(
@@ -70,7 +80,7 @@ class Cells(nn.Module):
 
     def names(self) -> list[str]:
         """Of the states, in order."""
-        names = [f"{s}{k}" for k, b in enumerate(self.plan) for s in (*b.states, "v")]
+        names = [f"{s}{k}" for k, b in enumerate(self.plan) for s in b.states]
         return [*names, "w"] if self.readout else names
 
     def forward(self, x: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
@@ -85,7 +95,7 @@ class Cells(nn.Module):
                 c = {"new": made[f"i{k}"], "previous": i, "jump": 0.5 * (i + c)}[b.synapse]
             s, v = self._neuron(b, self.levels[k], c, held[f"v{k}"], held.get(f"s{k}"))
             made[f"v{k}"] = v
-            if b.reset == "handed":
+            if b.reset in ("handed", "taken"):
                 made[f"s{k}"] = s
             before = _join(b.join, s, before)
         if not self.readout:
@@ -106,8 +116,8 @@ class Cells(nn.Module):
             u = v + (c - v) * (1 - b.decay)
         else:
             u = c * 2 + v * b.decay - c
-        if b.reset == "late subtract":
-            u = u - before * level
+        if b.reset in ("late subtract", "taken"):
+            u = u - (before if handed is None else handed) * level
         if b.reset == "guarded":
             u = u * (1 - before)
         s = _fire(b.fires, u, level)
@@ -165,7 +175,9 @@ def check(plan: tuple[Block, ...], readout: bool, seed: int, folder: Path) -> fl
     path = step.export(folder / "m.onnx")
     x = spikes(step, 4, seed=seed, rate=0.7)
     late = {
-        f"v{k}" for k, b in enumerate(plan) if b.reset.startswith("late") or b.reset == "handed"
+        f"v{k}"
+        for k, b in enumerate(plan)
+        if b.reset.startswith("late") or b.reset in ("handed", "taken")
     }
     names = {f"v{k}": f"v{k}" for k in range(len(plan))} | ({"w": "w"} if readout else {})
     graph, trace = read(path, x)
