@@ -106,6 +106,8 @@ class TrainConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 self._refuse(name, f"a whole number of at least {least}")
+        if self.seed >= 1 << 63:
+            self._refuse("seed", "less than 2**63, as torch takes it")
         if not 0.0 < self.learning_rate < math.inf:
             self._refuse("learning_rate", "> 0")
         if not 0.0 <= self.final_learning_rate <= self.learning_rate:

@@ -74,7 +74,7 @@ def _plain(value: Any) -> Any:
 def _typed(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, types.UnionType):  # only `X | None` is used
         inner = next(arg for arg in typing.get_args(hint) if arg is not type(None))
-        return None if value is None else _typed(inner, value, where)
+        return None if value in (None, "none") else _typed(inner, value, where)  # TOML has no null
     if hint is Surrogate:
         if not isinstance(value, dict):
             raise _wrong(where, value, "an object with a name")

@@ -203,6 +203,7 @@ def test_what_does_not_fit_is_refused_before_training(tmp_path, model, config, m
         {"label_smoothing": 1.0},
         {"deploy": "best"},
         {"seed": -1},
+        {"seed": 1 << 63},
     ],
 )
 def test_impossible_trainings_are_refused(change):

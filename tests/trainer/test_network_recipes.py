@@ -1,15 +1,21 @@
 """The shipped recipes: one for each network, valid, as the papers have it."""
 
 import tomllib
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import pytest
+import torch
 
 from purespike.trainer.configuration import from_dict
-from purespike.trainer.data import DataConfig
+from purespike.trainer.data import DataConfig, load_data
+from purespike.trainer.errors import DataError
+from purespike.trainer.learner import Learner
+from purespike.trainer.losses import total_loss
 from purespike.trainer.models import build, model_config
 from purespike.trainer.networks.catalogue import CATALOGUE
+from purespike.trainer.recipe import read_recipe, shipped_recipes
 from purespike.trainer.training import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +44,43 @@ def test_recipes_say_what_the_papers_do(name: str) -> None:
     assert train.epochs >= 64 and train.label_smoothing in (0.0, 0.1)
     small = {**tables["model"], "width": 1 / 8, "size": [32, 32]}
     assert build(model_config(small), seed=0).config.width == 1 / 8
+
+
+# What a user is told who has not got the data: where to get them, and where they belong.
+FROM = {
+    "imagenet": ("image-net.org", "train"),
+    "cifar10": ("cs.toronto.edu", "cifar-10-batches-bin"),
+    "cifar100": ("cs.toronto.edu", "cifar-100-binary"),
+    "dvs_gesture": ("download = true", "DVSGesture"),
+    "cifar10_dvs": ("download = true", "CIFAR10DVS"),
+}
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_every_recipe_says_what_to_download_and_takes_a_step(name, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = read_recipe(name)
+    model = recipe.model
+    if recipe.data is not None and recipe.data.name in FROM:
+        if recipe.data.code == "events":
+            pytest.importorskip("tonic")
+        with pytest.raises(DataError) as caught:
+            load_data(recipe.data, model.steps)
+        assert all(part in str(caught.value) for part in FROM[recipe.data.name])
+        model = replace(model, width=1 / 16, size=(32, 32))
+    learner = Learner(build(model, seed=0), recipe.train, iterations=1000)
+    setup = learner.configure_optimizers()
+    generator = torch.Generator().manual_seed(0)
+    shape = (model.steps, 2, model.in_channels, *model.size)
+    x = (torch.rand(shape, generator=generator) < 0.2).float()
+    before = {k: v.clone() for k, v in learner.model.named_parameters()}
+    logits = learner.model(x)
+    loss = total_loss(logits, torch.tensor([0, 1]), balance=0.25, fusion=learner.fusion)
+    loss.backward()
+    setup["optimizer"].step()
+    setup["lr_scheduler"]["scheduler"].step()
+    moved = [k for k, v in learner.model.named_parameters() if not torch.equal(v, before[k])]
+    assert torch.isfinite(loss) and len(moved) > 0.5 * len(before)
 
 
 def test_hyper_parameters_of_the_papers() -> None:

@@ -75,11 +75,26 @@ def test_a_file_names_network_data_and_training(recipe):
         ("epochs=5", RecipeError, "table.key=value"),
         ("train.epochs=[", RecipeError, "no TOML"),
         ("train.encoder=rate", RecipeError, r"train\.encoder"),
+        ("train.epochs=many", ConfigError, "train.epochs"),
+        ("train.epochs=1.5", ConfigError, "allowed: int"),
+        ("train.epochs=true", ConfigError, "allowed: int"),
+        ("train.seed=99999999999999999999", ConfigError, "seed"),
+        ("train.learning_rate=nan", ConfigError, "> 0"),
+        ("train.balance=0.5", ConfigError, "train.balance"),
+        ("train=5", RecipeError, "table.key=value"),
+        ("train..epochs=1", RecipeError, "no TOML"),
+        ("model.neuron.tau=2", ConfigError, "decay, input_scale"),
     ],
 )
 def test_what_is_unknown_is_refused_with_what_is_allowed(recipe, change, error, says):
     with pytest.raises(error, match=says):
         read_recipe(recipe, [change])
+
+
+def test_none_takes_a_value_away(recipe):
+    recipe.write_text(RECIPE + "gradient_clip = 1.0\n")
+    assert read_recipe(recipe).train.gradient_clip == 1.0
+    assert read_recipe(recipe, ["train.gradient_clip=none"]).train.gradient_clip is None
 
 
 def test_a_missing_file_is_refused_with_the_shipped_names(tmp_path):

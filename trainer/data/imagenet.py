@@ -31,7 +31,10 @@ SIZE = 224
 MOST_BYTES = 64 << 20  # of one file
 MOST_PIXELS = 64_000_000  # of one image: a small file can unfold to a very large one
 ENDINGS = (".jpeg", ".jpg", ".png")
-REMEDY = "name a folder with train/<class>/ and val/<class>/ of JPEG or PNG files"
+REMEDY = (
+    "unpack ILSVRC 2012 (https://image-net.org) there, or any images: JPEG or PNG files in "
+    "train/<class>/ and val/<class>/"
+)
 
 
 @dataclass(frozen=True, eq=False)
