@@ -57,13 +57,10 @@ METHOD: Method = "percentile"  # the command line's
 def trained(data: str, seed: int) -> Subject:
     """The demonstration network, or the one on event digits, trained anew."""
     with tempfile.TemporaryDirectory() as folder:
-        if data == "digits":
-            model, config, source = DEMO.model, DEMO.train, None
-        else:
-            recipe = read_recipe("event-digits")
-            model, config, source = recipe.model, recipe.train, recipe.data
-        config = replace(config, seed=seed)
-        done = train(model, config, Path(folder), data=source, progress=False)
+        recipe = DEMO if data == "digits" else read_recipe(data)
+        config = replace(recipe.train, seed=seed)
+        source = getattr(recipe, "data", None)
+        done = train(recipe.model, config, Path(folder), data=source, progress=False)
         return digits_subject(done.checkpoint)
 
 
@@ -94,6 +91,7 @@ def decide(graph: Graph, spikes: Array) -> Array:
 
 def front(subject: Subject) -> Graph:
     """What the compiler is about to quantize."""
+    assert isinstance(subject.model, torch.nn.Module)
     captured = capture(subject.model, subject.shape, len(subject.spikes)).graph
     probe = subject.spikes[:, :16].astype(np.float64)
     return compile_graph(captured, standard_passes()[:-1], probe).graph
@@ -135,6 +133,7 @@ def integers(
     subject: Subject, real: Graph, bits: list[int], grid: Grid, epochs: int
 ) -> Iterator[tuple[int, int, Graph]]:
     """Each width without, and if so asked with, fine-tuning."""
+    assert subject.calibration is not None and subject.training is not None
     for width in bits:
         own = replace(grid, weight_bits=width)
         scales = calibrate(real, None, own, METHOD)
@@ -190,7 +189,7 @@ def main() -> None:
     for source in options.checkpoints or options.seeds:
         is_path = isinstance(source, Path)
         subject = digits_subject(source) if is_path else trained(options.data, source)
-        name = str(source) if is_path else f"{options.data}, seed {source}"
+        name = source.name if is_path else f"{options.data}, seed {source}"
         if subject.name.startswith("event_digits"):
             subject = recordings(subject, options.cameras)
         if options.methods:
