@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE, Array, Domain
+from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.ir import Edge, Graph, Node, Op, Shape
-from purespike.compiler.ops import Add, BatchNorm, Conv2d, Delay, Gate, Linear, Scale
-from purespike.compiler.ops.join import GateKind
+from purespike.compiler.ops import Add, Delay, Gate, Scale
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.cells import Cell
-from purespike.targets.onnx.forms import ONE, Form, Monomial, Real, Spike, atom, ratio, tabled
+from purespike.targets.onnx.forms import ONE, Form, Monomial, Real, Spike, atom, ratio
+from purespike.targets.onnx.gates import gate_of, shifted
 from purespike.targets.onnx.naming import clean, fresh
-
-_GATES: dict[tuple[int, ...], tuple[GateKind, bool]] = {  # by value at 00, a, b, ab; swapped?
-    (0, 0, 0, 1): ("and", False),
-    (0, 1, 1, 1): ("or", False),
-    (0, 1, 1, 0): ("xor", False),
-    (0, 0, 1, 0): ("iand", False),
-    (0, 1, 0, 0): ("iand", True),
-}
 
 
 @dataclass
@@ -153,20 +145,9 @@ class Assembly:
             self._edges[self._key(real)] = self._add(name, real.op, (x,), real.shape, name)
 
     def _gate(self, spike: Spike) -> None:
-        shape, pair = spike.gap.shape, spike.gap.spikes()
-        made = tabled(lambda v: (v > 0) if spike.strict else (v >= 0), spike.gap)
-        values = () if made is None else _table(made, pair)
-        if len(pair) != 2 or values not in _GATES:
-            raise OnnxError(
-                "logic of spikes that is no gate",
-                where=spike.where,
-                found=f"of {len(pair)} spikes",
-                allowed="and, or, xor, (not a) and b, of two spikes",
-                remedy="write it with such gates, one after the other",
-            )
-        kind, swapped = _GATES[values]
-        reads = [self.edge(atom(s, shape)) for s in (reversed(pair) if swapped else pair)]
-        name = spike.name or kind
+        kind, pair = gate_of(spike)
+        shape, name = spike.gap.shape, spike.name or kind
+        reads = [self.edge(atom(s, shape)) for s in pair]
         self._edges[self._key(spike)] = self._add(name, Gate(kind), reads, shape, name)
 
     # ---- edges --------------------------------------------------------------------------------
@@ -193,8 +174,9 @@ class Assembly:
         shift = value.of()
         for monomial, factor in terms.items():
             term = self._term(monomial, value.shape)
-            if shift.any() and (op := self._shifted(term, factor, shift)) is not None:
-                node = next(n for n in self.nodes if n.name == term)
+            node = next((n for n in self.nodes if n.name == term), None) if shift.any() else None
+            op = shifted(node.op, value.shape, factor, shift) if node else None
+            if node and op:
                 parts.append(self._add(term, op, node.inputs, value.shape, node.origin))
                 shift = np.zeros(())
             elif factor.ndim == 0 and factor == 1:
@@ -230,31 +212,3 @@ class Assembly:
             allowed="spikes, currents, and membranes of readouts, which neither fire nor reset",
             remedy="make the spikes the output, or leave out the threshold of the last layer",
         )
-
-    def _shifted(self, name: str, factor: Array, shift: Array) -> Op | None:
-        """The layer behind an edge with its outputs scaled and shifted by channel."""
-        node = next((n for n in self.nodes if n.name == name), None)
-        if node is None or not isinstance(node.op, Conv2d | Linear | BatchNorm):
-            return None
-        shape = self._shapes[name]
-        narrow = (shape[0], *(1 for _ in shape[1:]))
-        for x in (factor, shift):
-            if np.broadcast_shapes(x.shape, narrow) != narrow:
-                return None
-        k, c = (np.broadcast_to(x, narrow).reshape(-1) for x in (factor, shift))
-        op = node.op
-        if isinstance(op, BatchNorm):
-            return replace(op, gamma=op.gamma * k, beta=op.beta * k + c)
-        bias = c if op.bias is None else op.bias * k + c
-        if isinstance(op, Linear):
-            return Linear(op.weight * k[:, None], bias)
-        return replace(op, weight=op.weight * k[:, None, None, None], bias=bias)
-
-
-def _table(value: Form, pair: Sequence[Spike]) -> tuple[int, ...]:
-    a, b = (frozenset((s,)) for s in pair) if len(pair) == 2 else (ONE, ONE)
-    sets: tuple[Monomial, ...] = (ONE, a, b, a | b)
-    return tuple(int(sum(float(c.flat[0]) for m, c in value.terms.items() if m <= s)) for s in sets)
-
-
-__all__ = ["Assembly"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from purespike.compiler.ops.synapse import Pair
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.constants import Constant, attributes, axes
 from purespike.targets.onnx.forms import Form, atom, constant, is_binary, plus, same, scaled
+from purespike.targets.onnx.gates import shifted
 from purespike.targets.onnx.naming import label, title
 from purespike.targets.onnx.spikes import Atoms
 
@@ -130,14 +131,10 @@ def biased(at: Site, made: Form, added: Form) -> Form | None:
     real = made.reals()[0] if len(made.terms) == 1 and made.reals() else None
     if real is None or real.source is None or not same(made, atom(real, made.shape)):
         return None
-    narrow = (made.shape[0], *(1 for _ in made.shape[1:]))
-    fits = added.constant() and np.broadcast_shapes(added.of().shape, narrow) == narrow
-    if not fits or not isinstance(real.op, Conv2d | Linear) or real.op.bias is not None:
+    op = shifted(real.op, made.shape, np.ones(()), added.of()) if added.constant() else None
+    if op is None:
         return None
-    bias = np.broadcast_to(added.of(), narrow).reshape(-1)
-    op = replace(real.op, bias=bias) if isinstance(real.op, Conv2d) else Linear(real.op.kept, bias)
-    again = at.atoms.real(real.name, made.shape, real.where, op, real.source)
-    return atom(again, made.shape)
+    return atom(at.atoms.real(real.name, made.shape, real.where, op, real.source), made.shape)
 
 
 def _norm(at: Site, xs: Sequence[Value | None]) -> Form:

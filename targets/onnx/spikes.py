@@ -42,6 +42,7 @@ def threshold(spike: Spike, value: Form) -> Array:
         raise OnnxError("a comparison of something else", where=spike.where)
     level = np.asarray(-found[1] / found[0] + 0.0)
     if value.of().any():  # a constant was added to both sides: what that rounded is undone
+        level = np.where(np.abs(level) < 1e-12 * np.abs(value.of()), 0.0, level)
         single = level.astype(np.float32).astype(np.float64)
         level = np.where(np.isclose(level, single, rtol=1e-12, atol=0.0), single, level)
         level = least(level)

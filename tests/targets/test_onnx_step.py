@@ -354,3 +354,37 @@ def test_a_current_that_arrives_a_step_later(tmp_path: Path) -> None:
     graph, trace = read(path, x)
     (neuron,) = (n.name for n in graph.nodes if isinstance(n.op, Neuron))
     assert mismatch(step, path, x, {"v": neuron}) == "" and trace.values[neuron].mean() > 0.05
+
+
+class Affine(nn.Module):
+    """A norm written out: it is taken into the convolution, and the threshold stays what it is."""
+
+    def __init__(self, late: bool) -> None:
+        super().__init__()
+        self.conv, self.late = nn.Conv2d(1, 3, 3), late
+        self.gain = torch.tensor([0.3, 1.0, 2.5]).view(1, 3, 1, 1)
+        self.shift = torch.tensor([0.1, -0.7, 0.0]).view(1, 3, 1, 1)
+
+    def forward(self, x: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        c = self.conv(x) * self.gain + self.shift
+        if self.late:
+            u = 0.9 * v + c - 0.6 * (v > 0.6)
+            return (u > 0.6).float(), u
+        u = 0.9 * v + c
+        return (u > 0.6).float(), u - 0.6 * (u > 0.6)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_constants_go_into_layers_and_leave_the_threshold_alone(tmp_path: Path, late: bool) -> None:
+    torch.manual_seed(0)
+    step = Step(Affine(late).eval(), (1, 5, 5), {"v": (3, 3, 3)})
+    path = step.export(tmp_path / "m.onnx")
+    x = spikes(step, 12)
+    graph, trace = read(path, x)
+    (neuron,) = (n.op for n in graph.nodes if isinstance(n.op, Neuron))
+    assert neuron.threshold == np.nextafter(np.float64(np.float32(0.6)), np.inf)
+    assert [type(n.op) for n in graph.nodes] == [Conv2d, Neuron]
+    for rows in (step.walk_module(x), step.walk_file(path, x)):
+        assert np.array_equal(trace.values["v"], rows[0]) and rows[0].mean() > 0.05
+        held = trace.membranes["v"] + (neuron.amount * rows[0] if late else 0.0)
+        assert np.allclose(held, rows[1], rtol=0, atol=1e-5)
