@@ -12,6 +12,7 @@ from purespike.compiler.ir import Graph
 from purespike.errors import InputError
 from purespike.independent import second_verdict
 from purespike.targets.netx.read import read_netx
+from purespike.targets.nir.document import Document
 from purespike.targets.nir.foreign import Conventions
 from purespike.targets.nir.read import read_both
 from purespike.targets.onnx.graph import is_golden, read_graph
@@ -78,18 +79,7 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
     """
     kind = FORMATS.get(path.suffix)
     if kind == "NIR":
-        stated.refuse("a NIR file", *NIR, "data")
-        domain = SPIKE if stated.spike_input else None
-        conventions = Conventions(
-            stated.dt,
-            stated.reset,
-            stated.if_r,
-            stated.steps,
-            domain,
-            stated.feedback,
-            stated.current,
-        )
-        graph, document = read_both(path, conventions)
+        graph, document, conventions = _nir(path, stated)
         return graph, second_verdict(document, conventions)
     if kind == "ONNX":
         if is_golden(path):
@@ -108,3 +98,31 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
         allowed=", ".join((*FORMATS, ".pt2")),
         remedy="give the file the suffix of its format",
     )
+
+
+def read_named(path: Path, stated: Stated) -> tuple[Graph, str]:
+    """The graph in a file, and what a report calls it: with what was taken from NIR metadata.
+
+    Raises:
+        As `read_file`.
+    """
+    if FORMATS.get(path.suffix) != "NIR":
+        return read_file(path, stated)[0], path.name
+    graph, document, conventions = _nir(path, stated)
+    taken = [f"{k} {v}" for k, v in document.said.items() if getattr(conventions, k) is None]
+    return graph, path.name + (f" ({', '.join(taken)}: from its metadata)" if taken else "")
+
+
+def _nir(path: Path, stated: Stated) -> tuple[Graph, Document, Conventions]:
+    stated.refuse("a NIR file", *NIR, "data")
+    domain = SPIKE if stated.spike_input else None
+    conventions = Conventions(
+        stated.dt,
+        stated.reset,
+        stated.if_r,
+        stated.steps,
+        domain,
+        stated.feedback,
+        stated.current,
+    )
+    return *read_both(path, conventions), conventions

@@ -36,7 +36,7 @@ def second_verdict(document: Document, stated: Conventions | None = None) -> Ver
     """
     if document.metadata:
         return inspect(document.nodes, document.edges, read_statement(document.metadata))
-    stated = stated or Conventions()
+    stated = (stated or Conventions()).filled(document)
     statement = Statement(
         dt=stated.dt,
         r_times_dt=stated.if_r == "dt",

@@ -19,7 +19,7 @@ from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.errors import InputError
-from purespike.graphs import FORMATS, Stated, read_file
+from purespike.graphs import FORMATS, Stated, read_named
 from purespike.options import Subject
 from purespike.subjects import digits_subject
 from purespike.targets.bundle import MANIFEST, read_bundle
@@ -63,8 +63,8 @@ def load_subject(source: str, stated: Stated | None = None) -> Subject:
         stated = replace(stated, shape=program.shape, steps=program.steps)
         return _from_module(path.name, program.module, stated)
     if path.is_file():
-        graph, _ = read_file(path, stated)
-        return _from_graph(path.name, graph, stated)
+        graph, name = read_named(path, stated)
+        return _from_graph(name, graph, stated)
     if ":" in source and not path.exists():
         return _from_module(source, _module(source), stated)
     raise InputError(

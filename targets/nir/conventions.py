@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from purespike.compiler.domain import Domain
 from purespike.compiler.ir import Graph
@@ -48,6 +48,18 @@ class Conventions:
             raise NirError("dt is a time", found=f"{self.dt}", allowed="more than 0 s")
         if self.steps is not None and self.steps < 1:
             raise NirError("a sample lasts whole time steps", found=f"{self.steps}", allowed=">= 1")
+
+    def filled(self, document: Document) -> Conventions:
+        """With what the metadata of another tool says; raises NirFileError if they differ."""
+        for name, said in document.said.items():
+            stated = getattr(self, name)
+            if stated is not None and stated != said:
+                raise NirFileError(
+                    f"the file's metadata says another {name}",
+                    found=f"stated {stated}, in the file {said}",
+                    remedy=f"leave {name} out, or correct the file",
+                )
+        return replace(self, **dict[str, Any](document.said))
 
     def require(self, document: Document) -> tuple[float, int]:
         """(dt, steps); raises NirFileError that lists all that this file needs and nobody said."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from dataclasses import field as default
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,11 +27,13 @@ class Document:
         nodes: By name: the field ``type`` and the fields of that type, each an array or a text.
         edges: Pairs of node names, in the order of the file.
         metadata: The JSON text under the key ``purespike``; empty where another tool wrote it.
+        said: What another tool says in the metadata, by our names: dt in seconds, reset.
     """
 
     nodes: Mapping[str, Fields]
     edges: tuple[tuple[str, str], ...]
     metadata: str = ""
+    said: Mapping[str, float | str] = default(default_factory=dict)
 
     def of_type(self, kind: str) -> Iterator[str]:
         """Names of the nodes of one type, in order."""

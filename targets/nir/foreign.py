@@ -28,11 +28,12 @@ def from_foreign(document: Document, sends: Mapping[str, Shape], stated: Convent
     Args:
         document: Checked by `purespike.targets.nir.schema.check`.
         sends: The shape that each node sends.
-        stated: What NIR leaves open.
+        stated: What NIR leaves open; the metadata of the tool may say some of it.
 
     Raises:
         NirFileError: If a convention is missing or the graph has no exact counterpart here.
     """
+    stated = stated.filled(document)
     dt, steps = stated.require(document)
     document = merged(document, dt, stated.feedback is not None)
     late = feedback_edges(document, stated.feedback is not None)

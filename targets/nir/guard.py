@@ -202,7 +202,20 @@ def _document(frame: Frame) -> Document:
     metadata = root.get("metadata", {"group": {}})["group"].get(KEY, {"text": ""})
     if not isinstance(metadata.get("text"), str):
         raise NirFileError("the purespike metadata is no text", where=f"node/metadata/{KEY}")
-    return Document(level.nodes, level.edges, metadata["text"])
+    said = {} if metadata["text"] else _said(frame, root.get("metadata", {"group": {}})["group"])
+    return Document(level.nodes, level.edges, metadata["text"], said)
+
+
+def _said(frame: Frame, metadata: dict[str, Any]) -> dict[str, float | str]:
+    """What other tools are known to write beside a graph; a value of another form says nothing."""
+    leaves = {k: v for k, v in metadata.items() if k in hdf5.SAID and "group" not in v}
+    said: dict[str, float | str] = {}
+    dt = frame.field(leaves["dt"], "dt") if "dtype" in leaves.get("dt", {}) else ""
+    if not isinstance(dt, str) and dt.size == 1 and float(dt.reshape(())) > 0:
+        said["dt"] = float(dt.reshape(()))
+    if (reset := leaves.get("reset_mechanism", {}).get("text")) in ("zero", "subtract"):
+        said["reset"] = str(reset)
+    return said
 
 
 def _level(frame: Frame, root: dict[str, Any], where: str) -> Level:

@@ -30,6 +30,8 @@ RATIO, SMALL = 2000, 1 << 20
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 # By layout: the names that the top level must have, and those that it may have.
 TOP = {"NIR": ({"node", "version"}, set()), "netx": ({"layer"}, {"purespike", "simulation"})}
+SAID = ("dt", "reset_mechanism")  # what other tools say beside a NIR graph
+METADATA = {f"node/metadata/{key}" for key in ("purespike", *SAID)}
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,199}\Z")
 
 
@@ -83,8 +85,8 @@ class Parser:
             if not isinstance(link, h5py.HardLink):
                 raise Refused("a link to elsewhere", path, type(link).__name__, "hard links")
             item = group[name]
-            # Of the metadata, only the text that purespike wrote is read at all.
-            kept = (keep and not where.endswith("/metadata")) or path == "node/metadata/purespike"
+            # Of the metadata, only what purespike wrote and what is in SAID is read at all.
+            kept = (keep and not where.endswith("/metadata")) or path in METADATA
             if isinstance(item, h5py.Group):
                 tree[name] = self.group(item, path, depth + 1, kept)
             elif isinstance(item, h5py.Dataset):

@@ -58,7 +58,8 @@ def read_nir(
     refused if its content and its hash, or its nodes and its metadata, disagree. It states all
     conventions itself, and the arguments are only compared with what it states.
 
-    For a file of another tool, NIR leaves open what decides about spikes; it must be stated here.
+    For a file of another tool, NIR leaves open what decides about spikes; it must be stated here,
+    unless the graph's metadata says it: ``dt`` (seconds), ``reset_mechanism`` (zero, subtract).
 
     Args:
         path: The file.
