@@ -46,10 +46,10 @@ def pair(inputs: Sequence[Real], outputs: Mapping[str, Form]) -> Pairs:
         OnnxError: If more than one reading is possible, or no input carries data; it names the
             inputs and outputs in question.
     """
-    found = _by_name(inputs, outputs)
-    found |= _by_value(
-        [r for r in inputs if r not in found],
-        {n: f for n, f in outputs.items() if n not in found.values()},
+    named = _by_name(inputs, outputs)
+    found = named | _by_value(
+        [r for r in inputs if r not in named],
+        {n: f for n, f in outputs.items() if n not in named.values()},
     )
     rest = tuple(n for n in outputs if n not in found.values())
     data = [r for r in inputs if r not in found]
@@ -69,6 +69,14 @@ def pair(inputs: Sequence[Real], outputs: Mapping[str, Form]) -> Pairs:
             allowed="one input of data; all others are states, each with an output as its next "
             "value. A state that takes no part in its own next value, such as the spikes of the "
             "step before, is only known by its name",
+            remedy=_NAME_THEM,
+        )
+    early = [r for r in inputs[: inputs.index(data[0])] if r not in named]
+    if early:
+        raise OnnxError(
+            "an unnamed state stands in front of the data: which is which cannot be told",
+            found=f"states: {_said(found)}; data: {_shown(data[0])}",
+            allowed="the data first, or names",
             remedy=_NAME_THEM,
         )
     return Pairs(data[0], tuple((r, found[r]) for r in inputs if r in found), rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,33 @@ def test_an_ambiguous_pairing_names_the_candidates_and_names_resolve_it(tmp_path
     named = Step(Bare(), (3,), {"v": (3,)})
     graph = read_step(named.export(tmp_path / "n.onnx"), steps=4)
     assert [e.name for e in graph.inputs] == ["x"] and graph.outputs == ("v",)
+
+
+class Reversed(nn.Module):
+    """The state in front of the data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, v: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        u = 0.5 * v + self.fc(x)
+        return fire(u), u - fire(u)
+
+
+def test_an_order_that_nobody_uses_needs_names(tmp_path: Path) -> None:
+    arguments = (torch.zeros(1, 3), torch.zeros(1, 4))
+    names = {"input_names": ["v", "x"], "output_names": ["s", "v_out"]}
+    for given in ({}, names):
+        path = str(tmp_path / "m.onnx")
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(Reversed().eval(), arguments, path, dynamo=False, **given)
+        if given:
+            assert read_step(path, steps=4).inputs[0].name == "x"
+        else:
+            with pytest.raises(OnnxError, match="in front of the data"):
+                read_step(path, steps=4)
 
 
 def test_spikes_handed_over_without_names_are_not_guessed(tmp_path: Path) -> None:
