@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from network_cases import CHANNELS, small, spikes
@@ -123,6 +125,16 @@ TABLE_2 = {
     (101, "dsnn"): (4.48, 1.37, 10.33),
     (101, "sew"): (3.07, 8.67, 42.65),
 }
+
+
+def documented(name: str) -> list[str]:
+    """The row of a network in docs/networks.md."""
+    lines = (Path(__file__).parents[2] / "docs" / "networks.md").read_text("utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    (found,) = [row[1:] for row in rows if row[0].partition(" ")[0] == name and len(row) == 7]
+    return found
+
+
 QUICK = {(18, "dsnn"), (18, "sew")}
 
 
@@ -135,9 +147,18 @@ def test_table_2_of_the_aap_paper(depth: int, kind: str) -> None:
     found = counted(depth, kind)
     assert found.mac / 1e9 == pytest.approx(mac, rel=0.05)
     rate = implied_rate(found, ac * 1e9)
-    assert 0.1 < rate < 0.3  # the paper's figures show rates of this size
+    assert 0.1 < rate < 0.3  # docs/networks.md says why that is plausible
     assert found.ac(rate) == pytest.approx(ac * 1e9)
     assert found.energy(rate) == pytest.approx(millijoule, rel=0.02)
+    name = f"{ {'fsnn': 'FSNN', 'dsnn': 'DSNN', 'sew': 'SEW'}[kind] }-{depth}"
+    assert documented(name) == [
+        f"{found.mac / 1e9:.4f} / {mac:.2f} G",
+        f"{100 * (found.mac / 1e9 / mac - 1):+.1f} %",
+        f"{found.synaptic / 4 / 1e6:,.1f} M",
+        f"{ac:.2f} G",
+        f"{rate:.3f}",
+        f"{found.energy(rate):.2f} / {millijoule:.2f}",
+    ]
 
 
 def test_what_the_pathway_adds_to_resnet_50_in_spikes() -> None:

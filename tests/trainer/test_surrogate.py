@@ -143,3 +143,29 @@ def test_shapes_are_the_families_of_their_names():
         torch.testing.assert_close(mine.derivative(u.clone()), named.derivative(u.clone()))
     with pytest.raises(ConfigError, match="sinc"):
         Shaped("sinc")
+
+
+def quadratic(u, alpha):
+    """The smoothed step of the piecewise quadratic surrogate (Esser et al. 2016)."""
+    return (-(alpha**2) / 2 * u.abs() * u + alpha * u + 0.5).where(
+        u.abs() < 1 / alpha, (u > 0).double()
+    )
+
+
+# The smoothed step functions as the papers print them, differentiated by autograd.
+@pytest.mark.parametrize(
+    ("surrogate", "step"),
+    [
+        (ATan(2.0), lambda u: torch.atan(math.pi / 2 * 2.0 * u) / math.pi + 0.5),
+        (Sigmoid(4.0), lambda u: 1 / (1 + torch.exp(-4.0 * u))),
+        (Rectangular(0.8), lambda u: (u / 0.8 + 0.5).clamp(0, 1)),
+        (PiecewiseQuadratic(2.5), lambda u: quadratic(u, 2.5)),
+        (Triangular(2.5), lambda u: quadratic(u, 2.5) / 2.5),
+        (FastSigmoid(10.0), lambda u: u / (1 + 10.0 * u.abs())),
+        (Tanh(3.0), lambda u: torch.tanh(3.0 * u.clamp(-0.5, 0.5)) / (2 * math.tanh(1.5)) + 0.5),
+    ],
+)
+def test_each_is_the_derivative_of_its_smoothed_step(surrogate, step):
+    u = (torch.linspace(-1.5, 1.5, 3001, dtype=torch.float64) + 1e-4).requires_grad_()
+    (expected,) = torch.autograd.grad(step(u).sum(), u)
+    torch.testing.assert_close(surrogate.derivative(u.detach().clone()), expected)
