@@ -87,6 +87,7 @@ def axes(node: NodeProto, xs: Sequence[Any]) -> list[int]:
 
 
 def _concat(node: NodeProto, *xs: Constant) -> Constant:
+    _limit((sum(x.size for x in xs),))
     return np.concatenate(xs, axis=attributes(node)["axis"])
 
 
@@ -99,7 +100,9 @@ def _transpose(node: NodeProto, x: Constant) -> Constant:
 
 
 def _gather(node: NodeProto, x: Constant, index: Constant) -> Constant:
-    return np.asarray(np.take(x, index, axis=attributes(node).get("axis", 0)))
+    axis = attributes(node).get("axis", 0)
+    _limit((index.size, x.size // max(x.shape[axis], 1)))
+    return np.asarray(np.take(x, index, axis=axis))
 
 
 def _cast(node: NodeProto, x: Constant) -> Constant:

@@ -288,6 +288,18 @@ BROKEN: list[tuple[str, list[Any], dict[str, Any], str]] = [
         {"p": np.zeros((20_000, 1), np.float32), "q": np.zeros((1, 20_000), np.float32)},
         "too large",
     ),
+    (
+        "gathered",
+        [node("Gather", "p p", "big"), *SOUND],
+        {"p": np.zeros((1, 10_000), np.int64)},
+        "too large",
+    ),
+    (
+        "joined",
+        [node("Concat", "p " * 3000, "big", axis=0), *SOUND],
+        {"p": np.zeros(30_000)},
+        "too",
+    ),
     ("gap", [node("Conv", "x w", "f", strides=[0, 0]), *SOUND], {}, "not 2-D|definition|stride"),
 ]
 
