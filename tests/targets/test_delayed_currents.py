@@ -89,7 +89,12 @@ def loop(steps: Any = 1) -> Graph:
 MOVED["a loop"] = loop()
 
 
-@pytest.mark.parametrize("name", MOVED)
+SIMPLE = ("linear", "a bias of zeros")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SIMPLE else n for n in MOVED]
+)
 def test_spikes_wait_instead_of_currents(name: str, tmp_path: Path) -> None:
     graph = MOVED[name]
     moved = fold_scales(graph)
@@ -151,7 +156,7 @@ def test_what_stays_is_refused_with_the_reason(name: str) -> None:
     assert remedy in e.value.remedy and e.value.where
 
 
-@pytest.mark.parametrize("reset", ["zero", "subtract"])
+@pytest.mark.parametrize("reset", ["subtract", pytest.param("zero", marks=pytest.mark.slow)])
 def test_a_current_of_the_step_before_goes_to_every_target(reset: Any, tmp_path: Path) -> None:
     """Norse's order: the membrane takes the current that the step before has left."""
     ones = np.ones(4)

@@ -156,7 +156,14 @@ VERSIONS: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("reset", "options"), VERSIONS.values(), ids=VERSIONS)
-@pytest.mark.parametrize("form", ["flat", "flattened", "nested", "renamed"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "flat",
+        "nested",
+        *(pytest.param(f, marks=pytest.mark.slow) for f in ("flattened", "renamed")),
+    ],
+)
 def test_the_recurrent_network(form: Form, reset: Any, options: Any, tmp_path: Path) -> None:
     graph = read(braille(form, **options), tmp_path, reset=reset, **CUBA)
     x = spikes_into(graph, 3, 0.3)
@@ -166,7 +173,7 @@ def test_the_recurrent_network(form: Form, reset: Any, options: Any, tmp_path: P
         np.testing.assert_array_equal(found[name], wanted, err_msg=name)
 
 
-@pytest.mark.parametrize("version", ["zero", "subtract"])
+@pytest.mark.parametrize("version", ["subtract", pytest.param("zero", marks=pytest.mark.slow)])
 def test_the_recurrent_network_on_every_target(version: str, tmp_path: Path) -> None:
     reset, options = VERSIONS[version]
     graph = read(braille("nested", **options), tmp_path, reset=reset, **CUBA)
@@ -186,7 +193,7 @@ def test_a_bias_within_the_loop_has_no_integer_form(tmp_path: Path) -> None:
     assert "lif1.w_rec" in str(e.value) and "in front of the layer" in e.value.remedy
 
 
-@pytest.mark.parametrize("version", ["zero", "old"])
+@pytest.mark.parametrize("version", ["old", pytest.param("zero", marks=pytest.mark.slow)])
 def test_snntorch_itself_runs_the_recurrent_network_alike(version: str, tmp_path: Path) -> None:
     """snnTorch 1.0, in memory: its nirtorch cannot import the graph in a file's order of nodes.
 

@@ -91,7 +91,7 @@ def test_the_loop_is_one_neuron(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, literal(x, decay, gain, scale))
 
 
-@pytest.mark.parametrize("name", ["I", "LI"])
+@pytest.mark.parametrize("name", ["LI", pytest.param("I", marks=pytest.mark.slow)])
 def test_it_goes_to_every_target(name: str, tmp_path: Path) -> None:
     membrane, scale, *_ = CASES[name]
     graph = read_nir(file(tmp_path, membrane, scale), **SAID, feedback="previous")
