@@ -42,10 +42,15 @@ def first_batch(recipe: Recipe, samples: int, *, random: bool = False) -> tuple[
         ConfigError: if the data do not fit the network or are too few.
         DataError: if they are missing or damaged.
     """
-    model, config = recipe.model, replace(recipe.train, batch_size=samples, validation=0, workers=0)
+    model, config = recipe.model, recipe.train
     if not random:
-        config = replace(config, patience=0, deploy="last")
-        return next(iter(open_feed(model, config, recipe.data, World()).training))
+        config = replace(
+            config, batch_size=samples, workers=0, validation=0, patience=0, deploy="last"
+        )
+        batch: tuple[Tensor, Tensor] = next(
+            iter(open_feed(model, config, recipe.data, World()).training)
+        )
+        return batch
     generator = torch.Generator().manual_seed(config.seed)
     shape = (model.steps, samples, model.in_channels, *model.size)
     spikes = (torch.rand(shape, generator=generator) < RANDOM_RATE).float()

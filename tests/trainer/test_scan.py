@@ -38,7 +38,9 @@ def test_rows_are_the_gradients_of_the_bare_network_with_that_surrogate() -> Non
 
 
 def test_the_batch_is_the_recipes_own_data() -> None:
-    recipe = read_recipe(None, ["data.name=digits", "data.encoder=latency", "model.in_channels=1"])
+    changes = ["data.name=digits", "data.encoder=latency", "model.in_channels=1"]
+    waits = ["train.validation=100", "train.patience=3", "train.deploy=best"]
+    recipe = read_recipe(None, [*changes, *waits])
     spikes, labels = first_batch(recipe, 3)
     assert spikes.shape == (4, 3, 1, 8, 8) and labels.shape == (3,)
     assert spikes.sum(0).max() == 1  # one spike a pixel, at most
