@@ -2,13 +2,15 @@
 
     python benchmarks/quantization.py [--data digits|event-digits] [--seeds N ...]
                                       [--checkpoints FOLDER ...] [--bits N ...] [--qat EPOCHS]
-                                      [--cameras N] [--methods] [--channels] [--threads N]
+                                      [--cameras N] [--weights] [--methods] [--channels]
+                                      [--threads N]
 
 One line for each trained network and width: accuracy in real numbers and in integers, and how much
-was lost, as the command line compiles it (percentile scales; weights, biases and thresholds rounded
-together on 128 training samples). With ``--qat`` fewer than 8 bits are measured once more after
-fine-tuning for so many epochs. Event digits are judged by the 360 test images as several simulated
-cameras see them: 0 is the camera of the test set, the others differ in mismatch and noise. The
+was lost, as the command line compiles it (percentile scales; biases and thresholds rounded together
+on 128 training samples), or, with ``--weights``, with weights rounded together too. With ``--qat``
+fewer than 8 bits are measured once more after fine-tuning for so many epochs. Event digits are
+judged by the 360 test images as several simulated cameras see them: 0 is the camera of the test
+set, the others differ in mismatch and noise. The
 95 % interval of the loss takes the images, not the recordings, as independent.
 
 With ``--methods`` instead one table a network, without fine-tuning: each way to choose scales by
@@ -110,11 +112,13 @@ class Loss(NamedTuple):
         return cls(float(lost.mean()), 1.96 * float(lost.std(ddof=1)) / images**0.5)
 
 
-def few_bits(subject: Subject, name: str, bits: list[int], grid: Grid, epochs: int) -> None:
+def few_bits(
+    subject: Subject, name: str, bits: list[int], grid: Grid, epochs: int, weights: bool
+) -> None:
     """Print the lines of one network."""
     real, images = front(subject), len(digits().test_labels)
     wanted = decide(real, subject.spikes)
-    for width, tuned, graph in integers(subject, real, bits, grid, epochs):
+    for width, tuned, graph in integers(subject, real, bits, grid, epochs, weights):
         found = decide(graph, subject.spikes)
         before, after = (d == subject.labels for d in (wanted, found))
         loss = Loss.of(before, after, images)
@@ -130,14 +134,14 @@ def few_bits(subject: Subject, name: str, bits: list[int], grid: Grid, epochs: i
 
 
 def integers(
-    subject: Subject, real: Graph, bits: list[int], grid: Grid, epochs: int
+    subject: Subject, real: Graph, bits: list[int], grid: Grid, epochs: int, weights: bool
 ) -> Iterator[tuple[int, int, Graph]]:
     """Each width without, and if so asked with, fine-tuning."""
     assert subject.calibration is not None and subject.training is not None
     for width in bits:
         own = replace(grid, weight_bits=width)
         scales = calibrate(real, None, own, METHOD)
-        rounded = choose_rounding(real, subject.calibration, own, scales)
+        rounded = choose_rounding(real, subject.calibration, own, scales, weights=weights)
         yield width, 0, quantize(real, own, scales, rounded)
         if epochs and width < 8:
             config = FineTuneConfig(epochs, method=METHOD)
@@ -177,6 +181,7 @@ def main() -> None:
     parser.add_argument("--bits", type=int, nargs="*", default=[8, 4])
     parser.add_argument("--qat", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--cameras", type=int, default=5, help="of event digits")
+    parser.add_argument("--weights", action="store_true", help="round weights together too")
     parser.add_argument("--methods", action="store_true", help="all scales and roundings")
     parser.add_argument("--channels", action="store_true", help="one scale a channel")
     parser.add_argument("--threads", type=int, default=1)
@@ -195,7 +200,7 @@ def main() -> None:
         if options.methods:
             measure(subject, name, options.bits, grid)
         else:
-            few_bits(subject, name, options.bits, grid, options.qat)
+            few_bits(subject, name, options.bits, grid, options.qat, options.weights)
 
 
 if __name__ == "__main__":

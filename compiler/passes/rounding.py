@@ -1,6 +1,6 @@
-"""Round weights, biases and thresholds together, so that the fewest decisions flip.
+"""Round biases and thresholds together, so that the fewest decisions flip.
 
-Weights come first (`compensate`): the sums of a layer's input spikes keep closest.
+Where asked, weights come first (`compensate`): the sums of a layer's input spikes keep closest.
 
 Rounding a weight moves a current by up to half a unit a synapse. What remains on average, the same
 at every step, a bias can take back (bias correction: Nagel et al. 2019, section 4.2); what remains
@@ -59,7 +59,7 @@ def choose_rounding(
     grid: Grid,
     scales: Mapping[str, Scaling],
     *,
-    weights: bool = True,
+    weights: bool = False,
 ) -> dict[str, Op]:
     """Integer operations for `quantize`, by node: those that round better than to the nearest.
 
@@ -68,7 +68,7 @@ def choose_rounding(
         x: Calibration input (T, B, *shape), from the training data.
         grid: The integers of the chip.
         scales: As `calibrate` chose them.
-        weights: Whether weights are rounded together too; else each to the nearest.
+        weights: Whether weights are rounded together too (case 6); else each to the nearest.
     """
     layers = Layers.start(graph, x)
     if layers is None:

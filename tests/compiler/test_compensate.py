@@ -185,7 +185,7 @@ def test_what_stays_to_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     scales = choose_scales(graph, Grid(4))
 
     def weight(grid: Grid) -> Array:
-        chosen = choose_rounding(graph, x, grid, scales)
+        chosen = choose_rounding(graph, x, grid, scales, weights=True)
         op = quantize(graph, grid, scales, chosen).producer("a").op  # type: ignore[union-attr]
         return op.arrays()["weight"]
 
@@ -211,7 +211,7 @@ def test_a_readout_that_could_then_fire_stays() -> None:
     for limit in (60, 80, 100, 150):
         grid = Grid(4, threshold_limit=limit)
         scales = choose_scales(graph, grid)
-        done = quantize(graph, grid, scales, choose_rounding(graph, x, grid, scales))
+        done = quantize(graph, grid, scales, choose_rounding(graph, x, grid, scales, weights=True))
         op = done.producer("a").op  # type: ignore[union-attr]
         weight, bias = op.arrays()["weight"], op.arrays()["bias"]
         most = np.maximum(weight, 0).sum(axis=1) + bias
