@@ -67,7 +67,7 @@ def compensated(
         grid: The integers of the chip.
 
     Returns:
-        Those that differ. On the calibration samples the mean squared error of no neuron's sum is
+        Those that differ. On the samples looked at the mean squared error of no channel's sum is
         larger than with ``ops``.
     """
     synapses = [n for n in nodes if isinstance(n.op, Conv2d | Linear)]
