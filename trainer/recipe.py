@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -147,7 +148,9 @@ def _toml(text: str, where: str) -> dict[str, Any]:
 
 
 def _quoted(value: str) -> str:
-    """A bare word is a text: ``gate=or`` means ``gate = "or"``."""
+    """Words and paths are texts: ``gate=or`` means ``gate = "or"``."""
     value = value.strip()
-    bare = value.replace("_", "").replace("-", "").isalnum() and value[:1].isalpha()
-    return f'"{value}"' if bare and value not in ("true", "false", "inf", "nan") else value
+    bare = (value[:1].isalpha() or value[:1] in tuple("/.~")) and not set(value) & set("\"'[]{}\n")
+    if not bare or value in ("true", "false", "inf", "nan"):
+        return value
+    return json.dumps(value, ensure_ascii=False)

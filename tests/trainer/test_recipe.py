@@ -91,6 +91,14 @@ def test_what_is_unknown_is_refused_with_what_is_allowed(recipe, change, error, 
         read_recipe(recipe, [change])
 
 
+@pytest.mark.parametrize("root", ["/data/cifar 10", "~/cifar", "../x", "data/ä-1.0", "C:\\\\data"])
+def test_paths_need_no_quotes(root):
+    changes = ["data.name=cifar10", f"data.root={root}", 'data.augment=["flip"]']
+    assert read_recipe(None, changes).data == DataConfig("cifar10", root, augment=("flip",))
+    dotted = read_recipe(None, ["data.name=package.module:factory"])
+    assert dotted.data.name == "package.module:factory"
+
+
 def test_none_takes_a_value_away(recipe):
     recipe.write_text(RECIPE + "gradient_clip = 1.0\n")
     assert read_recipe(recipe).train.gradient_clip == 1.0
