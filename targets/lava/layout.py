@@ -36,3 +36,10 @@ def integers(x: Array, node: Node) -> NDArray[np.int64]:
             remedy="run the quantize pass",
         )
     return whole
+
+
+def weights(x: Array, node: Node) -> NDArray[np.signedinteger[Any]]:
+    """The same weights as integers in a byte each, if they fit: large layers have millions."""
+    whole = integers(x, node)
+    byte = whole.astype(np.int8)
+    return byte if np.array_equal(byte, whole) else whole

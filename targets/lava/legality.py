@@ -11,6 +11,7 @@ Source: lava-nc 0.10.0, `lava/utils/weightutils.py`, `proc/dense/models.py`, `pr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,14 +50,14 @@ def registers(graph: Graph) -> Iterator[Finding]:
             yield _neuron(process)
 
 
-def sign_mode(mantissas: NDArray[np.int64]) -> str:
+def sign_mode(mantissas: NDArray[np.signedinteger[Any]]) -> str:
     """Lava's: excitatory without negative numbers, inhibitory without positive ones, or mixed."""
     if mantissas.min() >= 0:
         return "excitatory"
     return "inhibitory" if mantissas.max() <= 0 else "mixed"
 
 
-def held(mantissas: NDArray[np.int64]) -> NDArray[np.int64]:
+def held(mantissas: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[Any]]:
     """The mantissas that 8-bit synapses of their sign mode hold: clipped, the last bit cut."""
     mode = sign_mode(mantissas)
     low = 0 if mode == "excitatory" else -255 if mode == "inhibitory" else -256
@@ -67,8 +68,10 @@ def held(mantissas: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def scaled(process: Dense | Sparse) -> Finding:
     """A synapse that gets twice its weights with exponent -1."""
-    weight = process.weight.astype(np.int64)
-    mantissas = 2 * weight
+    weight = process.weight
+    # Twice a byte needs two; a large layer would need much room in eight.
+    wide: type[np.signedinteger[Any]] = np.int16 if weight.dtype == np.int8 else np.int64
+    mantissas = 2 * weight.astype(wide)
     # Lava shifts the sum, not each weight: only mantissas that are held unchanged sum exactly.
     wrong = int((held(mantissas) != mantissas).sum())
     return verdict(

@@ -154,11 +154,11 @@ def _process(variable: str, process: Process) -> list[str]:
         return [f"{variable} = RingBuffer(data=np.moveaxis(frames, 0, -1))"]
     arguments: dict[str, object] = {"name": f'"{process.name}"'}
     if isinstance(process, Conv):
-        arguments["weight"] = f'ARRAYS["{process.name}.weight"]'
+        arguments["weight"] = _weight(process)
         for key in ("input_shape", "stride", "padding", "dilation", "groups"):
             arguments[key] = getattr(process, key)
     elif isinstance(process, Dense):
-        arguments |= {"weights": f'2 * ARRAYS["{process.name}.weight"]', "weight_exp": -1}
+        arguments |= {"weights": f"2 * {_weight(process)}", "weight_exp": -1}
     elif isinstance(process, Sparse):
         return _sparse(variable, process, arguments)
     else:
@@ -184,8 +184,7 @@ def _sparse(variable: str, process: Sparse, arguments: dict[str, object]) -> lis
         if len(lines[0]) + 4 > _WIDTH:
             lines = [f"{variable}_place = (", *(f"    {p}," for p in (rows, columns, size)), ")"]
         place = f", *{variable}_place"
-    weights = f'ARRAYS["{process.name}.weight"]'
-    arguments["weights"] = f"matrix(2 * {weights}{place})"
+    arguments["weights"] = f"matrix(2 * {_weight(process)}{place})"
     if np.any(process.delay):
         delay = f"np.full({process.weight.size}, {process.delay})"
         if np.ndim(process.delay):
@@ -195,6 +194,11 @@ def _sparse(variable: str, process: Sparse, arguments: dict[str, object]) -> lis
         *lines,
         *_call(f"{variable} = {_class(process)}", {**arguments, "weight_exp": -1}),
     ]
+
+
+def _weight(process: Process) -> str:
+    """Stored in a byte each, in which twice a weight would not fit."""
+    return f'ARRAYS["{process.name}.weight"].astype(np.int32)'
 
 
 def _value(process: Process, field: str) -> object:

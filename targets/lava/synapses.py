@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.ir import Graph, Node, Shape
 from purespike.compiler.ops import Conv2d, Linear, Scale
-from purespike.targets.lava.layout import EmitError, integers, lava_order, to_lava_shape
+from purespike.targets.lava.layout import EmitError, lava_order, to_lava_shape, weights
 from purespike.targets.lava.program import Connection, Conv, Dense, Lif, Process, Reshape, Sparse
 from purespike.targets.lava.schedule import behind
 
@@ -47,7 +47,7 @@ def emit_synapse(
     if isinstance(op, Scale):
         return [_one_to_one(node, name, op, line.flattened, shape, delays)], [wire]
     if isinstance(op, Linear):
-        weight = integers(op.weight, node)
+        weight = op.spread(weights(op.kept, node))
         if line.flattened:
             weight = weight[:, lava_order(np.arange(weight.shape[1]).reshape(shape))]
         if not isinstance(delays, int):
@@ -110,7 +110,7 @@ def _one_to_one(
     shape: Shape,
     delays: NDArray[np.int64] | int,
 ) -> Sparse:
-    factor = integers(np.broadcast_to(op.factor, node.output.shape), node)
+    factor = weights(np.broadcast_to(op.factor, node.output.shape), node)
     if not flattened:
         return Sparse(name, lava_order(factor), delays)
     rows = lava_order(np.arange(factor.size).reshape(shape))  # ours, of each value of Lava's
@@ -121,7 +121,7 @@ def _conv(node: Node, name: str, op: Conv2d, shape: Shape) -> Conv:
     flipped = op.weight[:, :, ::-1, ::-1].transpose(0, 3, 2, 1)  # (out, kW, kH, in / groups)
     return Conv(
         name,
-        integers(flipped, node),
+        weights(flipped, node),
         to_lava_shape(shape),
         stride=(op.stride[1], op.stride[0]),
         padding=(op.padding[1], op.padding[0]),
@@ -145,7 +145,7 @@ def _sparse_conv(
     columns = ((at_x * height + at_y) * channels + c)[inside]
     return Sparse(
         name,
-        integers(weight[inside], node),
+        weights(weight[inside], node),
         delays if isinstance(delays, int) else delays[columns],
         ((x * out_height + y) * outputs + o)[inside],
         columns,
