@@ -22,6 +22,7 @@ from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.merge_equal import merge_equal, merged
 from purespike.compiler.passes.quantize import fit_scales, fitting_notes, quantize
+from purespike.compiler.passes.readout import readout_notes
 from purespike.compiler.passes.remove_dead import remove_dead, removed
 from purespike.compiler.passes.rounding import choose_rounding
 from purespike.compiler.passes.scales import Grid, Scaling, scale_groups
@@ -145,8 +146,12 @@ def standard_passes(
             after = after if kept == rounded else quantize(graph, grid, scales(graph), kept)
         return after
 
-    def fitting(before: Graph, after: Graph) -> tuple[str, ...]:
-        return fitting_notes(before, free(before), scales(before), after)
+    def costs(before: Graph, after: Graph) -> tuple[str, ...]:
+        """What it costs that membranes and readouts stay where they must."""
+        fitted: tuple[str, ...] = ()
+        if grid.fit_membranes:
+            fitted = fitting_notes(before, free(before), scales(before), after)
+        return (*fitted, *readout_notes(before, after, grid))
 
     def one_each(graph: Graph) -> dict[str, float]:
         """Scales of whole layers; outputs are among them, channels with their own are not."""
@@ -166,7 +171,7 @@ def standard_passes(
             "quantize",
             to_integers,
             REWRITES,
-            fitting if grid.fit_membranes else lambda before, after: (),
+            costs,
             scales=one_each,
         ),
     )

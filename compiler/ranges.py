@@ -17,6 +17,7 @@ zero; the tighter of the two counts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,7 @@ import numpy as np
 
 from purespike.compiler.domain import Array
 from purespike.compiler.firing import Flow, add, bound_flows, decayed, faded, steady, weigh
-from purespike.compiler.ir import Graph
+from purespike.compiler.ir import Graph, Op
 from purespike.compiler.ops import SYNAPSES, Add, Neuron
 
 Verdict = Literal["proved", "saturates", "may wrap", "unknown"]
@@ -65,7 +66,9 @@ def bound_neurons(graph: Graph, *, current_limit: float) -> dict[str, Bounds]:
     }
 
 
-def current_interval(graph: Graph, name: str, *, biased: bool = True) -> tuple[Array, Array] | None:
+def current_interval(
+    graph: Graph, name: str, *, biased: bool = True, ops: Mapping[str, Op] | None = None
+) -> tuple[Array, Array] | None:
     """(lowest, highest) value of an edge for each unit or channel; None where nothing is known.
 
     From the domains that its synapses read, without the rest of the graph.
@@ -75,8 +78,9 @@ def current_interval(graph: Graph, name: str, *, biased: bool = True) -> tuple[A
         name: An edge.
         biased: False leaves the biases out: on Loihi they join behind the register of the current,
             so a negative bias does not keep the synapses from wrapping around in it.
+        ops: Operations that stand in for those of these nodes.
     """
-    flow = _near(graph, name)
+    flow = _near(graph, name, ops or {})
     interval = (flow.low, flow.high) if biased else flow.bare
     return interval if np.isfinite(_reach(*interval)) else None
 
@@ -87,13 +91,13 @@ def tightness(bound: tuple[float, float], observed: tuple[float, float]) -> floa
     return (bound[1] - bound[0]) / width if width > 0 else float("inf")
 
 
-def _near(graph: Graph, name: str) -> Flow:
+def _near(graph: Graph, name: str, ops: Mapping[str, Op]) -> Flow:
     node = graph.producer(name)
     if node is not None and isinstance(node.op, Add):
-        return add([_near(graph, i) for i in node.inputs])
-    if node is not None and isinstance(node.op, SYNAPSES):
+        return add([_near(graph, i, ops) for i in node.inputs])
+    if node is not None and isinstance(op := ops.get(node.name, node.op), SYNAPSES):
         edge = graph.edge(node.inputs[0])
-        return weigh(node.op, steady(edge.domain, graph.steps), edge.shape, graph.steps)
+        return weigh(op, steady(edge.domain, graph.steps), edge.shape, graph.steps)
     return steady(graph.edge(name).domain, graph.steps)
 
 

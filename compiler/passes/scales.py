@@ -22,7 +22,7 @@ from purespike.compiler.ops import (
     Scale,
 )
 from purespike.compiler.passes.move_delays import why_delayed
-from purespike.compiler.ranges import current_interval
+from purespike.compiler.passes.readout import readout_limit
 
 Scaling = float | Array  # one a layer, or one a channel: (C, 1, 1) or (C,)
 
@@ -236,7 +236,7 @@ def scale_limit(graph: Graph, nodes: list[Node], grid: Grid) -> float:
     # Each of n biases rounds by half a unit at most, and a single one not past the limit.
     peaks += [(_peak(sum(map(np.abs, b))), grid.bias_limit - len(b) // 2) for b in meeting if b]
     limits = [limit / peak for peak, limit in peaks if peak > 0]
-    return min([math.inf, *limits, *(readout_limit(graph, n, grid) for n in nodes)])
+    return min([math.inf, *limits, *(readout_limit(graph, n, nodes, grid) for n in nodes)])
 
 
 def legal_scale(graph: Graph, nodes: list[Node], wanted: Array, grid: Grid) -> Scaling:
@@ -265,36 +265,6 @@ def resolves(nodes: list[Node], scale: Scaling) -> bool:
     levels = [float(a[a > 0].min()) for n in nodes for a in _thresholds(n.op) if (a > 0).any()]
     peaks = [_peak(a) for n in nodes for a in _values_of(n.op)]
     return all(least * x >= 1 - 1e-9 for x in (*levels, max(peaks, default=np.inf)))
-
-
-def readout_limit(graph: Graph, node: Node, grid: Grid) -> float:
-    """The scale up to which an integrator cannot reach the chip's highest threshold, ever.
-
-    Its membrane is bounded by T steps of the largest current; rounding adds half a unit a weight.
-    """
-    if not isinstance(node.op, Neuron) or node.op.fires:
-        return math.inf
-    interval = current_interval(graph, node.inputs[0])
-    if interval is None:
-        return math.inf
-    # A current that fades adds up to at most ``sum(decay**k)`` of itself.
-    lasting = sum(node.op.current_decay**k for k in range(graph.steps))
-    reach = lasting * graph.steps * max(float(np.abs(end).max()) for end in interval)
-    reach += abs(node.op.initial)
-    rounding = 0.5 * lasting * graph.steps * (_fan_in(graph, node.inputs[0]) + 1)
-    room = grid.threshold_limit - rounding
-    return room / reach if reach > 0 and room > 0 else math.inf
-
-
-def _fan_in(graph: Graph, name: str) -> float:
-    node = graph.producer(name)
-    if node is None:
-        return 0.0
-    if isinstance(node.op, Add):
-        return sum(_fan_in(graph, i) for i in node.inputs)
-    if isinstance(node.op, Linear):
-        return float(node.op.shape[1])
-    return float(sum(a[0].size for a in weights_of(node.op) if a.ndim)) or 1.0
 
 
 def _peak(x: Array) -> float:
