@@ -52,7 +52,7 @@ lint: $(READY)  ## style and formatting
 
 types: .links  ## types, and the import contract
 	$(BIN)/mypy
-	PYTHONPATH=.links $(BIN)/lint-imports
+	PYTHONPATH=.links $(BIN)/lint-imports --no-cache
 
 bench: $(READY)  ## measurements; prints tables
 	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
