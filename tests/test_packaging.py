@@ -1,5 +1,6 @@
 """Guards of the house's layout, each against a mistake that nothing else would notice."""
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -31,3 +32,16 @@ def test_the_command_answers_without_loading_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_module_hides_what_its_package_exports() -> None:
+    """Importing ``package.name`` later sets that name in the package: a function would be gone.
+
+    One that comes from the module of its own name is safe: that module was imported first.
+    """
+    for folder in ("src", "trainer", "compiler", "targets"):
+        for init in (ROOT / folder).rglob("__init__.py"):
+            modules = {path.stem for path in init.parent.iterdir()}
+            text = init.read_text(encoding="utf-8")
+            for source, name in re.findall(r"from [\w.]+?(\w+) import \w+ as (\w+)", text):
+                assert name == source or name not in modules, (init, name)

@@ -25,7 +25,7 @@ from purespike.targets.onnx.cells import cell
 from purespike.targets.onnx.foreign import PYTORCH, inputs, refuse_programs
 from purespike.targets.onnx.forms import Atom, Form, Real, Spike, atom
 from purespike.targets.onnx.history import without_echoes
-from purespike.targets.onnx.operators import Machine
+from purespike.targets.onnx.machine import Machine
 from purespike.targets.onnx.pairs import Pairs, pair
 from purespike.targets.onnx.read import parse_onnx
 from purespike.targets.onnx.spikes import Atoms
