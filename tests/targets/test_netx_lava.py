@@ -63,7 +63,9 @@ def run_netx(
     return {n: from_lava(v, steps, samples, plan.depth[n]) for n, v in rows.items()}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [c if c in ("vgg", "leaky") else pytest.param(c, marks=pytest.mark.slow) for c in CASES]
+)
 def test_netx_runs_it_spike_for_spike(case: str, tmp_path: Path) -> None:
     graph = network(case)
     x = spikes(graph, SAMPLES, seed=3).astype(np.uint8)

@@ -281,6 +281,7 @@ def test_without_a_kernel_nothing_is_said_and_nothing_breaks(
 
 
 @built
+@pytest.mark.slow
 def test_processes_that_build_at_once_all_get_a_whole_kernel(fresh: Path) -> None:
     children = [get_context("fork").Process(target=native._built) for _ in range(2)]
     for child in children:
