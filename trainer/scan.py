@@ -7,6 +7,7 @@ so. Nothing is trained.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
+from purespike.compiler.files import write_file
 from purespike.trainer.distributed import World
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.feed import open_feed
@@ -88,15 +90,20 @@ def scan(
 
 
 def write_scan(rows: Sequence[SurrogateScan], file: Path) -> None:
-    """Write a line for each surrogate and layer."""
-    with file.open("w", encoding="utf-8", newline="") as opened:
-        writer = csv.writer(opened)
-        writer.writerow(("shape", "width", "height", "gain", "layer", "rate", "gradient"))
-        for row in rows:
-            s = _shaped(row)
-            for layer in row.layers:
-                values = (s.shape, s.width, s.height, row.gain)
-                writer.writerow((*values, layer.name, layer.rate, layer.gradient))
+    """Write a line for each surrogate and layer, whole or not at all.
+
+    Raises:
+        OutputError: if the file cannot be written.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("shape", "width", "height", "gain", "layer", "rate", "gradient"))
+    for row in rows:
+        s = _shaped(row)
+        for layer in row.layers:
+            values = (s.shape, s.width, s.height, row.gain)
+            writer.writerow((*values, layer.name, layer.rate, layer.gradient))
+    write_file(file, text.getvalue())
 
 
 def draw_scan(rows: Sequence[SurrogateScan], name: str) -> Figure:

@@ -38,8 +38,9 @@ def readout_limit(graph: Graph, node: Node, nodes: Sequence[Node], grid: Grid) -
         grid: The integers of the chip.
 
     Returns:
-        A scale, infinite where nothing is known. With more inputs than half a unit each leaves room
-        for, it is one that was tried: smaller ones may round worse.
+        A scale, infinite where nothing is known or none fits: Lava and netx then refuse the readout
+        by its bounds. With more inputs than half a unit each leaves room for, it is one that was
+        tried, at which weights are left; smaller ones may round worse.
     """
     if not isinstance(node.op, Neuron) or node.op.fires:
         return math.inf
@@ -54,6 +55,8 @@ def readout_limit(graph: Graph, node: Node, nodes: Sequence[Node], grid: Grid) -
     scale = grid.threshold_limit / reach
     for _ in range(TRIES):
         ops = {n.name: _rounded(n.op, scale) for n in nodes}
+        if not any(np.any(a) for n in nodes for a in _weights(ops[n.name])):
+            return math.inf  # nothing of the layer would be left
         reach = lasting * (_largest(graph, node, ops) + SPARE) + abs(node.op.initial) * scale
         if reach <= grid.threshold_limit:
             return scale
@@ -98,6 +101,12 @@ def _rounded(op: Op, scale: float) -> Op:
     if isinstance(op, Conv2d | Linear):
         return reweighted(op, whole, None if op.bias is None else whole(op.bias))
     return op
+
+
+def _weights(op: Op) -> list[Array]:
+    if isinstance(op, Linear):
+        return [op.kept]
+    return [op.weight] if isinstance(op, Conv2d) else [op.factor] if isinstance(op, Scale) else []
 
 
 def _fan_in(graph: Graph, name: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.interpret import run
@@ -13,15 +14,17 @@ from purespike.compiler.passes.readout import readout_limit
 from purespike.compiler.passes.scales import choose_scales
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.targets.lava.emit import NEVER, emit
+from purespike.targets.lava.layout import EmitError
 from purespike.targets.lava.schedule import schedule
 
 STEPS, CLASSES = 4, 3
 
 
-def wide_readout(inputs: int, run: int) -> Graph:
+def wide_readout(inputs: int, run: int, *, equal: bool = False) -> Graph:
     """Spikes through a layer into integrators, each weight kept for ``run`` inputs."""
     kept = np.random.default_rng(inputs).uniform(-1, 1, (CLASSES, inputs // run))
     kept[0] = np.abs(kept[0])  # a class for which everything adds up
+    kept = np.ones_like(kept) if equal else kept
     layer = Linear.shared(kept, np.linspace(-1, 1, CLASSES), run)
     integrator = Neuron(np.asarray(np.inf), reset="none")
     nodes = [("fc", layer, ("x",)), ("out", integrator, ("fc",))]
@@ -59,3 +62,12 @@ def test_fewer_inputs_keep_their_bits_and_cost_no_note() -> None:
     assert readout_limit(graph, graph.nodes[1], graph.nodes, grid) > choose_scales(graph)["out"]
     compiled = compile_graph(graph, standard_passes(), np.zeros((STEPS, 1, 300)))
     assert not [n for n in compiled.ledger[-1].notes if n.startswith("weights of")]
+
+
+def test_a_readout_of_which_nothing_would_be_left_is_refused() -> None:
+    """Equal weights round to 0 all at once: that network would decide by its biases alone."""
+    graph = wide_readout(98_000, run=49, equal=True)
+    assert readout_limit(graph, graph.nodes[1], graph.nodes, Grid()) == np.inf
+    after = quantize(graph, Grid())
+    with pytest.raises(EmitError, match="the readout could fire"):
+        emit(after, schedule(after), np.zeros((STEPS, 1, 98_000)))

@@ -1,6 +1,7 @@
 """purespike scan: widths and heights of the surrogate, tried on one batch."""
 
 import csv
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,11 +10,12 @@ from typer.testing import CliRunner
 
 from purespike.cli import app
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.files import OutputError
 from purespike.trainer.errors import ConfigError, DataError
 from purespike.trainer.gradients import layer_gradients
 from purespike.trainer.models import build_network
 from purespike.trainer.recipe import read_recipe
-from purespike.trainer.scan import draw_scan, first_batch, scan
+from purespike.trainer.scan import draw_scan, first_batch, scan, write_scan
 from purespike.trainer.surrogate import Shaped
 
 SMALL = ["model.stem=4", "model.widths=[4,6]", "model.strides=[2,1]", "model.steps=2"]
@@ -91,3 +93,10 @@ def test_a_scan_leaves_the_random_numbers_of_torch_alone() -> None:
     rows = scan(recipe, first_batch(recipe, 2, random=True), "arctan", [1.0], [1.0])
     assert rows[0].surrogate == Shaped("arctan", 1.0, 1.0)
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "plots").write_text("in the way")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_scan((), tmp_path / "plots" / "surrogates.csv")
+    assert (tmp_path / "plots").read_text() == "in the way"

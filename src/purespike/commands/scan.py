@@ -41,7 +41,6 @@ def scan(
     rows = measure(chosen, first_batch(chosen, samples, random=random), shape, *numbers)
     for row in rows:
         out.print(f"{row.surrogate}: gain {row.gain:.3f} a layer", highlight=False)
-    folder.mkdir(parents=True, exist_ok=True)
     write_scan(rows, folder / "surrogates.csv")
     name = str(getattr(chosen.model, "name", recipe or "digits"))
     draw_scan(rows, name).savefig(folder / "surrogates.png", dpi=150, metadata={"Software": None})
