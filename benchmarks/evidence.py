@@ -55,25 +55,23 @@ class Kind:
     widths: tuple[int, ...]
     strides: tuple[int, ...]
     zero_init: bool
-    epochs: dict[str, int]
+    epochs: tuple[int, int]  # on digits, on event digits
 
 
+NARROW, DEEP = (8, 8, 16, 16), (8,) * 8 + (16,) * 8
+HALVED = (1,) * 8 + (2,) + (1,) * 7
 NETWORKS = {
-    "shallow": Kind(
-        (8, 8, 16, 16), (1, 1, 2, 1), zero_init=True, epochs={"digits": 24, "event_digits": 8}
-    ),
-    "deep": Kind(
-        (8,) * 8 + (16,) * 8,
-        (1,) * 8 + (2,) + (1,) * 7,
-        zero_init=False,
-        epochs={"digits": 8, "event_digits": 4},
-    ),
+    "shallow": Kind((12, 12, 24, 24), (1, 1, 2, 1), zero_init=True, epochs=(24, 8)),
+    "narrow": Kind(NARROW, (1, 1, 2, 1), zero_init=True, epochs=(24, 8)),
+    "deep": Kind(DEEP, HALVED, zero_init=False, epochs=(12, 4)),
+    "deep-identity": Kind(DEEP, HALVED, zero_init=True, epochs=(8, 4)),
 }
 # name: (data, input channels, image side, T); None is the digits in bit planes.
 DATA: dict[str, tuple[DataConfig | None, int, int, int]] = {
     "digits": (None, 5, 8, 4),
     "event_digits": (DataConfig("event_digits", augment=("roll:1",)), 2, 16, 5),
 }
+GRID = {"digits": ("shallow", "deep"), "event_digits": ("narrow", "deep")}
 
 
 def run(data: str, network: str, gate: str, method: str, seed: int, epochs: int) -> dict[str, Any]:
@@ -84,7 +82,8 @@ def run(data: str, network: str, gate: str, method: str, seed: int, epochs: int)
         kind = NETWORKS[network]
         # An event frame has four times the pixels: the first block halves it.
         strides = (2, *kind.strides[1:]) if side == 16 else kind.strides
-        model = replace(model, stem=8, widths=kind.widths, strides=strides, zero_init_residual=True)
+        model = replace(model, stem=8, widths=kind.widths, strides=strides)
+        model = replace(model, zero_init_residual=kind.zero_init)
     model = replace(model, in_channels=channels, size=(side, side), steps=steps)
     config = replace(DEMO.train, epochs=epochs, seed=seed, balance=balance)
     if source is not None:  # as in the recipe event-digits
@@ -136,9 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", nargs="+", choices=DATA, default=list(DATA))
-    parser.add_argument(
-        "--networks", nargs="+", choices=[*NETWORKS, "demo"], default=list(NETWORKS)
-    )
+    parser.add_argument("--networks", nargs="+", choices=[*NETWORKS, "demo"])
     parser.add_argument("--gates", nargs="+", choices=GATES, default=list(GATES))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
@@ -156,11 +153,14 @@ def main() -> None:
     warnings.simplefilter("ignore", DeadLayerWarning)
     names = ("data", "network", "gate", "method", "seed", "epochs")
     done = {tuple(row[name] for name in names) for row in rows}
-    for seed, data, network, gate, method in product(
-        options.seeds, options.data, options.networks, options.gates, options.methods
+    networks = [(d, n) for d in options.data for n in options.networks or GRID[d]]
+    for seed, (data, network), gate, method in product(
+        options.seeds, networks, options.gates, options.methods
     ):
         kind = NETWORKS.get(network)
-        epochs = options.epochs or (kind.epochs[data] if kind else DEMO.train.epochs)
+        epochs = options.epochs or (
+            kind.epochs[list(DATA).index(data)] if kind else DEMO.train.epochs
+        )
         key = (data, network, gate, method, seed, epochs)
         if key in done:
             continue

@@ -19,13 +19,14 @@ from purespike.compiler.passes.calibrate import Method, calibrate
 from purespike.compiler.passes.fold_constants import fold_constants
 from purespike.compiler.passes.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
+from purespike.compiler.passes.groups import scale_groups
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.merge_equal import merge_equal, merged
 from purespike.compiler.passes.quantize import fit_scales, fitting_notes, quantize
 from purespike.compiler.passes.readout import readout_notes
 from purespike.compiler.passes.remove_dead import remove_dead, removed
 from purespike.compiler.passes.rounding import choose_rounding
-from purespike.compiler.passes.scales import Grid, Scaling, scale_groups
+from purespike.compiler.passes.scales import Grid, Scaling
 from purespike.compiler.passes.split_host import split_host
 from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary
 from purespike.compiler.ranges import bound_neurons

@@ -25,8 +25,9 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
 from purespike.compiler.passes.calibrate import Method, calibrate
+from purespike.compiler.passes.groups import group_members
 from purespike.compiler.passes.quantize import Grid, by_row, quantized
-from purespike.compiler.passes.scales import Scaling, group_members, is_whole
+from purespike.compiler.passes.scales import Scaling, exact_scale
 from purespike.trainer.surrogate import ATan, Surrogate
 
 __all__ = ["FineTuneConfig", "IntegerNetwork", "QatError", "fine_tune"]
@@ -116,7 +117,7 @@ class IntegerNetwork(nn.Module):
         self.fixed = {  # gates and the like: whole already, and to stay so
             node.name
             for nodes in group_members(graph).values()
-            if is_whole(graph, nodes, grid)
+            if exact_scale(graph, nodes, grid) == 1.0
             for node in nodes
         }
         self.real = nn.ParameterDict()

@@ -32,16 +32,15 @@ from numpy.typing import NDArray
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
+from purespike.compiler.passes.groups import QuantizeError, group_members
 from purespike.compiler.passes.quantize import fit_scales, quantized
 from purespike.compiler.passes.replay_layers import Layers
 from purespike.compiler.passes.scales import (
     Grid,
-    QuantizeError,
     Scaling,
     channels_of,
     choose_scales,
-    group_members,
-    is_whole,
+    exact_scale,
     legal_scale,
     peaks_of,
     rows_of,
@@ -96,8 +95,8 @@ def calibrate(
 
 
 def _percentile(graph: Graph, nodes: list[Node], grid: Grid) -> Scaling:
-    if is_whole(graph, nodes, grid):
-        return 1.0
+    if (exact := exact_scale(graph, nodes, grid)) is not None:
+        return exact
     shape = channels_of(nodes, grid)
     synapses = [(n, a) for n in nodes for a in weights_of(n.op)]
     if shape is None:
@@ -136,8 +135,8 @@ def _best(
     factors: tuple[float, ...] = _FACTORS,
 ) -> Scaling:
     """The candidate of the least cost, the safe scale where nothing is better; by channel."""
-    if is_whole(graph, nodes, grid):
-        return 1.0
+    if (exact := exact_scale(graph, nodes, grid)) is not None:
+        return exact
     peaks = peaks_of(nodes, grid)
     safe = np.divide(grid.weight_limit, peaks, out=np.full(peaks.shape, np.inf), where=peaks > 0)
     best, least = legal_scale(graph, nodes, safe, grid), None

@@ -7,14 +7,17 @@ channel may have a scale of its own (Jacob et al. 2018; Krishnamoorthi 2018, sec
 compares within a channel only.
 
 Cases:
-1. Everything of a group is whole already and in range (gates): scale 1, nothing moves.
+1. Everything of a group is whole already and in range (gates): scale 1, nothing moves. The same
+   with a power of two, where neurons fire and do not leak and weights, biases, reset amounts and
+   initial membranes are multiples of its inverse; thresholds then round up, as no sum lies between.
 2. Else the scale maps the largest weight to ``2**(bits - 1) - 1``. A bias or threshold that would
    leave its range lowers it, and so does an integrator that could reach the highest threshold, at
    which it would fire.
 3. A scale is lowered a little further so that a layer's one threshold is whole: then an identity
    synapse of exactly the threshold (SN residual) still fires its neuron alone. Weights round to
    the nearest; thresholds that differ by neuron round up, since sums are whole numbers and the
-   first sum to reach the real threshold is the first to reach the rounded one.
+   first sum to reach the real threshold is the first to reach the rounded one. One just above an
+   identity synapse or its own reset amount ("greater than") gets one unit more than that.
 4. A leaky membrane moves on the chip's finer grid and the chip fires strictly above a whole
    threshold k, that is from ``k + 2**-fraction_bits`` on: the nearest such value is taken.
 5. The decays of membrane and current round to the chip's grid; a current cannot be kept for ever.
@@ -36,16 +39,12 @@ from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Op
 from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
 from purespike.compiler.ops.synapse import reweighted
+from purespike.compiler.passes.groups import QuantizeError as QuantizeError
+from purespike.compiler.passes.groups import group_members, require_integer_form
 from purespike.compiler.passes.scales import Grid as Grid
-from purespike.compiler.passes.scales import QuantizeError as QuantizeError
 from purespike.compiler.passes.scales import Scaling as Scaling
 from purespike.compiler.passes.scales import choose_scales as choose_scales
-from purespike.compiler.passes.scales import (
-    group_members,
-    legal_scale,
-    require_integer_form,
-    resolves,
-)
+from purespike.compiler.passes.scales import legal_scale, resolves
 from purespike.compiler.ranges import bound_neurons
 
 
@@ -180,7 +179,9 @@ def _neuron(op: Neuron, scale: Scaling, grid: Grid) -> Neuron:
         return replace(op, decay=decay, initial=initial, fixed=grid.fixed)
     real = op.threshold * scale
     if not leaks:
-        threshold = np.ceil(real - 1e-9 * np.maximum(1.0, np.abs(real)))  # case 3
+        # Case 3; the product is exact with a power of two (case 1), else rounding must not decide.
+        slack = 0.0 if np.all(np.frexp(scale)[0] == 0.5) else 1e-9
+        threshold = np.ceil(real - slack * np.maximum(1.0, np.abs(real)))
     else:
         unit = 2.0**-grid.fixed.fraction_bits
         threshold = np.maximum(np.rint(real - unit), 0.0) + unit  # case 4

@@ -13,7 +13,7 @@ from purespike.compiler.domain import Array
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Add, Flatten, Neuron
-from purespike.compiler.passes.scales import require_integer_form
+from purespike.compiler.passes.groups import require_integer_form
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Cases:
    residual) shall still do so.
 3. No bias: the threshold alone. Rounding adds no bias where the network has none.
 4. An integrator (the readout): the corrected bias; it has no threshold.
-5. Groups that are whole already (gates), that hold several neurons, recurrent graphs: as they are.
+5. Groups that lose nothing (gates), that hold several neurons, recurrent graphs: as they are.
 6. Weights rounded together stay only where, biases and thresholds chosen, the layer then makes
    more of the real network's decisions than with weights to the nearest (a readout: where its
    membrane at the last step comes closer).
@@ -37,14 +37,14 @@ from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Conv2d, Linear, Neuron, Scale
 from purespike.compiler.passes.compensate import compensated
+from purespike.compiler.passes.groups import group_members
 from purespike.compiler.passes.quantize import quantized
 from purespike.compiler.passes.replay_layers import Layers
 from purespike.compiler.passes.scales import (
     Grid,
     Scaling,
     channels_of,
-    group_members,
-    is_whole,
+    exact_scale,
     rows_of,
     weights_of,
 )
@@ -79,7 +79,7 @@ def choose_rounding(
         nodes = members[node.name]
         ops = {n.name: quantized(n.op, scales[n.name], grid) for n in nodes}
         alone = sum(isinstance(n.op, Neuron) for n in nodes) == 1
-        if alone and not is_whole(graph, nodes, grid):
+        if alone and exact_scale(graph, nodes, grid) is None:
             better = _Layer(layers, node, nodes, ops, scales[node.name], grid).rounded()
             moved = (
                 compensated(layers, node, nodes, ops, scales[node.name], grid) if weights else {}

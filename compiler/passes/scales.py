@@ -1,34 +1,22 @@
-"""One scale for all that meets in a neuron: which nodes share it, and how large it may be."""
+"""One scale for all that meets in a neuron: how large it may be, and where nothing needs one."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from purespike.compiler.domain import Array
-from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import (
-    SYNAPSES,
-    Add,
-    Conv2d,
-    Delay,
-    FixedPoint,
-    Flatten,
-    Linear,
-    Neuron,
-    Scale,
-)
-from purespike.compiler.passes.move_delays import why_delayed
+from purespike.compiler.ops import Add, Conv2d, FixedPoint, Linear, Neuron, Scale
+from purespike.compiler.passes.groups import QuantizeError, group_members
 from purespike.compiler.passes.readout import readout_limit
 
+_SAME = 1e-9  # numbers that differ by less, relatively, round as one
+_FINEST = 2.0**20
 Scaling = float | Array  # one a layer, or one a channel: (C, 1, 1) or (C,)
-
-
-class QuantizeError(PurespikeError):
-    """A graph that has no integer form."""
 
 
 @dataclass(frozen=True)
@@ -68,89 +56,6 @@ def choose_scales(graph: Graph, grid: Grid | None = None) -> dict[str, Scaling]:
     return chosen
 
 
-def require_integer_form(graph: Graph) -> None:
-    """Raise QuantizeError for an operation of the chip that no integers can express."""
-    for node in graph.nodes:
-        known = isinstance(node.op, (*SYNAPSES, Neuron, Add, Flatten, Delay))
-        if node.role != "host" and not known:
-            raise QuantizeError(
-                "this operation has no integer form",
-                where=graph.origin(node.name),
-                found=f"{type(node.op).__name__}({node.op.details()})",
-                allowed="synapses, sums into neurons, neurons, flatten and delay",
-                remedy="run fold_scales and lower_gates first, or replace the operation",
-            )
-
-
-def group_members(graph: Graph) -> dict[str, list[Node]]:
-    """The synapses and neurons of each group that shares a scale, by its leader."""
-    members: dict[str, list[Node]] = {}
-    for name, leader in scale_groups(graph).items():
-        node = graph.producer(name)
-        assert node is not None
-        members.setdefault(leader, []).append(node)
-    return members
-
-
-def scale_groups(graph: Graph) -> dict[str, str]:
-    """Synapses and neurons by the leader of the group that must share a scale."""
-    leader: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while leader[name] != name:
-            name = leader[name]
-        return name
-
-    for node in graph.nodes:
-        if node.role == "host":
-            continue
-        if isinstance(node.op, (*SYNAPSES, Neuron, Add)):
-            leader[node.name] = node.name
-    for node in graph.nodes:
-        if node.name not in leader or isinstance(node.op, SYNAPSES):
-            continue
-        for source in node.inputs:
-            late = graph.producer(source)
-            if late is not None and isinstance(late.op, Delay):
-                why, remedy = why_delayed(graph, late)
-                raise QuantizeError(
-                    f"a delay feeds a neuron: {why}",
-                    where=graph.origin(node.name),
-                    found=_named(graph, source),
-                    allowed="a delay of spikes, then Conv2d, Linear or a one-to-one synapse",
-                    remedy=remedy,
-                )
-            if source not in leader or isinstance(_op(graph, source), Neuron):
-                raise QuantizeError(
-                    "something that is no synapse feeds a neuron",
-                    where=graph.origin(node.name),
-                    found=_named(graph, source),
-                    allowed="Conv2d, Linear, one-to-one synapses and their sums",
-                    remedy="run fold_scales and lower_gates first, or replace the operation",
-                )
-            leader[find(source)] = find(node.name)
-    groups = {name: find(name) for name in leader}
-    with_neuron = {groups[n] for n in groups if isinstance(_op(graph, n), Neuron)}
-    for name, head in groups.items():
-        if head not in with_neuron:
-            raise QuantizeError(
-                "this layer's current reaches no neuron, so it has no integer meaning",
-                where=graph.origin(name),
-                remedy="end the network in spikes, or average a linear readout over time",
-            )
-    return {n: g for n, g in groups.items() if not isinstance(_op(graph, n), Add)}
-
-
-def _op(graph: Graph, name: str) -> object:
-    node = graph.producer(name)
-    return node.op if node else None
-
-
-def _named(graph: Graph, name: str) -> str:
-    op = _op(graph, name)
-    return f"{graph.origin(name)} ({type(op).__name__})" if op else f"the input {name}"
-
-
 def weights_of(op: object) -> list[Array]:
     """The weights of a synapse; of a neuron none."""
     if isinstance(op, Conv2d | Linear):
@@ -178,12 +83,38 @@ def _biases(graph: Graph, name: str) -> list[Array]:
     return [] if bias is None else [bias]
 
 
-def is_whole(graph: Graph, nodes: list[Node], grid: Grid) -> bool:
-    """Whether a group is in integers and in range already (case 1)."""
-    arrays = [a for n in nodes for a in (*_values_of(n.op), *_thresholds(n.op))]
+def exact_scale(graph: Graph, nodes: list[Node], grid: Grid) -> float | None:
+    """The scale at which a group is whole and in range, so that nothing moves (case 1).
+
+    That is 1 where it is whole already, thresholds too; else the least power of two at which
+    weights, biases, reset amounts and initial membranes are, if all neurons fire and none leaks:
+    sums are whole then, and a threshold between two of them may round up. Else None.
+    """
     meeting = [_biases(graph, n.inputs[0]) for n in nodes if isinstance(n.op, Neuron)]
-    whole = all(bool((a == np.rint(a)).all()) for a in (*arrays, *(b for m in meeting for b in m)))
-    return whole and 1.0 <= scale_limit(graph, nodes, grid) and 1.0 <= _weight_scale(nodes, grid)
+    rest = [a for n in nodes for a in _values_of(n.op)] + [b for m in meeting for b in m]
+    neurons = [n.op for n in nodes if isinstance(n.op, Neuron)]
+    rest += [np.asarray(op.initial) for op in neurons]
+    limit = min(scale_limit(graph, nodes, grid), _weight_scale(nodes, grid))
+    if limit < 1.0:
+        return None
+    if _whole([*rest, *(a for n in nodes for a in _thresholds(n.op))], 1.0):
+        return 1.0
+    if any(op.decay not in (0.0, 1.0) or op.current_decay or not op.fires for op in neurons):
+        return None
+    rest += [op.amount for op in neurons if op.fires and op.reset == "subtract"]
+    scale = 2.0 ** math.floor(math.log2(min(limit, _FINEST)))
+    if not _whole(rest, scale):  # then it is not at a smaller one either
+        return None
+    while scale > 1.0 and _whole(rest, scale / 2):
+        scale /= 2
+    return scale
+
+
+def _whole(arrays: Sequence[Array], scale: float) -> bool:
+    """Whether all numbers are whole at a scale; a few of each are looked at first."""
+    if any((few != np.rint(few)).any() for few in (a.ravel()[:64] * scale for a in arrays)):
+        return False
+    return all(bool((b == np.rint(b)).all()) for b in (a * scale for a in arrays))
 
 
 def channels_of(nodes: list[Node], grid: Grid) -> tuple[int, ...] | None:
@@ -200,8 +131,8 @@ def channels_of(nodes: list[Node], grid: Grid) -> tuple[int, ...] | None:
 
 
 def _scale(graph: Graph, nodes: list[Node], grid: Grid) -> Scaling:
-    if is_whole(graph, nodes, grid):
-        return 1.0  # case 1
+    if (exact := exact_scale(graph, nodes, grid)) is not None:
+        return exact  # case 1
     peaks = peaks_of(nodes, grid)
     largest = np.divide(grid.weight_limit, peaks, out=np.full(peaks.shape, np.inf), where=peaks > 0)
     return legal_scale(graph, nodes, largest, grid)
@@ -252,11 +183,25 @@ def legal_scale(graph: Graph, nodes: list[Node], wanted: Array, grid: Grid) -> S
     scale = np.minimum(wanted, limit)  # case 2
     scale = np.where(np.isfinite(scale), scale, 1.0)
     levels = {float(x) for n in nodes for a in _thresholds(n.op) for x in a.flat}
-    level = levels.pop() if len(levels) == 1 else 0.0
-    if level > 0.0:  # the target refuses any other
+    level, strict = min(levels, default=0.0), _fires_above(nodes)
+    if 0.0 < level and max(levels) <= level * (1 + _SAME):  # the target refuses any other
         units = np.floor(scale * level * (1 + 1e-12))  # rounding must not cost a whole unit
-        scale = np.where(units >= 1, units / level, scale)  # case 3
+        units -= strict & (units >= grid.threshold_limit)
+        scale = np.where(units >= 1, units / level * (1 + 2 * _SAME * strict), scale)  # case 3
     return float(scale) if scale.ndim == 0 else scale
+
+
+def _fires_above(nodes: list[Node]) -> bool:
+    """Whether a neuron's threshold is just above what a reset or an identity synapse is worth.
+
+    So "greater than" is written: the next number above the level, at which nothing fires.
+    """
+    neurons = [n.op for n in nodes if isinstance(n.op, Neuron) and n.op.fires]
+    tops = {float(x) for op in neurons for x in op.threshold.flat}
+    levels = [op.amount for op in neurons if op.reset == "subtract"]
+    levels += [n.op.factor for n in nodes if isinstance(n.op, Scale)]
+    values = {float(x) for a in levels for x in a.flat}
+    return any(v < top <= v * (1 + _SAME) for v in values for top in tops)
 
 
 def resolves(nodes: list[Node], scale: Scaling) -> bool:

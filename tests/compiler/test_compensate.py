@@ -15,10 +15,11 @@ from purespike.compiler.ir import Edge, Graph, build
 from purespike.compiler.ops import Add, Conv2d, Linear, Neuron, Scale
 from purespike.compiler.passes import compensate
 from purespike.compiler.passes.compensate import compensated, round_rows, squared_error
+from purespike.compiler.passes.groups import group_members
 from purespike.compiler.passes.quantize import quantize, quantized
 from purespike.compiler.passes.replay_layers import Layers
 from purespike.compiler.passes.rounding import choose_rounding
-from purespike.compiler.passes.scales import Grid, choose_scales, group_members
+from purespike.compiler.passes.scales import Grid, choose_scales
 from purespike.compiler.pipeline import compile_graph, standard_passes
 
 STEPS = 4

@@ -12,9 +12,10 @@ from purespike.compiler.interpret import run
 from purespike.compiler.ir import Edge, Graph, build
 from purespike.compiler.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, Scale
 from purespike.compiler.passes.calibrate import Method, calibrate
+from purespike.compiler.passes.groups import QuantizeError
 from purespike.compiler.passes.quantize import quantize
 from purespike.compiler.passes.rounding import choose_rounding
-from purespike.compiler.passes.scales import Grid, QuantizeError, choose_scales
+from purespike.compiler.passes.scales import Grid, choose_scales
 from purespike.compiler.pipeline import compile_graph, standard_passes
 
 STEPS = 4

@@ -35,11 +35,17 @@ class Cluster:
 
     address: str
     workers: list[subprocess.Popen[bytes]]
+    log: Path
 
     def lava_sessions(self) -> list[int]:
         """The Lava runs of all workers."""
         pids = [pid for w in self.workers for pid in children(w.pid)]
         return [pid for pid in pids if pid in session.members(pid)]
+
+    def story(self) -> str:
+        """What the processes said and still run: for a failure that seldom comes."""
+        left = {w.pid: (w.poll(), children(w.pid)) for w in self.workers}
+        return f"workers (exit status, children): {left}\n{self.log.read_text()}"
 
 
 def start(*arguments: str, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
@@ -76,7 +82,7 @@ def dask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     try:
         line = b"Registered to:"  # each worker writes it once
         assert eventually(lambda: log.read_bytes().count(line) >= len(workers), 60), log.read_text()
-        yield Cluster(address, workers)
+        yield Cluster(address, workers, log)
     finally:
         for process in (*workers, scheduler):
             process.kill()
@@ -114,7 +120,10 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(dask: Cluster) -> None:
             killed.extend(children(victim.pid))
             victim.kill()
 
-    found = simulate(graph, x, scheduler=dask.address, on_progress=kill, timeout=200)
+    try:
+        found = simulate(graph, x, scheduler=dask.address, on_progress=kill, timeout=200)
+    except ClusterError as error:
+        pytest.fail(f"{error}\n{dask.story()}")
     assert killed
     assert found.shards == 4 and len(seen) == 4 and seen[-1] == (found.steps, found.steps)
     assert_equal(graph, x, found)

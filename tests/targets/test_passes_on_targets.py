@@ -28,7 +28,8 @@ from purespike.compiler.ops import (
     Neuron,
     TimeMean,
 )
-from purespike.compiler.passes.scales import Grid, QuantizeError
+from purespike.compiler.passes.groups import QuantizeError
+from purespike.compiler.passes.scales import Grid
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.targets.lava.emit import emit, from_lava
 from purespike.targets.lava.layout import EmitError
