@@ -58,8 +58,8 @@ def staged_folder(folder: Path, *, mark: str) -> Iterator[Path]:
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def write_file(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all.
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a file, whole or not at all.
 
     Raises:
         OutputError: If it cannot be written.
@@ -72,8 +72,8 @@ def write_file(path: Path, text: str) -> None:
             "the file cannot be written", where=str(path), found=e.strerror or str(e)
         ) from e
     try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
         os.chmod(stage, 0o644)
         os.replace(stage, path)
     except OSError as e:

@@ -106,6 +106,8 @@ def train(
     training = batches.training
     folder.mkdir(parents=True, exist_ok=True)
     model = build(model_config, config.seed)
+    if config.channels_last:
+        model = model.to(memory_format=torch.channels_last)
     learner = Learner(
         model,
         config,

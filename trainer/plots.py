@@ -6,12 +6,14 @@ Needs matplotlib (the extra ``report``), and neither torch nor the trained weigh
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from purespike.compiler.files import write_file
 from purespike.trainer.logs import Run
 
 __all__ = ["draw"]
@@ -37,12 +39,19 @@ def draw(runs: Sequence[Run], folder: Path, *, epoch: int = 0) -> list[Path]:
         "firing_rates": _firing_rates(runs),
         "gradients": _gradients(runs, epoch),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, figure in figures.items():
-        paths.append(folder / f"{name}.png")
-        figure.savefig(paths[-1], dpi=150, metadata={"Software": None})
-    return paths
+    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes.
+
+    Raises:
+        OutputError: if it cannot be written.
+    """
+    image = BytesIO()
+    figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
+    write_file(path, image.getvalue())
+    return path
 
 
 def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Figure, list[Axes]]:

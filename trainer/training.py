@@ -41,6 +41,8 @@ class TrainConfig:
             and weights in float32.
         recompute: keep only what enters each block and compute the rest again in the backward pass
             (activation checkpointing): less memory, one more forward pass, the same gradients.
+        channels_last: weights and activations with the channels side by side in memory (NHWC),
+            which convolutions in bf16 want; the same numbers up to rounding.
         device: cpu or cuda.
         workers: processes that prepare batches beside the training; they do not change the batches.
         sync_batchnorm: with several processes, statistics over the whole batch, as one process
@@ -69,6 +71,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     precision: str = "float32"
     recompute: bool = False
+    channels_last: bool = False
     device: str = "cpu"
     workers: int = 0
     sync_batchnorm: bool = True

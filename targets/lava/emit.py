@@ -144,20 +144,21 @@ def _neuron(
         )
     shape = to_lava_shape(node.output.shape)
     common: dict[str, Any] = {"bias": _spread(bias, node)}
-    if op.decay == 0.0:
-        if max(abs(bounds.membrane[0]), abs(bounds.membrane[1])) >= 64:
-            # dv = 4095 keeps 1/4096 of the membrane: nothing, below 4096 / 64 weights.
+    common["dv"] = round((1.0 - op.decay) * 4096) if op.decay else 4095
+    common["du"] = 4095 - round(op.current_decay * 4096)
+    # dv = 4095 keeps 1/4096 of the membrane: nothing, below 4096 / 64 weights.
+    if op.decay == 0.0 and max(map(abs, bounds.membrane)) >= 64:
+        if op.current_decay:
             raise EmitError(
                 "a memoryless neuron of this size would remember in Lava",
                 where=graph.origin(node.name),
-                found=f"membrane {bounds.membrane[0]:g} to {bounds.membrane[1]:g} weights",
+                found=f"membrane {bounds.membrane[0]:g} to {bounds.membrane[1]:g} weights, and a "
+                "synaptic current, so that it cannot be reset at every step",
                 allowed="below 64",
+                remedy="train the neuron without a synaptic current, or let its membrane leak",
             )
-        common["dv"] = 4095
-    else:
-        common["dv"] = round((1.0 - op.decay) * 4096)
-    common["du"] = 4095 - round(op.current_decay * 4096)
-    if op.decay or op.current_decay or node.name in plan.silenced:
+        common |= {"reset_interval": 1, "reset_offset": 0}  # at every step
+    elif op.decay or op.current_decay or node.name in plan.silenced:
         interval, offset = graph.steps + plan.gap, 1 + plan.depth[node.name]
         common |= {"reset_interval": interval, "reset_offset": offset}
     if not op.fires:

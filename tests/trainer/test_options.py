@@ -22,7 +22,7 @@ from purespike.trainer.learner import Learner
 from purespike.trainer.losses import total_loss
 from purespike.trainer.manners import ThreadsWarning
 from purespike.trainer.models import build
-from purespike.trainer.neuron import LIF
+from purespike.trainer.neuron import LIF, Neuron
 from purespike.trainer.recompute import blocks, recompute
 from purespike.trainer.training import TrainConfig, learning_rate
 
@@ -290,6 +290,33 @@ def test_training_with_recomputed_activations_is_the_same_training(tmp_path):
     train(MODEL, CONFIG, tmp_path / "plain", progress=False)
     train(MODEL, replace(CONFIG, recompute=True), tmp_path / "again", progress=False)
     assert same(weights(tmp_path / "plain"), weights(tmp_path / "again"))
+
+
+def test_channels_last_reaches_the_neurons_and_changes_rounding_only(tmp_path, monkeypatch):
+    losses, formats = {}, set()
+    step = Learner.training_step
+
+    def observed(self, batch, batch_idx):
+        neurons = [m for m in self.model.modules() if isinstance(m, Neuron)]
+        marks = [n.register_forward_hook(lambda m, x, y: formats.add(dense(x[0]))) for n in neurons]
+        loss = step(self, batch, batch_idx)
+        losses.setdefault(self.config.channels_last, float(loss.detach()))
+        for mark in marks:
+            mark.remove()
+        return loss
+
+    def dense(x: torch.Tensor) -> bool:
+        return x.flatten(0, -4).is_contiguous(memory_format=torch.channels_last)
+
+    monkeypatch.setattr(Learner, "training_step", observed)
+    train(MODEL, replace(CONFIG, epochs=1), tmp_path / "plain", progress=False)
+    assert formats == {False}
+    formats.clear()
+    config = replace(CONFIG, epochs=1, channels_last=True)
+    train(MODEL, config, tmp_path / "last", progress=False)
+    assert formats == {True}
+    assert losses[True] == pytest.approx(losses[False], abs=1e-5)
+    assert all(w.is_contiguous() for w in weights(tmp_path / "last").values())
 
 
 def test_the_new_options_warn_of_nothing(tmp_path):

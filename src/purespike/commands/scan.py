@@ -32,6 +32,7 @@ def scan(
 ) -> None:
     """Measure which surrogate carries gradients through an untrained network, and draw it."""
     require_matplotlib()
+    from purespike.trainer.plots import save
     from purespike.trainer.recipe import read_recipe
     from purespike.trainer.scan import draw_scan, first_batch, write_scan
     from purespike.trainer.scan import scan as measure
@@ -43,8 +44,7 @@ def scan(
         out.print(f"{row.surrogate}: gain {row.gain:.3f} a layer", highlight=False)
     write_scan(rows, folder / "surrogates.csv")
     name = str(getattr(chosen.model, "name", recipe or "digits"))
-    draw_scan(rows, name).savefig(folder / "surrogates.png", dpi=150, metadata={"Software": None})
-    out.print(str(folder / "surrogates.png"), highlight=False)
+    out.print(str(save(draw_scan(rows, name), folder / "surrogates.png")), highlight=False)
 
 
 def _numbers(option: str, text: str) -> list[float]:
