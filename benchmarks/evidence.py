@@ -87,7 +87,7 @@ def run(data: str, network: str, gate: str, method: str, seed: int, epochs: int)
     model = replace(model, in_channels=channels, size=(side, side), steps=steps)
     config = replace(DEMO.train, epochs=epochs, seed=seed, balance=balance)
     if source is not None:  # as in the recipe event-digits
-        config = replace(config, shift=False, optimizer="adamw", learning_rate=2e-3)
+        config = replace(config, shift=False)
     elif network != "demo":
         config = replace(config, batch_size=64)
     start = time.process_time()

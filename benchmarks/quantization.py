@@ -2,22 +2,19 @@
 
     python benchmarks/quantization.py [--data digits|event-digits] [--seeds N ...]
                                       [--checkpoints FOLDER ...] [--bits N ...] [--qat EPOCHS]
-                                      [--cameras N] [--weights] [--methods] [--channels]
-                                      [--threads N]
+                                      [--cameras N] [--methods] [--channels] [--threads N]
 
 One line for each trained network and width: accuracy in real numbers and in integers, and how much
 was lost, as the command line compiles it (percentile scales; biases and thresholds rounded together
-on 128 training samples), or, with ``--weights``, with weights rounded together too. With ``--qat``
-fewer than 8 bits are measured once more after fine-tuning for so many epochs. Event digits are
-judged by the 360 test images as several simulated cameras see them: 0 is the camera of the test
-set, the others differ in mismatch and noise. The
-95 % interval of the loss takes the images, not the recordings, as independent.
+on 128 training samples). With ``--qat`` fewer than 8 bits are measured once more after fine-tuning
+for so many epochs. Event digits are judged by the 360 test images as several simulated cameras see
+them: 0 is the camera of the test set, the others differ in mismatch and noise. The 95 % interval of
+the loss takes the images, not the recordings, as independent.
 
 With ``--methods`` instead one table a network, without fine-tuning: each way to choose scales by
 each way to round: correct samples, and in brackets the decisions that differ from the real-valued
 network's. ``nearest`` rounds to the nearest, ``together`` biases and thresholds together as
-`purespike.compiler.passes.rounding` chooses, ``weights`` the weights too. With ``--channels`` each
-channel has a scale.
+`purespike.compiler.passes.rounding` chooses. With ``--channels`` each channel has a scale.
 """
 
 from __future__ import annotations
@@ -112,13 +109,11 @@ class Loss(NamedTuple):
         return cls(float(lost.mean()), 1.96 * float(lost.std(ddof=1)) / images**0.5)
 
 
-def few_bits(
-    subject: Subject, name: str, bits: list[int], grid: Grid, epochs: int, weights: bool
-) -> None:
+def few_bits(subject: Subject, name: str, bits: list[int], grid: Grid, epochs: int) -> None:
     """Print the lines of one network."""
     real, images = front(subject), len(digits().test_labels)
     wanted = decide(real, subject.spikes)
-    for width, tuned, graph in integers(subject, real, bits, grid, epochs, weights):
+    for width, tuned, graph in integers(subject, real, bits, grid, epochs):
         found = decide(graph, subject.spikes)
         before, after = (d == subject.labels for d in (wanted, found))
         loss = Loss.of(before, after, images)
@@ -134,14 +129,14 @@ def few_bits(
 
 
 def integers(
-    subject: Subject, real: Graph, bits: list[int], grid: Grid, epochs: int, weights: bool
+    subject: Subject, real: Graph, bits: list[int], grid: Grid, epochs: int
 ) -> Iterator[tuple[int, int, Graph]]:
     """Each width without, and if so asked with, fine-tuning."""
     assert subject.calibration is not None and subject.training is not None
     for width in bits:
         own = replace(grid, weight_bits=width)
         scales = calibrate(real, None, own, METHOD)
-        rounded = choose_rounding(real, subject.calibration, own, scales, weights=weights)
+        rounded = choose_rounding(real, subject.calibration, own, scales)
         yield width, 0, quantize(real, own, scales, rounded)
         if epochs and width < 8:
             config = FineTuneConfig(epochs, method=METHOD)
@@ -161,12 +156,12 @@ def measure(subject: Subject, name: str, bits: list[int], grid: Grid) -> None:
     for width in bits:
         own = replace(grid, weight_bits=width)
         scales = {m: calibrate(real, subject.calibration, own, m) for m in methods}
-        for rounding in ("nearest", "together", "weights"):
+        for rounding in ("nearest", "together"):
             cells = []
             for chosen in scales.values():
-                ops, weights = {}, rounding == "weights"
+                ops = {}
                 if rounding != "nearest":
-                    ops = choose_rounding(real, subject.calibration, own, chosen, weights=weights)
+                    ops = choose_rounding(real, subject.calibration, own, chosen)
                 found = decide(quantize(real, own, chosen, ops), spikes)
                 moved = int((found != wanted).sum())
                 cells.append(f"{int((found == subject.labels).sum()):>8} ({moved:3})")
@@ -181,7 +176,6 @@ def main() -> None:
     parser.add_argument("--bits", type=int, nargs="*", default=[8, 4])
     parser.add_argument("--qat", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--cameras", type=int, default=5, help="of event digits")
-    parser.add_argument("--weights", action="store_true", help="round weights together too")
     parser.add_argument("--methods", action="store_true", help="all scales and roundings")
     parser.add_argument("--channels", action="store_true", help="one scale a channel")
     parser.add_argument("--threads", type=int, default=1)
@@ -194,13 +188,13 @@ def main() -> None:
     for source in options.checkpoints or options.seeds:
         is_path = isinstance(source, Path)
         subject = digits_subject(source) if is_path else trained(options.data, source)
-        name = source.name if is_path else f"{options.data}, seed {source}"
+        name = str(source) if is_path else f"{options.data}, seed {source}"
         if subject.name.startswith("event_digits"):
             subject = recordings(subject, options.cameras)
         if options.methods:
             measure(subject, name, options.bits, grid)
         else:
-            few_bits(subject, name, options.bits, grid, options.qat, options.weights)
+            few_bits(subject, name, options.bits, grid, options.qat)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Round biases and thresholds together, so that the fewest decisions flip.
 
-Where asked, weights come first (`compensate`): the sums of a layer's input spikes keep closest.
-
 Rounding a weight moves a current by up to half a unit a synapse. What remains on average, the same
 at every step, a bias can take back (bias correction: Nagel et al. 2019, section 4.2); what remains
 of a bias adds up over the steps since the last reset, and the threshold can take some of it back.
@@ -19,9 +17,6 @@ Cases:
 3. No bias: the threshold alone. Rounding adds no bias where the network has none.
 4. An integrator (the readout): the corrected bias; it has no threshold.
 5. Groups that lose nothing (gates), that hold several neurons, recurrent graphs: as they are.
-6. Weights rounded together stay only where, biases and thresholds chosen, the layer then makes
-   more of the real network's decisions than with weights to the nearest (a readout: where its
-   membrane at the last step comes closer).
 """
 
 from __future__ import annotations
@@ -36,7 +31,6 @@ from numpy.typing import NDArray
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Conv2d, Linear, Neuron, Scale
-from purespike.compiler.passes.compensate import compensated
 from purespike.compiler.passes.groups import group_members
 from purespike.compiler.passes.quantize import quantized
 from purespike.compiler.passes.replay_layers import Layers
@@ -54,12 +48,7 @@ _THRESHOLDS = (0.0, -1.0, 1.0)
 
 
 def choose_rounding(
-    graph: Graph,
-    x: NDArray[Any],
-    grid: Grid,
-    scales: Mapping[str, Scaling],
-    *,
-    weights: bool = False,
+    graph: Graph, x: NDArray[Any], grid: Grid, scales: Mapping[str, Scaling]
 ) -> dict[str, Op]:
     """Integer operations for `quantize`, by node: those that round better than to the nearest.
 
@@ -68,7 +57,6 @@ def choose_rounding(
         x: Calibration input (T, B, *shape), from the training data.
         grid: The integers of the chip.
         scales: As `calibrate` chose them.
-        weights: Whether weights are rounded together too (case 6); else each to the nearest.
     """
     layers = Layers.start(graph, x)
     if layers is None:
@@ -81,15 +69,6 @@ def choose_rounding(
         alone = sum(isinstance(n.op, Neuron) for n in nodes) == 1
         if alone and exact_scale(graph, nodes, grid) is None:
             better = _Layer(layers, node, nodes, ops, scales[node.name], grid).rounded()
-            moved = (
-                compensated(layers, node, nodes, ops, scales[node.name], grid) if weights else {}
-            )
-            if moved:
-                layer = _Layer(layers, node, nodes, ops | moved, scales[node.name], grid)
-                moved = moved | layer.rounded()
-                # Case 6; and a readout must never reach the chip's highest threshold.
-                closer = layer.cost(ops | moved) < layer.cost(ops | better)
-                better = moved if closer and layer.stays_below(moved) else better
             chosen |= better
             ops |= better
         layers.settle(node, ops)
@@ -108,7 +87,6 @@ class _Layer:
         scale: Scaling,
         grid: Grid,
     ) -> None:
-        self.layers, self.scale = layers, scale
         self.node, self.nodes, self.ops, self.grid = node, nodes, ops, grid
         self.real, self.channels = layers.real[node.name], node.output.shape[0]
         self.by_channel = (1, 1, -1, *(1,) * (len(node.output.shape) - 1))
@@ -125,20 +103,13 @@ class _Layer:
         mean: Array = np.moveaxis(values, 2, 0).reshape(self.channels, -1).mean(axis=1)
         return mean
 
-    def cost(self, ops: Mapping[str, Op]) -> float:
-        """How far a layer is from the real one: share of decisions, or squared error at the end."""
-        y = self.layers.output(self.node, ops)
-        if getattr(self.node.op, "fires", False):
-            return float((y != self.real).mean())
-        return float(np.square(y[-1] / self.scale - self.real[-1]).mean())
-
     def rounded(self) -> dict[str, Op]:
         """The operations that differ from plain rounding."""
         neuron = self.ops[self.node.name]
         assert isinstance(neuron, Neuron)
         if not neuron.fires:  # case 4
             found = self._with_bias(np.rint(self.missing))
-            return found if self.stays_below(found) else {}
+            return found if self._stays_below(found) else {}
         shifts = self._shifts()
         fixed = any(isinstance(n.op, Scale) for n in self.nodes)  # case 2
         moves = [m for m in ((0.0,) if fixed else _THRESHOLDS) if self._legal(neuron, m)]
@@ -171,10 +142,8 @@ class _Layer:
         low, high = float(neuron.threshold.min()), float(neuron.threshold.max())
         return low + move >= 1 and high + move <= self.grid.threshold_limit
 
-    def stays_below(self, found: Mapping[str, Op]) -> bool:
-        """Whether an integrator cannot reach the chip's highest threshold, ever; a neuron may."""
-        if getattr(self.node.op, "fires", False):
-            return True
+    def _stays_below(self, found: Mapping[str, Op]) -> bool:
+        """Whether an integrator cannot reach the chip's highest threshold, ever."""
         reach = np.zeros(self.channels)
         for node in self.nodes:
             op = found.get(node.name, self.ops[node.name])
