@@ -1,0 +1,60 @@
+"""What integers cost a trained network, as the command line compiles it.
+
+``data/event-digits`` is what ``purespike train event-digits`` wrote (seed 0, one thread): training
+it anew takes minutes, and its last bits depend on the machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from purespike.compiler.domain import Array
+from purespike.compiler.interpret import run
+from purespike.compiler.ir import Graph
+from purespike.compiler.passes.quantize import Grid
+from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.options import Subject
+from purespike.subjects import digits_subject
+from purespike.trainer.capture import capture
+from purespike.trainer.fit import train
+from purespike.trainer.presets import DEMO
+
+EVENT_DIGITS = Path(__file__).parent / "data" / "event-digits"
+
+
+def decided(graph: Graph, subject: Subject) -> Array:
+    """Whether each test sample is classified rightly."""
+    (out,) = graph.outputs
+    samples = np.array_split(subject.spikes.astype(np.float64), 3, axis=1)
+    logits = [run(graph, x, record={out}).values[out][-1] for x in samples]
+    return np.concatenate(logits).argmax(axis=1) == subject.labels
+
+
+def compiled(subject: Subject, bits: int | None) -> Graph:
+    """In integers of so many bits, or before that."""
+    graph = capture(subject.model, subject.shape, len(subject.spikes)).graph
+    passes = standard_passes(
+        grid=Grid(bits or 8), calibration=subject.calibration, method="percentile"
+    )
+    probe = subject.spikes[:, :4].astype(np.float64)
+    return compile_graph(graph, passes if bits else passes[:-1], probe).graph
+
+
+def test_eight_bits_cost_event_digits_at_most_0_3_points() -> None:
+    subject = digits_subject(EVENT_DIGITS)
+    before = decided(compiled(subject, None), subject)
+    assert len(before) == 360 and before.mean() > 0.975
+    after = decided(compiled(subject, 8), subject)
+    assert before.mean() - after.mean() <= 0.003
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_eight_bits_cost_digits_at_most_0_3_points(tmp_path: Path) -> None:
+    result = train(DEMO.model, DEMO.train, tmp_path, progress=False)
+    subject = digits_subject(result.checkpoint)
+    after = decided(compiled(subject, 8), subject)
+    assert result.accuracy - after.mean() <= 0.003
