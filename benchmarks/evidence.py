@@ -5,10 +5,12 @@
     python benchmarks/evidence.py --out FILE --table
 
 Each training adds one line of JSON to FILE; what stands there already is not trained again.
-``--table`` prints what FILE holds as Markdown. ``shallow`` has 4 blocks (9 convolutions), ``deep``
-16 (33 convolutions and the shortcut's; 34 layers with the classifier). ``shallow`` starts as
-identity mappings (zero-init), where training on spikes alone is slow; ``deep`` starts from random
-weights, as the AAP paper's released command does. ``demo`` is the demonstration network.
+``--table`` prints what FILE holds as Markdown. ``shallow`` has 4 blocks (9 convolutions) and starts
+as identity mappings (zero-init), where training on spikes alone is slow; ``narrow`` is the same with
+fewer channels, for the four times larger event frames. ``deep`` has 16 blocks (33 convolutions and
+the shortcut's; 34 layers with the classifier) and starts from random weights, as the AAP paper's
+released command does; ``deep-identity`` starts as identity mappings. ``demo`` is the demonstration
+network. Without ``--networks``: shallow or narrow, and deep.
 Accuracy is that of the main head alone, the network that is deployed, on the 360 test digits after
 the last epoch. The gradient is the norm of the first convolution's, the mean over the first epoch.
 """
@@ -63,7 +65,7 @@ HALVED = (1,) * 8 + (2,) + (1,) * 7
 NETWORKS = {
     "shallow": Kind((12, 12, 24, 24), (1, 1, 2, 1), zero_init=True, epochs=(24, 8)),
     "narrow": Kind(NARROW, (1, 1, 2, 1), zero_init=True, epochs=(24, 8)),
-    "deep": Kind(DEEP, HALVED, zero_init=False, epochs=(12, 4)),
+    "deep": Kind(DEEP, HALVED, zero_init=False, epochs=(10, 4)),
     "deep-identity": Kind(DEEP, HALVED, zero_init=True, epochs=(8, 4)),
 }
 # name: (data, input channels, image side, T); None is the digits in bit planes.

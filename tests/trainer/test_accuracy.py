@@ -16,13 +16,15 @@ def test_the_demo_network_reaches_97_percent_without_its_auxiliary_paths(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@pytest.mark.parametrize("gate", ["iand", "or", "xor", "sn"])
 @pytest.mark.filterwarnings("ignore::purespike.trainer.learner.DeadLayerWarning")
-def test_the_accumulation_pathway_lifts_the_spike_stream_of_a_zero_init_network(tmp_path):
+def test_the_accumulation_pathway_lifts_the_spike_stream_of_a_zero_init_network(gate, tmp_path):
     # The claim of the full-spike paper. The residual functions start silent, so without the
-    # pathway the blocks learn slowly.
+    # pathway the blocks learn slowly. Three seeds: docs/results.md, digits, shallow.
     model = replace(
         DEMO.model,
-        stem=12,
+        gate=gate,
+        stem=8,
         widths=(12, 12, 24, 24),
         strides=(1, 1, 2, 1),
         shortcut=False,
@@ -33,4 +35,4 @@ def test_the_accumulation_pathway_lifts_the_spike_stream_of_a_zero_init_network(
         aap: train(replace(model, aap=aap), config, tmp_path / str(aap), progress=False).accuracy
         for aap in (False, True)
     }
-    assert accuracy[True] > accuracy[False] + 0.1
+    assert accuracy[True] > accuracy[False] + 0.15
