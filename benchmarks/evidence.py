@@ -6,11 +6,11 @@
 
 Each training adds one line of JSON to FILE; what stands there already is not trained again.
 ``--table`` prints what FILE holds as Markdown. ``shallow`` has 4 blocks (9 convolutions) and starts
-as identity mappings (zero-init), where training on spikes alone is slow; ``narrow`` is the same with
-fewer channels, for the four times larger event frames. ``deep`` has 16 blocks (33 convolutions and
-the shortcut's; 34 layers with the classifier) and starts from random weights, as the AAP paper's
-released command does; ``deep-identity`` starts as identity mappings. ``demo`` is the demonstration
-network. Without ``--networks``: shallow or narrow, and deep.
+as identity mappings (zero-init), where training on spikes alone is slow; ``narrow`` is the same
+with fewer channels, for the four times larger event frames. ``deep`` has 16 blocks (33 convolutions
+and the shortcut's; 34 layers with the classifier) and starts from random weights, as the AAP
+paper's released command does; ``deep-identity`` starts as identity mappings. ``demo`` is the
+demonstration network. Without ``--networks``: shallow or narrow, and deep.
 Accuracy is that of the main head alone, the network that is deployed, on the 360 test digits after
 the last epoch. The gradient is the norm of the first convolution's, the mean over the first epoch.
 """
