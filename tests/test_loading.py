@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,15 @@ def test_check_and_compile_take_each_of_them(tmp_path: Path) -> None:
     assert result.exit_code == 1 and "PS012" in result.output  # nothing labelled: not proved
     assert (tmp_path / "b" / "model.onnx").is_file()
     assert invoke("check", "--static", str(tmp_path / "b")).exit_code == 0
+
+
+def test_what_only_training_needs_is_not_loaded_to_compile() -> None:
+    """Lightning, the digits and plots take seconds and 200 MB."""
+    script = (
+        "import sys, purespike.loading, purespike.build\n"
+        "print(*sorted({'lightning', 'sklearn', 'matplotlib', 'torch._dynamo'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -25,8 +25,8 @@ from purespike.trainer.configuration import ModelConfig, NetworkConfig, from_dic
 from purespike.trainer.data import DataConfig
 from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import CheckpointError, ConfigError
-from purespike.trainer.learner import TrainConfig
 from purespike.trainer.models import build
+from purespike.trainer.training import TrainConfig
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.encoders import ENCODERS
-from purespike.trainer.learner import TrainConfig
+from purespike.trainer.training import TrainConfig
 
 __all__ = ["DEMO", "Preset"]
 

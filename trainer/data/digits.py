@@ -15,8 +15,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -54,6 +52,9 @@ class Digits:
 @lru_cache(maxsize=1)
 def digits() -> Digits:
     """Load the digits: 1437 images for training, 360 for the test (stratified, seed 0)."""
+    from sklearn.datasets import load_digits  # a second and 80 MB, for those who need it
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(
         images.astype(np.uint8).reshape(-1, 1, 8, 8),
