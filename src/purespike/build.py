@@ -39,6 +39,7 @@ from purespike.fidelity import check_capture, wrong_inputs
 from purespike.independent import check_graph
 from purespike.options import LavaMode, Options, Progress, Subject, require_samples, silent
 from purespike.passes import chosen_passes, is_integer
+from purespike.probes import choose_probe, noted
 from purespike.static import chip_findings, network_findings
 from purespike.targets.agreement import Executor, agreement
 from purespike.targets.lava.schedule import schedule
@@ -75,7 +76,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     passes = chosen_passes(subject, options, progress)
     if is_integer(captured.graph):  # compiled before: what is left is to name the host, and judge
         passes = tuple(p for p in passes if p.name == "split_host" and options.host_encoder)
-    probe = subject.spikes[:, :16].astype(np.float64)
+    probe, short = choose_probe(captured.graph, subject.spikes)
     trained = reference_accuracy(subject, progress)
     draft = Draft(subject, options, trained, captured.dead, captured.graph)
     wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
@@ -85,13 +86,17 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         rest = [p for p in passes if p.name in ("fine_tune", "quantize")]
         first = [p for p in passes if p not in rest]
         front = compile_graph(captured.graph, first, probe, lambda name: progress(name, 0, 1))
+        front = noted(front, short)
         graph = front.graph
         findings = network_findings(graph, front.ledger[0].notes if front.ledger else ())
         executors = {}
         if isinstance(subject.model, nn.Module):
-            finding, layers = check_capture(subject.model, captured.graph, probe)
+            samples = probe.shape[1]
+            finding, layers = check_capture(
+                subject.model, captured.graph, subject.spikes[:, :samples].astype(np.float64)
+            )
             findings.append(finding)
-            executors["torch, captured"] = Executor(probe.shape[1], tuple(layers))
+            executors["torch, captured"] = Executor(samples, tuple(layers))
         if any(f.status == "FAIL" for f in apply_policy(findings, graph, options.policy)):
             return draft.refused(findings, front)
         if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
