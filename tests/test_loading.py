@@ -215,3 +215,22 @@ def test_what_only_training_needs_is_not_loaded_to_compile() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == ""
+
+
+def test_as_many_samples_are_made_up_as_are_asked_for(user: str) -> None:
+    stated = Stated(shape=(6,), steps=4)
+    whole = load_subject(f"{user}:factory", stated)
+    assert (whole.spikes.shape[1], len(whole.labels), whole.labelled) == (64, 64, False)
+    few = load_subject(f"{user}:factory", stated, samples=3)
+    assert (few.spikes.shape[1], len(few.labels)) == (3, 3)
+
+
+def test_a_module_decides_in_parts_what_it_decides_at_once(
+    user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stated = Stated(shape=(6,), steps=4)
+    at_once = load_subject(f"{user}:factory", stated).labels
+    monkeypatch.setattr("purespike.loading._VALUES_AT_ONCE", 4 * 6 * 5)
+    np.testing.assert_array_equal(load_subject(f"{user}:factory", stated).labels, at_once)
+    monkeypatch.setattr("purespike.loading._VALUES_AT_ONCE", 1)
+    np.testing.assert_array_equal(load_subject(f"{user}:factory", stated).labels, at_once)

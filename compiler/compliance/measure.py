@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import SYNAPSES, Neuron
 
-BATCH = 64
+BATCH = 64  # samples at a time, fewer of a large network:
+BYTES = 1 << 29  # of edges and membranes that a batch may hold, if it is of more than one sample
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ def measure(
     ]
     events: dict[str, list[Array]] = {n.name: [] for n in reached}
     total = x.shape[1]
-    for start, trace in traces(graph, x):
+    done = 0
+    for _, trace in traces(graph, x):
         decisions.append(decide(graph, trace))
+        done += len(decisions[-1])
         tally.add(graph, trace)
         for node in graph.nodes:
             counts[node.name] += measured_counts(graph, node, trace)
@@ -86,7 +90,7 @@ def measure(
         for finding in check_run(graph, trace):
             if finding.where not in findings or findings[finding.where].status == "PASS":
                 findings[finding.where] = finding  # the first that is broken is kept
-        progress(min(start + BATCH, total), total)
+        progress(done, total)
     where = f"all {total} samples, {graph.steps} steps each: only 0 and 1"
     each = {name: c.times(1 / total) for name, c in counts.items()}
     return Measured(
@@ -105,10 +109,24 @@ def measure(
     )
 
 
-def traces(graph: Graph, x: NDArray[Any]) -> Iterator[tuple[int, Trace]]:
-    """(index of the first sample, trace of every edge) batch by batch: bounded memory."""
-    for start in range(0, x.shape[1], BATCH):
-        yield start, run(graph, x[:, start : start + BATCH])
+def traces(
+    graph: Graph, x: NDArray[Any], record: Collection[str] | None = None
+) -> Iterator[tuple[int, Trace]]:
+    """(index of the first sample, trace) batch by batch, in bounded memory; None records all."""
+    batch = batch_size(graph, record)
+    for start in range(0, x.shape[1], batch):
+        yield start, run(graph, x[:, start : start + batch], record=record)
+
+
+def batch_size(graph: Graph, record: Collection[str] | None = None) -> int:
+    """Samples of which the recorded edges and membranes fit into `BYTES`: 1 to `BATCH`."""
+    values = 0
+    for edge in graph.edges():
+        if record is None or edge.name in record:
+            node = graph.producer(edge.name)
+            kinds = 1 + (isinstance(node.op, Neuron) if node else 0)
+            values += kinds * math.prod(edge.shape)
+    return int(np.clip(BYTES // max(1, 8 * graph.steps * values), 1, BATCH))
 
 
 def decide(graph: Graph, trace: Trace) -> NDArray[np.int64]:

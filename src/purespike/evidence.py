@@ -32,19 +32,19 @@ from purespike.targets.onnx.run import run_onnx
 def make_golden(graph: Graph, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
     """What the integer graph does on the samples (T, B, *shape), by the interpreter."""
     neurons = [n for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
-    parts = [trace for _, trace in traces(graph, inputs)]
+    fires = [n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires]
+    spikes: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in fires}
+    membranes: dict[str, list[NDArray[np.int32]]] = {n.name: [] for n in neurons}
+    for _, trace in traces(graph, inputs, membranes):
+        for name, rows in spikes.items():
+            rows.append(trace.values[name].astype(np.uint8))
+        for name, levels in membranes.items():
+            levels.append(trace.membranes[name].astype(np.int32))
     return Golden(
         inputs.astype(np.uint8),
         labels,
-        {
-            n.name: np.concatenate([t.values[n.name] for t in parts], axis=1).astype(np.uint8)
-            for n in neurons
-            if isinstance(n.op, Neuron) and n.op.fires
-        },
-        {
-            n.name: np.concatenate([t.membranes[n.name] for t in parts], axis=1).astype(np.int32)
-            for n in neurons
-        },
+        {name: np.concatenate(rows, axis=1) for name, rows in spikes.items()},
+        {name: np.concatenate(levels, axis=1) for name, levels in membranes.items()},
     )
 
 
@@ -55,7 +55,7 @@ def encode(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:
         return x
     name = chip.inputs[0].name
     host = replace(graph, nodes=tuple(n for n in graph.nodes if n.role == "host"), outputs=(name,))
-    parts = [trace.values[name] for _, trace in traces(host, x)]
+    parts = [trace.values[name] for _, trace in traces(host, x, {name})]
     return np.concatenate(parts, axis=1).astype(np.uint8)
 
 
@@ -82,7 +82,7 @@ def compare_executors(graph: Graph, golden: Golden) -> dict[str, list[Mismatch]]
 def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:
     """Every layer that Lava computed against the interpreter, over all its samples (T, B, ...)."""
     rows: dict[tuple[str, str], Mismatch] = {}
-    for start, trace in traces(graph, x):
+    for start, trace in traces(graph, x, {*run.spikes, *run.membranes}):
         stop = start + next(iter(trace.values.values())).shape[1]
         for row in compare(
             trace,

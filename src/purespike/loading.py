@@ -28,16 +28,18 @@ from purespike.trainer.exported import read_exported
 
 PROGRAM = ".pt2"  # of torch.export
 SAMPLES = 64  # made up where no data is given
+_VALUES_AT_ONCE = 1 << 22  # of the input of a torch module, whose layers hold many times as much
 LARGEST = 1 << 30  # bytes of a data file
 
 
-def load_subject(source: str, stated: Stated | None = None) -> Subject:
+def load_subject(source: str, stated: Stated | None = None, *, samples: int = SAMPLES) -> Subject:
     """What the source names, with the data to judge it by.
 
     Args:
         source: A checkpoint folder, a bundle, a file (.nir, .onnx, .net, .pt2), or a torch module
             by its dotted path, ``package.module:name``: a module, or a callable that gives one.
         stated: What the source leaves open.
+        samples: How many to make up where there is no data.
 
     Returns:
         The subject. Without data, its inputs are random spikes, each sample at a rate of its own,
@@ -61,12 +63,12 @@ def load_subject(source: str, stated: Stated | None = None) -> Subject:
         stated.refuse("an exported program", "data")
         program = read_exported(path)
         stated = replace(stated, shape=program.shape, steps=program.steps)
-        return _from_module(path.name, program.module, stated)
+        return _from_module(path.name, program.module, stated, samples)
     if path.is_file():
         graph, name = read_named(path, stated)
-        return _from_graph(name, graph, stated)
+        return _from_graph(name, graph, stated, samples)
     if ":" in source and not path.exists():
-        return _from_module(source, _module(source), stated)
+        return _from_module(source, _module(source), stated, samples)
     raise InputError(
         "there is no network of this name",
         found=source,
@@ -104,7 +106,7 @@ def _module(source: str) -> nn.Module:
     return made.eval()
 
 
-def _from_module(source: str, module: nn.Module, stated: Stated) -> Subject:
+def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -> Subject:
     stated.refuse("a torch module", "shape", "steps", "spike_input", "data")
     given = _data(stated.data)
     shape = tuple(given["inputs"].shape[2:]) if given else stated.shape
@@ -120,15 +122,20 @@ def _from_module(source: str, module: nn.Module, stated: Stated) -> Subject:
             raise InputError(
                 f"the data has another {name}", where=source, found=str(found), allowed=str(said)
             )
-    x = given["inputs"] if given else _spikes(steps, shape)
+    x = given["inputs"] if given else _spikes(steps, samples, shape)
+
+    at_once = max(1, _VALUES_AT_ONCE // x[:, 0].size)
 
     def decide() -> NDArray[np.int64]:
         kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-        with torch.no_grad():
-            result = module(torch.from_numpy(x).to(kind))
-        main = result["main"] if isinstance(result, Mapping) else result
-        scores: NDArray[Any] = (main.sum(0) if main.dim() > 2 else main).numpy()
-        return np.asarray(scores.reshape(len(scores), -1).argmax(1), np.int64)
+        classes = []
+        for part in np.split(x, range(at_once, x.shape[1], at_once), axis=1):
+            with torch.no_grad():
+                result = module(torch.from_numpy(part).to(kind))
+            main = result["main"] if isinstance(result, Mapping) else result
+            scores: NDArray[Any] = (main.sum(0) if main.dim() > 2 else main).numpy()
+            classes.append(scores.reshape(len(scores), -1).argmax(1))
+        return np.concatenate(classes).astype(np.int64)
 
     labels = given.get("labels")
     calibration = given.get("calibration")
@@ -149,7 +156,7 @@ def _from_module(source: str, module: nn.Module, stated: Stated) -> Subject:
     return Subject(source, module, shape, x, labels, domain, calibration, labelled=False)
 
 
-def _from_graph(name: str, graph: Graph, stated: Stated) -> Subject:
+def _from_graph(name: str, graph: Graph, stated: Stated, samples: int) -> Subject:
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise InputError(
             "a network to compile has one input and one output",
@@ -158,7 +165,7 @@ def _from_graph(name: str, graph: Graph, stated: Stated) -> Subject:
         )
     (edge,) = graph.inputs
     given = _data(stated.data)
-    x = given["inputs"] if given else _spikes(graph.steps, edge.shape)
+    x = given["inputs"] if given else _spikes(graph.steps, samples, edge.shape)
     if x.shape[0] != graph.steps or x.shape[2:] != edge.shape:
         raise InputError(
             "the data does not fit the network",
@@ -175,10 +182,10 @@ def _from_graph(name: str, graph: Graph, stated: Stated) -> Subject:
     )
 
 
-def _spikes(steps: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def _spikes(steps: int, samples: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     r = np.random.default_rng(0)
-    rates = r.random((1, SAMPLES, *(1 for _ in shape)))
-    return (r.random((steps, SAMPLES, *shape)) < rates).astype(np.uint8)
+    rates = r.random((1, samples, *(1 for _ in shape)))
+    return (r.random((steps, samples, *shape)) < rates).astype(np.uint8)
 
 
 def _binary(x: NDArray[Any]) -> bool:

@@ -111,5 +111,5 @@ def require_samples(subject: Subject, options: Options) -> None:
             where=subject.name,
             found=f"{n} samples, {len(subject.labels)} labels, {options.golden} golden",
             allowed="inputs (T, B, ...), one label a sample, at least one golden sample",
-            remedy="give test data, and --golden of at least 1",
+            remedy="give test data, and --samples of at least 1",
         )

@@ -115,7 +115,7 @@ def compile_(
         dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current, trust
     )
     with progress_bars(err) as progress:
-        built = build(load_subject(source, stated), options, progress)
+        built = build(load_subject(source, stated, samples=samples), options, progress)
     built.write(folder)
     out.print(render(built.report))
     out.print(f"Bundle: {folder}")
