@@ -228,3 +228,20 @@ def test_ctrl_c_ends_a_simulation_and_leaves_nothing(bundle: Path) -> None:
     assert "interrupted" in text and "Traceback" not in text
     assert not session.segments(number) and not session.members(number)
     scratch.rmdir()  # empty
+
+
+def test_ctrl_c_while_the_command_line_is_loaded_shows_no_traceback() -> None:
+    script = """
+import sys
+
+class Interrupted:
+    def find_spec(self, name, path=None, target=None):
+        if name == "purespike.cli":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+from purespike.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

@@ -107,7 +107,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     model = build(model_config, config.seed)
     if config.channels_last:
-        model = model.to(memory_format=torch.channels_last)
+        # Torch documents the argument, but declares it for no overload.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = Learner(
         model,
         config,

@@ -128,14 +128,14 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
 
     def decide() -> NDArray[np.int64]:
         kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-        classes = []
+        classes: list[NDArray[np.int64]] = []
         for part in np.split(x, range(at_once, x.shape[1], at_once), axis=1):
             with torch.no_grad():
                 result = module(torch.from_numpy(part).to(kind))
             main = result["main"] if isinstance(result, Mapping) else result
             scores: NDArray[Any] = (main.sum(0) if main.dim() > 2 else main).numpy()
-            classes.append(scores.reshape(len(scores), -1).argmax(1))
-        return np.concatenate(classes).astype(np.int64)
+            classes.append(scores.reshape(len(scores), -1).argmax(1).astype(np.int64))
+        return np.concatenate(classes)
 
     labels = given.get("labels")
     calibration = given.get("calibration")
