@@ -94,14 +94,14 @@ def exact_scale(graph: Graph, nodes: list[Node], grid: Grid) -> float | None:
     rest = [a for n in nodes for a in _values_of(n.op)] + [b for m in meeting for b in m]
     neurons = [n.op for n in nodes if isinstance(n.op, Neuron)]
     rest += [np.asarray(op.initial) for op in neurons]
-    limit = min(scale_limit(graph, nodes, grid), _weight_scale(nodes, grid))
-    if limit < 1.0:
-        return None
-    if _whole([*rest, *(a for n in nodes for a in _thresholds(n.op))], 1.0):
-        return 1.0
-    if any(op.decay not in (0.0, 1.0) or op.current_decay or not op.fires for op in neurons):
-        return None
+    whole = _whole([*rest, *(a for n in nodes for a in _thresholds(n.op))], 1.0)
+    steady = all(op.fires and op.decay in (0.0, 1.0) and not op.current_decay for op in neurons)
     rest += [op.amount for op in neurons if op.fires and op.reset == "subtract"]
+    if not whole and not (steady and _whole(rest, _FINEST)):
+        return None
+    limit = min(scale_limit(graph, nodes, grid), _weight_scale(nodes, grid))  # takes a while
+    if whole or limit < 1.0:
+        return 1.0 if limit >= 1.0 else None
     scale = 2.0 ** math.floor(math.log2(min(limit, _FINEST)))
     if not _whole(rest, scale):  # then it is not at a smaller one either
         return None
@@ -112,7 +112,7 @@ def exact_scale(graph: Graph, nodes: list[Node], grid: Grid) -> float | None:
 
 def _whole(arrays: Sequence[Array], scale: float) -> bool:
     """Whether all numbers are whole at a scale; a few of each are looked at first."""
-    if any((few != np.rint(few)).any() for few in (a.ravel()[:64] * scale for a in arrays)):
+    if any((few != np.rint(few)).any() for few in (a.flat[:64] * scale for a in arrays)):
         return False
     return all(bool((b == np.rint(b)).all()) for b in (a * scale for a in arrays))
 
