@@ -12,64 +12,31 @@ import tempfile
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
-from purespike.targets.lava.guard import Progress, run_guarded
+from purespike.targets.lava.cluster_task import Answer, Task, run_task
+from purespike.targets.lava.guard import Progress
 from purespike.targets.lava.program import Program
 from purespike.targets.lava.program_file import ARRAYS, PROGRAM, write
-from purespike.targets.lava.recordings import Layers, Recording
+from purespike.targets.lava.recordings import Recording
 from purespike.targets.lava.shards import Shard, Times
 
 ANSWER_SECONDS = 10.0
+DESERTED_SECONDS = 30.0  # a nanny starts a dead worker again within a few
+_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 0.02
 _SHARDS_A_THREAD = 2  # small enough for a lost worker, large enough for Lava's start
 _LARGEST = 256 << 20  # bytes of recordings that a shard may hold in memory
 
 
 class ClusterError(PurespikeError):
     """A Dask cluster that cannot be reached or did not finish."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A shard as it travels.
-
-    Attributes:
-        key: Its name on the cluster.
-        program: Text of its program.json.
-        source: Name of the source.
-        weights: Its arrays.npz, compressed.
-        frames: The source's spikes as an .npy file, compressed.
-        rows: Logical steps to bring back.
-        spikes, membranes: Layers to bring back.
-        timeout: Seconds.
-    """
-
-    key: str
-    program: str
-    source: str
-    weights: bytes
-    frames: bytes
-    rows: int
-    spikes: Layers
-    membranes: Layers
-    timeout: float
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a shard recorded: spikes packed to bits, membranes (rows, width)."""
-
-    spikes: NDArray[np.uint8]
-    membranes: NDArray[Any]
-    processes: int
 
 
 def run_on_cluster(
@@ -99,7 +66,7 @@ def run_on_cluster(
         LavaRunError: If a shard failed; the others are given up.
     """
     with _connected(address, ANSWER_SECONDS) as client:
-        from distributed import KilledWorker, as_completed
+        from distributed import KilledWorker
 
         threads = sum(client.nthreads().values())
         bytes_ = spikes.samples * spikes.steps * (spikes.layers.width + 4 * membranes.layers.width)
@@ -108,8 +75,8 @@ def run_on_cluster(
         futures = _submit(client, shards, spikes, membranes, timeout)
         total, done, processes = sum(s.program.steps for s in shards), 0, 0
         try:
-            for future in as_completed(list(futures), loop=client.loop, timeout=timeout):
-                shard, answer = futures[future], future.result()
+            for future, answer in _finished(client, futures, timeout):
+                shard = futures[future]
                 row, rows = shard.first * spikes.steps, shard.samples * spikes.steps
                 width = spikes.layers.width
                 bits = np.unpackbits(answer.spikes, count=rows * width)
@@ -133,10 +100,49 @@ def run_on_cluster(
                 found=f"{done} of {total} steps",
                 remedy="give a longer time-out, or add workers",
             ) from None
+        except _DesertedError:
+            raise ClusterError(
+                f"the cluster has had no worker for {DESERTED_SECONDS:g} s",
+                where=address,
+                found=f"{done} of {total} steps",
+                remedy="look into the logs of the workers (out of memory?), and start them again",
+            ) from None
         finally:
             client.cancel(list(futures), force=True)
         seconds = time.monotonic() - start
     return shards, Times(seconds, seconds, processes)
+
+
+class _DesertedError(Exception):
+    """All workers have gone, and with them whoever would have finished."""
+
+
+def _finished(client: Any, futures: Iterable[Any], timeout: float) -> Iterator[tuple[Any, Answer]]:
+    """The futures with what they brought, each when it has been brought.
+
+    Raises:
+        TimeoutError: Some have not, in time.
+        _DesertedError: Nobody works on them any more.
+    """
+    waiting, start = set(futures), time.monotonic()
+    attended = looked = start
+    while waiting:
+        for future in [f for f in waiting if f.status in ("finished", "error")]:
+            try:
+                answer = future.result(timeout=ANSWER_SECONDS)
+            except TimeoutError:  # its worker has gone, and the answer with it: computed again
+                continue
+            waiting.remove(future)
+            attended = time.monotonic()
+            yield future, answer
+        now = time.monotonic()
+        if now - looked > _LOOK_SECONDS:
+            looked, attended = now, now if client.nthreads() else attended
+        if waiting and now - attended > DESERTED_SECONDS:
+            raise _DesertedError
+        if waiting and now - start > timeout:
+            raise TimeoutError
+        time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
@@ -206,27 +212,3 @@ def _program_files(program: Program) -> tuple[dict[str, Any], bytes]:
         write(program, Path(folder))
         text = json.loads((Path(folder) / PROGRAM).read_bytes())
         return text, (Path(folder) / ARRAYS).read_bytes()
-
-
-def run_task(task: Task) -> Answer:
-    """Run a shard; Dask calls this on a worker."""
-    from distributed import get_worker
-
-    worker = get_worker()
-
-    def given_up() -> bool:
-        state = worker.state.tasks.get(task.key)  # the client cancelled it, or has gone
-        return state is None or state.state == "cancelled"
-
-    # There, Dask itself removes what a killed worker leaves.
-    with tempfile.TemporaryDirectory(dir=worker.local_directory) as name:
-        folder = Path(name)
-        (folder / PROGRAM).write_text(task.program, encoding="utf-8")
-        (folder / ARRAYS).write_bytes(zlib.decompress(task.weights))
-        (folder / f"{task.source}.npy").write_bytes(zlib.decompress(task.frames))
-        result = run_guarded(folder, timeout=task.timeout, keep=folder, stop=given_up)
-        return Answer(
-            np.packbits(task.spikes.rows(result.spikes, 0, task.rows)),
-            task.membranes.rows(result.membranes, 0, task.rows),
-            result.processes,
-        )

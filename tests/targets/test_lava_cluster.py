@@ -131,6 +131,24 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(dask: Cluster) -> None:
 
 
 @pytest.mark.slow
+def test_a_cluster_that_loses_its_last_worker_is_an_error_in_time(
+    dask: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "DESERTED_SECONDS", 4.0)
+
+    def kill(done: int, total: int) -> None:
+        for worker in dask.workers:
+            worker.kill()
+
+    graph = network()
+    begin = time.monotonic()
+    with pytest.raises(ClusterError, match="no worker for 4 s") as e:
+        simulate(graph, spikes(graph, 800, 1), scheduler=dask.address, on_progress=kill)
+    assert time.monotonic() - begin < 100
+    assert " of 2408 steps" in e.value.found and not e.value.found.startswith("0 ")
+
+
+@pytest.mark.slow
 def test_the_first_error_stops_the_other_shards(dask: Cluster) -> None:
     graph = network()
     killed: list[int] = []
