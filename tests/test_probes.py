@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from purespike import probes
 from purespike.build import Options, build
@@ -15,10 +15,10 @@ from purespike.compiler.domain import SPIKE
 from purespike.compiler.ir import Edge
 from purespike.compiler.ir import build as build_graph
 from purespike.compiler.ops import Linear, Neuron
+from purespike.options import Subject
 from purespike.probes import choose_probe
-from purespike.subjects import digits_subject
-
-CHECKPOINT = Path(__file__).parent / "data" / "event-digits"
+from purespike.trainer import layers
+from purespike.trainer.neuron import Neuron as TorchNeuron
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,17 @@ def test_samples_go_first_then_steps(
 
 
 def test_a_short_probe_says_so_and_the_verdict_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = digits_subject(CHECKPOINT)
-    subject = replace(whole, spikes=whole.spikes[:, :20], labels=whole.labels[:20])
-    monkeypatch.setattr(probes, "OPERATIONS", 1.0)
-    built = build(subject, Options(lava="none", golden=2))
-    ledger = built.report.ledger
-    assert any("compared on 1 of 16 samples" in note for note in ledger[0].notes)
-    assert all("first 1 of 10 steps" in str(line.notes) for line in ledger)
-    assert built.report.executors["torch, captured"]
+    torch.manual_seed(0)
+    parts = nn.Linear(6, 8), TorchNeuron(), nn.Linear(8, 3), layers.TimeMean()
+    x = np.random.default_rng(0).integers(0, 2, (4, 20, 6)).astype(np.uint8)
+    subject = Subject("small", nn.Sequential(*parts).eval(), (6,), x, np.zeros(20, np.int64), SPIKE)
+    for operations, notes, first in (
+        (1e10, False, "of 4 steps"),
+        (1.0, True, "first 1 of 4 steps"),
+    ):
+        monkeypatch.setattr(probes, "OPERATIONS", operations)
+        built = build(subject, Options(lava="none", golden=2))
+        ledger = built.report.ledger
+        assert any("compared on 1 of 16 samples" in n for n in ledger[0].notes) == notes
+        assert all((first in str(line.notes)) == notes for line in ledger)
+        assert built.report.executors["torch, captured"]
