@@ -13,6 +13,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def run_on_cluster(
     """
     with _connected(address, ANSWER_SECONDS) as client:
         from distributed import KilledWorker
+        from distributed.comm import CommClosedError
 
         threads = sum(client.nthreads().values())
         bytes_ = spikes.samples * spikes.steps * (spikes.layers.width + 4 * membranes.layers.width)
@@ -100,6 +102,13 @@ def run_on_cluster(
                 found=f"{done} of {total} steps",
                 remedy="give a longer time-out, or add workers",
             ) from None
+        except (CancelledError, CommClosedError):
+            raise ClusterError(
+                "the connection to the Dask scheduler was lost",
+                where=address,
+                found=f"{done} of {total} steps",
+                remedy="look into the scheduler's log, start it and its workers, and run again",
+            ) from None
         except _DesertedError:
             raise ClusterError(
                 f"the cluster has had no worker for {DESERTED_SECONDS:g} s",
@@ -122,12 +131,13 @@ def _finished(client: Any, futures: Iterable[Any], timeout: float) -> Iterator[t
 
     Raises:
         TimeoutError: Some have not, in time.
+        CancelledError, CommClosedError: The scheduler has gone, nobody else cancels.
         _DesertedError: Nobody works on them any more.
     """
     waiting, start = set(futures), time.monotonic()
     attended = looked = start
     while waiting:
-        for future in [f for f in waiting if f.status in ("finished", "error")]:
+        for future in [f for f in waiting if f.status not in ("pending", "lost")]:
             try:
                 answer = future.result(timeout=ANSWER_SECONDS)
             except TimeoutError:  # its worker has gone, and the answer with it: computed again

@@ -34,6 +34,7 @@ class Cluster:
     """Processes of a Dask cluster."""
 
     address: str
+    scheduler: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]]
     log: Path
 
@@ -82,7 +83,7 @@ def dask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
     try:
         line = b"Registered to:"  # each worker writes it once
         assert eventually(lambda: log.read_bytes().count(line) >= len(workers), 60), log.read_text()
-        yield Cluster(address, workers, log)
+        yield Cluster(address, scheduler, workers, log)
     finally:
         for process in (*workers, scheduler):
             process.kill()
@@ -146,6 +147,19 @@ def test_a_cluster_that_loses_its_last_worker_is_an_error_in_time(
         simulate(graph, spikes(graph, 800, 1), scheduler=dask.address, on_progress=kill)
     assert time.monotonic() - begin < 100
     assert " of 2408 steps" in e.value.found and not e.value.found.startswith("0 ")
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_its_scheduler_is_an_error_in_time(dask: Cluster) -> None:
+    def kill(done: int, total: int) -> None:
+        dask.scheduler.kill()
+
+    graph = network()
+    begin = time.monotonic()
+    with pytest.raises(ClusterError, match="the connection to the Dask scheduler was lost") as e:
+        simulate(graph, spikes(graph, 800, 1), scheduler=dask.address, on_progress=kill)
+    assert time.monotonic() - begin < 100
+    assert " of 2408 steps" in e.value.found
 
 
 @pytest.mark.slow
