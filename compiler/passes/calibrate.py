@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
-from purespike.compiler.passes.groups import QuantizeError, group_members
+from purespike.compiler.passes.groups import QuantizeError, group_members, weights_of
 from purespike.compiler.passes.quantize import fit_scales, quantized
 from purespike.compiler.passes.replay_layers import Layers
 from purespike.compiler.passes.scales import (
@@ -44,7 +44,6 @@ from purespike.compiler.passes.scales import (
     legal_scale,
     peaks_of,
     rows_of,
-    weights_of,
 )
 
 Method = Literal["max", "percentile", "mse", "agreement"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import SYNAPSES, Add, Delay, Flatten, Neuron
+from purespike.compiler.ops import SYNAPSES, Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
 from purespike.compiler.passes.move_delays import why_delayed
 
 
@@ -83,6 +84,18 @@ def scale_groups(graph: Graph) -> dict[str, str]:
                 remedy="end the network in spikes, or average a linear readout over time",
             )
     return {n: g for n, g in groups.items() if not isinstance(_op(graph, n), Add)}
+
+
+def weights_of(op: object) -> list[Array]:
+    """The weights of a synapse; of a neuron none."""
+    if isinstance(op, Conv2d | Linear):
+        return [op.weight]
+    return [op.factor] if isinstance(op, Scale) else []
+
+
+def values_of(op: object) -> list[Array]:
+    """The weights of a synapse by rows, each that inputs share at least once."""
+    return [op.kept] if isinstance(op, Linear) else weights_of(op)
 
 
 def _op(graph: Graph, name: str) -> object:

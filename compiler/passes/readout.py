@@ -18,6 +18,7 @@ from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Add, Conv2d, Linear, Neuron, Scale
 from purespike.compiler.ops.synapse import reweighted
+from purespike.compiler.passes.groups import values_of
 from purespike.compiler.ranges import current_interval
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def readout_limit(graph: Graph, node: Node, nodes: Sequence[Node], grid: Grid) -
     scale = grid.threshold_limit / reach
     for _ in range(TRIES):
         ops = {n.name: _rounded(n.op, scale) for n in nodes}
-        if not any(np.any(a) for n in nodes for a in _weights(ops[n.name])):
+        if not any(np.any(a) for n in nodes for a in values_of(ops[n.name])):
             return math.inf  # nothing of the layer would be left
         reach = lasting * (_largest(graph, node, ops) + SPARE) + abs(node.op.initial) * scale
         if reach <= grid.threshold_limit:
@@ -101,12 +102,6 @@ def _rounded(op: Op, scale: float) -> Op:
     if isinstance(op, Conv2d | Linear):
         return reweighted(op, whole, None if op.bias is None else whole(op.bias))
     return op
-
-
-def _weights(op: Op) -> list[Array]:
-    if isinstance(op, Linear):
-        return [op.kept]
-    return [op.weight] if isinstance(op, Conv2d) else [op.factor] if isinstance(op, Scale) else []
 
 
 def _fan_in(graph: Graph, name: str) -> float:

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import Conv2d, Linear, Neuron, Scale
-from purespike.compiler.passes.groups import group_members
+from purespike.compiler.passes.groups import group_members, weights_of
 from purespike.compiler.passes.quantize import quantized
 from purespike.compiler.passes.replay_layers import Layers
 from purespike.compiler.passes.scales import (
@@ -40,7 +40,6 @@ from purespike.compiler.passes.scales import (
     channels_of,
     exact_scale,
     rows_of,
-    weights_of,
 )
 
 _AROUND = (0, -1, 1, -2, 2, -3, 3)  # units of a weight around the corrected bias

@@ -11,7 +11,7 @@ import numpy as np
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Add, Conv2d, FixedPoint, Linear, Neuron, Scale
-from purespike.compiler.passes.groups import QuantizeError, group_members
+from purespike.compiler.passes.groups import QuantizeError, group_members, values_of
 from purespike.compiler.passes.readout import readout_limit
 
 _SAME = 1e-9  # numbers that differ by less, relatively, round as one
@@ -56,18 +56,6 @@ def choose_scales(graph: Graph, grid: Grid | None = None) -> dict[str, Scaling]:
     return chosen
 
 
-def weights_of(op: object) -> list[Array]:
-    """The weights of a synapse; of a neuron none."""
-    if isinstance(op, Conv2d | Linear):
-        return [op.weight]
-    return [op.factor] if isinstance(op, Scale) else []
-
-
-def _values_of(op: object) -> list[Array]:
-    """The weights of a synapse by rows, each that inputs share at least once."""
-    return [op.kept] if isinstance(op, Linear) else weights_of(op)
-
-
 def _thresholds(op: object) -> list[Array]:
     if not isinstance(op, Neuron) or not op.fires:
         return []
@@ -91,7 +79,7 @@ def exact_scale(graph: Graph, nodes: list[Node], grid: Grid) -> float | None:
     sums are whole then, and a threshold between two of them may round up. Else None.
     """
     meeting = [_biases(graph, n.inputs[0]) for n in nodes if isinstance(n.op, Neuron)]
-    rest = [a for n in nodes for a in _values_of(n.op)] + [b for m in meeting for b in m]
+    rest = [a for n in nodes for a in values_of(n.op)] + [b for m in meeting for b in m]
     neurons = [n.op for n in nodes if isinstance(n.op, Neuron)]
     rest += [np.asarray(op.initial) for op in neurons]
     whole = _whole([*rest, *(a for n in nodes for a in _thresholds(n.op))], 1.0)
@@ -142,8 +130,8 @@ def peaks_of(nodes: list[Node], grid: Grid) -> Array:
     """The largest weight of a group, or of each of its channels."""
     shape = channels_of(nodes, grid)
     if shape is None:
-        return np.asarray(max((_peak(a) for n in nodes for a in _values_of(n.op)), default=0.0))
-    rows = [np.abs(rows_of(n, a)).max(axis=1) for n in nodes for a in _values_of(n.op)]
+        return np.asarray(max((_peak(a) for n in nodes for a in values_of(n.op)), default=0.0))
+    rows = [np.abs(rows_of(n, a)).max(axis=1) for n in nodes for a in values_of(n.op)]
     return np.asarray(np.max(rows, axis=0)).reshape(shape)
 
 
@@ -156,7 +144,7 @@ def rows_of(node: Node, weight: Array) -> Array:
 
 
 def _weight_scale(nodes: list[Node], grid: Grid) -> float:
-    peak = max((_peak(a) for n in nodes for a in _values_of(n.op)), default=0.0)
+    peak = max((_peak(a) for n in nodes for a in values_of(n.op)), default=0.0)
     return grid.weight_limit / peak if peak > 0 else math.inf
 
 
@@ -208,7 +196,7 @@ def resolves(nodes: list[Node], scale: Scaling) -> bool:
     """Whether at this scale thresholds and the largest weight are one unit or more."""
     least = float(np.min(scale))
     levels = [float(a[a > 0].min()) for n in nodes for a in _thresholds(n.op) if (a > 0).any()]
-    peaks = [_peak(a) for n in nodes for a in _values_of(n.op)]
+    peaks = [_peak(a) for n in nodes for a in values_of(n.op)]
     return all(least * x >= 1 - 1e-9 for x in (*levels, max(peaks, default=np.inf)))
 
 
