@@ -22,11 +22,14 @@ $(READY): pyproject.toml constraints.txt
 	  || { echo "this Python cannot make environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -U -c constraints.txt pip setuptools
+	$(BIN)/pip install -q -c constraints.txt pbr setuptools-scm  # Norse and sinabs are built with these
 	$(BIN)/pip install -q -c constraints.txt torch
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[lava,dask,dev,events,interop,report,train]'
 	# Lava declares Python < 3.11; what it needs stands in the extra "lava" (docs/lava.md). Of lava-dl,
-	# the tests load netx only, of SpikingJelly its NIR import, without most of what they depend on.
-	$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc lava-dl spikingjelly
+	# the tests load netx only. The other frameworks are the oracles of the tests: the neurons and NIR
+	# import of each, without most of what they depend on (another torch, older nir).
+	$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc lava-dl spikingjelly rockpool
+	$(BIN)/pip install -q --no-deps --no-build-isolation -c constraints.txt norse sinabs
 	@touch $@
 
 setup: $(READY)  ## make the environment .venv
