@@ -224,7 +224,7 @@ def _common(steps: list[float]) -> float:
 
 
 def with_zero(x: Domain) -> Domain:
-    """The domain ``x`` and the zero that padding adds."""
+    """The domain ``x`` and the zero that padding adds, or that a delay starts with."""
     if Domain(0, 0, 0) <= x:
         return x
     step = x.step if x.step and _whole(x.anchor / x.step) else 0.0

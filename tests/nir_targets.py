@@ -13,13 +13,16 @@ from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.compiler.verify import verify
+from purespike.evidence import make_golden
 from purespike.independent import second_verdict
+from purespike.targets.golden_network import write_golden_network
 from purespike.targets.lava.emit import emit, from_lava
 from purespike.targets.lava.schedule import schedule
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.guard import load
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx import run_onnx, sequence_model, step_model
+from purespike.targets.replay import replay
 
 
 def random_spikes(graph: Graph, samples: int, seed: int = 0, rate: float = 0.5) -> Any:
@@ -45,6 +48,18 @@ def agree_on_onnx_and_nir(chip: Graph, x: Any, folder: Any) -> None:
     assert differences(chip, read_nir(folder / "chip.nir")) == []
     verdict = second_verdict(load(folder / "chip.nir"))
     assert verdict.judged(leak_multiplies=True) == ()
+
+
+def agree_on_replay(chip: Graph, x: Any, folder: Any) -> None:
+    """The golden network by numpy alone, against the golden vectors."""
+    golden = make_golden(chip, x, np.zeros(x.shape[1], np.int64))
+    arrays: dict[str, Any] = {"inputs": golden.inputs}
+    arrays |= {f"spikes/{n}": a for n, a in golden.spikes.items()}
+    arrays |= {f"membranes/{n}": a for n, a in golden.membranes.items()}
+    np.savez(folder / "golden.npz", **arrays)
+    write_golden_network(chip, folder)
+    rows = replay(folder)
+    assert rows and [row for row in rows if row.different] == []
 
 
 def agree_on_lava(chip: Graph, x: Any) -> None:

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE, Array, Domain, total
+from purespike.compiler.domain import SPIKE, Array, Domain, total, with_zero
 from purespike.compiler.ir import Edge, IRError, Op, Shape, frozen
 from purespike.compiler.ops.synapse import broadcasts
 
@@ -111,9 +111,7 @@ class Delay(Op):
         (x,) = inputs
         if not isinstance(self.steps, int):
             broadcasts(self.steps, x)
-        if not x.domain.holds(np.zeros(1)):
-            raise IRError("a delay starts with zeros", found=str(x), allowed="a domain with zero")
-        return x.shape, x.domain
+        return x.shape, with_zero(x.domain)
 
     def start(self, batch: int, shape: Shape) -> Array:
         """The last ``longest`` inputs, oldest first: (longest, B, *shape)."""

@@ -81,12 +81,13 @@ def fold_scales(graph: Graph) -> Graph:
 
 
 def unfolded(before: Graph, after: Graph) -> tuple[str, ...]:
-    """What stayed and why, by module path."""
-    return tuple(
+    """What stayed and why, by module path; and which biases begin late."""
+    left = (
         f"left {type(node.op).__name__} {after.origin(node.name)}: {reason}"
         for node in after.nodes
         for reason in _why(after, node)
     )
+    return (*left, *move_delays.delay_notes(before, after))
 
 
 def _why(graph: Graph, node: Node) -> Iterator[str]:

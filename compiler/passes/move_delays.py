@@ -13,25 +13,87 @@ What fits no case stays; `why_delayed` says why, and quantization refuses it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import SYNAPSES, Add, Conv2d, Delay, Linear, Scale
+from purespike.compiler.domain import Array
+from purespike.compiler.ir import Graph, Node, Op
+from purespike.compiler.ops import SYNAPSES, Add, Conv2d, Delay, Linear, Neuron, Scale
+from purespike.compiler.ops.synapse import reweighted
 from purespike.compiler.passes.rewrite import Match, draft, is_current, only_reader, source_of
 
+_ALWAYS = ".bias.always"
+MOST_PARTS = 64  # of a bias: one that is larger by more lowers the scale of the weights
 
-def delay_before_layer(graph: Graph, node: Node) -> Match | None:  # cases 1 and 2
+
+def delay_before_layer(graph: Graph, node: Node) -> Match | None:  # cases 1, 2, 4 and 5
     """A delay behind a layer goes in front of it."""
-    layer = source_of(graph, node)
+    layer = graph.producer(node.inputs[0])
     if not isinstance(node.op, Delay) or layer is None or not isinstance(layer.op, SYNAPSES):
         return None
-    by_place = not isinstance(node.op.steps, int)
-    if _biased(layer) or (by_place and not isinstance(layer.op, Scale)):
+    if not isinstance(node.op.steps, int) and not isinstance(layer.op, Scale):
         return None
+    rest: dict[str, list[Node]] = {layer.name: []} if source_of(graph, node) is layer else {}
     # The delay stands before all that it reads in a loop, and the layer comes right behind it.
     spikes = draft(node, f"{node.name}.spikes", node.op, layer.inputs)
-    late = draft(layer, node.name, layer.op, (spikes.name,))
-    return {layer.name: [], node.name: [spikes, late]}, {}
+    if not _biased(layer):
+        late = draft(layer, node.name, layer.op, (spikes.name,))
+        return rest | {node.name: [spikes, late]}, {}
+    assert isinstance(layer.op, Conv2d | Linear)  # case 4
+    bare = reweighted(layer.op, lambda w: w, None)
+    weights = draft(layer, f"{node.name}.weights", bare, (spikes.name,))
+    bias = _late_bias(node, layer, layer.op, spikes)
+    total = draft(node, node.name, Add(), (weights.name, bias[-1].name))
+    return rest | {node.name: [spikes, weights, *bias, total]}, {}
+
+
+def delay_notes(before: Graph, after: Graph) -> tuple[str, ...]:
+    """Which biases begin late, and what that takes."""
+    notes = []
+    for node in before.nodes:
+        always = after.producer(f"{node.name}{_ALWAYS}")
+        layer = before.producer(node.inputs[0])
+        if always is None or layer is None or not isinstance(node.op, Delay):
+            continue
+        count, steps = int(np.prod(always.output.shape)), node.op.longest
+        notes.append(
+            f"the bias of {before.origin(layer.name)} begins {steps} step{'s' * (steps > 1)} late: "
+            f"{count} neuron{'s' * (count > 1)} that fire{'s' * (count == 1)} at every step "
+            f"deliver{'s' * (count == 1)} it"
+        )
+    return tuple(notes)
+
+
+def _late_bias(node: Node, layer: Node, op: Conv2d | Linear, spikes: Node) -> list[Node]:
+    """What delivers the bias of a layer as late as ``spikes``; the last node is its current."""
+    assert op.bias is not None
+    weight = op.kept if isinstance(op, Linear) else op.weight
+    parts = _parts(op.bias, float(np.abs(weight).max()))
+    count, name = parts.shape[1], f"{node.name}.bias"
+    if isinstance(op, Conv2d):
+        # One neuron a place, so that a 1x1 kernel reaches every place, at the borders too.
+        silent: Op = replace(
+            op,
+            weight=np.zeros((count, weight.shape[1] * op.groups, *weight.shape[2:])),
+            bias=np.ones(count),
+            groups=1,
+        )
+        carry: Op = Conv2d(parts[:, :, None, None])
+    else:
+        silent, carry = Linear(np.zeros((count, op.shape[1])), np.ones(count)), Linear(parts)
+    one = draft(layer, f"{name}.one", silent, (spikes.name,))
+    always = draft(layer, f"{node.name}{_ALWAYS}", Neuron(np.asarray(1.0), decay=0.0), (one.name,))
+    late = draft(node, f"{name}.late", node.op, (always.name,))
+    return [one, always, late, draft(layer, name, carry, (late.name,))]
+
+
+def _parts(bias: Array, largest: float) -> Array:
+    """(outputs, neurons): each bias in as few equal parts as are no larger than ``largest``."""
+    needed = np.ceil(np.abs(bias) / largest) if largest else np.ones(bias.shape)
+    needed = np.clip(needed, 1, MOST_PARTS)
+    shares = np.arange(int(needed.max())) < needed[:, None]
+    return np.where(shares, (bias / needed)[:, None], 0.0)
 
 
 def delay_before_sum(graph: Graph, node: Node) -> Match | None:  # case 3
@@ -55,16 +117,6 @@ def why_delayed(graph: Graph, node: Node) -> tuple[str, str]:
         return (
             "what waits reaches the neuron without a synapse",
             "put a layer or a Scale between the delay and the neuron",
-        )
-    if only_reader(graph, source.name) is None:
-        return (
-            "the layer in front of it is read by something else too",
-            "give the delay a layer of its own",
-        )
-    if _biased(source):
-        return (
-            "a bias waits with the current: it would have to start later than the network",
-            "put the delay in front of the layer, where spikes wait, or leave the bias out",
         )
     if isinstance(source.op, Conv2d | Linear):
         return (

@@ -19,7 +19,7 @@ from purespike.targets.onnx.graph import is_golden, read_graph
 from purespike.targets.onnx.step import read_step
 
 FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
-NIR = ("dt", "reset", "if_r", "steps", "spike_input", "feedback", "current")
+NIR = ("dt", "reset", "if_r", "steps", "spike_input", "feedback", "current", "recurrent_bias")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,7 @@ class Stated:
         shape: Of one sample at one step; torch modules only.
         data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
         trust: Whether the code may run that a checkpoint names as its data set.
+        recurrent_bias: Whether the bias in a loop is there ``always``, or ``delayed`` by a step.
     """
 
     dt: float | None = None
@@ -49,6 +50,7 @@ class Stated:
     data: Path | None = None
     current: Literal["new", "previous"] | None = None
     trust: bool = False
+    recurrent_bias: Literal["always", "delayed"] | None = None
 
     def refuse(self, what: str, *allowed: str) -> None:
         """Raise InputError if something is stated that ``what`` has no use for."""
@@ -124,5 +126,6 @@ def _nir(path: Path, stated: Stated) -> tuple[Graph, Document, Conventions]:
         domain,
         stated.feedback,
         stated.current,
+        stated.recurrent_bias,
     )
     return *read_both(path, conventions), conventions

@@ -11,6 +11,7 @@ from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
 from purespike.targets.nir.document import Document
 from purespike.targets.nir.errors import NirError, NirFileError
+from purespike.targets.nir.loops import needs_recurrent_bias
 
 CUBA = {"CubaLI", "CubaLIF"}
 WHY = {
@@ -20,6 +21,8 @@ WHY = {
     "if_r": "tools disagree: IF and I add r * x a step ('step') or dt * r * x ('dt')",
     "current": "tools disagree: the membrane of CubaLI and CubaLIF takes the synaptic current "
     "after it was updated in a step ('new') or before ('previous')",
+    "recurrent_bias": "tools disagree: the bias in a loop is there from the first step on "
+    "('always': snnTorch) or comes with what the loop carries, a step late ('delayed': Norse)",
 }
 
 
@@ -34,6 +37,7 @@ class Conventions:
     domain: Domain | None = None
     feedback: Literal["previous"] | None = None
     current: Literal["new", "previous"] | None = None
+    recurrent_bias: Literal["always", "delayed"] | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -41,6 +45,7 @@ class Conventions:
             ("if_r", ("step", "dt")),
             ("feedback", ("previous",)),
             ("current", ("new", "previous")),
+            ("recurrent_bias", ("always", "delayed")),
         ):
             if (value := getattr(self, name)) is not None and value not in allowed:
                 raise NirError(f"unknown {name}", found=repr(value), allowed=", ".join(allowed))
@@ -70,6 +75,7 @@ class Conventions:
             "reset": bool(kinds & {"IF", "LIF", "CubaLIF"}),
             "if_r": bool(kinds & {"IF", "I"}),
             "current": bool(kinds & CUBA),
+            "recurrent_bias": needs_recurrent_bias(document, self.dt),
         }
         missing = [n for n, needed in needs.items() if needed and getattr(self, n) is None]
         if self.dt is None or self.steps is None or missing:
@@ -89,6 +95,7 @@ class Conventions:
             "reset": (self.reset, ", ".join(sorted(resets)), resets <= {self.reset}),
             "if_r": (self.if_r, "step", self.if_r == "step"),
             "current": (self.current, "new", self.current == "new"),
+            "recurrent_bias": (self.recurrent_bias, "by the place of each delay", False),
             "domain": (
                 self.domain,
                 ", ".join(str(e.domain) for e in graph.inputs),

@@ -11,10 +11,11 @@ import numpy as np
 from purespike.compiler.domain import ANALOG
 from purespike.compiler.ir import Edge, Graph, Node, Op, Shape
 from purespike.compiler.ops import Add, Delay, Neuron, Scale
-from purespike.targets.nir.conventions import CUBA
+from purespike.targets.nir.conventions import CUBA, WHY
 from purespike.targets.nir.conventions import Conventions as Conventions
 from purespike.targets.nir.document import Document
 from purespike.targets.nir.errors import NirFileError
+from purespike.targets.nir.loops import biased, spikes_wait
 from purespike.targets.nir.meaning import operation
 from purespike.targets.nir.membrane import grid, loose_threshold
 from purespike.targets.nir.order import feedback_edges, sorted_nodes
@@ -37,6 +38,10 @@ def from_foreign(document: Document, sends: Mapping[str, Shape], stated: Convent
     dt, steps = stated.require(document)
     document = merged(document, dt, stated.feedback is not None)
     late = feedback_edges(document, stated.feedback is not None)
+    _check_use(stated, bool(biased(document, late)))
+    if stated.recurrent_bias == "always":
+        document, sends = spikes_wait(document, sends, late, dt)
+        late = feedback_edges(document, True)
     draft = _Draft(document)
     for source in dict.fromkeys(a for a, _ in late):
         draft.helper(f"{source}.late", Delay(1), (source,), sends[source])
@@ -77,6 +82,22 @@ def from_foreign(document: Document, sends: Mapping[str, Shape], stated: Convent
     )
     graph = Graph(inputs, tuple(draft.nodes), tuple(outputs), steps, dt)
     return _typed(on_images(graph) if has_signals(document, sends) else graph)
+
+
+def _check_use(stated: Conventions, needed: bool) -> None:
+    """Is it stated exactly where a loop needs it when its bias begins?"""
+    if needed and stated.recurrent_bias is None:  # `require` has asked, where it could tell
+        raise NirFileError(
+            "a loop carries a bias, and NIR does not say when it begins",
+            found=WHY["recurrent_bias"],
+            remedy="state recurrent_bias='always' or 'delayed'",
+        )
+    if stated.recurrent_bias is not None and not needed:
+        raise NirFileError(
+            "recurrent_bias is stated, and nothing needs it",
+            found="no loop with a bias that is without a Delay node",
+            remedy="leave recurrent_bias out",
+        )
 
 
 @dataclass

@@ -51,6 +51,7 @@ def read_nir(
     domain: Domain | None = None,
     feedback: Literal["previous"] | None = None,
     current: Literal["new", "previous"] | None = None,
+    recurrent_bias: Literal["always", "delayed"] | None = None,
 ) -> Graph:
     """The graph in a NIR file. The file is parsed in a child process; see `guard`.
 
@@ -73,11 +74,14 @@ def read_nir(
             None refuses loops without a Delay node.
         current: Which synaptic current the membrane of CubaLI and CubaLIF takes: that of this step
             (``new``) or of the step before (``previous``), which becomes a Delay.
+        recurrent_bias: Whether the bias of a layer in a loop without a Delay node is there from the
+            first step on (``always``: the layer's spikes are those of the step before) or from the
+            second (``delayed``: its current is). Where no such layer has a bias, it is refused.
 
     Raises:
         NirFileError: For every defect of the file, and every convention that is missing, at once.
     """
-    stated = Conventions(dt, reset, if_r, steps, domain, feedback, current)
+    stated = Conventions(dt, reset, if_r, steps, domain, feedback, current, recurrent_bias)
     return _read(path, load(path), stated)
 
 

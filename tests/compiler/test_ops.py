@@ -340,10 +340,15 @@ def test_delays_that_cannot_be() -> None:
     for steps in (0, 1.5, [1, 0], []):
         with pytest.raises(IRError, match="at least one step"):
             Delay(steps)
-    with pytest.raises(IRError, match="starts with zeros"):
-        Delay(1).infer(Edge("x", (1,), Domain(1, 2, 1)))
-    with pytest.raises(IRError, match="starts with zeros"):
-        Delay(1).infer(Edge("x", (1,), Domain(-1, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [((1, 2, 1), (0, 2, 1)), ((-1, 1, 2), (-1, 1, 0)), ((-3, -2, 0.5), (-3, 0, 0.5))],
+)
+def test_a_delay_starts_with_zeros(before: Any, after: Any) -> None:
+    _, domain = Delay(1).infer(Edge("x", (1,), Domain(*before)))
+    assert domain == Domain(*after)
 
 
 # Typing: what an operation makes lies in the domain it infers.

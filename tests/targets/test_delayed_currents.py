@@ -87,9 +87,35 @@ def loop(steps: Any = 1) -> Graph:
 
 
 MOVED["a loop"] = loop()
+MOVED["a bias"] = net(
+    ("w", Linear(whole(4, 5), whole(4)), ("x",)), ("d", Delay(2), ("w",)), ("s", FIRES, ("d",))
+)
+MOVED["a bias of a convolution, at every border, a delay in two parts, a factor"] = net(
+    ("w", Conv2d(whole(3, 2, 3, 3), 3 * whole(3), (2, 1), (1, 1)), ("x",)),
+    ("d", Delay(1), ("w",)),
+    ("e", Delay(2), ("d",)),
+    ("f", Scale(0.5), ("e",)),
+    ("s", Neuron(1.1, 0.75), ("f",)),
+    entry=IMAGE,
+)
+MOVED["groups, and nothing but the bias can fire"] = net(
+    ("w", Conv2d(-(whole(4, 1, 2, 2) ** 2), 1 + whole(4) ** 2, groups=2), ("x",)),
+    ("d", Delay(3), ("w",)),
+    ("s", FIRES, ("d",)),
+    entry=IMAGE,
+)
+MOVED["read twice"] = net(
+    ("w", Linear(whole(4, 5), whole(4)), ("x",)),
+    ("d", Delay(1), ("w",)),
+    ("sum", Add(), ("d", "w")),
+    ("s", FIRES, ("sum",)),
+)
 
 
-SIMPLE = ("linear", "a bias of zeros")
+SIMPLE = (
+    *("linear", "a bias of zeros", "a bias", "read twice"),
+    "groups, and nothing but the bias can fire",
+)
 
 
 @pytest.mark.parametrize(
@@ -120,23 +146,18 @@ def test_lava_itself(name: str) -> None:
 
 W = ("w", Linear(whole(4, 5)), ("x",))
 STAY: dict[str, tuple[Graph, str, str]] = {
-    "bias": (
+    "bias, by place": (
         net(
             ("w", Linear(whole(4, 5), np.ones(4) / 8), ("x",)),
-            ("d", Delay(1), ("w",)),
+            ("d", Delay([1, 2, 1, 3]), ("w",)),
             ("s", FIRES, ("d",)),
         ),
-        "a bias waits with the current",
-        "in front of the layer",
+        "each place waits its own time for a current",
+        "a layer of its own",
     ),
     "by place": (
         net(W, ("d", Delay([1, 2, 1, 3]), ("w",)), ("s", FIRES, ("d",))),
         "each place waits its own time for a current",
-        "a layer of its own",
-    ),
-    "read twice": (
-        net(W, ("d", Delay(1), ("w",)), ("sum", Add(), ("d", "w")), ("s", FIRES, ("sum",))),
-        "read by something else too",
         "a layer of its own",
     ),
     "the same twice": (

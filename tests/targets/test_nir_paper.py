@@ -16,7 +16,6 @@ from nir_paper_cases import DT, Form, braille, cnn, ramp, single_lif, two_lifs
 from nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized
 
 from purespike.compiler.domain import SPIKE
-from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import SYNAPSES, Neuron
@@ -121,8 +120,11 @@ def test_shapes_with_a_batch_are_refused(tmp_path: Path) -> None:
             read(braille(entry=shape), tmp_path, **CUBA)
 
 
-def loop_of_braille(form: Form, x: Any, reset: str, **options: Any) -> dict[str, Any]:
-    """NIR's equations by forward Euler, current first; the loop carries a step, zero at first."""
+def loop_of_braille(form: Form, x: Any, reset: str, always: bool, **options: Any) -> dict[str, Any]:
+    """NIR's equations by forward Euler, current first; the loop carries a step.
+
+    At first it carries nothing, or where ``always`` the bias of the recurrent layer.
+    """
     nodes = braille("flattened", **options).nodes
     fc1, w_rec, fc2 = (nodes[n] for n in ("fc1", "w_rec", "fc2"))
     state: dict[str, Any] = dict.fromkeys(("lif1", "lif2"), (0.0, 0.0))
@@ -138,7 +140,7 @@ def loop_of_braille(form: Form, x: Any, reset: str, **options: Any) -> dict[str,
         state[name] = (i, v * (1 - s) if reset == "zero" else v - s * n.v_threshold)
         return s
 
-    back: Any = 0.0
+    back: Any = layer(w_rec, np.zeros(len(w_rec.weight))) if always else 0.0
     hidden, out = [], []
     for frame in x:
         hidden.append(fires("lif1", layer(fc1, frame) + back))
@@ -153,9 +155,17 @@ VERSIONS: dict[str, tuple[Any, dict[str, Any]]] = {
     "subtract": ("subtract", {"bias": False, "hidden": 55}),
     "old": ("zero", {"bias": True, "recurrent_bias": True, "hidden": 38}),
 }
+STATED: dict[str, Any] = {"zero": None, "subtract": None, "always": "always", "delayed": "delayed"}
+VERSIONS |= {"always": VERSIONS["old"], "delayed": VERSIONS.pop("old")}
 
 
-@pytest.mark.parametrize(("reset", "options"), VERSIONS.values(), ids=VERSIONS)
+def read_version(version: str, form: Form, path: Path) -> Graph:
+    reset, options = VERSIONS[version]
+    said = CUBA | {"reset": reset, "recurrent_bias": STATED[version]}
+    return read(braille(form, **options), path, **said)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     "form",
     [
@@ -164,19 +174,22 @@ VERSIONS: dict[str, tuple[Any, dict[str, Any]]] = {
         *(pytest.param(f, marks=pytest.mark.slow) for f in ("flattened", "renamed")),
     ],
 )
-def test_the_recurrent_network(form: Form, reset: Any, options: Any, tmp_path: Path) -> None:
-    graph = read(braille(form, **options), tmp_path, reset=reset, **CUBA)
+def test_the_recurrent_network(form: Form, version: str, tmp_path: Path) -> None:
+    graph = read_version(version, form, tmp_path)
+    reset, options = VERSIONS[version]
     x = spikes_into(graph, 3, 0.3)
     found = run(graph, x).values
-    for name, wanted in loop_of_braille(form, x, reset, **options).items():
+    for name, wanted in loop_of_braille(form, x, reset, version == "always", **options).items():
         assert 0.02 < wanted.mean() < 0.6
         np.testing.assert_array_equal(found[name], wanted, err_msg=name)
 
 
-@pytest.mark.parametrize("version", ["subtract", pytest.param("zero", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "version",
+    ["subtract", *(pytest.param(v, marks=pytest.mark.slow) for v in VERSIONS if v != "subtract")],
+)
 def test_the_recurrent_network_on_every_target(version: str, tmp_path: Path) -> None:
-    reset, options = VERSIONS[version]
-    graph = read(braille("nested", **options), tmp_path, reset=reset, **CUBA)
+    graph = read_version(version, "nested", tmp_path)
     chip = quantized(graph)
     assert sum(isinstance(n.op, Neuron) and n.op.current_decay > 0 for n in chip.nodes) == 2
     x = spikes_into(chip, 3, 0.3)
@@ -185,24 +198,17 @@ def test_the_recurrent_network_on_every_target(version: str, tmp_path: Path) -> 
     agree_on_lava(chip, x)
 
 
-def test_a_bias_within_the_loop_has_no_integer_form(tmp_path: Path) -> None:
-    reset, options = VERSIONS["old"]
-    graph = read(braille("nested", **options), tmp_path, reset=reset, **CUBA)
-    with pytest.raises(PurespikeError, match="a bias waits with the current") as e:
-        quantized(graph)
-    assert "lif1.w_rec" in str(e.value) and "in front of the layer" in e.value.remedy
-
-
-@pytest.mark.parametrize("version", ["old", pytest.param("zero", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("version", ["delayed", pytest.param("zero", marks=pytest.mark.slow)])
 def test_snntorch_itself_runs_the_recurrent_network_alike(version: str, tmp_path: Path) -> None:
     """snnTorch 1.0, in memory: its nirtorch cannot import the graph in a file's order of nodes.
 
     In float32; no membrane comes near the threshold. Of a loop it takes the step before, zero at
-    first, and the current of this step.
+    first, and the current of this step: so its importer delays a bias that its own RSynaptic has
+    from the first step on.
     """
     importer = pytest.importorskip("snntorch.import_nir")
     options = VERSIONS[version][1]
-    graph = read(braille("nested", **options), tmp_path, **CUBA)
+    graph = read_version(version, "nested", tmp_path)
     x = spikes_into(graph, 3, 0.3)
     found = []
     for i in range(3):

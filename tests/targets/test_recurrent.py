@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lava_reference import simulate as simulate_program
 from nir_cases import differences
+from nir_targets import agree_on_replay
 from onnx_cases import difference
 from recurrent_cases import recurrent_graphs
 from strategies import spikes
@@ -33,15 +34,12 @@ from purespike.compiler.ops import (
 )
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.compiler.verify import verify
-from purespike.evidence import make_golden
-from purespike.targets.golden_network import write_golden_network
 from purespike.targets.lava.emit import emit, from_lava
 from purespike.targets.lava.schedule import schedule
 from purespike.targets.nir.describe import restore
 from purespike.targets.nir.emit import to_document
 from purespike.targets.nir.read import _metadata
 from purespike.targets.onnx import run_onnx, sequence_model, step_model
-from purespike.targets.replay import replay
 
 MANY: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
@@ -53,13 +51,7 @@ def check_executors(graph: Graph, samples: int, seed: int, folder: Path) -> None
     expected = run(graph, x)
     for model in (step_model(graph), sequence_model(graph)):
         assert difference(expected, run_onnx(model, graph, x), graph) == ""
-    golden = make_golden(graph, x, np.zeros(samples, np.int64))
-    arrays: dict[str, Any] = {"inputs": golden.inputs}
-    arrays |= {f"spikes/{n}": a for n, a in golden.spikes.items()}
-    arrays |= {f"membranes/{n}": a for n, a in golden.membranes.items()}
-    np.savez(folder / "golden.npz", **arrays)
-    write_golden_network(graph, folder)
-    assert [row for row in replay(folder) if row.different] == []
+    agree_on_replay(graph, x, folder)
     document = to_document(graph)
     again = restore(_metadata(document), document.nodes)
     assert differences(graph, again) == []

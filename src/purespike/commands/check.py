@@ -13,6 +13,7 @@ from purespike.commands.inputs import (
     Dt,
     Feedback,
     IfR,
+    RecurrentBias,
     Reset,
     ShapeText,
     Source,
@@ -49,6 +50,7 @@ def check(
     spike_input: SpikeInput = False,
     feedback: Feedback = None,
     current: Current = None,
+    recurrent_bias: RecurrentBias = None,
     shape: ShapeText = None,
     data: Data = None,
     trust: Trust = False,
@@ -69,7 +71,17 @@ def check(
 
     chosen, accepted = read_policy(policy), load_waivers(waivers, today)
     stated = Stated(
-        dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current, trust
+        dt,
+        reset,
+        if_r,
+        steps,
+        spike_input,
+        feedback,
+        read_shape(shape),
+        data,
+        current,
+        trust,
+        recurrent_bias,
     )
     path = Path(source)
     if is_graph_file(path):

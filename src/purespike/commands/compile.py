@@ -13,6 +13,7 @@ from purespike.commands.inputs import (
     Dt,
     Feedback,
     IfR,
+    RecurrentBias,
     Reset,
     ShapeText,
     Source,
@@ -83,6 +84,7 @@ def compile_(
     spike_input: SpikeInput = False,
     feedback: Feedback = None,
     current: Current = None,
+    recurrent_bias: RecurrentBias = None,
     shape: ShapeText = None,
     data: Data = None,
     trust: Trust = False,
@@ -112,7 +114,17 @@ def compile_(
         waivers=load_waivers(waivers, today),
     )
     stated = Stated(
-        dt, reset, if_r, steps, spike_input, feedback, read_shape(shape), data, current, trust
+        dt,
+        reset,
+        if_r,
+        steps,
+        spike_input,
+        feedback,
+        read_shape(shape),
+        data,
+        current,
+        trust,
+        recurrent_bias,
     )
     with progress_bars(err) as progress:
         built = build(load_subject(source, stated, samples=samples), options, progress)

@@ -45,6 +45,14 @@ Current = Annotated[
         "or before."
     ),
 ]
+RecurrentBias = Annotated[
+    Literal["always", "delayed"] | None,
+    typer.Option(
+        "--recurrent-bias",
+        help="NIR of another tool: the bias in a loop is there from the first step on (snnTorch), "
+        "or a step later (Norse).",
+    ),
+]
 ShapeText = Annotated[
     str | None, typer.Option("--shape", help="A torch module: of a sample at a step, as C,H,W.")
 ]
