@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from purespike.compiler.files import staged_folder
 from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph
+from purespike.compiler.kinds import BUNDLE
 from purespike.compiler.page.page import to_html
 from purespike.compiler.proofs.widths import require_widths
 from purespike.targets.golden_network import write_golden_network
@@ -118,7 +119,7 @@ def write_bundle(
     """
     if graph is not None:
         require_widths(graph, current_limit=LOIHI2.current_limit)
-    with staged_folder(folder, mark=MANIFEST) as stage:
+    with staged_folder(folder, BUNDLE) as stage:
         (stage / "report.json").write_text(report, encoding="utf-8")
         page = to_html(json.loads(report), golden.spikes if golden else None)
         (stage / "report.html").write_text(page, encoding="utf-8")
@@ -138,6 +139,7 @@ def write_bundle(
             write_script(program, plan, graph.steps, stage / "lava")
         files = sorted(p for p in stage.rglob("*") if p.is_file())
         manifest = {
+            **BUNDLE.mark,
             "format": FORMAT,
             "options": dict(options),
             "versions": dict(versions),

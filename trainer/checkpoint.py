@@ -7,9 +7,6 @@ holds the network with its auxiliary paths, so that the compiler can show what i
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +14,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 import purespike
+from purespike.compiler.files import staged_folder
+from purespike.compiler.kinds import CHECKPOINT
 from purespike.trainer.configuration import ModelConfig, NetworkConfig, from_dict, to_dict
 from purespike.trainer.data import DataConfig
 from purespike.trainer.dual_stream import DualStreamNetwork
@@ -32,7 +31,7 @@ __all__ = ["FORMAT_VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
 
 FORMAT_VERSION = 1
 WEIGHTS = "weights.safetensors"
-DESCRIPTION = "checkpoint.json"
+DESCRIPTION = CHECKPOINT.manifest
 # What made the network, and reads its configuration; files without the key are of the first.
 BUILDERS: dict[str, type[ModelConfig] | type[NetworkConfig]] = {
     "resnet": ModelConfig,
@@ -81,19 +80,13 @@ def save_checkpoint(
         The folder.
 
     Raises:
-        CheckpointError: if a weight is not finite, or the folder holds something else.
+        CheckpointError: if a weight is not finite.
+        OutputError: if the folder holds something else, or cannot be written.
     """
     weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
     _check_finite(weights, str(folder))
-    if folder.exists() and not (folder / DESCRIPTION).is_file() and any(folder.iterdir()):
-        raise CheckpointError(
-            "the folder holds something that is not a checkpoint",
-            found=", ".join(sorted(p.name for p in folder.iterdir())[:5]),
-            allowed="an empty or missing folder, or an older checkpoint",
-            where=str(folder),
-            remedy="choose another folder",
-        )
     description = {
+        **CHECKPOINT.mark,
         "format_version": FORMAT_VERSION,
         "builder": next(k for k, cls in BUILDERS.items() if isinstance(model.config, cls)),
         "model": to_dict(model.config),
@@ -104,22 +97,10 @@ def save_checkpoint(
         "metrics": dict(metrics),
         "versions": {"purespike": purespike.__version__, "torch": str(torch.__version__)},
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        staging.chmod(0o755)
-        save_file(weights, staging / WEIGHTS)
-        text = json.dumps(description, indent=2, sort_keys=True, allow_nan=False) + "\n"
-        (staging / DESCRIPTION).write_text(text, encoding="utf-8")
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old.", dir=folder.parent))
-            os.rename(folder, old / "replaced")
-            os.rename(staging, folder)
-            shutil.rmtree(old)
-        else:
-            os.rename(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    text = json.dumps(description, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    with staged_folder(folder, CHECKPOINT) as stage:
+        (stage / WEIGHTS).write_bytes(save(weights))
+        (stage / DESCRIPTION).write_text(text, encoding="utf-8")
     return folder
 
 

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from purespike.compiler.outputs import STORAGE, said
 from purespike.compiler.statistics import wilson_interval
 from purespike.trainer.checkpoint import save_checkpoint
 from purespike.trainer.configuration import ModelConfig, NetworkConfig, to_dict
@@ -27,6 +28,7 @@ from purespike.trainer.keeping import keepers, write_order
 from purespike.trainer.learner import Learner
 from purespike.trainer.manners import clean_interrupt, quiet, resume_file, same_threads
 from purespike.trainer.models import build, main_only
+from purespike.trainer.places import LAST, MODEL, require_training
 from purespike.trainer.progress import TrainingProgress
 from purespike.trainer.recompute import recompute
 from purespike.trainer.training import TrainConfig
@@ -97,14 +99,19 @@ def train(
             device or package that was asked for is missing.
         DataError: if the data are missing or damaged.
         CheckpointError: if the resume file is missing or of another configuration.
+        OutputError: if the folder holds anything but an earlier training, or cannot be written.
         TrainingDiverged: if the loss is not finite any more.
         TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
     """
     processes = world()
+    if processes.rank == 0:
+        require_training(folder, resumed=resume_from in (folder, folder / LAST))
     _require_parts(config, tensorboard)
+    file = resume_file(resume_from)
     batches = open_feed(model_config, config, data, processes)
     training = batches.training
-    folder.mkdir(parents=True, exist_ok=True)
+    with said(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     model = build(model_config, config.seed)
     if config.channels_last:
         # Torch documents the argument, but declares it for no overload.
@@ -120,12 +127,16 @@ def train(
         },
         dealt=batches.dealt,
     )
-    file = resume_file(resume_from)
     if processes.rank == 0:
         write_order(learner, folder, file)
     start = time.perf_counter()
     with ExitStack() as manners:
-        for manner in (quiet(), clean_interrupt(folder, file), same_threads(file)):
+        for manner in (
+            quiet(),
+            said(folder, STORAGE),
+            clean_interrupt(folder, file),
+            same_threads(file),
+        ):
             manners.enter_context(manner)
         if config.recompute:
             manners.enter_context(recompute(model))
@@ -214,7 +225,7 @@ def _report(
     first = learner.gradient_norms[: len(batches.training)]
     return TrainResult(
         model=model,
-        checkpoint=save_checkpoint(folder / "model", model, config, metrics, data),
+        checkpoint=save_checkpoint(folder / MODEL, model, config, metrics, data),
         correct=correct,
         n=n,
         interval=interval,

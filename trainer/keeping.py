@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,12 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from purespike.compiler.files import write_file
+from purespike.compiler.kinds import TRAINING
 from purespike.trainer.learner import Learner
 from purespike.trainer.logs import FIRST_LOG, LAYERS, log_files
-from purespike.trainer.manners import LAST, ResumeFile
+from purespike.trainer.manners import ResumeFile
+from purespike.trainer.places import LAST
 from purespike.trainer.training import TrainConfig
 
 __all__ = ["BestEpoch", "keepers", "write_order"]
@@ -87,7 +89,7 @@ def keepers(
         found.append(best)
         old = file.path.with_name(_BEST) if file else best.file
         if old.is_file() and old.resolve() != best.file.resolve():
-            shutil.copyfile(old, best.file)
+            write_file(best.file, old.read_bytes())
     if config.patience:
         found.append(_Patience("val_accuracy", mode="max", patience=config.patience))
     return [*found, _Kept(folder, LAST, None)], best
@@ -107,5 +109,6 @@ def write_order(learner: Learner, folder: Path, file: ResumeFile | None) -> None
         "layers": [name for name, _ in learner.layers],
         "neurons": [name for name, _ in learner.neurons],
         FIRST_LOG: max(log_files(folder), default=-1) + 1,
+        **TRAINING.mark,
     }
-    place.write_text(json.dumps(order, indent=1) + "\n", encoding="utf-8")
+    write_file(place, json.dumps(order, indent=1) + "\n")

@@ -16,9 +16,9 @@ import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from purespike.trainer.errors import CheckpointError, TrainingInterrupted
+from purespike.trainer.places import LAST
 
 __all__ = [
-    "LAST",
     "THREADS",
     "ResumeFile",
     "ThreadsWarning",
@@ -28,7 +28,6 @@ __all__ = [
     "same_threads",
 ]
 
-LAST = "last.ckpt"
 THREADS = "torch_threads"  # the entry of a resume file
 
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from purespike.compiler.files import write_file
 from purespike.trainer.logs import Run
+from purespike.trainer.places import CURVES, SOFTWARE, is_ours
 
 __all__ = ["draw"]
 
@@ -24,7 +25,7 @@ _MARKS = "os^Dv*x"
 
 
 def draw(runs: Sequence[Run], folder: Path, *, epoch: int = 0) -> list[Path]:
-    """Write ``curves.png``, ``firing_rates.png`` and ``gradients.png``.
+    """Write ``curves.png``, ``firing_rates.png`` and ``gradients.png``; older ones are replaced.
 
     Args:
         runs: trainings to compare.
@@ -33,24 +34,21 @@ def draw(runs: Sequence[Run], folder: Path, *, epoch: int = 0) -> list[Path]:
 
     Raises:
         LogError: if a run has not trained that epoch.
+        OutputError: if one cannot be written.
     """
-    figures = {
-        "curves": _curves(runs),
-        "firing_rates": _firing_rates(runs),
-        "gradients": _gradients(runs, epoch),
-    }
-    return [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
+    figures = (_curves(runs), _firing_rates(runs), _gradients(runs, epoch))
+    return [save(figure, folder / name) for figure, name in zip(figures, CURVES, strict=True)]
 
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, whole or not at all; the same figure gives the same bytes.
 
     Raises:
-        OutputError: if it cannot be written.
+        OutputError: if it cannot be written, or a file of someone else's is there.
     """
     image = BytesIO()
-    figure.savefig(image, format="png", dpi=150, metadata={"Software": None})
-    write_file(path, image.getvalue())
+    figure.savefig(image, format="png", dpi=150, metadata={"Software": SOFTWARE})
+    write_file(path, image.getvalue(), ours=is_ours)
     return path
 
 

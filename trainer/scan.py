@@ -24,6 +24,7 @@ from purespike.trainer.errors import ConfigError
 from purespike.trainer.feed import open_feed
 from purespike.trainer.gradients import SurrogateScan, scan_surrogates
 from purespike.trainer.models import build
+from purespike.trainer.places import TABLE_HEADER, is_ours
 from purespike.trainer.recipe import Recipe
 from purespike.trainer.surrogate import SHAPES, Shaped
 
@@ -93,17 +94,17 @@ def write_scan(rows: Sequence[SurrogateScan], file: Path) -> None:
     """Write a line for each surrogate and layer, whole or not at all.
 
     Raises:
-        OutputError: if the file cannot be written.
+        OutputError: if the file cannot be written, or one of someone else's is there.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(("shape", "width", "height", "gain", "layer", "rate", "gradient"))
+    writer.writerow(TABLE_HEADER)
     for row in rows:
         s = _shaped(row)
         for layer in row.layers:
             values = (s.shape, s.width, s.height, row.gain)
             writer.writerow((*values, layer.name, layer.rate, layer.gradient))
-    write_file(file, text.getvalue())
+    write_file(file, text.getvalue(), ours=is_ours)
 
 
 def draw_scan(rows: Sequence[SurrogateScan], name: str) -> Figure:

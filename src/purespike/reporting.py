@@ -21,7 +21,8 @@ from purespike.compiler.formats.read import Data, read_report
 from purespike.compiler.formats.sarif import to_sarif
 from purespike.compiler.formats.schema import schema_text
 from purespike.compiler.formats.text import to_markdown, to_text
-from purespike.targets.manifest import MANIFEST, read_manifest
+from purespike.compiler.outputs import require_file
+from purespike.targets.manifest import read_manifest
 
 Format = Literal["html", "sarif", "junit", "markdown", "json", "text"]
 Source = Annotated[Path, typer.Argument(help="A bundle, or a report.json.")]
@@ -72,6 +73,8 @@ def report(
     ] = False,
 ) -> None:
     """Write the report as HTML, SARIF, JUnit XML, Markdown, JSON or text."""
+    if file is not None:
+        require_file(file)
     if schema:
         text = schema_text()
     elif source is None:
@@ -81,22 +84,8 @@ def report(
     if file is None:
         typer.echo(text, nl=False)
         return
-    if file.parent.resolve() == source_folder(source):
-        raise PurespikeError(
-            "a bundle holds its own files only",
-            where=str(file),
-            remedy="write beside the bundle: another file in it breaks its manifest",
-        )
     write_file(file, text)
     out.print(f"{format_}: {file}", markup=False, highlight=False)
-
-
-def source_folder(source: Path | None) -> Path | None:
-    """The bundle that a source lies in, if it does."""
-    if source is None:
-        return None
-    folder = source if source.is_dir() else source.parent
-    return folder.resolve() if (folder / MANIFEST).is_file() else None
 
 
 def _formatted(source: Path, format_: Format) -> str:

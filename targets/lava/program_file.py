@@ -8,13 +8,13 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from purespike.compiler.files import write_file
 from purespike.targets.lava.program import (
     KINDS,
     Array,
@@ -71,8 +71,8 @@ def write(program: Program, folder: Path) -> None:
     np.savez(packed, **dict(sorted(arrays.items())))  # type: ignore[arg-type]
     text["arrays_sha256"] = hashlib.sha256(packed.getvalue()).hexdigest()
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / ARRAYS, packed.getvalue())
-    _replace(folder / PROGRAM, (json.dumps(text, indent=1) + "\n").encode())
+    write_file(folder / ARRAYS, packed.getvalue())
+    write_file(folder / PROGRAM, json.dumps(text, indent=1) + "\n")
 
 
 def read(folder: Path) -> Program:
@@ -162,12 +162,3 @@ def _with_file(process: Process, folder: Path) -> Process:
         return process
     frames = np.load(folder / f"{process.name}.npy", mmap_mode="r", allow_pickle=False)
     return replace(process, spikes=frames)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.domain import SPIKE, Array
+from purespike.compiler.files import write_file
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
 from purespike.compiler.ranges import bound_neurons
@@ -40,29 +41,12 @@ def write_netx(graph: Graph, path: str | os.PathLike[str]) -> None:
         path: The file.
 
     Raises:
-        NetxError: If netx cannot say the graph, with the reason and the module; or if the file
-            cannot be written: then what stood at ``path`` is still there.
+        NetxError: If netx cannot say the graph, with the reason and the module.
+        OutputError: If the file cannot be written; then what stood at ``path`` is still there.
         IRError: If the graph is not well formed.
     """
     content = to_document(graph).to_bytes()
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        try:
-            with beside.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as e:
-        raise NetxError(
-            "the netx file cannot be written",
-            where=str(target),
-            found=e.strerror or str(e),
-            remedy="give a path in an existing folder that you may write to",
-        ) from None
+    write_file(Path(path), content)
 
 
 def to_document(graph: Graph) -> Document:

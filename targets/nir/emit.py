@@ -15,6 +15,7 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.files import write_file
 from purespike.compiler.ir import Graph, Node, Shape
 from purespike.compiler.ops import (
     SYNAPSES,
@@ -85,28 +86,11 @@ def write_nir(
 ) -> None:
     """Write the graph to ``path``: the same graph gives the same bytes, and all or nothing.
 
-    Args and errors: see `to_nir`. NirError also if the file cannot be written; what stood at
-    ``path`` before is then still there.
+    Args and errors: see `to_nir`. OutputError if the file cannot be written; what stood at ``path``
+    before is then still there.
     """
     content = _packed(graph, strict, extra)
-    target = Path(path)
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        try:
-            with beside.open("xb") as file:
-                file.write(content.getbuffer())
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as e:
-        raise NirError(
-            "the NIR file cannot be written",
-            where=str(target),
-            found=e.strerror or str(e),
-            remedy="give a path in an existing folder that you may write to",
-        ) from None
+    write_file(Path(path), content.getbuffer())
 
 
 def to_bytes(

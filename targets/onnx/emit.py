@@ -12,8 +12,6 @@ quantizer promises, and a wider weight would need a second synapse on the chip t
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +20,7 @@ import numpy as np
 from onnx import GraphProto, ModelProto, checker
 
 from purespike.compiler.domain import SPIKE
+from purespike.compiler.files import write_file
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import (
     Add,
@@ -96,7 +95,8 @@ def write_onnx(
     is :func:`purespike.targets.onnx.qonnx.qonnx_model`, which has no taps.
 
     Raises:
-        OnnxError: If the graph cannot be said, the form is unknown, or the file not be written.
+        OnnxError: If the graph cannot be said, or the form is unknown.
+        OutputError: If the file cannot be written.
     """
     if form not in FORMS:
         raise OnnxError("unknown form", found=repr(form), allowed=", ".join(FORMS))
@@ -105,19 +105,7 @@ def write_onnx(
     else:
         content = _model(graph, form, taps, notes).SerializeToString(deterministic=True)
         checker.check_model(content, full_check=True)  # the model is gone: they are large
-    path = Path(path)
-    try:
-        handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.chmod(draft, 0o644)
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
-    except OSError as e:
-        raise OnnxError("the file cannot be written", where=str(path), found=str(e)) from e
+    write_file(Path(path), content)
 
 
 def _model(graph: Graph, form: Form, taps: bool, notes: Mapping[str, Any] | None) -> ModelProto:

@@ -21,6 +21,7 @@ from purespike.compiler.domain import SPIKE
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Edge, Graph, IRError, build
 from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.outputs import OutputError
 from purespike.targets.netx import NetxError, NetxFileError, read_netx, write_netx
 from purespike.targets.netx.synapse import survives
 from purespike.targets.nir.document import canonical
@@ -148,9 +149,10 @@ def test_what_netx_cannot_say_is_refused_with_its_module(case: str, tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(NetxError, match="cannot be written"):
-        write_netx(network("dense"), tmp_path / "none" / "model.net")
+def test_a_place_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="no file can be put here"):
+        write_netx(network("dense"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def put(name: str, value: Any) -> Any:

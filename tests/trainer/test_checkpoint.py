@@ -1,4 +1,5 @@
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from output_cases import disk, snapshot
 from safetensors.torch import load_file, save_file
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.outputs import OutputError
 from purespike.trainer.auxiliary import BalanceSchedule
 from purespike.trainer.checkpoint import load_checkpoint, save_checkpoint
 from purespike.trainer.configuration import ModelConfig, NeuronConfig, from_dict, to_dict
@@ -143,9 +146,37 @@ def test_a_diverged_network_is_not_written(tmp_path):
 
 def test_other_peoples_folders_are_not_replaced(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(CheckpointError, match="not a checkpoint"):
+    with pytest.raises(OutputError, match="holds something else"):
         save_checkpoint(tmp_path, build(MODEL, 0), TRAIN, {})
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_users_own_file_in_a_checkpoint_is_not_lost(folder):
+    assert json.loads((folder / "checkpoint.json").read_text())["purespike"] == "checkpoint"
+    (folder / "notes.txt").write_text("mine")
+    before = snapshot(folder.parent)
+    with pytest.raises(OutputError, match="did not write") as refused:
+        save_checkpoint(folder, build(MODEL, 0), TRAIN, {})
+    assert refused.value.found == "notes.txt"
+    assert snapshot(folder.parent) == before
+
+
+def test_a_checkpoint_from_before_the_mark_is_read_and_replaced(folder):
+    edit(folder, lambda d: d.pop("purespike"))
+    model = load_checkpoint(folder).model
+    save_checkpoint(folder, model, TRAIN, {"accuracy": 1})
+    assert load_checkpoint(folder).metrics == {"accuracy": 1}
+
+
+def test_a_full_disk_keeps_the_old_checkpoint(folder, tmp_path):
+    with disk(tmp_path / "disk") as small:
+        kept = save_checkpoint(small / "model", build(MODEL, 0), TRAIN, {})
+        room = os.statvfs(small)
+        (small / "filler").write_bytes(b"x" * (room.f_bavail - 3) * room.f_bsize)
+        before = snapshot(small)
+        with pytest.raises(OutputError, match="cannot be written") as full:
+            save_checkpoint(kept, build(MODEL, 1), TRAIN, {})
+        assert full.value.where == str(kept) and snapshot(small) == before
 
 
 @given(

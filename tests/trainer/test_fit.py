@@ -1,5 +1,6 @@
 import csv
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from output_cases import disk, snapshot
 
+from purespike.compiler.outputs import OutputError
 from purespike.compiler.statistics import wilson_interval
 from purespike.trainer.auxiliary import BalanceSchedule
 from purespike.trainer.checkpoint import load_checkpoint
@@ -19,6 +22,7 @@ from purespike.trainer.errors import CheckpointError, ConfigError, TrainingDiver
 from purespike.trainer.fit import evaluate, train
 from purespike.trainer.learner import DeadLayerWarning, Learner, TrainConfig
 from purespike.trainer.models import build, main_only
+from purespike.trainer.places import require_training
 
 MODEL = ModelConfig(5, 10, steps=2, stem=4, widths=(4, 6), strides=(2, 1))
 CONFIG = TrainConfig(epochs=2, batch_size=128, optimizer="sgd", learning_rate=0.1, seed=3)
@@ -133,9 +137,43 @@ def test_resume_of_a_damaged_file_runs_no_code(tmp_path):
             return (os.system, (f"touch {tmp_path / 'pwned'}",))
 
     torch.save({"purespike": Evil()}, tmp_path / "last.ckpt")
+    before = snapshot(tmp_path)
     with pytest.raises(CheckpointError, match="cannot be read"):
         train(MODEL, CONFIG, tmp_path, resume_from=tmp_path, progress=False)
-    assert not (tmp_path / "pwned").exists()
+    assert snapshot(tmp_path) == before
+
+
+def test_a_training_replaces_no_file_of_someone_else(tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "last.ckpt").write_text("another tool's")  # a common name among users of Lightning
+    with pytest.raises(OutputError, match="holds something else"):
+        train(MODEL, CONFIG, mine, progress=False)
+    assert snapshot(mine) == {"last.ckpt": b"another tool's"}
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        train(MODEL, CONFIG, tmp_path / "new", resume_from=tmp_path / "new", progress=False)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_disk_that_fills_up_ends_a_training_with_one_error(tmp_path):
+    with disk(tmp_path / "disk", "40k") as small:
+        with pytest.raises(OutputError, match="cannot be written") as full:
+            train(MODEL, CONFIG, small / "run", progress=False)
+        assert full.value.found == os.strerror(28)
+        assert not (small / "run" / "model").exists()
+        assert not list(small.rglob(".purespike-*"))
+        assert "run" in full.value.where
+
+
+def test_a_users_file_in_the_checkpoint_is_found_before_the_training(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run[0], folder)
+    require_training(folder)
+    (folder / "model" / "notes.txt").write_text("mine")
+    before = snapshot(folder)
+    with pytest.raises(OutputError, match="did not write"):
+        train(MODEL, CONFIG, folder, progress=False)
+    assert snapshot(folder) == before
 
 
 def test_validation_chooses_the_best_epoch(tmp_path):

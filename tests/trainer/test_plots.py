@@ -5,9 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from purespike.compiler.outputs import OutputError
 from purespike.trainer.logs import LogError, read_run
+from purespike.trainer.places import CURVES, require_figures
 from purespike.trainer.plots import _gradients, draw
 
 
@@ -53,6 +56,21 @@ def test_figures_show_what_was_logged(tmp_path):
     (axis,) = _gradients([a, b], 1).axes
     assert [line.get_label() for line in axis.lines] == ["vanilla", "aap"]
     assert list(axis.lines[0].get_ydata()) == [2.5, 2.0, 1.5]
+
+
+def test_older_figures_are_replaced_and_those_of_someone_else_are_not(tmp_path):
+    a = read_run(log(tmp_path / "run", FIRST, SECOND))
+    place = tmp_path / "plots"
+    draw([a], place)
+    require_figures(place, CURVES)
+    theirs = Figure()
+    theirs.savefig(place / "gradients.png")
+    before = (place / "gradients.png").read_bytes()
+    with pytest.raises(OutputError, match="did not write"):
+        require_figures(place, CURVES)
+    with pytest.raises(OutputError, match="did not write"):
+        draw([a], place)
+    assert (place / "gradients.png").read_bytes() == before
 
 
 def test_a_gradient_of_zero_is_shown_and_said(tmp_path):

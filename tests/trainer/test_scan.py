@@ -97,6 +97,6 @@ def test_a_scan_leaves_the_random_numbers_of_torch_alone() -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "plots").write_text("in the way")
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="a file is where a folder has to be"):
         write_scan((), tmp_path / "plots" / "surrogates.csv")
     assert (tmp_path / "plots").read_text() == "in the way"

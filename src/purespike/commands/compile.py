@@ -32,6 +32,8 @@ from purespike.commands.shared import (
     out,
 )
 from purespike.compiler.compliance.policy import read_policy
+from purespike.compiler.kinds import BUNDLE
+from purespike.compiler.outputs import require_folder
 from purespike.console import progress_bars, render
 from purespike.reporting import PolicyName, Today, WaiverFile, load_waivers
 
@@ -93,6 +95,7 @@ def compile_(
     today: Today = None,
 ) -> None:
     """Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge."""
+    require_folder(folder, BUNDLE)
     from purespike.build import Options, build
     from purespike.graphs import Stated
     from purespike.loading import load_subject

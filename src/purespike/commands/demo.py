@@ -16,7 +16,10 @@ from purespike.commands.shared import (
     out,
     print_trained,
 )
+from purespike.compiler.kinds import BUNDLE
+from purespike.compiler.outputs import require_folder, require_open_folder
 from purespike.console import render
+from purespike.trainer.places import require_training
 
 
 def demo(
@@ -27,6 +30,10 @@ def demo(
     ] = 360,
 ) -> None:
     """Train on handwritten digits, compile, run on Lava, judge: the whole chain on real data."""
+    training, bundle = folder / "training", folder / "bundle"
+    require_open_folder(folder, None)
+    require_training(training)
+    require_folder(bundle, BUNDLE)
     from dataclasses import replace
 
     from purespike.build import Options
@@ -36,13 +43,13 @@ def demo(
     recipe = read_recipe(None)
     start = time.perf_counter()
     out.print("[bold]1. Train[/] a full-spike residual network with auxiliary paths")
-    result = fit(recipe.model, replace(recipe.train, seed=seed), folder / "training")
+    result = fit(recipe.model, replace(recipe.train, seed=seed), training)
     print_trained(result.correct, result.n, result.interval, result.seconds)
     out.print("[bold]2. Compile, run on every executor, judge[/]")
     middle = time.perf_counter()
     built = compile_checkpoint(result.checkpoint, Options(lava_samples=lava_samples))
-    built.write(folder / "bundle")
     out.print(render(built.report))
+    built.write(bundle)
     if built.lava:
         run = built.lava
         out.print(
@@ -54,6 +61,6 @@ def demo(
     end = time.perf_counter()
     out.print(
         f"Training {middle - start:.0f} s, compiling and running {end - middle:.0f} s, "
-        f"together {end - start:.0f} s. Bundle: {folder / 'bundle'}"
+        f"together {end - start:.0f} s."
     )
     raise typer.Exit(OK if built.report.compliant else NOT_COMPLIANT)

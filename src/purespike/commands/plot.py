@@ -10,6 +10,7 @@ import typer
 
 from purespike.commands.shared import Output, out
 from purespike.compiler.errors import PurespikeError
+from purespike.trainer.places import CURVES, require_figures
 
 
 def require_matplotlib() -> None:
@@ -34,9 +35,10 @@ def plot(
     ] = 0,
 ) -> None:
     """Draw training curves, firing rates by layer, and gradients by depth, of one or more runs."""
+    require_figures(folder, CURVES)
     require_matplotlib()
     from purespike.trainer.logs import read_run
     from purespike.trainer.plots import draw
 
     for path in draw([read_run(run) for run in runs], folder, epoch=epoch):
-        out.print(str(path), highlight=False)
+        out.print(str(path), markup=False, highlight=False)

@@ -10,6 +10,7 @@ import typer
 from purespike.commands.plot import require_matplotlib
 from purespike.commands.shared import Output, out
 from purespike.compiler.errors import PurespikeError
+from purespike.trainer.places import SCAN, require_figures
 
 
 def scan(
@@ -31,6 +32,7 @@ def scan(
     ] = False,
 ) -> None:
     """Measure which surrogate carries gradients through an untrained network, and draw it."""
+    require_figures(folder, SCAN)
     require_matplotlib()
     from purespike.trainer.plots import save
     from purespike.trainer.recipe import read_recipe
@@ -42,9 +44,10 @@ def scan(
     rows = measure(chosen, first_batch(chosen, samples, random=random), shape, *numbers)
     for row in rows:
         out.print(f"{row.surrogate}: gain {row.gain:.3f} a layer", highlight=False)
-    write_scan(rows, folder / "surrogates.csv")
+    table, figure = (folder / name for name in SCAN)
+    write_scan(rows, table)
     name = str(getattr(chosen.model, "name", recipe or "digits"))
-    out.print(str(save(draw_scan(rows, name), folder / "surrogates.png")), highlight=False)
+    out.print(str(save(draw_scan(rows, name), figure)), markup=False, highlight=False)
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from purespike.commands.shared import Output, out, print_trained
+from purespike.trainer.places import require_training
 
 
 def train(
@@ -32,6 +34,8 @@ def train(
 
     With torchrun in front of it, several processes train together.
     """
+    if os.environ.get("RANK", "0") == "0":  # torchrun: the first process writes
+        require_training(folder, resumed=resume)
     from purespike.trainer.distributed import world
     from purespike.trainer.fit import train as fit
     from purespike.trainer.recipe import read_recipe
@@ -47,4 +51,4 @@ def train(
     )
     if world().rank == 0:
         print_trained(result.correct, result.n, result.interval, result.seconds)
-        out.print(f"Checkpoint: {result.checkpoint}")
+        out.print(f"Checkpoint: {result.checkpoint}", markup=False, highlight=False)

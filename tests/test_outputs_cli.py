@@ -1,0 +1,60 @@
+"""Every command that writes looks at the place first: exit 2 at once, nothing touched."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from output_cases import checkout, snapshot
+
+# All in one process, so that it costs one start of Python; each command ends as in a terminal.
+SCRIPT = """
+import sys
+from purespike.cli import main
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["purespike", *line.split("\\t")]
+    try:
+        main()
+    except SystemExit as e:
+        print(f"{sys.argv[1]} exit {e.code}")
+loaded = {"torch", "lightning", "matplotlib"} & set(sys.modules)
+print("loaded:", ", ".join(sorted(loaded)) or "nothing")
+"""
+
+
+def commands(place: str) -> list[list[str]]:
+    """All that write. The other arguments are wrong too, and would be found by work."""
+    found = [["compile", "no.module:here"], ["train", "no-recipe"], ["train", "--resume", "none"]]
+    if place not in ("checkout", "."):  # beside other things these may lie
+        found.append(["demo"])
+    if place != "checkout":
+        found += [["plot", "no-run"], ["scan", "no-recipe"]]
+    if place != "file":  # named by the user, who then means it
+        found.append(["report", "no-bundle"])
+    return [[*words, "--out", place] for words in found]
+
+
+def test_every_command_refuses_before_any_work(tmp_path: Path) -> None:
+    checkout(tmp_path / "checkout")
+    (tmp_path / "link").symlink_to("checkout")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "curves.png").write_bytes(b"mine")
+    (tmp_path / "surrogates.csv").write_text("a,b\n1,2\n")
+    before = snapshot(tmp_path)
+    places = ("checkout", ".", "link", "dangling", "file", "file/deeper")
+    lines = [words for place in places for words in commands(place)]
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        input="\n".join("\t".join(words) for words in lines),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    said = done.stderr
+    assert done.stdout.splitlines() == [*(f"{w[0]} exit 2" for w in lines), "loaded: nothing"], said
+    assert said.count("error:") == said.count("where:") == said.count("to do:") == len(lines), said
+    assert not any(word in said for word in ("no.module", "no-", "internal", "Traceback"))
+    assert snapshot(tmp_path) == before
