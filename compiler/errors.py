@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from purespike.compiler.wording import Interface, option, spoken
+
 
 class PurespikeError(Exception):
     """Anything a user can cause. Printed as a short text, never as a traceback.
@@ -12,6 +16,7 @@ class PurespikeError(Exception):
         allowed: What is allowed there.
         where: Module path, layer or file.
         remedy: What to do about it.
+        open: What the caller has to state, by its name, each with the reason.
     """
 
     def __init__(
@@ -22,6 +27,7 @@ class PurespikeError(Exception):
         allowed: str = "",
         where: str = "",
         remedy: str = "",
+        open: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -29,14 +35,23 @@ class PurespikeError(Exception):
         self.allowed = allowed
         self.where = where
         self.remedy = remedy
+        self.open = dict(open or {})
 
     def __str__(self) -> str:
-        """The message with its labelled details, one a line."""
+        """The text for whoever called from Python."""
+        return self.text("python")
+
+    def text(self, interface: Interface) -> str:
+        """The message with its labelled details, one per line, in the words of an interface."""
         details = {
             "where": self.where,
             "found": self.found,
             "allowed": self.allowed,
             "to do": self.remedy,
         }
-        lines = [self.message, *(f"  {label}: {text}" for label, text in details.items() if text)]
+        lines = [spoken(self.message, interface)]
+        for label, text in details.items():
+            if label == "to do":
+                lines += [f"  state {option(n, interface)}: {why}" for n, why in self.open.items()]
+            lines += [f"  {label}: {spoken(text, interface)}"] if text else []
         return "\n".join(lines)

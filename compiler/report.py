@@ -54,6 +54,47 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Chance:
+    """What is right without looking at the input: guessing, or always naming the commonest class.
+
+    Attributes:
+        classes: Of the network.
+        commonest: Samples of the commonest class.
+        n: Samples.
+    """
+
+    classes: int
+    commonest: int
+    n: int
+
+    @property
+    def rate(self) -> float:
+        """The better of the two."""
+        return max(1 / self.classes, self.commonest / self.n)
+
+    def note(self, accuracy: Accuracy) -> str:
+        """What has to be said of an accuracy that chance explains; empty for one above it."""
+        low, high = accuracy.interval
+        if low > self.rate:
+            return ""
+        words = "at or below chance" if accuracy.rate <= self.rate else "not told from chance"
+        return (
+            f"{words}: {100 * accuracy.rate:.2f} % (95 % interval {100 * low:.2f} to "
+            f"{100 * high:.2f} %), where always naming the commonest class is right in "
+            f"{100 * self.commonest / self.n:.2f} %, and guessing among {self.classes} classes in "
+            f"{100 / self.classes:.2f} %"
+        )
+
+    def data(self) -> dict[str, float]:
+        """As JSON-ready data."""
+        return {
+            "classes": self.classes,
+            "guessing": 1 / self.classes,
+            "commonest_class": self.commonest / self.n,
+        }
+
+
+@dataclass(frozen=True)
 class Activity:
     """What one neuron layer did over all samples, and the bounds that were proved for it."""
 
@@ -88,6 +129,7 @@ class Report:
     resources: Mapping[str, Any] = field(default_factory=dict)  # layers on cores, an estimate
     ac_range: tuple[float, float] | None = None  # (fewest, most) AC of one sample on the chip
     executors: Mapping[str, Any] = field(default_factory=dict)  # equal values by layer
+    chance: Chance | None = None  # None without labels
     demanded: tuple[Rule, ...] = RULES  # what has to hold for the verdict
 
     @property
@@ -99,6 +141,10 @@ class Report:
     def headline(self) -> str:
         """The verdict in words."""
         return headline(self.findings, self.demanded, self.policy)
+
+    def note(self, accuracy: Accuracy) -> str:
+        """What has to be said of an accuracy that chance explains; mostly empty."""
+        return self.chance.note(accuracy) if self.chance else ""
 
     def chip_counts(self) -> Counts:
         """Operations of one sample on the chip."""
@@ -146,9 +192,11 @@ class Report:
                     "rate": a.rate,
                     "interval_95": list(a.interval),
                     "decisions_identical_to_previous_stage": a.identical,
+                    **({"note": note} if (note := self.note(a)) else {}),
                 }
                 for a in self.accuracy
             ],
+            **({"chance": self.chance.data()} if self.chance else {}),
             "findings": [
                 {
                     **{k: v for k, v in asdict(f).items() if v or k not in ("witness", "excused")},

@@ -21,7 +21,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from purespike.compiler.files import staged_folder
 from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph
 from purespike.compiler.kinds import BUNDLE
+from purespike.compiler.labels import checked_labels, output_classes
 from purespike.compiler.page.page import to_html
 from purespike.compiler.proofs.widths import require_widths
 from purespike.targets.golden_network import write_golden_network
@@ -158,6 +159,7 @@ def read_bundle(folder: Path) -> Bundle:
     Raises:
         BundleError: If it is incomplete, damaged or tampered with.
         NirFileError: If the network in it cannot be read.
+        LabelError: If a golden label is none of the network's classes.
     """
     manifest = read_manifest(folder)
     for name in ("model.nir", "golden.npz", "report.json"):
@@ -168,13 +170,11 @@ def read_bundle(folder: Path) -> Bundle:
                 remedy="the network was refused when it was compiled: see report.json",
             )
     report = read_json(folder / "report.json")
-    return Bundle(
-        folder,
-        read_nir(folder / "model.nir"),
-        read_golden(folder / "golden.npz"),
-        report,
-        manifest,
-    )
+    graph, golden = read_nir(folder / "model.nir"), read_golden(folder / "golden.npz")
+    samples = golden.inputs.shape[1] if golden.inputs.ndim > 1 else 0
+    where = str(folder / "golden.npz")
+    labels = checked_labels(golden.labels, samples, where, *output_classes(graph))
+    return Bundle(folder, graph, replace(golden, labels=labels), report, manifest)
 
 
 def _pack(golden: Golden) -> bytes:

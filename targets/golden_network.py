@@ -19,6 +19,7 @@ from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
+from purespike.compiler.wording import QUANTIZE
 from purespike.targets.manifest import BundleError, read_manifest
 from purespike.targets.replay import Row, replay
 
@@ -141,7 +142,7 @@ def _neuron(graph: Graph, node: Node, op: Neuron, put: Any) -> dict[str, Any]:
             "a neuron has no form in whole numbers",
             where=node.origin or node.name,
             found="real-valued membrane" if fixed is None else "an integrator that others read",
-            remedy="run the quantize pass" if fixed is None else "read the integrator on the host",
+            remedy=QUANTIZE if fixed is None else "read the integrator on the host",
         )
     unit = 1 << fixed.fraction_bits
     data: dict[str, Any] = {
@@ -169,7 +170,7 @@ def _whole(node: Node, what: str, values: Array, unit: int) -> NDArray[Any]:
             where=node.origin or node.name,
             found=f"{values.min():g} to {values.max():g}",
             allowed=f"whole multiples of 1/{unit}",
-            remedy="run the quantize pass",
+            remedy=QUANTIZE,
         )
     whole = units.astype(np.int64, order="C")  # .npy files record the order in memory
     for dtype in (np.int8, np.int32):

@@ -12,6 +12,7 @@ from purespike.compiler.compliance.rules import chip_nodes, place
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Add, Conv2d, FixedPoint, Linear, Neuron, Scale
+from purespike.compiler.wording import QUANTIZE
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
                 op.fixed == spec.fixed,
                 f"membrane {op.fixed}",
                 limit=f"{spec.fixed}",
-                remedy="run the quantize pass for this target",
+                remedy=QUANTIZE,
             )
             if op.fires:
                 # A leaky chip compares with a whole k on its finer grid: the threshold is k + 1/64.
@@ -108,5 +109,5 @@ def _range(
         f"{what} {lo:g} to {hi:g}" + ("" if whole else ", not whole"),
         limit=("k + 1/64 for whole k, " if above else "whole, ")
         + f"{low + above:g} to {high + above:g}",
-        remedy="run the quantize pass for this target",
+        remedy=QUANTIZE,
     )

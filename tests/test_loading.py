@@ -134,7 +134,7 @@ def test_a_module_by_its_path(user: str, tmp_path: Path) -> None:
     ("name", "stated", "why"),
     [
         ("factory", Stated(), "does not say what it takes"),
-        ("factory", Stated(shape=(6,), steps=3, dt=1.0), "does not take --dt"),
+        ("factory", Stated(shape=(6,), steps=3, dt=1.0), "does not take dt=SECONDS"),
         ("number", Stated(shape=(6,), steps=3), "cannot be made"),
         ("broken", Stated(shape=(6,), steps=3), "cannot be made"),
         ("missing", Stated(shape=(6,), steps=3), "cannot be made"),
@@ -150,11 +150,11 @@ def test_a_module_that_cannot_be_taken(user: str, name: str, stated: Stated, why
     ("content", "why"),
     [
         (b"nonsense", "cannot be read"),
-        ({"x": np.zeros((2, 3, 4))}, "not the form"),
-        ({"inputs": np.zeros((2, 3))}, "not the form"),
-        ({"inputs": np.zeros((4, 3, 2)), "labels": np.zeros(2, int)}, "one label a sample"),
+        ({"x": np.zeros((2, 3, 4))}, "not have the form"),
+        ({"inputs": np.zeros((2, 3))}, "not have the form"),
+        ({"inputs": np.zeros((4, 3, 2)), "labels": np.zeros(2, int)}, "not one label per sample"),
         ({"inputs": np.zeros((4, 3, 5))}, "does not fit the network"),
-        ({"inputs": np.array([[[None]]])}, "cannot be read"),
+        ({"inputs": np.array([[[None]]])}, "not have the form"),
     ],
 )
 def test_data_is_checked(tmp_path: Path, content: Any, why: str) -> None:
@@ -165,13 +165,13 @@ def test_data_is_checked(tmp_path: Path, content: Any, why: str) -> None:
     else:
         np.savez(data, **content)
     stated = Stated(1e-3, "zero", "step", 4, True, data=data)
-    with pytest.raises(InputError, match=why):
+    with pytest.raises(PurespikeError, match=why):
         load_subject(str(path), stated)
 
 
 def test_what_nobody_can_use_is_refused(tmp_path: Path) -> None:
     write_onnx(residual(), tmp_path / "m.onnx")
-    with pytest.raises(InputError, match="--dt, --steps"):
+    with pytest.raises(InputError, match="dt=SECONDS, steps=N"):
         load_subject(str(tmp_path / "m.onnx"), Stated(dt=1.0, steps=4))
     (tmp_path / "m.xyz").write_text("?")
     with pytest.raises(InputError, match="file of this name"):

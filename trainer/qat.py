@@ -23,6 +23,7 @@ from torch.nn import functional
 from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node, Op
+from purespike.compiler.labels import checked_labels, output_classes
 from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
 from purespike.compiler.passes.calibrate import Method, calibrate
 from purespike.compiler.passes.groups import group_members
@@ -264,8 +265,10 @@ def fine_tune(
         if set_epoch is not None:
             set_epoch(epoch)
         losses = []
-        for inputs, labels in batches:
-            loss = functional.cross_entropy(network(inputs), labels)
+        for k, (inputs, labels) in enumerate(batches):
+            where = f"training data, epoch {epoch}, batch {k}"
+            whole = checked_labels(labels, inputs.shape[1], where, *output_classes(graph))
+            loss = functional.cross_entropy(network(inputs), torch.from_numpy(whole))
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -41,11 +41,12 @@ from purespike.compiler.ops import (
 )
 from purespike.compiler.passes.fuse_batchnorm import BatchNormError
 from purespike.compiler.passes.quantize import QuantizeError
-from purespike.compiler.passes.split_host import HostBoundaryError
+from purespike.compiler.passes.split_host import NO_SPIKES, HostBoundaryError
 from purespike.compiler.passes.strip_auxiliary import AuxiliaryLeak
 from purespike.compiler.proofs.domains import prove_domains
 from purespike.compiler.proofs.witness import find_witnesses
 from purespike.compiler.ranges import Bounds
+from purespike.compiler.wording import Advice
 
 _REMEDY: dict[type, str] = {
     Add: "join spikes with a logical gate (IAND, AND, OR, XOR) instead of ADD",
@@ -83,13 +84,15 @@ def check_domains(graph: Graph, *, budget: int = 256, seed: int = 0) -> Iterator
     search = find_witnesses(graph, wrong, seed=seed, budget=budget) if wrong else None
     for node in synapses:
         source = node.inputs[0]
-        domain = proved[source]
+        domain, current = proved[source], _is_current(graph, source)
         finding = verdict(
             SPIKE_DOMAIN,
             place(node),
-            domain <= SPIKE and not _is_current(graph, source),
-            f"{domain} from {_culprit(graph, source)}",
-            limit="spike",
+            domain <= SPIKE and not current,
+            # Weights of 0 and 1 can make a current look like spikes: say what it is.
+            f"{'a current' if current else domain} from {_culprit(graph, source)}"
+            + (f", which no neuron fired: {domain}" if current else ""),
+            limit="spikes of a neuron, a gate or the input" if current else "spike",
             remedy=_remedy(graph, source),
         )
         if search and not domain <= SPIKE:
@@ -141,7 +144,7 @@ def _remedy(graph: Graph, name: str) -> str:
         name = node.inputs[0]
         node = graph.producer(name)
     if node is None:
-        return "encode the input as spikes, or declare the first layer as host encoder"
+        return NO_SPIKES
     if isinstance(node.op, SYNAPSES):
         return "put a spiking neuron between the two layers"
     return _REMEDY.get(type(node.op), "make it spike") + f" at {graph.origin(name)}"
@@ -226,7 +229,7 @@ def check_boundary(graph: Graph, census: Mapping[str, Counts]) -> Iterator[Findi
         all(r.role == "host" for r in readers),
         measured,
         limit="spikes, or a declared encoder",
-        remedy="encode the input as spikes, or declare the host encoder",
+        remedy=NO_SPIKES,
     )
 
 
@@ -246,7 +249,7 @@ def check_arithmetic(
             + (" (mixed precision: numbers meet weights)" if counts.mac else ""),
             limit="0" if not leak else "0 (leak excepted)",
             unit="operations a sample",
-            remedy="use integrate-and-fire neurons, or a policy that allows the leak"
+            remedy=Advice("use integrate-and-fire neurons, or a policy that allows it: {leaky}")
             if isinstance(node.op, Neuron)
             else _REMEDY.get(type(node.op), _remedy(graph, node.inputs[0])),
         )

@@ -46,6 +46,7 @@ def to_markdown(data: Data) -> str:
         head = ("rule", "", "where", "found", "allowed", "to do")
         parts += ["### Open", _table(head, rows[:_SHOWN]), *_more(rows)]
     parts += ["### Accuracy", _accuracy(data)]
+    parts += [f"{_cell(a['stage'])}: {_cell(a['note'])}" for a in data["accuracy"] if "note" in a]
     chip = data["census"]["chip"]
     parts.append(
         f"Operations a sample on the chip: {chip['ac']:,.0f} AC, {chip['mac']:,.0f} MAC, "
@@ -86,6 +87,7 @@ def to_text(data: Data) -> str:
             f"{a['stage']}: {a['correct']}/{a['n']} = {100 * a['rate']:.2f} % "
             f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %)"
         )
+        lines += [f"  {a['note']}"] if "note" in a else []
     return "\n".join(lines) + "\n"
 
 

@@ -93,6 +93,7 @@ def figures(data: Data) -> Html:
         if a["stage"].startswith(("trained", "integer")):
             low, high = (100 * x for x in a["interval_95"])
             note = f"95 % interval {low:.1f} to {high:.1f} %, N = {a['n']}"
+            note += f"; {a['note']}" if "note" in a else ""
             pairs.append((f"accuracy, {a['stage']}", f"{100 * a['rate']:.2f} %", note))
     if data["census"]["layers"]:
         pairs.append(("additions of weights (AC)", f"{chip['ac']:,.0f}", "a sample, on the chip"))

@@ -16,6 +16,12 @@ from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
+from purespike.compiler.wording import Advice
+
+NO_SPIKES = Advice(
+    "where the input is spikes (0 or 1), state {spike_input}; else encode it as spikes (bit-plane, "
+    "rate, latency or events), or declare the first layers as encoder on the host: {host_encoder}"
+)
 
 
 class HostBoundaryError(PurespikeError):
@@ -41,8 +47,7 @@ def split_host(graph: Graph, *, host_encoder: bool = False) -> Graph:
             where=", ".join(sorted(analog)),
             found=", ".join(str(e) for e in graph.inputs if e.name in analog),
             allowed="spike",
-            remedy="encode the input as spikes (bit-plane, rate, latency or events), or declare "
-            "the first layers as host encoder (--host-encoder, Options(host_encoder=True))",
+            remedy=NO_SPIKES,
         )
     host: set[str] = set()
     nodes = []

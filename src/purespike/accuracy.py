@@ -10,7 +10,8 @@ from torch import nn
 from purespike.compiler.compliance.finding import ACCURACY, Finding, verdict
 from purespike.compiler.compliance.measure import Measured, measure
 from purespike.compiler.compliance.policy import Policy
-from purespike.compiler.report import Accuracy
+from purespike.compiler.report import Accuracy, Chance
+from purespike.compiler.wording import Advice
 from purespike.options import Progress, Subject
 
 
@@ -50,19 +51,23 @@ def stage_accuracy(
     return Accuracy(stage, right, measured.samples, same)
 
 
-def accuracy_finding(trained: Accuracy | None, integer: Accuracy, policy: Policy) -> Finding:
+def accuracy_finding(
+    trained: Accuracy | None, integer: Accuracy, policy: Policy, chance: Chance | None = None
+) -> Finding:
     """PS012: what the integers lose against the trained network, in percentage points."""
     if trained is None:
         why = "no labelled data was given, so no accuracy was measured"
-        remedy = "give labelled test inputs with --data"
+        remedy = Advice("give labelled test inputs: {data}")
         return Finding(ACCURACY, "whole network", "NOT RUN", why, remedy=remedy)
     drop = 100 * (trained.rate - integer.rate)
+    note = chance.note(integer) if chance else ""
     return verdict(
         ACCURACY,
         "whole network",
         drop <= policy.accuracy_drop,
-        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}",
+        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}"
+        + (f"; {note}" if note else ""),
         limit=f"drop of at most {policy.accuracy_drop:g}",
         unit="percentage points",
-        remedy="use more weight bits, or fine-tune with quantized weights",
+        remedy=Advice("use more weight bits ({bits}), or fine-tune with quantized ones: {qat}"),
     )

@@ -14,6 +14,7 @@ from purespike.compiler.compliance.measure import measure
 from purespike.compiler.compliance.policy import apply_policy
 from purespike.compiler.compliance.rules import refusal
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.labels import LabelError
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import (
@@ -24,6 +25,7 @@ from purespike.compiler.pipeline import (
 from purespike.compiler.proofs.widths import unproved
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.report import Accuracy
+from purespike.compiler.wording import RUN_LAVA
 from purespike.draft import Build, Draft
 from purespike.evidence import (
     ac_range,
@@ -37,10 +39,18 @@ from purespike.evidence import (
 )
 from purespike.fidelity import check_capture, wrong_inputs
 from purespike.independent import check_graph
-from purespike.options import LavaMode, Options, Progress, Subject, require_samples, silent
-from purespike.passes import chosen_passes, is_integer
+from purespike.options import (
+    LavaMode,
+    Options,
+    Progress,
+    Subject,
+    require_classes,
+    require_samples,
+    silent,
+)
+from purespike.passes import chosen_passes
 from purespike.probes import choose_probe, noted
-from purespike.static import chip_findings, network_findings
+from purespike.static import chip_findings, is_integer, network_findings
 from purespike.targets.agreement import Executor, agreement
 from purespike.targets.lava.schedule import schedule
 from purespike.targets.lava.simulate import simulate
@@ -65,14 +75,16 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         back with the findings that say why, never as an exception.
 
     Raises:
+        LabelError: If a label of the subject can be none.
         CaptureError: If the module has no graph.
         PassError: If the compiler broke its own promise.
         PurespikeError: If a target fails.
     """
     options = options or Options()
-    require_samples(subject, options)
+    subject = require_samples(subject, options)
     progress("capture", 0, 1)
     captured = _captured(subject)
+    require_classes(subject, captured.graph)
     passes = chosen_passes(subject, options, progress)
     if is_integer(captured.graph):  # compiled before: what is left is to name the host, and judge
         passes = tuple(p for p in passes if p.name == "split_host" and options.host_encoder)
@@ -102,7 +114,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
             return draft.counted(findings, front, executors, progress)
         back = compile_graph(graph, rest, probe, lambda name: progress(name, 0, 1))
-    except PassError:
+    except (PassError, LabelError):  # a defect of ours, a mistake in the data: no verdict
         raise
     except PurespikeError as e:
         return draft.refused([refusal(e)], None)
@@ -165,11 +177,9 @@ def _judge(
         right = int((decided == subject.labels[:samples]).sum())
         same = int((decided == integers.decisions[:samples]).sum())
         ledger.append(Accuracy(f"Lava ({options.lava} convolution)", right, samples, same))
-    findings.append(accuracy_finding(draft.trained, ledger[1], options.policy))
+    findings.append(accuracy_finding(draft.trained, ledger[1], options.policy, draft.chance))
     if options.lava == "none":
-        findings.append(
-            Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy="--lava fast")
-        )
+        findings.append(Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy=RUN_LAVA))
     updates = sum(
         float(np.prod(n.output.shape)) * graph.steps
         for n in graph.nodes

@@ -19,6 +19,7 @@ from purespike.compiler.compliance.policy import STRICT, Policy, apply_policy
 from purespike.compiler.ir import Graph
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.verify import verify
+from purespike.compiler.wording import RUN_LAVA
 from purespike.evidence import compare_lava, lava_decisions, make_golden
 from purespike.independent import check_graph, compare_verdicts, second_verdict
 from purespike.static import chip_findings, network_findings
@@ -82,7 +83,7 @@ def bundle_findings(
     if lava:
         findings += replay_lava(bundle, x.shape[1], progress=progress).findings
     else:
-        findings.append(Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy="--lava"))
+        findings.append(Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy=RUN_LAVA))
     findings.append(_reported_accuracy(bundle, policy))
     return fill_missing(apply_policy(findings, graph, policy), "not measured in this run")
 
@@ -139,12 +140,13 @@ def _reported_accuracy(bundle: Bundle, policy: Policy) -> Finding:
     if trained is None or integer is None:
         return Finding(ACCURACY, "report.json", "NOT RUN", "the report has no accuracy")
     drop = 100 * (trained["rate"] - integer["rate"])
+    note = integer.get("note", "")
     return verdict(
         ACCURACY,
         "report.json",
         drop <= policy.accuracy_drop,
         f"{100 * trained['rate']:.2f} % trained, {100 * integer['rate']:.2f} % integer, "
-        f"N = {integer['n']} (as reported)",
+        f"N = {integer['n']} (as reported)" + (f"; {note}" if note else ""),
         limit=f"drop of at most {policy.accuracy_drop:g}",
         unit="percentage points",
     )

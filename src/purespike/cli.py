@@ -26,6 +26,7 @@ from purespike.commands.scan import scan
 from purespike.commands.shared import INTERNAL, INTERRUPTED, OK, USAGE, err, out
 from purespike.commands.train import train
 from purespike.compiler.errors import PurespikeError
+from purespike.console import print_error
 from purespike.reporting import diff, policy_app, report
 from purespike.trainer.errors import TrainingInterrupted
 
@@ -81,16 +82,13 @@ def _guarded(run: Callable[[], object]) -> int:
         return OK
     except SystemExit as e:
         if e.code == INTERRUPTED:  # typer's own way of ending on Ctrl-C
-            err.print("[yellow]interrupted[/]")
+            err.print("interrupted", style="yellow")
         return e.code if isinstance(e.code, int) else OK
     except KeyboardInterrupt:
-        err.print("[yellow]interrupted[/]")
+        err.print("interrupted", style="yellow")
         return INTERRUPTED
     except PurespikeError as e:
-        err.print("error:", style="bold red", end=" ")
-        err.print(str(e), markup=False, highlight=False)
-        for note in getattr(e, "__notes__", []):
-            err.print(note, markup=False, highlight=False, style="dim")
+        print_error(e)
         return INTERRUPTED if isinstance(e, TrainingInterrupted) else USAGE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,15 +16,49 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
 from purespike.compiler.compliance.finding import RULES, WAIVERS, Finding
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.formats.read import percent
 from purespike.compiler.report import Report
+from purespike.compiler.wording import spoken
+from purespike.listing import Listing
 
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "WAIVED": "yellow", "NOT RUN": "yellow"}
 _SHOWN = 20  # broken findings a rule; the report file has all of them
+
+
+# Markup is off: what a user wrote may hold brackets, and has to come out as it is.
+out = Console(markup=False, highlight=False, emoji=False)
+err = Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def print_error(error: PurespikeError) -> None:
+    """The error in the words of the command line; long lines go on further in."""
+    notes = getattr(error, "__notes__", [])
+    lines = [("error: " + error.text("command line"), "")] + [(note, "dim") for note in notes]
+    for text, style in lines:
+        for line in text.splitlines():
+            err.print(_hanging(line, err.width), style=style, soft_wrap=True)
+
+
+def _hanging(line: str, width: int) -> Text:
+    """A line of an error wrapped between words; paths and options stay whole."""
+    bare = line.lstrip()
+    lead = " " * (len(line) - len(bare))
+    wrapped = textwrap.fill(
+        bare,
+        max(width, 20),
+        initial_indent=lead,
+        subsequent_indent=lead + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    text = Text(wrapped)
+    if bare.startswith("error: "):
+        text.stylize("bold red", 0, len("error:"))
+    return text
 
 
 @contextmanager
@@ -31,7 +66,7 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]
     """One bar a stage; the yielded function takes (stage, done, total)."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -50,8 +85,15 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]
 def render(report: Report) -> RenderableType:
     """The report, verdict first."""
     colour = "green" if report.compliant else "red"
-    verdict = Panel(f"[bold {colour}]{report.headline}[/]", title=report.model, expand=False)
-    parts: list[RenderableType] = [verdict, _accuracy(report), rules(report.findings)]
+    verdict = Panel(
+        Text(report.headline, style=f"bold {colour}"), title=Text(report.model), expand=False
+    )
+    parts: list[RenderableType] = [verdict]
+    if report.accuracy:
+        parts.append(_accuracy(report))
+        notes = ((a.stage, report.note(a)) for a in report.accuracy)
+        parts += [Text(f"{stage}: {note}", style="yellow") for stage, note in notes if note]
+    parts.append(rules(report.findings))
     if report.census:
         parts += [_census(report), _energy(report)]
     if report.resources:
@@ -66,7 +108,7 @@ def render(report: Report) -> RenderableType:
 def rules(findings: Iterable[Finding]) -> RenderableType:
     """One line a rule, then every finding that is not PASS."""
     findings = tuple(findings)
-    table = Table("rule", "what it demands", "checked", "result", title="Rules")
+    table = Listing("rule", "result", "checked", "what it demands", title="Rules")
     for rule in (WAIVERS, *RULES):
         own = [f for f in findings if f.rule.id == rule.id]
         if rule == WAIVERS and not own:
@@ -75,37 +117,50 @@ def rules(findings: Iterable[Finding]) -> RenderableType:
             (s for s in ("FAIL", "NOT RUN", "WAIVED", "PASS") if any(f.status == s for f in own)),
             "NOT RUN",
         )
-        places = "" if worst == "NOT RUN" and len(own) == 1 else f"{len(own)} places"
-        table.add_row(rule.id, rule.title, places, f"[{_COLOURS[worst]}]{worst}[/]")
+        places = f"{len(own)} place{'' if len(own) == 1 else 's'}"
+        if not own or (worst == "NOT RUN" and len(own) == 1):
+            places = ""
+        table.add_row(rule.id, Text(worst, style=_COLOURS[worst]), places, rule.title)
     parts: list[RenderableType] = []
     waived = [f for f in findings if f.status == "WAIVED" and f.waiver]
     if waived:
-        accepted = Table(
-            "rule", "where", "found", "who", "why", "until", title="[bold yellow]WAIVED[/]"
+        accepted = Listing(
+            *("rule", "where", "found", "who", "why", "until"),
+            title=Text("WAIVED", style="bold yellow"),
         )
         for f in waived[:_SHOWN]:
             texts = (f.where, f.measured, *(vars(f.waiver).values()))
-            accepted.add_row(f.rule.id, *(Text(t) for t in texts))
+            accepted.add_row(f.rule.id, *texts)
         if len(waived) > _SHOWN:
             accepted.add_row("", f"and {len(waived) - _SHOWN} more", "", "", "", "")
         parts.append(accepted)
     parts.append(table)
     broken = [f for f in findings if f.status == "FAIL"]
     if broken:
-        details = Table(
+        details = Listing(
             "rule", "where", "found", "allowed", "to do", title="Broken", show_lines=True
         )
         for f in broken[:_SHOWN]:
-            texts = (f.where, f.measured, f"{f.limit} {f.unit}".strip(), f.remedy)
-            details.add_row(f.rule.id, *(Text(t) for t in texts))
+            texts = (f.where, f.measured, f"{f.limit} {f.unit}".strip(), _todo(f))
+            details.add_row(f.rule.id, *texts)
         if len(broken) > _SHOWN:
             details.add_row("", f"and {len(broken) - _SHOWN} more", "see the report file", "", "")
         parts.append(details)
+    open_ = [f for f in findings if f.status == "NOT RUN" and f.remedy]
+    if open_:
+        rest = Listing("rule", "where", "why", "to do", title="Not run", show_lines=True)
+        for f in open_[:_SHOWN]:
+            rest.add_row(f.rule.id, f.where, f.measured, _todo(f))
+        parts.append(rest)
     return Group(*parts)
 
 
-def _accuracy(report: Report) -> Table:
-    table = Table(
+def _todo(finding: Finding) -> str:
+    return spoken(finding.remedy, "command line")
+
+
+def _accuracy(report: Report) -> Listing:
+    table = Listing(
         "stage", "correct", "accuracy", "95 % interval", "same decisions", title="Accuracy"
     )
     for a in report.accuracy:
@@ -121,8 +176,8 @@ def _accuracy(report: Report) -> Table:
     return table
 
 
-def _census(report: Report) -> Table:
-    table = Table(title="Operations a sample (all time steps)")
+def _census(report: Report) -> Listing:
+    table = Listing(title="Operations a sample (all time steps)")
     table.add_column("layer", overflow="fold", min_width=20)
     for name in ("AC", "MAC", "MUL", "ADD", "CMP", "fires"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -140,8 +195,8 @@ def _census(report: Report) -> Table:
     return table
 
 
-def _energy(report: Report) -> Table:
-    table = Table(
+def _energy(report: Report) -> Listing:
+    table = Listing(
         "table",
         "nJ a sample",
         "quietest to busiest",
@@ -160,8 +215,8 @@ def _energy(report: Report) -> Table:
     return table
 
 
-def _timing(report: Report) -> Table:
-    table = Table(
+def _timing(report: Report) -> Listing:
+    table = Listing(
         "join", "branch from", "arrives after", "delayed by", title="Timing of joins (steps)"
     )
     for row in report.timing:
@@ -170,7 +225,7 @@ def _timing(report: Report) -> Table:
 
 
 def _ledger(report: Report) -> RenderableType:
-    table = Table(title="Ledger, from torch to the last executor (MAC of one step)")
+    table = Listing(title="Ledger, from torch to the last executor (MAC of one step)")
     for name in ("stage", "nodes", "MAC", "moved", "equal", "least equal layer"):
         table.add_column(name, no_wrap=name != "least equal layer", overflow="fold")
     first = []

@@ -25,11 +25,12 @@ from purespike.compiler.compliance.rules import check_arithmetic, check_boundary
 from purespike.compiler.compliance.waiver import apply_waivers
 from purespike.compiler.counts import dense_counts
 from purespike.compiler.ir import Graph
+from purespike.compiler.labels import output_classes
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import (
     Compiled,
 )
-from purespike.compiler.report import Accuracy, Activity, LayerCount, Report, describe
+from purespike.compiler.report import Accuracy, Activity, Chance, LayerCount, Report, describe
 from purespike.evidence import (
     ac_range,
     census,
@@ -112,6 +113,15 @@ class Draft:
     dead: tuple[str, ...]
     captured: Graph
 
+    @property
+    def chance(self) -> Chance | None:
+        """What an accuracy has to beat; None without labels."""
+        if not self.subject.labelled:
+            return None
+        classes, _ = output_classes(self.captured)
+        commonest = int(np.bincount(self.subject.labels).max())
+        return Chance(classes, commonest, len(self.subject.labels))
+
     def report(
         self,
         findings: Iterable[Finding],
@@ -156,6 +166,7 @@ class Draft:
             ac_range=ac,
             executors=executors or {},
             demanded=demanded,
+            chance=self.chance,
             sources=_sources(self.subject, graph),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from purespike.compiler.checker import Verdict
 from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.ir import Graph
+from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.independent import second_verdict
 from purespike.targets.netx.read import read_netx
@@ -57,14 +59,14 @@ class Stated:
         said = {n for n, v in vars(self).items() if v not in (None, False)}
         if wrong := sorted(said - set(allowed)):
             raise InputError(
-                f"{what} does not take " + ", ".join(_option(n) for n in wrong),
-                allowed=", ".join(_option(n) for n in allowed) or "nothing: it says all itself",
+                Advice(f"{what} does not take " + _listed(wrong)),
+                allowed=Advice(_listed(allowed) or "nothing: it says all itself"),
                 remedy="leave them out",
             )
 
 
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
 
 
 def is_graph_file(path: Path) -> bool:
@@ -76,24 +78,43 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
     """The graph in a file, and what the independent checker says of a NIR file.
 
     Raises:
+        As `read_named`.
+    """
+    if FORMATS.get(path.suffix) != "NIR":
+        return read_named(path, stated)[0], None
+    graph, document, conventions = _nir(path, stated, None)
+    return graph, second_verdict(document, conventions)
+
+
+def read_named(path: Path, stated: Stated, steps: int | None = None) -> tuple[Graph, str]:
+    """The graph in a file, and what a report calls it: with what was taken from NIR metadata.
+
+    Args:
+        path: The file.
+        stated: What it leaves open.
+        steps: That a sample of the data lasts, where neither the file nor the caller says it.
+
+    Raises:
         InputError: If nothing is known about such files, or something is stated in vain.
         PurespikeError: What the format's reader refuses, with the reason.
     """
     kind = FORMATS.get(path.suffix)
     if kind == "NIR":
-        graph, document, conventions = _nir(path, stated)
-        return graph, second_verdict(document, conventions)
+        graph, document, conventions = _nir(path, stated, steps)
+        taken = [f"{k} {v}" for k, v in document.said.items() if getattr(conventions, k) is None]
+        return graph, path.name + (f" ({', '.join(taken)}: from its metadata)" if taken else "")
     if kind == "ONNX":
         if is_golden(path):
             stated.refuse("an ONNX file of purespike", "data")
-            return read_graph(path), None
+            return read_graph(path), path.name
         stated.refuse("an ONNX file of another tool", "steps", "dt", "spike_input", "data")
         domain = SPIKE if stated.spike_input else ANALOG
         dt = 1e-3 if stated.dt is None else stated.dt  # a name for a step: nothing depends on it
-        return read_step(path, steps=stated.steps, dt=dt, domain=domain), None
+        lasts = steps if stated.steps is None else stated.steps
+        return read_step(path, steps=lasts, dt=dt, domain=domain), path.name
     if kind == "netx":
         stated.refuse("a netx file", "dt", "steps", "data")
-        return read_netx(path, steps=stated.steps, dt=stated.dt), None
+        return read_netx(path, steps=stated.steps, dt=stated.dt, assumed=steps), path.name
     raise InputError(
         "no network can be read from a file of this name",
         where=str(path),
@@ -102,20 +123,7 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
     )
 
 
-def read_named(path: Path, stated: Stated) -> tuple[Graph, str]:
-    """The graph in a file, and what a report calls it: with what was taken from NIR metadata.
-
-    Raises:
-        As `read_file`.
-    """
-    if FORMATS.get(path.suffix) != "NIR":
-        return read_file(path, stated)[0], path.name
-    graph, document, conventions = _nir(path, stated)
-    taken = [f"{k} {v}" for k, v in document.said.items() if getattr(conventions, k) is None]
-    return graph, path.name + (f" ({', '.join(taken)}: from its metadata)" if taken else "")
-
-
-def _nir(path: Path, stated: Stated) -> tuple[Graph, Document, Conventions]:
+def _nir(path: Path, stated: Stated, steps: int | None) -> tuple[Graph, Document, Conventions]:
     stated.refuse("a NIR file", *NIR, "data")
     domain = SPIKE if stated.spike_input else None
     conventions = Conventions(
@@ -128,4 +136,4 @@ def _nir(path: Path, stated: Stated) -> tuple[Graph, Document, Conventions]:
         stated.current,
         stated.recurrent_bias,
     )
-    return *read_both(path, conventions), conventions
+    return *read_both(path, conventions, steps), conventions

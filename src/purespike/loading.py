@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,26 +16,31 @@ from purespike.compiler.compliance.measure import measure
 from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
+from purespike.compiler.wording import Advice
+from purespike.datafile import is_binary, read_data
 from purespike.errors import InputError
-from purespike.graphs import FORMATS, Stated, read_named
+from purespike.graphs import Stated
+from purespike.opening import CHECKPOINT, Opened, open_source
 from purespike.options import Subject
 from purespike.subjects import digits_subject
 from purespike.targets.bundle import MANIFEST, read_bundle
 from purespike.trainer.capture import capture
+from purespike.trainer.dotted import dotted
 from purespike.trainer.exported import read_exported
 
-PROGRAM = ".pt2"  # of torch.export
 SAMPLES = 64  # made up where no data is given
 _VALUES_AT_ONCE = 1 << 22  # of the input of a torch module, whose layers hold many times as much
-LARGEST = 1 << 30  # bytes of a data file
 
 
-def load_subject(source: str, stated: Stated | None = None, *, samples: int = SAMPLES) -> Subject:
+def load_subject(
+    source: str | Opened, stated: Stated | None = None, *, samples: int = SAMPLES
+) -> Subject:
     """What the source names, with the data to judge it by.
 
     Args:
         source: A checkpoint folder, a bundle, a file (.nir, .onnx, .net, .pt2), or a torch module
             by its dotted path, ``package.module:name``: a module, or a callable that gives one.
+            Or what `purespike.opening.open_source` made of it.
         stated: What the source leaves open.
         samples: How many to make up where there is no data.
 
@@ -47,44 +50,30 @@ def load_subject(source: str, stated: Stated | None = None, *, samples: int = SA
 
     Raises:
         InputError: If the source is nothing of that, or something is missing or stated in vain.
+        LabelError: If a label of the data can be none.
         PurespikeError: What the reader of the source refuses, with the reason.
     """
-    stated = stated or Stated()
-    path = Path(source)
-    if (path / "checkpoint.json").is_file():
-        stated.refuse("a checkpoint", "trust")
+    opened = source if isinstance(source, Opened) else open_source(source, stated or Stated())
+    stated, path = opened.stated, Path(opened.source)
+    if opened.graph is not None:
+        return _from_graph(opened.name, opened.graph, stated, samples)
+    if (path / CHECKPOINT).is_file():
         return digits_subject(path, trusted=stated.trust)
     if (path / MANIFEST).is_file():
-        stated.refuse("a bundle")
         bundle = read_bundle(path)
         x, labels = bundle.golden.inputs, bundle.golden.labels
         return Subject(path.name, bundle.graph, tuple(x.shape[2:]), x, labels)
-    if path.is_file() and path.suffix == PROGRAM:
-        stated.refuse("an exported program", "data")
+    if path.is_file():
         program = read_exported(path)
         stated = replace(stated, shape=program.shape, steps=program.steps)
         return _from_module(path.name, program.module, stated, samples)
-    if path.is_file():
-        graph, name = read_named(path, stated)
-        return _from_graph(name, graph, stated, samples)
-    if ":" in source and not path.exists():
-        return _from_module(source, _module(source), stated, samples)
-    raise InputError(
-        "there is no network of this name",
-        found=source,
-        allowed="a checkpoint folder, a bundle, a file "
-        + ", ".join((*FORMATS, PROGRAM))
-        + ", or package.module:factory",
-    )
+    return _from_module(opened.source, _module(opened.source), stated, samples)
 
 
 def _module(source: str) -> nn.Module:
     """A torch module by its dotted path. This runs the user's own code, as Python's import does."""
-    name, _, attribute = source.partition(":")
     try:
-        found: Any = importlib.import_module(name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
+        found = dotted(source)
         made = found if isinstance(found, nn.Module) else found()
     except PurespikeError:
         raise
@@ -94,11 +83,12 @@ def _module(source: str) -> nn.Module:
             where=source,
             found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
             allowed="package.module:name of an nn.Module, or of a callable without arguments",
-            remedy="put its folder on PYTHONPATH, or install its package",
+            remedy="run in the folder that holds it, put that folder on PYTHONPATH, or install "
+            "its package",
         ) from e
     if not isinstance(made, nn.Module):
         raise InputError(
-            "this is no torch module",
+            "this is not a torch module",
             where=source,
             found=type(made).__name__,
             allowed="an nn.Module, or a callable without arguments that gives one",
@@ -107,16 +97,11 @@ def _module(source: str) -> nn.Module:
 
 
 def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -> Subject:
-    stated.refuse("a torch module", "shape", "steps", "spike_input", "data")
-    given = _data(stated.data)
+    given = read_data(stated.data)
     shape = tuple(given["inputs"].shape[2:]) if given else stated.shape
     steps = len(given["inputs"]) if given else stated.steps
-    if shape is None or steps is None:
-        raise InputError(
-            "a torch module does not say what it takes",
-            where=source,
-            remedy="state --shape C,H,W and --steps T, or give --data with its inputs",
-        )
+    if shape is None or steps is None:  # `open_source` has asked for them
+        raise InputError("a torch module does not say what it takes", where=source)
     for name, found, said in (("shape", shape, stated.shape), ("steps", steps, stated.steps)):
         if said is not None and found != said:
             raise InputError(
@@ -139,7 +124,7 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
 
     labels = given.get("labels")
     calibration = given.get("calibration")
-    domain = SPIKE if _binary(x) else ANALOG
+    domain = SPIKE if is_binary(x) else ANALOG
     if labels is not None:
         return Subject(source, module, shape, x, labels, domain, calibration)
     try:
@@ -151,7 +136,7 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
             where=source,
             found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
             allowed=f"inputs (T, B, C, H, W) = {x.shape}",
-            remedy="state --shape and --steps as the module takes them, or give --data",
+            remedy=Advice("state {shape} and {steps} as the module takes them, or give {data}"),
         ) from e
     return Subject(source, module, shape, x, labels, domain, calibration, labelled=False)
 
@@ -164,7 +149,7 @@ def _from_graph(name: str, graph: Graph, stated: Stated, samples: int) -> Subjec
             found=f"{len(graph.inputs)} inputs, {len(graph.outputs)} outputs",
         )
     (edge,) = graph.inputs
-    given = _data(stated.data)
+    given = read_data(stated.data)
     x = given["inputs"] if given else _spikes(graph.steps, samples, edge.shape)
     if x.shape[0] != graph.steps or x.shape[2:] != edge.shape:
         raise InputError(
@@ -186,40 +171,3 @@ def _spikes(steps: int, samples: int, shape: tuple[int, ...]) -> NDArray[np.uint
     r = np.random.default_rng(0)
     rates = r.random((1, samples, *(1 for _ in shape)))
     return (r.random((steps, samples, *shape)) < rates).astype(np.uint8)
-
-
-def _binary(x: NDArray[Any]) -> bool:
-    return bool(((x == 0) | (x == 1)).all())
-
-
-def _data(path: Path | None) -> dict[str, NDArray[Any]]:
-    """The arrays of a data file, checked; nothing without one."""
-    if path is None:
-        return {}
-    try:
-        if path.stat().st_size > LARGEST:
-            raise InputError("the data file is too large", where=str(path), allowed="1 GiB")
-        with np.load(path, allow_pickle=False) as file:
-            data = {k: np.asarray(file[k]) for k in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as e:
-        raise InputError("the data cannot be read", where=str(path), found=str(e)[:120]) from None
-    x, labels = data.get("inputs"), data.get("labels")
-    known = {"inputs", "labels", "calibration"}
-    if x is None or x.ndim < 3 or x.dtype.kind not in "iufb" or not x.size or set(data) - known:
-        raise InputError(
-            "the data has not the form that is needed",
-            where=str(path),
-            found=", ".join(f"{k} {v.shape} {v.dtype}" for k, v in data.items()),
-            allowed="inputs (T, B, *shape), numbers; perhaps labels (B,) and calibration",
-        )
-    if labels is not None:
-        if labels.shape != x.shape[1:2] or labels.dtype.kind not in "iu":
-            raise InputError(
-                "one label a sample",
-                where=str(path),
-                found=f"{labels.shape} {labels.dtype}",
-                allowed=f"({x.shape[1]},) integers",
-            )
-        data["labels"] = labels.astype(np.int64)
-    data["inputs"] = x.astype(np.uint8) if _binary(x) else x.astype(np.float32)
-    return data

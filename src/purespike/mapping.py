@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from purespike.compiler.wording import spoken
+from purespike.listing import Listing
 from purespike.targets.resources.mapping import LABEL, LayerMap, Mapping
 from purespike.targets.resources.partition import RESOURCES
 
@@ -22,11 +23,10 @@ def render_mapping(mapping: Mapping) -> RenderableType:
     """Layers and their fullest cores, what does not fit, and what nobody published."""
     parts: list[RenderableType] = [_layers(mapping)]
     if mapping.violations:
-        broken = Table("where", "what", "needed", "limit", "to do", title="Does not fit")
+        broken = Listing("where", "what", "needed", "limit", "to do", title="Does not fit")
         for v in mapping.violations:
-            broken.add_row(
-                Text(v.where), v.what, f"{v.measured:,}", f"{v.limit:,} {v.unit}", v.remedy
-            )
+            todo = spoken(v.remedy, "command line")
+            broken.add_row(v.where, v.what, f"{v.measured:,}", f"{v.limit:,} {v.unit}", todo)
         parts.append(broken)
     missing = ", ".join(mapping.chip.unpublished())
     if missing:
@@ -36,8 +36,8 @@ def render_mapping(mapping: Mapping) -> RenderableType:
     return Group(*parts)
 
 
-def _layers(mapping: Mapping) -> Table:
-    table = Table(title=f"{mapping.chip.title} ({LABEL}): the most that a core of a layer needs")
+def _layers(mapping: Mapping) -> Listing:
+    table = Listing(title=f"{mapping.chip.title} ({LABEL}): the most that a core of a layer needs")
     table.add_column("layer", overflow="fold", min_width=12)
     for name in ("neurons", "cores"):
         table.add_column(name, justify="right")
@@ -45,14 +45,13 @@ def _layers(mapping: Mapping) -> Table:
         table.add_column(f"{_NAMES[resource]} a core", justify="right")
     for layer in mapping.layers:
         cells = [_cell(mapping, layer, r) for r in RESOURCES]
-        table.add_row(Text(layer.where), f"{layer.neurons:,}", f"{len(layer.cores):,}", *cells)
+        table.add_row(layer.where, f"{layer.neurons:,}", f"{len(layer.cores):,}", *cells)
     return table
 
 
-def _cell(mapping: Mapping, layer: LayerMap, resource: str) -> str:
+def _cell(mapping: Mapping, layer: LayerMap, resource: str) -> Text:
     most, limit = layer.most(resource), mapping.chip.values()[resource].value
     if not limit:
-        return f"{most:,}"
+        return Text(f"{most:,}")
     percent = 100 * most / limit
-    text = f"{most:,} ({percent:.0f} %)"
-    return f"[bold red]{text}[/]" if percent > 100 else text
+    return Text(f"{most:,} ({percent:.0f} %)", style="bold red" if percent > 100 else "")

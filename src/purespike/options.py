@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,9 @@ from purespike.compiler.compliance.waiver import Waivers
 from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
+from purespike.compiler.labels import checked_labels, output_classes
 from purespike.compiler.passes.calibrate import Method
+from purespike.compiler.wording import Advice
 from purespike.targets.onnx.emit import Form
 
 Batches = Iterable[tuple[Tensor, Tensor]]  # inputs (T, B, C, H, W), labels (B,)
@@ -37,7 +39,7 @@ class Subject:
             was read from a file.
         shape: Of one sample at one step, (C, H, W).
         spikes: Test inputs (T, B, C, H, W).
-        labels: Their classes (B,).
+        labels: Their classes (B,), whole numbers from 0.
         domain: What the input carries.
         calibration: Training inputs (T, B, C, H, W) by which scales may be chosen, and biases and
             thresholds be rounded together.
@@ -102,14 +104,25 @@ class Options:
         }
 
 
-def require_samples(subject: Subject, options: Options) -> None:
-    """Nothing is proved by no samples."""
+def require_samples(subject: Subject, options: Options) -> Subject:
+    """The subject with its labels as int64; nothing is proved by no samples.
+
+    Raises:
+        PurespikeError: If there are no samples.
+        LabelError: If there is not one label per sample, or they are no whole numbers from 0.
+    """
     n = subject.spikes.shape[1] if subject.spikes.ndim > 1 else 0
-    if not n or n != len(subject.labels) or options.golden < 1:
+    if not n or options.golden < 1:
         raise PurespikeError(
             "a verdict needs samples",
             where=subject.name,
-            found=f"{n} samples, {len(subject.labels)} labels, {options.golden} golden",
-            allowed="inputs (T, B, ...), one label a sample, at least one golden sample",
-            remedy="give test data, and --samples of at least 1",
+            found=f"{n} samples, {options.golden} golden",
+            allowed="inputs (T, B, ...), at least one golden sample",
+            remedy=Advice("give test data, and at least one sample: {samples}"),
         )
+    return replace(subject, labels=checked_labels(subject.labels, n, subject.name))
+
+
+def require_classes(subject: Subject, graph: Graph) -> None:
+    """Raise LabelError if a label of the subject is none of the network's classes."""
+    checked_labels(subject.labels, len(subject.labels), subject.name, *output_classes(graph))

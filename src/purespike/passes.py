@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.quantize import Grid
 from purespike.compiler.pipeline import REWRITES, Pass, standard_passes
 from purespike.options import Options, Progress, Subject
 from purespike.trainer.qat import FineTuneConfig, fine_tune
 
-__all__ = ["chosen_passes", "is_integer"]
+__all__ = ["chosen_passes"]
 
 
 def chosen_passes(subject: Subject, options: Options, progress: Progress) -> tuple[Pass, ...]:
@@ -56,9 +55,3 @@ def chosen_passes(subject: Subject, options: Options, progress: Progress) -> tup
         )
 
     return (*passes[:-1], Pass("fine_tune", tune, REWRITES), passes[-1])
-
-
-def is_integer(graph: Graph) -> bool:
-    """Is the graph in integers already, as `quantize` or a file for a chip leaves it?"""
-    neurons = [n.op for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
-    return bool(neurons) and all(op.fixed is not None for op in neurons)

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from purespike.compiler.compliance.policy import read_policy
@@ -22,6 +20,8 @@ from purespike.compiler.formats.sarif import to_sarif
 from purespike.compiler.formats.schema import schema_text
 from purespike.compiler.formats.text import to_markdown, to_text
 from purespike.compiler.outputs import require_file
+from purespike.console import out
+from purespike.listing import Listing
 from purespike.targets.manifest import read_manifest
 
 Format = Literal["html", "sarif", "junit", "markdown", "json", "text"]
@@ -37,7 +37,6 @@ Today = Annotated[
     typer.Option("--today", help="The day on which waivers are judged, 2027-01-31; now if absent."),
 ]
 
-out = Console()
 policy_app = typer.Typer(help="What a team accepts.", no_args_is_help=True)
 
 
@@ -133,7 +132,7 @@ def diff(
 
 
 def _print_difference(difference: Difference) -> None:
-    table = Table(title="Two builds")
+    table = Listing(title="Two builds")
     table.add_column("figure")
     for name in ("old", "new", "change"):
         table.add_column(name, justify="right")
@@ -147,7 +146,7 @@ def _print_difference(difference: Difference) -> None:
     ):
         if not findings:
             continue
-        rows = Table("rule", "status", "where", "found", title=f"{what} findings")
+        rows = Listing("rule", "status", "where", "found", title=f"{what} findings")
         for f in findings[:20]:
             rows.add_row(*(Text(f[k]) for k in ("rule", "status", "where", "measured")))
         if len(findings) > 20:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 
-from purespike.compiler.compliance.finding import TIMING, Finding
+from purespike.compiler.compliance.finding import (
+    CURRENT_RANGE,
+    LEGALITY,
+    MEMBRANE_RANGE,
+    RESOURCES,
+    TIMING,
+    Finding,
+)
 from purespike.compiler.compliance.policy import Policy
 from purespike.compiler.compliance.rules import (
     check_arithmetic,
@@ -14,11 +21,14 @@ from purespike.compiler.compliance.rules import (
     check_domains,
     check_operations,
     check_ranges,
+    chip_nodes,
 )
 from purespike.compiler.counts import Counts, dense_counts
 from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.ranges import bound_neurons
+from purespike.compiler.wording import Advice
 from purespike.targets.agreement import timing
 from purespike.targets.lava.legality import registers
 from purespike.targets.lava.schedule import ScheduleError, schedule
@@ -32,6 +42,12 @@ STATIC = (
     *("PS001", "PS003", "PS004", "PS005", "PS006", "PS007", "PS008", "PS009", "PS011", "PS013"),
     "PS014",
 )
+
+
+def is_integer(graph: Graph) -> bool:
+    """Is the graph in integers already, as `quantize` or a file for a chip leaves it?"""
+    neurons = [n.op for n in chip_nodes(graph) if isinstance(n.op, Neuron)]
+    return bool(neurons) and all(op.fixed is not None for op in neurons)
 
 
 def network_findings(graph: Graph, notes: tuple[str, ...] = ()) -> list[Finding]:
@@ -55,6 +71,8 @@ def chip_findings(
         counts: Measured operations a sample, by node, for the host's share; None takes the upper
             bound that the graph gives.
     """
+    if not is_integer(graph) and _all_real(graph):
+        return _real_findings(graph, policy)
     chip = chip_part(graph)
     dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
     bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
@@ -77,3 +95,30 @@ def chip_findings(
     with suppress(ResourceError):  # what cannot be laid out fails PS004; PS013 stays NOT RUN
         findings += check_resources(map_network(chip, CHIPS[LOIHI2.name]))
     return findings
+
+
+def _all_real(graph: Graph) -> bool:
+    neurons = [n.op for n in chip_nodes(graph) if isinstance(n.op, Neuron)]
+    return bool(neurons) and all(op.fixed is None for op in neurons)
+
+
+def _real_findings(graph: Graph, policy: Policy) -> list[Finding]:
+    """What can be said of a network that was never compiled: registers hold no real numbers."""
+    dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
+    why = "the network is not in integers"
+    return [
+        *check_arithmetic(graph, dense, leak_multiplies=policy.leak_multiplies),
+        *check_boundary(graph, dense),
+        Finding(
+            LEGALITY,
+            "whole network",
+            "FAIL",
+            "not in integers: weights, thresholds and membranes are real numbers",
+            limit=f"integers of {LOIHI2.name}",
+            remedy=Advice("compile it: {compile}"),
+        ),
+        *(
+            Finding(rule, "whole network", "NOT RUN", why)
+            for rule in (CURRENT_RANGE, MEMBRANE_RANGE, TIMING, RESOURCES)
+        ),
+    ]

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from purespike.build import Subject
+from purespike.opening import untrusted
 from purespike.trainer.checkpoint import load_checkpoint
 from purespike.trainer.data import digits, load_data, loader
 from purespike.trainer.encoders import encode
-from purespike.trainer.errors import CheckpointError
 
 CALIBRATION = 128  # training samples
 BATCH = 32  # training samples at a time, for fine-tuning
@@ -26,19 +26,15 @@ def digits_subject(checkpoint: Path, *, trusted: bool = False) -> Subject:
             path, may be imported: that runs its code.
 
     Raises:
-        CheckpointError: If the checkpoint cannot be read, or is not trusted and would have to be.
+        CheckpointError: If the checkpoint cannot be read.
+        InputError: If it is not trusted and would have to be.
         DataError: If its data are missing or damaged.
     """
     loaded = load_checkpoint(checkpoint)
     config = loaded.model.config
     if loaded.data is not None:
         if ":" in loaded.data.name and not trusted:
-            raise CheckpointError(
-                "the data of this checkpoint are made by code that it names",
-                where=str(checkpoint),
-                found=loaded.data.name,
-                remedy="if you trust it, say so: --trust",
-            )
+            raise untrusted(checkpoint, loaded.data.name)
         opened = load_data(loaded.data, config.steps)
         inputs, labels = opened.arrays("test", TEST)
         return Subject(

@@ -16,6 +16,7 @@ from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
 from purespike.compiler.ranges import Bounds, bound_neurons
+from purespike.compiler.wording import QUANTIZE
 from purespike.targets.lava.layout import EmitError, integers, to_lava_shape
 from purespike.targets.lava.program import (
     Connection,
@@ -190,7 +191,7 @@ def _strict(graph: Graph, node: Node, op: Neuron) -> NDArray[np.int64]:
             where=graph.origin(node.name),
             found=f"{op.threshold}",
             allowed="k + 1/64 for whole k, in a leaky neuron",
-            remedy="run the quantize pass",
+            remedy=QUANTIZE,
         )
     return vth.astype(np.int64)
 

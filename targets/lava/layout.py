@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Node, Shape
+from purespike.compiler.wording import QUANTIZE
 
 
 class EmitError(PurespikeError):
@@ -33,7 +34,7 @@ def integers(x: Array, node: Node) -> NDArray[np.int64]:
         raise EmitError(
             "Lava takes whole numbers only",
             where=node.origin or node.name,
-            remedy="run the quantize pass",
+            remedy=QUANTIZE,
         )
     return whole
 

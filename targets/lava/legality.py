@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from purespike.compiler.compliance.finding import LEGALITY, Finding, verdict
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
+from purespike.compiler.wording import QUANTIZE
 from purespike.targets.lava.emit import emit
 from purespike.targets.lava.layout import EmitError
 from purespike.targets.lava.program import Conv, Dense, Lif, SoftIf, Sparse
@@ -29,7 +30,7 @@ WEIGHT_EXP = -1  # what the worker gives Dense and Sparse, with twice the weight
 _VTH = (0, 131071)
 _BIAS = 4095
 _BIAS_EXP = (0, 7)
-_REMEDY = "run the quantize pass for this target"
+_REMEDY = QUANTIZE
 
 
 def registers(graph: Graph) -> Iterator[Finding]:

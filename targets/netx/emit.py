@@ -17,6 +17,7 @@ from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.verify import verify
+from purespike.compiler.wording import QUANTIZE
 from purespike.targets.netx.document import DECAY, NEVER, Document, Field
 from purespike.targets.netx.errors import NetxError
 from purespike.targets.netx.synapse import survives
@@ -145,7 +146,7 @@ def _layer(graph: Graph, node: Node, op: Conv2d | Linear, neuron: Node) -> dict[
             found=f"{int(weight.min())} to {int(weight.max())}",
             allowed="mixed signs: -128 to 127, or even numbers of -256 to 254; one sign: up to 255,"
             " if negative without -1, -2, -4, ... -128 as the lowest; not all zero",
-            remedy="run the quantize pass for this target",
+            remedy=QUANTIZE,
         )
     layer: dict[str, Field] = {
         "type": "conv" if isinstance(op, Conv2d) else "dense",
@@ -170,8 +171,8 @@ def _neuron(graph: Graph, node: Node) -> dict[str, Field]:
     if not isinstance(op, Neuron):
         raise TypeError(f"%{node.name} is no neuron")
     if op.fixed != LOIHI2.fixed:
-        remedy = "run the quantize pass for this target"
-        _refuse(graph, node, "netx runs in Loihi's fixed point", found=f"{op.fixed}", remedy=remedy)
+        fixed = f"{op.fixed}"
+        _refuse(graph, node, "netx runs in Loihi's fixed point", found=fixed, remedy=QUANTIZE)
     if op.initial:
         _refuse(graph, node, "netx starts at rest", found=f"initial membrane {op.initial:g}")
     if op.reset == "subtract":
@@ -212,7 +213,7 @@ def _strict(graph: Graph, node: Node, op: Neuron) -> int:
             "Loihi cannot compare with this threshold",
             found=f"{values[0]}",
             allowed=f"{step} more than a whole number of 0 to {NEVER}",
-            remedy="run the quantize pass for this target",
+            remedy=QUANTIZE,
         )
     return int(vth)
 
@@ -255,8 +256,7 @@ def _note(node: Node) -> dict[str, JSON]:
 def _integers(graph: Graph, node: Node, what: str, x: Array) -> NDArray[np.int64]:
     whole = np.rint(x).astype(np.int64)
     if not bool((whole == x).all()):
-        remedy = "run the quantize pass for this target"
-        _refuse(graph, node, f"a {what} is not whole", remedy=remedy)
+        _refuse(graph, node, f"a {what} is not whole", remedy=QUANTIZE)
     return whole
 
 
@@ -264,6 +264,9 @@ def _ints(values: tuple[int, ...]) -> NDArray[Any]:
     return np.array(values, "<i8")
 
 
-def _refuse(graph: Graph, node: Node, message: str, **details: str) -> NoReturn:
+def _refuse(
+    graph: Graph, node: Node, message: str, *, found: str = "", remedy: str = "", allowed: str = ""
+) -> NoReturn:
     where = f"%{node.name} (module {graph.origin(node.name)})"
-    raise NetxError(message, where=where, **({"allowed": ALLOWED} | details))
+    allowed = allowed or ALLOWED
+    raise NetxError(message, where=where, found=found, remedy=remedy, allowed=allowed)

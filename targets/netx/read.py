@@ -33,11 +33,19 @@ from purespike.targets.spec import LOIHI2
 
 NETX = Format("netx", NetxFileError)
 LAYERS = 10_000
+WHY = {
+    "dt": "netx files do not say how long a time step is (seconds)",
+    "steps": "the file does not say how many time steps a sample has",
+}
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, MemoryError)
 
 
 def read_netx(
-    path: str | os.PathLike[str], *, steps: int | None = None, dt: float | None = None
+    path: str | os.PathLike[str],
+    *,
+    steps: int | None = None,
+    dt: float | None = None,
+    assumed: int | None = None,
 ) -> Graph:
     """The network in a netx file, in Loihi's fixed point as Lava runs it.
 
@@ -47,7 +55,8 @@ def read_netx(
     Args:
         path: The file.
         steps: Time steps a sample, T; needed where the file has no ``simulation``.
-        dt: Seconds a time step; needed for a file that purespike did not write.
+        dt: Seconds per time step; needed for a file that purespike did not write.
+        assumed: Steps of a sample, where neither the file nor the caller says it.
 
     Raises:
         NetxFileError: For a damaged or hostile file, a layer that the graph cannot say exactly
@@ -58,16 +67,21 @@ def read_netx(
     try:
         if document.metadata:
             return _own(document, steps, dt)
-        if dt is None:
+        lasts = {"Ts", "tSample"} <= document.simulation.keys()
+        steps = assumed if steps is None and not lasts else steps
+        why = {"dt": None if dt is not None else WHY["dt"]}
+        why["steps"] = None if lasts or steps is not None else WHY["steps"]
+        if dt is None or why["steps"]:
             raise NetxFileError(
-                "netx files do not say how long a time step is",
-                remedy="state dt in seconds",
+                "purespike did not write this file, and it leaves open: "
+                + ", ".join(n for n, reason in why.items() if reason),
+                open={n: reason for n, reason in why.items() if reason},
             )
         return _graph(document, _steps(document, steps), dt, {})
     except PurespikeError as e:
         where = f"{os.fspath(path)}: {e.where}" if e.where else os.fspath(path)
         raise NetxFileError(
-            e.message, found=e.found, allowed=e.allowed, where=where, remedy=e.remedy
+            e.message, found=e.found, allowed=e.allowed, where=where, remedy=e.remedy, open=e.open
         ) from None
     except _BROKEN as e:
         raise NetxFileError(
@@ -145,9 +159,7 @@ def _steps(document: Document, stated: int | None) -> int:
         step, sample = (number(document.simulation, k) for k in ("Ts", "tSample"))
         said = sample / step if step > 0 else 0.0
     if said is None and stated is None:
-        raise NetxFileError(
-            "the file does not say how many time steps a sample has", remedy="state steps"
-        )
+        raise NetxFileError("the file leaves open: steps", open={"steps": WHY["steps"]})
     steps = stated if said is None else said
     if steps is None or steps != int(steps) or not 1 <= steps <= 1 << 20:
         raise NetxFileError("an impossible number of time steps", found=str(steps))

@@ -9,9 +9,11 @@ from typing import Any, Literal
 from purespike.compiler.domain import Domain
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
+from purespike.compiler.wording import Advice
 from purespike.targets.nir.document import Document
 from purespike.targets.nir.errors import NirError, NirFileError
 from purespike.targets.nir.loops import needs_recurrent_bias
+from purespike.targets.nir.order import prompt_loops
 
 CUBA = {"CubaLI", "CubaLIF"}
 WHY = {
@@ -23,6 +25,7 @@ WHY = {
     "after it was updated in a step ('new') or before ('previous')",
     "recurrent_bias": "tools disagree: the bias in a loop is there from the first step on "
     "('always': snnTorch) or comes with what the loop carries, a step late ('delayed': Norse)",
+    "feedback": "a loop has no Delay node, and NIR does not say which edge takes a step",
 }
 
 
@@ -62,7 +65,7 @@ class Conventions:
                 raise NirFileError(
                     f"the file's metadata says another {name}",
                     found=f"stated {stated}, in the file {said}",
-                    remedy=f"leave {name} out, or correct the file",
+                    remedy=Advice(f"leave out {{{name}}}, or correct the file"),
                 )
         return replace(self, **dict[str, Any](document.said))
 
@@ -76,13 +79,17 @@ class Conventions:
             "if_r": bool(kinds & {"IF", "I"}),
             "current": bool(kinds & CUBA),
             "recurrent_bias": needs_recurrent_bias(document, self.dt),
+            "feedback": bool(prompt_loops(document)),
         }
         missing = [n for n, needed in needs.items() if needed and getattr(self, n) is None]
         if self.dt is None or self.steps is None or missing:
+            remedy = "state them as the tool that wrote the file meant them"
+            if self.domain is None:
+                remedy += "; where the inputs are spikes (0 or 1), state {domain}, too"
             raise NirFileError(
                 "purespike did not write this file, and it leaves open: " + ", ".join(missing),
-                found="; ".join(f"{n}: {WHY[n]}" for n in missing),
-                remedy="state " + ", ".join(f"{n}=..." for n in missing) + " as the tool meant it",
+                open={n: WHY[n] for n in missing},
+                remedy=Advice(remedy),
             )
         return self.dt, self.steps
 
@@ -107,5 +114,7 @@ class Conventions:
                 raise NirFileError(
                     f"the file states another {name}",
                     found=f"stated {stated}, written {written}",
-                    remedy=f"leave {name} out: purespike wrote the file, and it says all",
+                    remedy=Advice(
+                        f"leave out {{{name}}}: purespike wrote the file, and it says all"
+                    ),
                 )

@@ -11,6 +11,7 @@ import numpy as np
 from purespike.compiler.domain import ANALOG
 from purespike.compiler.ir import Edge, Graph, Node, Op, Shape
 from purespike.compiler.ops import Add, Delay, Neuron, Scale
+from purespike.compiler.wording import Advice
 from purespike.targets.nir.conventions import CUBA, WHY
 from purespike.targets.nir.conventions import Conventions as Conventions
 from purespike.targets.nir.document import Document
@@ -89,14 +90,13 @@ def _check_use(stated: Conventions, needed: bool) -> None:
     if needed and stated.recurrent_bias is None:  # `require` has asked, where it could tell
         raise NirFileError(
             "a loop carries a bias, and NIR does not say when it begins",
-            found=WHY["recurrent_bias"],
-            remedy="state recurrent_bias='always' or 'delayed'",
+            open={"recurrent_bias": WHY["recurrent_bias"]},
         )
     if stated.recurrent_bias is not None and not needed:
         raise NirFileError(
-            "recurrent_bias is stated, and nothing needs it",
+            Advice("{recurrent_bias} is stated, and nothing needs it"),
             found="no loop with a bias that is without a Delay node",
-            remedy="leave recurrent_bias out",
+            remedy="leave it out",
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping, Set
 
+from purespike.compiler.wording import Advice
 from purespike.targets.nir.document import Document
 from purespike.targets.nir.errors import NirFileError
 
@@ -32,6 +33,13 @@ def sorted_nodes(document: Document, late: Set[Edge]) -> list[str]:
     return done
 
 
+def prompt_loops(document: Document) -> list[Edge]:
+    """The edges of loops that have no Delay node."""
+    edges = _prompt(document)
+    component = _components(list(document.nodes), edges)
+    return [(a, b) for a, b in edges if component[a] == component[b]]
+
+
 def feedback_edges(document: Document, previous: bool) -> set[Edge]:
     """The edges that close loops without a Delay node.
 
@@ -46,16 +54,15 @@ def feedback_edges(document: Document, previous: bool) -> set[Edge]:
     Raises:
         NirFileError: If there is such a loop and it was not stated, or is not clear.
     """
-    edges = _prompt(document)
-    component = _components(list(document.nodes), edges)
-    inside = [(a, b) for a, b in edges if component[a] == component[b]]
+    inside = prompt_loops(document)
     if not inside:
         return set()
+    component = _components(list(document.nodes), _prompt(document))
     if not previous:
         raise NirFileError(
             "a loop has no Delay node, and NIR does not say which edge takes a step",
             where=f"edge {inside[0][0]!r} -> {inside[0][1]!r}",
-            remedy="put a Delay node into the loop, or state feedback='previous'",
+            remedy=Advice("put a Delay node into the loop, or state {feedback}"),
         )
     entries: dict[str, set[str]] = {}
     looped = {component[a] for a, _ in inside}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, NoReturn
 
 from purespike.compiler.domain import Domain
@@ -85,9 +86,19 @@ def read_nir(
     return _read(path, load(path), stated)
 
 
-def read_both(path: str | os.PathLike[str], stated: Conventions) -> tuple[Graph, Document]:
-    """The graph in a NIR file, and the file as plain data; see `read_nir`."""
+def read_both(
+    path: str | os.PathLike[str], stated: Conventions, steps: int | None = None
+) -> tuple[Graph, Document]:
+    """The graph in a NIR file, and the file as plain data; see `read_nir`.
+
+    Args:
+        path: The file.
+        stated: By the caller.
+        steps: That a sample lasts where neither the file nor the caller says it.
+    """
     document = load(path)
+    if not document.metadata and stated.steps is None:
+        stated = replace(stated, steps=steps)
     return _read(path, document, stated), document
 
 

@@ -19,6 +19,7 @@ from purespike.compiler.domain import ANALOG, Domain
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.verify import verify
+from purespike.compiler.wording import Advice
 from purespike.targets.onnx.assemble import Assembly
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.cells import cell
@@ -64,7 +65,8 @@ def read_step(
             where=f"{path}: {e.where}" if e.where else str(path),
             found=e.found,
             allowed=e.allowed,
-            remedy=e.remedy or PYTORCH,
+            remedy=e.remedy or ("" if e.open else PYTORCH),
+            open=e.open,
         ) from None
     except RecursionError:
         raise OnnxError(
@@ -78,9 +80,12 @@ def _read(model: ModelProto, steps: int | None, dt: float, domain: Domain) -> Gr
     refuse_programs(model)
     if steps is None or steps < 1:
         raise OnnxError(
-            "the file computes one time step, and does not say how many a sample lasts",
-            found="steps not stated" if steps is None else f"{steps} steps",
-            remedy="state --steps T",
+            "it computes one time step, and leaves open: steps",
+            found="" if steps is None else f"{steps} steps",
+            open={"steps": "an ONNX file of one step does not say how many a sample lasts"},
+            remedy=Advice("where the inputs are spikes (0 or 1), state {domain}, too")
+            if domain == ANALOG
+            else "",
         )
     graph = _graph(model, steps, dt, domain)
     verify(graph)

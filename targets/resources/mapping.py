@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Conv2d, Linear
+from purespike.compiler.wording import Advice
 from purespike.targets.resources.chips import Chip, Value
 from purespike.targets.resources.layers import Layer, Link, layers
 from purespike.targets.resources.measure import touched, weight_bits
@@ -27,8 +28,8 @@ _REMEDY = {
     "in_axons": "split the layer, use fewer channels in front of it, or a stride or pool before it",
     "out_axons": "use fewer channels in the layers that read it, so that they fill fewer cores",
     "memory": "use fewer bits a weight, fewer channels, or groups; or split the layer in two",
-    "weight_bits": "use fewer bits a weight: run the quantize pass",
-    "bias": "use smaller biases: run the quantize pass for this chip",
+    "weight_bits": Advice("use fewer bits per weight: {bits}"),
+    "bias": "use smaller biases",
     "threshold": "use fewer bits a weight: thresholds shrink with them",
     "delay": "shorten the delay, or relay it through a neuron of its own",
     "soft_reset": "train with reset to zero, or choose a chip with programmable neurons",

@@ -196,7 +196,12 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     path = chain(tmp_path, affine(), nir.IF(FULL, FULL))
     with pytest.raises(NirFileError) as e:
         read_nir(path)
-    assert all(f"{name}=..." in e.value.remedy for name in ("dt", "steps", "reset", "if_r"))
+    assert list(e.value.open) == ["dt", "steps", "reset", "if_r"]
+    assert "state steps=N: " in str(e.value) and "--" not in str(e.value)
+    spoken = e.value.text("command line")
+    for flag in ("--dt SECONDS", "--steps N", "--reset zero|subtract", "--if-r step|dt"):
+        assert f"state {flag}: " in spoken
+    assert "--spike-input" in spoken
     with pytest.raises(NirFileError, match="leaves open: if_r"):
         read_nir(path, dt=1e-3, steps=4, reset="zero")
     path = chain(tmp_path, nir.CubaLI(*(FULL,) * 4))

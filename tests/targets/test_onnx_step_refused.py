@@ -394,10 +394,11 @@ def test_mutated_files_give_a_graph_or_one_error(tmp_path: Path) -> None:
 def test_what_has_to_be_stated(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(model(SOUND).SerializeToString())
-    with pytest.raises(OnnxError, match="does not say how many") as caught:
+    with pytest.raises(OnnxError, match="leaves open: steps") as caught:
         read_file(path, Stated())
-    assert "--steps" in caught.value.remedy
-    with pytest.raises(InputError, match="does not take --reset"):
+    assert "state --steps N: " in caught.value.text("command line")
+    assert "state steps=N: " in str(caught.value) and "domain=SPIKE" in str(caught.value)
+    with pytest.raises(InputError, match="does not take reset='zero'"):
         read_file(path, Stated(steps=4, reset="zero"))
     graph, _ = read_file(path, Stated(steps=4, dt=0.01, spike_input=True))
     assert (graph.steps, graph.dt, str(graph.inputs[0].domain)) == (4, 0.01, "spike")

@@ -14,7 +14,6 @@ Naming a factory runs its code: a recipe from somebody else is a program from so
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,13 +23,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from purespike.compiler.errors import PurespikeError
 from purespike.trainer.data.config import DataConfig
 from purespike.trainer.data.samples import Splits
+from purespike.trainer.dotted import dotted
 from purespike.trainer.errors import DataError
 
 __all__ = ["Checked", "open_custom"]
 
 MOST_CLASSES = 1_000_000
+SUSPECTS = 8  # samples that are read to judge a label before the training
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +108,8 @@ class Checked:
             raise _wrong(
                 "a label is none of the classes",
                 repr(label),
-                f"a whole number from 0 to {self.classes - 1}",
+                f"a whole number from 0 to {self.classes - 1}: {self.classes} classes, by the "
+                "attribute 'classes' of the data set",
                 where,
             )
         return label
@@ -118,17 +121,20 @@ def open_custom(config: DataConfig, steps: int) -> Splits:
     Raises:
         DataError: if there is no such factory, or it gives something else.
     """
-    module, _, name = config.name.partition(":")
     try:
-        factory = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as e:
+        factory = dotted(config.name)
+        made = factory()
+    except PurespikeError:
+        raise
+    except Exception as e:  # whatever the user's code does
         raise DataError(
-            "the data set's factory cannot be found",
-            found=str(e),
+            "the data set's factory cannot be called",
+            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
+            allowed="package.module:name of a callable without arguments",
             where=config.name,
-            remedy="install the package, or run in the folder that holds the module",
+            remedy="run in the folder that holds the module, put that folder on PYTHONPATH, or "
+            "install its package",
         ) from e
-    made = factory()
     parts = made if isinstance(made, tuple) else (made,)
     if not (1 <= len(parts) <= 2 and all(_is_data_set(part) for part in parts)):
         raise _wrong(
@@ -142,6 +148,8 @@ def open_custom(config: DataConfig, steps: int) -> Splits:
     train, *rest = (
         Checked(part, config.code, steps, len(names), shape, config.name) for part in parts
     )
+    for part in (train, *rest):
+        _look_through(part)
     if rest:
         return Splits(train, rest[0], names)
     test = range(4, len(train), 5)
@@ -149,6 +157,26 @@ def open_custom(config: DataConfig, steps: int) -> Splits:
         raise _wrong("too few samples for a split", str(len(train)), "5 or more", config.name)
     others = [i for i in range(len(train)) if i % 5 != 4]
     return Splits(train, train, names, train_indices=others, test_indices=test)
+
+
+def _look_through(part: Checked) -> None:
+    """Raise DataError now for a label that would stop a training in the middle.
+
+    Samples whose stored label is none of the classes are suspects; what counts is the label that
+    the data set gives with the sample, which its ``__getitem__`` may make of the stored one.
+    """
+    stored = getattr(part.data, "targets", getattr(part.data, "labels", None))
+    tensors = getattr(part.data, "tensors", None)
+    if stored is None and isinstance(tensors, tuple) and len(tensors) == 2:
+        stored = tensors[1]
+    try:
+        labels = np.asarray(stored)
+        suspects = np.flatnonzero(~((labels >= 0) & (labels < part.classes)))
+    except (TypeError, ValueError):
+        return  # no numbers: nothing is known before a sample is read
+    if labels.shape == (len(part),):
+        for index in suspects[:SUSPECTS]:
+            part[int(index)]
 
 
 def _is_data_set(part: Any) -> bool:

@@ -65,28 +65,34 @@ def check(
     from purespike.compiler.compliance.waiver import apply_waivers
     from purespike.graphs import NIR, Stated, is_graph_file, read_file
     from purespike.independent import second_verdict
-    from purespike.static import STATIC
+    from purespike.static import STATIC, is_integer
     from purespike.targets.bundle import MANIFEST, read_bundle, read_manifest
     from purespike.targets.nir.guard import load
 
     chosen, accepted = read_policy(policy), load_waivers(waivers, today)
     stated = Stated(
-        dt,
-        reset,
-        if_r,
-        steps,
-        spike_input,
-        feedback,
-        read_shape(shape),
-        data,
-        current,
-        trust,
-        recurrent_bias,
+        dt=dt,
+        reset=reset,
+        if_r=if_r,
+        steps=steps,
+        spike_input=spike_input,
+        feedback=feedback,
+        current=current,
+        recurrent_bias=recurrent_bias,
+        shape=read_shape(shape),
+        data=data,
+        trust=trust,
     )
     path = Path(source)
     if is_graph_file(path):
         stated.refuse("a check of a file", *NIR)
         graph, second = read_file(path, stated)
+        if not is_integer(graph):
+            out.print(
+                f"{path.name} is not in integers: `purespike compile` with the same arguments is "
+                "the next command",
+                style="bold yellow",
+            )
         findings = fill_missing(static_findings(graph, chosen, second), "needs a bundle")
     elif not (path / MANIFEST).is_file():
         mode: LavaMode = "fast" if lava and not static else "none"
@@ -115,7 +121,7 @@ def check(
     scope = tuple(r for r in RULES if not static or r.id in STATIC)
     holds = compliant(findings, scope)
     words = headline(findings, scope, chosen.name)
-    out.print(f"[bold {'green' if holds else 'red'}]{words}[/]")
+    out.print(words, style=f"bold {'green' if holds else 'red'}")
     raise typer.Exit(OK if holds else NOT_COMPLIANT)
 
 
@@ -128,9 +134,12 @@ def _built(
     waivers: Waivers | None,
 ) -> tuple[Finding, ...]:
     """Every finding of a build: what has no files yet has to be compiled to be judged."""
-    from purespike.build import Options, build
+    from purespike.opening import open_source
+
+    opened = open_source(source, stated)
+    from purespike.build import Options, build  # loads torch: what is missing was said before
     from purespike.loading import load_subject
 
     options = Options(lava=lava, host_encoder=host_encoder, policy=policy, waivers=waivers)
     with progress_bars(err) as progress:
-        return build(load_subject(source, stated), options, progress).report.findings
+        return build(load_subject(opened), options, progress).report.findings

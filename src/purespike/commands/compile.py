@@ -96,8 +96,27 @@ def compile_(
 ) -> None:
     """Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge."""
     require_folder(folder, BUNDLE)
-    from purespike.build import Options, build
     from purespike.graphs import Stated
+    from purespike.opening import open_source
+
+    chosen, accepted = read_policy(policy), load_waivers(waivers, today)
+    opened = open_source(
+        source,
+        Stated(
+            dt=dt,
+            reset=reset,
+            if_r=if_r,
+            steps=steps,
+            spike_input=spike_input,
+            feedback=feedback,
+            current=current,
+            recurrent_bias=recurrent_bias,
+            shape=read_shape(shape),
+            data=data,
+            trust=trust,
+        ),
+    )
+    from purespike.build import Options, build  # loads torch: what is missing was said before
     from purespike.loading import load_subject
 
     options = Options(
@@ -113,24 +132,11 @@ def compile_(
         onnx=onnx,
         netx=netx,
         host_encoder=host_encoder,
-        policy=read_policy(policy),
-        waivers=load_waivers(waivers, today),
-    )
-    stated = Stated(
-        dt,
-        reset,
-        if_r,
-        steps,
-        spike_input,
-        feedback,
-        read_shape(shape),
-        data,
-        current,
-        trust,
-        recurrent_bias,
+        policy=chosen,
+        waivers=accepted,
     )
     with progress_bars(err) as progress:
-        built = build(load_subject(source, stated, samples=samples), options, progress)
+        built = build(load_subject(opened, samples=samples), options, progress)
     built.write(folder)
     out.print(render(built.report))
     out.print(f"Bundle: {folder}")

@@ -42,10 +42,10 @@ def demo(
 
     recipe = read_recipe(None)
     start = time.perf_counter()
-    out.print("[bold]1. Train[/] a full-spike residual network with auxiliary paths")
+    out.print("1. Train a full-spike residual network with auxiliary paths", style="bold")
     result = fit(recipe.model, replace(recipe.train, seed=seed), training)
     print_trained(result.correct, result.n, result.interval, result.seconds)
-    out.print("[bold]2. Compile, run on every executor, judge[/]")
+    out.print("2. Compile, run on every executor, judge", style="bold")
     middle = time.perf_counter()
     built = compile_checkpoint(result.checkpoint, Options(lava_samples=lava_samples))
     out.print(render(built.report))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
 import purespike
 from purespike.commands.shared import NOT_COMPLIANT, OK, out
+from purespike.compiler.wording import spoken
+from purespike.listing import Listing
 
 
 def doctor() -> None:
@@ -14,9 +16,11 @@ def doctor() -> None:
     from purespike.doctor import examine
 
     lines = examine()
-    table = Table("what", "found", "", title=f"purespike {purespike.__version__}")
+    table = Listing("what", "found", "", title=f"purespike {purespike.__version__}")
     for line in lines:
-        mark = "[green]ok[/]" if line.works else f"[red]missing[/] {line.remedy}"
+        mark = Text("ok", style="green")
+        if not line.works:
+            mark = Text.assemble(("missing ", "red"), spoken(line.remedy, "command line"))
         table.add_row(line.what, line.found, mark)
     out.print(table)
     raise typer.Exit(OK if all(line.works for line in lines) else NOT_COMPLIANT)

@@ -61,9 +61,8 @@ def verify(
     out.print(rules(findings))
     equal = all(f.status == "PASS" for f in findings)
     out.print(
-        f"[bold green]{len(findings)} layers replayed, all bit for bit equal[/]"
-        if equal
-        else "[bold red]NOT EQUAL[/]"
+        f"{len(findings)} layers replayed, all bit for bit equal" if equal else "NOT EQUAL",
+        style="bold green" if equal else "bold red",
     )
     raise typer.Exit(OK if equal else NOT_COMPLIANT)
 
@@ -83,9 +82,10 @@ def replay(
     for row in wrong:
         out.print(str(row), markup=False, highlight=False)
     out.print(
-        f"[bold red]NOT EQUAL: {len(wrong)} of {len(rows)} recordings differ[/]"
+        f"NOT EQUAL: {len(wrong)} of {len(rows)} recordings differ"
         if wrong
-        else f"[bold green]{len(rows)} recordings replayed with numpy alone: equal bit for bit[/]"
+        else f"{len(rows)} recordings replayed with numpy alone: equal bit for bit",
+        style="bold red" if wrong else "bold green",
     )
     raise typer.Exit(NOT_COMPLIANT if wrong else OK)
 

@@ -6,17 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from purespike.console import err as err
+from purespike.console import out as out
 from purespike.console import progress_bars
 
 if TYPE_CHECKING:
     from purespike.build import Build, Options
 
 OK, NOT_COMPLIANT, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
-
-out = Console()
-err = Console(stderr=True)
 
 Output = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; replaced if ours.")]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `purespike compile` wrote.")]

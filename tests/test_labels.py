@@ -1,0 +1,194 @@
+"""Labels that can be none are refused before any work, whichever way they come in."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from flow_cases import CLASSES, STEPS, resnet, subject
+from rich.console import Console
+from test_loading import foreign
+
+from purespike.build import Options, build
+from purespike.compiler.formats.read import read_report
+from purespike.compiler.formats.text import to_markdown, to_text
+from purespike.compiler.labels import LabelError, checked_labels
+from purespike.compiler.page.page import to_html
+from purespike.compiler.report import Accuracy, Chance
+from purespike.console import render
+from purespike.datafile import peek
+from purespike.graphs import Stated
+from purespike.opening import open_source
+from purespike.targets.bundle import read_bundle
+from purespike.targets.manifest import MANIFEST, file_hash
+from purespike.trainer.data.config import DataConfig
+from purespike.trainer.data.custom import open_custom
+from purespike.trainer.errors import DataError
+
+QUICK = Options(lava="none", golden=4)
+IMPOSSIBLE: list[tuple[Any, str]] = [
+    ([0, 1, 2, 3], r"labels\[3\] = 3"),
+    ([0, -1, 2, -5], r"labels\[1\] = -1, and 1 more"),
+    ([100, 101, 102, 103], r"labels\[0\] = 100, and 3 more"),
+    (np.array([0, 1, 2, 2**63], np.uint64), r"labels\[3\] = 9223372036854775808"),
+    ([0.0, 1.5, 2.0, 0.0], r"labels\[1\] = 1.5"),
+    ([0.0, 1.0, np.nan, 0.0], r"labels\[2\] = nan"),
+    ([0.0, 1.0, 2.0, np.inf], r"labels\[3\] = inf"),
+    (["0", "1", "2", "0"], r"labels\[0\] = '0', type <U1"),
+    ([True, False, True, True], r"labels\[0\] = True, type bool"),
+    (torch.tensor([True, False, True, True]), r"labels\[0\] = True, type bool"),
+    (np.array([0, 1, None, 2], object), r"labels\[2\] = None, type object"),
+    ([1 + 0j, 1, 2, 0], r"labels\[0\] = \(1\+0j\)"),
+    (None, r"shape \(\)"),
+    ([0, 1, 2], r"shape \(3,\)"),
+    (np.eye(4), "argmax"),
+    ([[0], [1, 2], [0], [0]], "no array"),
+]
+
+
+@pytest.mark.parametrize(("labels", "found"), IMPOSSIBLE)
+def test_what_is_no_label_is_named(labels: Any, found: str) -> None:
+    with pytest.raises(LabelError, match=found) as caught:
+        checked_labels(labels, 4, "here", 3, "the network's output")
+    assert caught.value.where == "here" and caught.value.remedy
+    if "none of the classes" in caught.value.message:
+        assert caught.value.allowed == "whole numbers from 0 to 2: 3 classes, the network's output"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [[0, 1, 2, 2], np.array([0, 1, 2, 2], np.uint8), [0.0, 1.0, 2.0, 2.0], torch.arange(4) // 2],
+)
+def test_whole_numbers_of_any_type_are_labels(labels: Any) -> None:
+    found = checked_labels(labels, 4, "here", 3)
+    assert found.dtype == np.int64 and found.tolist() == [int(x) for x in labels]
+
+
+def test_a_build_refuses_them_before_it_works() -> None:
+    case = subject(resnet(), samples=4)
+    over = ([0, 1, 2, CLASSES], rf"labels\[3\] = {CLASSES}")
+    for labels, found in [over, *IMPOSSIBLE[1:]]:
+        stages: list[str] = []
+        with pytest.raises(LabelError, match=found):
+            build(replace(case, labels=labels), QUICK, lambda s, d, n: stages.append(s))  # noqa: B023
+        assert set(stages) <= {"capture"}
+
+
+def test_a_data_file_is_refused_before_its_inputs_are_read(tmp_path: Path) -> None:
+    network, data = foreign(tmp_path / "model.nir"), tmp_path / "data.npz"
+    stated = Stated(1e-3, "zero", "step", 4, True, data=data)
+    inputs = np.zeros((4, 4, 2), np.uint8)
+    for labels, found in IMPOSSIBLE:
+        array = labels.numpy() if isinstance(labels, torch.Tensor) else labels
+        if array is None or (isinstance(array, list) and array[0] == [0]):
+            continue  # no file holds a ragged list
+        np.savez(data, inputs=inputs, labels=np.asarray(array))
+        if np.asarray(array).dtype == object:
+            found = "type object"  # never unpickled
+        with pytest.raises(LabelError, match=found) as caught:
+            open_source(str(network), stated)
+        assert str(data) in caught.value.where
+    np.savez(data, inputs=inputs, labels=np.array([0, 1, 2, 2]))
+    with zipfile.ZipFile(data) as file:
+        whole = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(data, "w") as file:  # the header alone: what is not there is not read
+        file.writestr("inputs.npy", whole["inputs.npy"][:128])
+        file.writestr("labels.npy", whole["labels.npy"])
+    header = peek(data)
+    assert (header.steps, header.samples, header.shape) == (4, 4, (2,))
+    assert header.labels is not None and header.labels.tolist() == [0, 1, 2, 2]
+
+
+def test_a_bundle_with_impossible_golden_labels_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    build(subject(resnet(), samples=4), QUICK).write(folder)
+    with np.load(folder / "golden.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    for wrong in (arrays["labels"] + 100, arrays["labels"][:2], arrays["labels"].astype(str)):
+        np.savez(folder / "golden.npz", **{**arrays, "labels": wrong})
+        manifest = json.loads((folder / MANIFEST).read_text())
+        path = folder / "golden.npz"
+        entry = {"bytes": path.stat().st_size, "sha256": file_hash(path)}
+        manifest["files"]["golden.npz"] = entry
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+        with pytest.raises(LabelError, match=r"golden\.npz"):
+            read_bundle(folder)
+
+
+def test_fine_tuning_names_the_batch_with_an_impossible_label() -> None:
+    case = subject(resnet(), samples=4)
+    x = torch.from_numpy(case.spikes).float()
+    wrong = torch.tensor([0, 1, CLASSES, 0])
+    tuned = replace(case, training=lambda: [(x, torch.zeros(4, dtype=torch.int64)), (x, wrong)])
+    with pytest.raises(LabelError, match=rf"labels\[2\] = {CLASSES}") as caught:
+        build(tuned, replace(QUICK, qat=1))
+    assert caught.value.where == "training data, epoch 0, batch 1"
+
+
+class Late(torch.utils.data.TensorDataset):
+    """The last label is none of the classes."""
+
+    classes = 3
+
+    def __init__(self) -> None:
+        frames = torch.zeros(40, STEPS, 1, 4, 4)
+        super().__init__(frames, torch.tensor([0, 1, 2, 0] * 9 + [0, 1, 2, 3]))
+
+
+class Shifted(Late):
+    """Its targets count from 1, its samples from 0: nothing is wrong."""
+
+    targets: ClassVar = [1 + i % 3 for i in range(40)]
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return self.tensors[0][index], self.targets[index] - 1
+
+
+def test_a_data_set_is_looked_through_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = DataConfig(name="label_cases:Late", encoder="events")
+    module = type(torch)("label_cases")
+    module.Late, module.Shifted = Late, Shifted  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, "label_cases", module)
+    with pytest.raises(DataError, match="sample 39") as caught:
+        open_custom(config, STEPS)
+    assert caught.value.found == "3" and "0 to 2: 3 classes" in caught.value.allowed
+    open_custom(replace(config, name="label_cases:Shifted"), STEPS)
+
+
+def test_chance_is_guessing_or_the_commonest_class() -> None:
+    chance = Chance(classes=4, commonest=60, n=100)
+    assert chance.rate == 0.6
+    note = chance.note(Accuracy("integer", 60, 100))
+    # Wilson, by hand: centre (0.6 + 1.9208 / 100) / (1 + 3.8416 / 100), half width 0.0942
+    assert note.startswith("at or below chance: 60.00 % (95 % interval 50.20 to 69.06 %)")
+    assert "the commonest class is right in 60.00 %" in note
+    assert "guessing among 4 classes in 25.00 %" in note
+    assert chance.note(Accuracy("integer", 66, 100)).startswith("not told from chance: 66.00 %")
+    assert chance.note(Accuracy("integer", 90, 100)) == ""
+    assert Chance(2, 1, 10).rate == 0.5
+
+
+def test_every_form_of_the_report_says_that_an_accuracy_is_chance(tmp_path: Path) -> None:
+    case = subject(resnet(), samples=8)
+    built = build(replace(case, labels=(case.labels + 1) % CLASSES), QUICK)  # 0 of 8 are right
+    assert built.report.accuracy[0].correct == 0
+    path = tmp_path / "report.json"
+    path.write_text(built.report.to_json())
+    data = read_report(path)  # held against the schema
+    assert data["chance"]["classes"] == CLASSES
+    words = "at or below chance: 0.00 %"
+    assert all(words in row["note"] for row in data["accuracy"])
+    (finding,) = [f for f in data["findings"] if f["rule"] == "PS012"]
+    assert words in finding["measured"]
+    assert words in to_text(data) and words in to_markdown(data) and words in to_html(data)
+    console = Console(width=200, file=io.StringIO())
+    with console.capture() as shown:
+        console.print(render(built.report))
+    assert words in shown.get()
