@@ -6,11 +6,12 @@ Three times convolution 3x3, batch normalization, LIF (tau 2, threshold 1, ATan,
 average pooling (32, 64, 128 channels), then a linear layer; 3 x 32 x 32, T = 4. One step is
 forward, backward and SGD with momentum. All networks are timed in turns in one process, the best of
 all rounds counts; peak memory is that of three steps in a process of their own, above what it had
-before (Linux). 'best' is channels-last, bf16 autocast, and the static image through the stem once.
-All start from the same weights: equal losses in the third step show that they compute the same.
-snnTorch's hard reset comes one step late, by design, and Norse has another surrogate (SuperSpike)
-and does not detach its reset, so their losses are others. The limit, snnTorch and Norse are timed
-with torch's own layers. SpikingJelly has no kernel for CPUs but torch's operations.
+before (Linux). 'best' is channels-last, the static image through the stem once, and bf16 autocast
+where the processor has instructions for it (elsewhere bf16 is the slowest setting). All start from
+the same weights: equal losses in the third step show that they compute the same. snnTorch's hard
+reset comes one step late, by design, and Norse has another surrogate (SuperSpike) and does not
+detach its reset, so their losses are others. The limit, snnTorch and Norse are timed with torch's
+own layers. SpikingJelly has no kernel for CPUs but torch's operations.
 
 Norse is no dependency: ``pip download --no-deps --no-binary :all: norse``, unpack it, and put the
 folder into PYTHONPATH. Its compiled extension is for other neurons than the one used here.
@@ -37,8 +38,10 @@ from torch.nn import functional
 from purespike.trainer import native
 from purespike.trainer.layers import AvgPool2d, BatchNorm2d, Conv2d
 from purespike.trainer.neuron import LIF
+from purespike.trainer.processor import multiplies_bf16
 
 STEPS, WIDTHS, SIZE, CLASSES = 4, (3, 32, 64, 128), 32, 10
+HALF = bool(multiplies_bf16())
 Step = Callable[[], float]
 
 
@@ -221,7 +224,7 @@ def training(row: Row, batch: int) -> Step:
     def step() -> float:
         os.environ["PURESPIKE_KERNEL"] = row.kernel
         optimizer.zero_grad(set_to_none=True)
-        with torch.autocast("cpu", torch.bfloat16) if row.best else nullcontext():
+        with torch.autocast("cpu", torch.bfloat16) if row.best and HALF else nullcontext():
             logits = model(images)
         loss = functional.cross_entropy(logits.float(), labels)
         loss.backward()
@@ -268,6 +271,7 @@ def main() -> None:
         f"kernel: {native.available() or 'built'}; {options.threads} threads, T = {STEPS}", end=""
     )
     print(f", batch {options.batch}, best of {options.rounds} rounds")
+    print(f"best: channels-last, the stem once, {'bf16' if HALF else 'float32: no bf16 here'}")
     steps: dict[int, Step] = {}
     losses: dict[int, float] = {}
     for index, row in enumerate(ROWS):

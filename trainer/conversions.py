@@ -213,7 +213,7 @@ CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
     ),
 }
 # What torch's convolutions call; a subclass may replace it behind an inherited forward.
-CONVOLVE = (nn.Conv2d._conv_forward, nn.Conv1d._conv_forward)
+CONVOLVE = tuple(t._conv_forward for t in (nn.Conv2d, nn.Conv1d, layers.Conv2d, layers.Conv1d))
 
 _LAYERS: tuple[type[nn.Module], ...] = (
     layers.AdaptiveMaxPool2d,

@@ -26,7 +26,13 @@ from purespike.trainer.errors import ConfigError
 from purespike.trainer.feed import Batches, Feed, open_feed
 from purespike.trainer.keeping import keepers, write_order
 from purespike.trainer.learner import Learner
-from purespike.trainer.manners import clean_interrupt, quiet, resume_file, same_threads
+from purespike.trainer.manners import (
+    clean_interrupt,
+    quiet,
+    resume_file,
+    same_threads,
+    warn_of_slow_precision,
+)
 from purespike.trainer.models import build, main_only
 from purespike.trainer.places import LAST, MODEL, require_training
 from purespike.trainer.progress import TrainingProgress
@@ -108,6 +114,7 @@ def train(
         require_training(folder, resumed=resume_from in (folder, folder / LAST))
     _require_parts(config, tensorboard)
     file = resume_file(resume_from)
+    warn_of_slow_precision(config)
     batches = open_feed(model_config, config, data, processes)
     training = batches.training
     with said(folder):

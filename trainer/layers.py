@@ -12,6 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purespike.trainer import pointwise
 from purespike.trainer.distributed import normalize
 from purespike.trainer.errors import ShapeError
 from purespike.trainer.pooling import halve, halves
@@ -37,6 +38,10 @@ class Conv2d(nn.Conv2d):
         """Convolve each time step of each sample; (T, B, C', H', W')."""
         return _merged(super().forward, input, self)
 
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x, padding = _padded(self, input)
+        return pointwise.conv2d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
+
 
 class Conv1d(nn.Conv1d):
     """``nn.Conv1d`` on (T, B, C, 1, L): a signal is an image of height 1.
@@ -56,6 +61,10 @@ class Conv1d(nn.Conv1d):
             )
         out = super().forward(input.squeeze(3).flatten(0, 1))
         return out.reshape(*input.shape[:2], out.shape[1], 1, out.shape[2])
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x, padding = _padded(self, input)
+        return pointwise.conv1d(x, weight, bias, self.stride, padding, self.dilation, self.groups)
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -164,6 +173,14 @@ class TimeMean(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Average over the time steps."""
         return x.mean(0)
+
+
+def _padded(layer: nn.Conv1d | nn.Conv2d, x: Tensor) -> tuple[Tensor, str | tuple[int, ...]]:
+    """What a convolution reads, and the zeros that are still to be put around it."""
+    if layer.padding_mode == "zeros":
+        return x, layer.padding
+    around = layer._reversed_padding_repeated_twice
+    return functional.pad(x, around, mode=layer.padding_mode), (0,) * len(layer.kernel_size)
 
 
 def _merged(layer: Callable[[Tensor], Tensor], x: Tensor, module: nn.Module) -> Tensor:

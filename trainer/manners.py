@@ -17,18 +17,26 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from purespike.trainer.errors import CheckpointError, TrainingInterrupted
 from purespike.trainer.places import LAST
+from purespike.trainer.processor import multiplies_bf16
+from purespike.trainer.training import TrainConfig
 
 __all__ = [
     "THREADS",
     "ResumeFile",
+    "SlowPrecisionWarning",
     "ThreadsWarning",
     "clean_interrupt",
     "quiet",
     "resume_file",
     "same_threads",
+    "warn_of_slow_precision",
 ]
 
 THREADS = "torch_threads"  # the entry of a resume file
+
+
+class SlowPrecisionWarning(UserWarning):
+    """A training in bfloat16 on a processor that has no instructions for it."""
 
 
 class ThreadsWarning(UserWarning):
@@ -118,6 +126,21 @@ def resume_file(path: Path | None) -> ResumeFile | None:
         ) from error
     threads = state.get(THREADS) if isinstance(state, dict) else None
     return ResumeFile(file, threads if isinstance(threads, int) else torch.get_num_threads())
+
+
+def warn_of_slow_precision(config: TrainConfig) -> None:
+    """Say when bfloat16 costs time in place of saving it.
+
+    Warns:
+        SlowPrecisionWarning: on a CPU that is known to have no instructions for it.
+    """
+    if config.precision == "bf16" and config.device == "cpu" and multiplies_bf16() is False:
+        warnings.warn(
+            "this processor has no bfloat16 instructions: torch emulates them, and a training step "
+            "takes several times as long as in float32. Set train.precision=float32.",
+            SlowPrecisionWarning,
+            stacklevel=3,
+        )
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from purespike.compiler.passes.calibrate import Method, calibrate
 from purespike.compiler.passes.groups import group_members
 from purespike.compiler.passes.quantize import Grid, by_row, quantized
 from purespike.compiler.passes.scales import Scaling, exact_scale
+from purespike.trainer import pointwise
 from purespike.trainer.surrogate import ATan, Surrogate
 
 __all__ = ["FineTuneConfig", "IntegerNetwork", "QatError", "fine_tune"]
@@ -176,7 +177,7 @@ class IntegerNetwork(nn.Module):
         if isinstance(integers, Linear):
             return functional.linear(x, arrays["weight"], arrays.get("bias"))
         assert isinstance(integers, Conv2d)
-        y = functional.conv2d(
+        y = pointwise.conv2d(
             x.flatten(0, 1),
             arrays["weight"],
             arrays.get("bias"),

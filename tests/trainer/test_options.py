@@ -20,9 +20,14 @@ from purespike.trainer.errors import ConfigError, TrainingInterrupted
 from purespike.trainer.fit import train
 from purespike.trainer.learner import Learner
 from purespike.trainer.losses import total_loss
-from purespike.trainer.manners import ThreadsWarning
+from purespike.trainer.manners import (
+    SlowPrecisionWarning,
+    ThreadsWarning,
+    warn_of_slow_precision,
+)
 from purespike.trainer.models import build
 from purespike.trainer.neuron import LIF, Neuron
+from purespike.trainer.processor import multiplies_bf16
 from purespike.trainer.recompute import blocks, recompute
 from purespike.trainer.training import TrainConfig, learning_rate
 
@@ -284,6 +289,35 @@ def test_recomputed_activations_take_less_than_half_the_memory():
 
     kept, recomputed = peak("no"), peak("yes")
     assert 0 < recomputed < 0.5 * kept, (kept, recomputed)
+
+
+CPUS = {
+    "flags\t\t: fpu sse avx2 avx512f avx512_bf16": True,
+    "flags\t\t: fpu avx2 amx_bf16 amx_tile": True,
+    "Features\t: fp asimd bf16": True,
+    "flags\t\t: fpu sse avx2 avx512f avx512_vnni": False,
+    "Features\t: fp asimd": False,
+    "model name\t: bf16\nflags\t\t: fpu avx2": False,
+}
+
+
+@pytest.mark.parametrize("cpuinfo", CPUS)
+def test_whether_the_processor_multiplies_bfloat16(tmp_path, cpuinfo):
+    file = tmp_path / "cpuinfo"
+    file.write_text(cpuinfo + "\n")
+    assert multiplies_bf16(file, {}) is CPUS[cpuinfo]
+    assert multiplies_bf16(file, {"ONEDNN_MAX_CPU_ISA": "avx2"}) is False
+    assert multiplies_bf16(file, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}) is CPUS[cpuinfo]
+    assert multiplies_bf16(tmp_path / "none", {}) is None
+
+
+def test_bfloat16_where_it_is_slow_is_said(monkeypatch):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+        warn_of_slow_precision(CONFIG)
+        with pytest.raises(SlowPrecisionWarning, match=r"train\.precision=float32"):
+            warn_of_slow_precision(replace(CONFIG, precision="bf16"))
 
 
 def test_training_with_recomputed_activations_is_the_same_training(tmp_path):

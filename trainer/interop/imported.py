@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.interop import snntorch, spikingjelly
 from purespike.trainer.interop.classes import known_class
+from purespike.trainer.pointwise import safe_pointwise
 
 __all__ = ["Imported", "Spikes"]
 
@@ -64,7 +65,7 @@ class Imported(nn.Module):
             return self._spikes(x)
         reset(self.model)
         try:
-            with _spikes_in(self.model, x.dtype):
+            with _spikes_in(self.model, x.dtype), safe_pointwise():
                 return (
                     torch.stack([self._spikes(s) for s in x]) if self.stepwise else self._spikes(x)
                 )
