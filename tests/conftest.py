@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
+import sys
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import purespike  # noqa: F401  # before the tests that import onnxruntime: no telemetry
 
 # Tests that start Lava runs: some look at all its processes and shared memory, so one at a time.
 RUNS_LAVA = (
@@ -21,11 +26,42 @@ RUNS_LAVA = (
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, also for the processes it starts
     os.environ["OMP_NUM_THREADS"] = "1"
 
+# A child that a test starts says where it was, too, when a fatal signal ends it.
+os.environ.setdefault("PYTHONFAULTHANDLER", "1")
+
 _START = time.monotonic()
+_STDERR = pytest.StashKey[int]()
 
 # Machines are shared: a slow example is no failure.
 settings.register_profile("purespike", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("purespike")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the real standard error: while a test runs, it is captured."""
+    config.stash[_STDERR] = os.dup(sys.stderr.fileno())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    os.close(config.stash[_STDERR])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """End the process, with every thread's stack, at twice the time limit of the test.
+
+    pytest-timeout interrupts with a signal, which Python handles between two of its instructions:
+    never, where a test does not come back from C.
+    """
+    marker = item.get_closest_marker("timeout")
+    limit = marker.args[0] if marker else item.config.getoption("timeout")
+    limit = float(item.config.getini("timeout") if limit is None else limit)
+    if limit and not item.config.getoption("usepdb"):
+        faulthandler.dump_traceback_later(2 * limit, exit=True, file=item.config.stash[_STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.hookimpl(tryfirst=True)
