@@ -5,4 +5,8 @@ The folders follow the data: :mod:`purespike.trainer` makes a torch module,
 :mod:`purespike.targets` writes that graph for NIR, ONNX and Lava.
 """
 
+from purespike.telemetry import switch_off
+
 __version__ = "0.1.0"
+
+switch_off()  # before anything below imports onnxruntime

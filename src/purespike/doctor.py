@@ -6,6 +6,7 @@ import importlib.util
 import platform
 from dataclasses import dataclass
 
+from purespike import telemetry
 from purespike.compiler.errors import PurespikeError
 from purespike.evidence import versions
 from purespike.targets.lava.interpreter import VARIABLE, python
@@ -28,6 +29,7 @@ def examine() -> list[Line]:
     for name, version in versions().items():
         if name != "lava-nc":  # the interpreter that runs Lava may have another one
             lines.append(Line(name, version, version != "not installed", f"pip install {name}"))
+    lines.append(Line("usage telemetry", f"off ({telemetry.VARIABLE}=1)", True))
     lines.append(neurons())
     try:
         lines.append(Line("Python for Lava", f"{python()} (set {VARIABLE} to choose)", True))
