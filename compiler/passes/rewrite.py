@@ -30,8 +30,16 @@ def rewritten(graph: Graph, rules: Sequence[Rule]) -> Graph:
 
 
 def applied(graph: Graph, match: Match) -> Graph:
-    """The graph with one rewrite."""
+    """The graph with one rewrite.
+
+    What keeps its name keeps its declared type: a delay may read it before it is written.
+    """
     swaps, rename = match
+    known = {n.name: n.output for n in graph.nodes}
+    swaps = {
+        old: [replace(n, output=known.get(n.name, n.output)) for n in new]
+        for old, new in swaps.items()
+    }
     nodes = [new for n in graph.nodes for new in swaps.get(n.name, [n])]
     nodes = [replace(n, inputs=tuple(rename.get(i, i) for i in n.inputs)) for n in nodes]
     return graph.rebuilt(nodes, tuple(rename.get(o, o) for o in graph.outputs))

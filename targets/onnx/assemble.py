@@ -26,7 +26,7 @@ class Assembly:
         data: The input.
         layers: What each layer takes.
         cells: The neurons.
-        handed: States that are the spikes of the step before: their next value.
+        handed: States that are spikes or a layer's result of the step before: their next value.
         gates: Logic of spikes.
     """
 
@@ -52,9 +52,10 @@ class Assembly:
         self._edges[self._key(self.data)] = name
         for cell in self.cells:
             if cell.spike and cell.before:
-                self._late(f"{self._title(cell)}.before", cell.before, cell.spike)
+                spikes = atom(cell.spike, cell.spike.gap.shape)
+                self._late(f"{self._title(cell)}.before", cell.before, spikes)
         for real, value in self.handed.items():
-            self._late(clean(real.name) or "before", real, value.spikes()[0])
+            self._late(clean(real.name) or "before", real, value)
         for part in self._ordered():
             if isinstance(part, Cell):
                 self._neuron(part)
@@ -70,7 +71,10 @@ class Assembly:
         inputs = (Edge(name, self.data.shape, domain),)
         graph = Graph(inputs, (), made, steps, dt).rebuilt([*delays, *self.nodes])
         needed = graph.ancestors(made)
-        return graph.rebuilt(n for n in graph.nodes if n.name in needed)
+        graph = graph.rebuilt(n for n in graph.nodes if n.name in needed)
+        for _ in self._delays:  # each hands on a type that was not known before
+            graph = graph.rebuilt(graph.nodes)
+        return graph
 
     def sinks(self) -> list[Form]:
         """What neurons send and no layer and no neuron takes."""
@@ -113,11 +117,11 @@ class Assembly:
         shape = a.shape if isinstance(a, Real) else a.gap.shape
         return atom(a, shape).key()
 
-    def _late(self, name: str, before: Real | Spike, spike: Spike) -> None:
+    def _late(self, name: str, before: Real | Spike, value: Form) -> None:
         made = fresh(name, self._names)
-        self._shapes[made] = spike.gap.shape
+        self._shapes[made] = value.shape
         self._edges[self._key(before)] = made
-        self._delays.append((made, atom(spike, spike.gap.shape)))
+        self._delays.append((made, value))
 
     def _add(self, name: str, op: Op, reads: Sequence[str], shape: Shape, origin: str = "") -> str:
         made = fresh(name, self._names)

@@ -188,13 +188,12 @@ def _assembly(
     membranes = {r: v for r, v in states.items() if r in v.reals()}
     handed = {r: v for r, v in states.items() if r not in membranes}
     for real, value in handed.items():
-        if value.reals() or len(value.terms) != 1 or len(value.spikes()) != 1:
+        if any(r.op is None and r not in handed for r in value.reals()):
             raise OnnxError(
-                "a state that is no membrane, no synaptic current and no spikes",
+                "a state that is no membrane, no synaptic current, no spikes and no layer's result",
                 where=f"state {real.name!r}",
                 found=f"its next value is made of {', '.join(a.name for a in value.atoms())}",
-                remedy="hand over membranes, currents and spikes; delays of real numbers have no "
-                "place in a spiking network",
+                remedy="hand over membranes, currents, spikes, or what layers make of spikes",
             )
     cells = [cell(r, membranes, live) for r in membranes]
     return Assembly(pairs.data, layers, cells, handed, [s for s in live if s.gate])

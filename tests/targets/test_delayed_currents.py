@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized, random_spikes
 
-from purespike.compiler.domain import SPIKE
+from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Edge, Graph, Op, build
@@ -87,6 +87,21 @@ def loop(steps: Any = 1) -> Graph:
 
 
 MOVED["a loop"] = loop()
+MOVED["delays that are written before what they read"] = build(
+    (X,),
+    (
+        ("late", Delay(1), ("s",)),
+        ("d", Delay(1), ("sum",)),
+        ("e", Delay(1), ("half",)),
+        ("w", Linear(whole(4, 5), whole(4)), ("x",)),
+        ("half", Linear(whole(4, 4), whole(4)), ("late",)),
+        ("sum", Add(), ("w", "e")),
+        ("s", FIRES, ("d",)),
+    ),
+    ("s",),
+    7,
+    loops=[Edge("s", (4,), SPIKE), *(Edge(n, (4,), ANALOG) for n in ("sum", "half"))],
+)
 MOVED["a bias"] = net(
     ("w", Linear(whole(4, 5), whole(4)), ("x",)), ("d", Delay(2), ("w",)), ("s", FIRES, ("d",))
 )
@@ -115,6 +130,7 @@ MOVED["read twice"] = net(
 SIMPLE = (
     *("linear", "a bias of zeros", "a bias", "read twice"),
     "groups, and nothing but the bias can fire",
+    "delays that are written before what they read",
 )
 
 

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nir_targets import agree_on_lava, quantized
 from onnx_steps import Step, mismatch, on_grid, read, spikes
 from torch import Tensor, nn
 
 from purespike.compiler.domain import ANALOG
 from purespike.compiler.interpret import run
 from purespike.compiler.ops import BatchNorm, Conv2d, Delay, Linear, Neuron
+from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.step import read_step
 
 snntorch = pytest.importorskip("snntorch")
@@ -209,6 +211,47 @@ def test_spikes_come_back_through_a_layer_where_the_reset_is_at_once(tmp_path: P
     graph, trace = read(path, x)
     assert any(isinstance(n.op, Delay) for n in graph.nodes)
     assert 0.05 < trace.values["v"].mean() < 0.95
+
+
+def test_a_current_comes_back_as_norse_hands_it_on(tmp_path: Path) -> None:
+    """At first it is nothing: the bias of the layer begins a step late; another state is a sum."""
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.back, self.more = nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 5)
+
+        def forward(self, x: Tensor, v: Tensor, rec: Tensor, two: Tensor) -> tuple[Tensor, ...]:
+            u = 0.5 * v + self.fc(x) + rec
+            s = (u >= 0.5).float()
+            return s, u * (1 - s), self.back(s) + two, 0.5 * self.more(s)
+
+    step = Step(on_grid(Net()), (6,), {"v": (5,), "rec": (5,), "two": (5,)})
+    path = step.export(tmp_path / "m.onnx")
+    x = spikes(step, T)
+    assert mismatch(step, path, x, {"v": "v"}) == ""
+    graph, trace = read(path, x)
+    assert 0.05 < trace.values["v"].mean() < 0.95
+    assert not trace.values["rec"][0].any() and trace.values["rec"][1].any()
+    chip = quantized(graph)
+    agree_on_lava(chip, x)
+
+
+def test_a_membrane_that_is_handed_on_is_refused(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 5)
+
+        def forward(self, x: Tensor, v: Tensor, held: Tensor) -> tuple[Tensor, ...]:
+            u = 0.5 * v + self.fc(x) + 0.25 * held
+            s = (u >= 0.5).float()
+            return s, u * (1 - s), 0.5 * v
+
+    step = Step(on_grid(Net()), (6,), {"v": (5,), "held": (5,)})
+    with pytest.raises(OnnxError, match="a state that is no membrane") as e:
+        read(step.export(tmp_path / "m.onnx"), spikes(step, T))
+    assert "state 'held'" in str(e.value)
 
 
 class Cells(nn.Module):
