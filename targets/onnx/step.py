@@ -187,8 +187,9 @@ def _assembly(
 ) -> Assembly:
     membranes = {r: v for r, v in states.items() if r in v.reals()}
     handed = {r: v for r, v in states.items() if r not in membranes}
+    memory = _remembered(pairs.data, handed, layers)
     for real, value in handed.items():
-        if any(r.op is None and r not in handed for r in value.reals()):
+        if real in memory:
             raise OnnxError(
                 "a state that is no membrane, no synaptic current, no spikes and no layer's result",
                 where=f"state {real.name!r}",
@@ -197,6 +198,25 @@ def _assembly(
             )
     cells = [cell(r, membranes, live) for r in membranes]
     return Assembly(pairs.data, layers, cells, handed, [s for s in live if s.gate])
+
+
+def _remembered(data: Real, handed: Mapping[Real, Form], layers: Mapping[Real, Form]) -> set[Real]:
+    """The handed states that a membrane goes into, or that go round without being one."""
+    left = set(handed)
+    while True:
+        known = {data, *(handed.keys() - left)}
+        held = {r for r in left if _taken(handed[r], layers) <= known}
+        if not held:
+            return left
+        left -= held
+
+
+def _taken(value: Form, layers: Mapping[Real, Form]) -> set[Real]:
+    """The inputs of the step that a value is made of, through layers but not through spikes."""
+    todo = value.reals()
+    for r in todo:  # grows while it is read
+        todo += [a for a in layers[r].reals() if a not in todo] if r.op is not None else []
+    return {r for r in todo if r.op is None}
 
 
 def _refuse_strangers(live: list[Spike], assembly: Assembly) -> None:

@@ -237,6 +237,24 @@ def test_a_current_comes_back_as_norse_hands_it_on(tmp_path: Path) -> None:
     agree_on_lava(chip, x)
 
 
+def test_spikes_are_handed_on_with_their_factor(tmp_path: Path) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(6, 5)
+
+        def forward(self, x: Tensor, v: Tensor, late: Tensor) -> tuple[Tensor, ...]:
+            u = 0.5 * v + self.fc(x) + late
+            s = (u >= 0.5).float()
+            return s, u * (1 - s), 0.25 * s
+
+    step = Step(on_grid(Net()), (6,), {"v": (5,), "late": (5,)})
+    path = step.export(tmp_path / "m.onnx")
+    x = spikes(step, T)
+    assert mismatch(step, path, x, {"v": "v"}) == ""
+    assert set(np.unique(read(path, x)[1].values["late"])) == {0, 0.25}
+
+
 def test_a_membrane_that_is_handed_on_is_refused(tmp_path: Path) -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
