@@ -3,16 +3,18 @@
 AC (accumulate): a spike reaches a synapse, so its weight is added to a current. MAC: a number
 that is no spike reaches a synapse, so weight times number is added. Counts follow the graph's
 proven domains, never one batch of values. The fan-out is exact: a spike at the border of a padded
-convolution meets fewer weights.
+convolution meets fewer weights. A current that k layers of neurons read is made k times, weights
+and biases, since that is how often its synapses stand on the chip (`currents.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from purespike.compiler.currents import Currents, find_currents
 from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph, Node, Shape
@@ -94,32 +96,34 @@ def _reach(size: int, outputs: int, kernel: int, stride: int, padding: int, dila
 
 
 def connections(graph: Graph, node: Node) -> int:
-    """Synapses of a layer that carry something: the operations of one step if all inputs fire."""
+    """Synapses of one array that carry something: the operations of a step if all inputs fire."""
     shape = graph.edge(node.inputs[0]).shape
     return int(np.broadcast_to(fan_out(node, shape), shape).sum())
 
 
-def dense_counts(graph: Graph, node: Node) -> Counts:
-    """One sample, one time step, every spike present: the upper bound that a graph alone gives."""
+def dense_counts(graph: Graph, node: Node, found: Currents | None = None) -> Counts:
+    """One sample, one time step, every spike present: the upper bound that a graph alone gives.
+
+    Args:
+        graph: Any graph.
+        node: One of its nodes.
+        found: Its currents, if they are known already.
+    """
+    found = found or find_currents(graph)
     size = float(np.prod(node.output.shape))
     op = node.op
     if isinstance(op, SYNAPSES):
-        work = float(connections(graph, node))
-        spikes = graph.edge(node.inputs[0]).domain <= SPIKE
-        bias = getattr(op, "bias", None)
-        adds = size if bias is not None and bool(np.any(bias)) else 0.0
-        if isinstance(op, Scale) and not spikes:
-            return Counts(mul=work)
-        return Counts(ac=work if spikes else 0, mac=0 if spikes else work, add=adds)
+        return _one_array(graph, node).times(found.arrays[node.name])
     if isinstance(op, Neuron):
         # v += current is the addition of the state; a decay that is no power of 0 multiplies.
         return Counts(
+            ac=size * found.bare(node.name).total(),
             add=size * (1 + (op.reset == "subtract") + (op.current_decay > 0)),
             mul=size * sum(d not in (0.0, 1.0) for d in (op.decay, op.current_decay)),
             cmp=size if op.fires else 0,
         )
     if isinstance(op, Add):
-        if _is_dendrite(graph, node):
+        if node.name not in found.numbers:
             return Counts()  # the neurons' own accumulators, counted at the synapses
         return Counts(add=size * (len(node.inputs) - 1))
     if isinstance(op, Gate):
@@ -145,33 +149,57 @@ def dense_counts(graph: Graph, node: Node) -> Counts:
     return Counts(unknown=size)
 
 
-def _is_dendrite(graph: Graph, node: Node) -> bool:
-    """Does a sum reach neurons only, directly or through further sums?"""
-    readers = graph.consumers(node.name)
-    return (
-        bool(readers)
-        and node.name not in graph.outputs
-        and all(
-            isinstance(r.op, Neuron) or (isinstance(r.op, Add) and _is_dendrite(graph, r))
-            for r in readers
-        )
-    )
+def _one_array(graph: Graph, node: Node) -> Counts:
+    op, size = node.op, float(np.prod(node.output.shape))
+    work = float(connections(graph, node))
+    spikes = graph.edge(node.inputs[0]).domain <= SPIKE
+    bias = getattr(op, "bias", None)
+    adds = size if bias is not None and bool(np.any(bias)) else 0.0
+    if isinstance(op, Scale) and not spikes:
+        return Counts(mul=work)
+    return Counts(ac=work if spikes else 0, mac=0 if spikes else work, add=adds)
 
 
-def measured_counts(graph: Graph, node: Node, trace: Trace) -> Counts:
+def dense_census(graph: Graph) -> dict[str, Counts]:
+    """`dense_counts` of every node, by name."""
+    found = find_currents(graph)
+    return {n.name: dense_counts(graph, n, found) for n in graph.nodes}
+
+
+def measured_counts(
+    graph: Graph, node: Node, trace: Trace, found: Currents | None = None
+) -> Counts:
     """Operations of the whole run on ``trace`` (all samples, all steps).
 
-    ``trace`` must hold the node's input edges.
+    ``trace`` must hold the edges that the node's spikes come from.
     """
+    found = found or find_currents(graph)
     runs = trace.values[node.inputs[0]]
-    dense = dense_counts(graph, node).times(runs.shape[0] * runs.shape[1])
-    if not isinstance(node.op, SYNAPSES) or not graph.edge(node.inputs[0]).domain <= SPIKE:
-        return dense
-    return Counts(ac=float(synaptic_events(node, runs).sum()), add=dense.add)
+    dense = dense_counts(graph, node, found).times(runs.shape[0] * runs.shape[1])
+    events = synaptic_events(graph, node, trace, found)
+    return dense if events is None else replace(dense, ac=float(events.sum()))
 
 
-def synaptic_events(node: Node, spikes: Array) -> Array:
-    """The accumulations of a synapse (T, B) that the spikes (T, B, *shape) at its input cause."""
-    meets = spikes * fan_out(node, spikes.shape[2:])
-    events: Array = meets.reshape(*spikes.shape[:2], -1).sum(axis=2)
-    return events
+def synaptic_events(graph: Graph, node: Node, trace: Trace, found: Currents) -> Array | None:
+    """The accumulations of a node (T, B), in all its arrays; None where no spikes arrive."""
+    parts = [
+        times * _met(trace.values[name], reach)
+        for name, reach, times in _inlets(graph, node, found)
+    ]
+    return sum(parts[1:], start=parts[0]) if parts else None
+
+
+def _inlets(graph: Graph, node: Node, found: Currents) -> Iterator[tuple[str, Array, int]]:
+    """(edge of the spikes, weights that each of them meets, how often) of a node."""
+    if isinstance(node.op, Neuron):  # spikes without a synapse: one addition each
+        for name, times in found.bare(node.name).items():
+            yield name, np.ones(graph.edge(name).shape), times
+    elif isinstance(node.op, SYNAPSES) and graph.edge(node.inputs[0]).domain <= SPIKE:
+        shape = graph.edge(node.inputs[0]).shape
+        yield node.inputs[0], fan_out(node, shape), found.arrays[node.name]
+
+
+def _met(spikes: Array, reach: Array) -> Array:
+    """Spikes (T, B, *shape) times the weights that each of them meets, by step and sample."""
+    meets: Array = (spikes * reach).reshape(*spikes.shape[:2], -1).sum(axis=2)
+    return meets

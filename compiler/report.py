@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from purespike.compiler.compliance.energy import TABLES, project
+from purespike.compiler.compliance.energy import TABLES, EnergyTable, project
 from purespike.compiler.compliance.finding import RULES, Finding, Rule, compliant, headline
 from purespike.compiler.counts import Counts, total_counts
 from purespike.compiler.ir import Edge, Graph
@@ -16,7 +16,7 @@ from purespike.compiler.ops import Neuron
 from purespike.compiler.pipeline import LedgerLine
 from purespike.compiler.statistics import wilson_interval
 
-FORMAT = 2  # of report.json; compliance/report.schema.json describes it
+FORMAT = 3  # of report.json; compliance/report.schema.json describes it
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class LayerCount:
     firing_rate: float | None  # spikes per neuron and step; None for what does not fire
     ac_by_step: tuple[float, ...] = ()  # mean over the samples; empty where no spikes arrive
     ac_by_sample: tuple[float, float] | None = None  # (fewest, most) over the samples
+    # How often a synapse stands on the chip: once for each neuron layer that reads its current.
+    arrays: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class Report:
     ledger: tuple[LedgerLine, ...]
     accuracy: tuple[Accuracy, ...]
     timing: tuple[Mapping[str, Any], ...]  # the slack table of the joins
-    updates: float  # neuron updates a sample
+    updates: float | None  # neuron updates per sample; None where no chip would make them
     versions: Mapping[str, str]
     conventions: Mapping[str, Any] | None = None  # as syops-counter, NeuroBench, the AAP paper
     network: Mapping[str, Any] | None = None  # ``describe`` of the graph that was judged
@@ -131,6 +133,9 @@ class Report:
     executors: Mapping[str, Any] = field(default_factory=dict)  # equal values by layer
     chance: Chance | None = None  # None without labels
     demanded: tuple[Rule, ...] = RULES  # what has to hold for the verdict
+    counted: str = ""  # the network that the census is of; empty if nothing was counted
+    counted_samples: int | None = None  # over which the census is averaged
+    uncounted: str = ""  # why nothing was counted
 
     @property
     def compliant(self) -> bool:
@@ -146,22 +151,31 @@ class Report:
         """What has to be said of an accuracy that chance explains; mostly empty."""
         return self.chance.note(accuracy) if self.chance else ""
 
-    def chip_counts(self) -> Counts:
-        """Operations of one sample on the chip."""
+    def chip_counts(self) -> Counts | None:
+        """Operations of one sample on the chip; None if nothing was counted."""
+        if not self.census:
+            return None
         return total_counts(c.counts for c in self.census if c.runs_on == "chip")
 
     def energy(self) -> list[dict[str, Any]]:
         """Projections of the chip's work for one sample, each with its source and boundary.
 
-        A range is that of the samples that ran, from the quietest to the busiest.
+        A range is that of the samples that ran, from the quietest to the busiest. A figure is None
+        where a table has none for what runs, and where nothing was counted.
         """
         counts = self.chip_counts()
-        ends = [replace(counts, ac=ac) for ac in self.ac_range or (counts.ac, counts.ac)]
+
+        def figure(table: EnergyTable, ac: float | None) -> float | None:
+            if counts is None:
+                return None
+            own = counts if ac is None else replace(counts, ac=ac)
+            return project(table, own, self.updates)
+
         return [
             {
                 "table": t.name,
-                "nanojoule_per_sample": project(t, counts, self.updates),
-                "nanojoule_range": [project(t, end, self.updates) for end in ends],
+                "nanojoule_per_sample": figure(t, None),
+                "nanojoule_range": [figure(t, ac) for ac in self.ac_range or (None, None)],
                 "source": t.source,
                 "boundary": t.boundary,
                 "label": "projection",
@@ -210,7 +224,10 @@ class Report:
             ],
             "census": {
                 "unit": "operations per sample, averaged over the samples that ran",
-                "chip": asdict(self.chip_counts()),
+                "network": self.counted or None,
+                "samples": self.counted_samples,
+                "not_counted": self.uncounted or None,
+                "chip": asdict(chip) if (chip := self.chip_counts()) else None,
                 "layers": [asdict(c) for c in self.census],
                 "conventions": self.conventions,
             },

@@ -11,10 +11,14 @@ is one AC a step. Averaged over samples.
 NeuroBench, effective: products of non-zero weights with non-zero inputs; AC if the input tensor has
 values -1, 0, 1 only (all zeros too), else MAC. Biases and neurons are left out.
 
+Both count a layer once each time its module is called, however many layers of neurons read what it
+delivers; the census counts the synapses that then stand on a chip.
+
 AAP paper (Chen et al.), Eq. 7: the computation cost ``C = E_MAC O_MAC + E_AC O_AC`` of what was
 counted (its column DC); Eq. 15 bounds it for any firing rate r: ``EC(r) = E_MAC O_MAC + r E_AC T
 O_syn`` (its column EC, reported at r = 0 and r = 1); Eq. 6: the share of the same network's energy
-with real-valued activations, ``T r E_AC / E_MAC``.
+with real-valued activations, ``T r E_AC / E_MAC``. The operations in them are those of the census,
+so a shared current counts for each layer of neurons that reads it.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ import numpy as np
 
 from purespike.compiler.compliance.energy import TABLES
 from purespike.compiler.counts import Counts, connections
+from purespike.compiler.currents import find_currents
 from purespike.compiler.domain import Array
 from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph, Node
@@ -37,11 +42,13 @@ WHY = {
         "border: every output counts a full kernel, so the padding counts, times the input's rate; "
         "bias: counted with the weights, times the rate; neurons: one AC a neuron and step; "
         "spikes: a tensor with at most two values in [0, 1] passes, whatever they are, and one "
-        "other value turns the whole layer into MAC; one-to-one synapses: functional, not seen"
+        "other value turns the whole layer into MAC; one-to-one synapses: functional, not seen; "
+        "a layer whose current several neuron layers read: once, as the module is called once"
     ),
     "NeuroBench": (
         "weights: zero weights do not count; ternary and all-zero inputs count as AC; biases, "
-        "neurons and one-to-one synapses: left out"
+        "neurons and one-to-one synapses: left out; a layer whose current several neuron layers "
+        "read: once, as the module is called once"
     ),
 }
 
@@ -155,13 +162,15 @@ def aap_cost(graph: Graph, census: Mapping[str, Counts]) -> dict[str, Any]:
     mac = float(sum(census[n.name].mac for n in nodes))
     ac = float(sum(census[n.name].ac for n in nodes))
     spiking = [n for n in nodes if not census[n.name].mac]
-    dense = float(graph.steps * sum(connections(graph, n) for n in spiking))  # T * O_syn
-    rate = ac / dense if dense else 0.0
+    arrays = find_currents(graph).arrays
+    synapses = sum(connections(graph, n) * arrays[n.name] for n in spiking)
+    dense = float(graph.steps * synapses)  # T * O_syn
+    rate = ac / dense if dense else None  # nothing but numbers reaches its synapses
     fixed = table.mac * mac
     return {
         "dc_nanojoule": (fixed + table.ac * ac) / 1000,
         "ec_nanojoule": [fixed / 1000, (fixed + table.ac * dense) / 1000],
-        "snn_to_ann": graph.steps * rate * table.ac / table.mac,
+        "snn_to_ann": None if rate is None else graph.steps * rate * table.ac / table.mac,
         "firing_rate": rate,
         "source": "full-spike AAP paper, Eq. 6, 7 and 15; " + table.source,
     }

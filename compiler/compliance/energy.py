@@ -26,7 +26,7 @@ TABLES = (
         4.6,
         0.0,
         "Horowitz, ISSCC 2014; used by the full-spike AAP paper (Eq. 7)",
-        "arithmetic only: no memory, no routing, no neuron updates",
+        "AC and MAC only: no other arithmetic, no memory, no routing, no neuron updates",
     ),
     EnergyTable(
         "45 nm, 8-bit integer",
@@ -34,7 +34,7 @@ TABLES = (
         0.23,
         0.0,
         "Horowitz, ISSCC 2014",
-        "arithmetic only: no memory, no routing, no neuron updates",
+        "AC and MAC only: no other arithmetic, no memory, no routing, no neuron updates",
     ),
     EnergyTable(
         "Loihi (14 nm)",
@@ -47,9 +47,18 @@ TABLES = (
 )
 
 
-def project(table: EnergyTable, counts: Counts, updates: float) -> float | None:
-    """Energy of one sample in nJ, or None where the table has no figure for what runs."""
+def project(table: EnergyTable, counts: Counts, updates: float | None) -> float | None:
+    """Energy of one sample in nJ, or None where the table has no figure for what runs.
+
+    Args:
+        table: Energy per operation.
+        counts: Operations of one sample.
+        updates: Neuron updates of one sample; None if no chip runs the network, so that what is
+            known of a chip says nothing about it.
+    """
     if counts.mac and table.mac != table.mac:
         return None
+    if table.update and updates is None:
+        return None
     mac = 0.0 if not counts.mac else table.mac * counts.mac
-    return (table.ac * counts.ac + mac + table.update * updates) / 1000
+    return (table.ac * counts.ac + mac + table.update * (updates or 0.0)) / 1000

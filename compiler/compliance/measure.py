@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from purespike.compiler.compliance.conventions import Tally, aap_cost
 from purespike.compiler.compliance.finding import SPIKE_RUN, Finding
 from purespike.compiler.compliance.rules import check_run
 from purespike.compiler.counts import Counts, measured_counts, synaptic_events
-from purespike.compiler.domain import SPIKE, Array
+from purespike.compiler.currents import find_currents
+from purespike.compiler.domain import Array
 from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph
-from purespike.compiler.ops import SYNAPSES, Neuron
+from purespike.compiler.ops import Neuron
 
 BATCH = 64  # samples at a time, fewer of a large network:
 BYTES = 1 << 29  # of edges and membranes that a batch may hold, if it is of more than one sample
@@ -36,7 +37,8 @@ class Measured:
         step_rates: Spikes per neuron at each step, by firing layer.
         membranes: (lowest, highest) membrane after the reset, by neuron layer, in weights.
         conventions: The same run as other tools count it, beside the exact counts.
-        events: Accumulations (T, B) at every step of every sample, by synapse that spikes reach.
+        events: Accumulations (T, B) at every step of every sample, by node that spikes reach.
+        arrays: How often each synapse stands on the chip.
     """
 
     decisions: NDArray[np.int64]
@@ -48,6 +50,7 @@ class Measured:
     membranes: dict[str, tuple[float, float]]
     conventions: dict[str, Any]
     events: dict[str, Array]
+    arrays: Mapping[str, int]
 
 
 def measure(
@@ -62,12 +65,8 @@ def measure(
     reach = dict.fromkeys(neurons, (np.inf, -np.inf))
     findings: dict[str, Finding] = {}
     tally = Tally()
-    reached = [
-        n
-        for n in graph.nodes
-        if isinstance(n.op, SYNAPSES) and graph.edge(n.inputs[0]).domain <= SPIKE
-    ]
-    events: dict[str, list[Array]] = {n.name: [] for n in reached}
+    currents = find_currents(graph)
+    events: dict[str, list[Array]] = {}
     total = x.shape[1]
     done = 0
     for _, trace in traces(graph, x):
@@ -75,9 +74,10 @@ def measure(
         done += len(decisions[-1])
         tally.add(graph, trace)
         for node in graph.nodes:
-            counts[node.name] += measured_counts(graph, node, trace)
-        for node in reached:
-            events[node.name].append(synaptic_events(node, trace.values[node.inputs[0]]))
+            counts[node.name] += measured_counts(graph, node, trace, currents)
+            met = synaptic_events(graph, node, trace, currents)
+            if met is not None:
+                events.setdefault(node.name, []).append(met)
         for name in spikes:
             spikes[name] += float(trace.values[name].mean()) * trace.values[name].shape[1]
             by_step = trace.values[name].reshape(graph.steps, -1).mean(axis=1)
@@ -106,6 +106,7 @@ def measure(
         reach,
         {**tally.data(each), "aap": aap_cost(graph, each)},
         {name: np.concatenate(parts, axis=1) for name, parts in events.items()},
+        currents.arrays,
     )
 
 

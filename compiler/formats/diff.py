@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from purespike.compiler.errors import PurespikeError
@@ -48,12 +48,14 @@ class Difference:
         appeared: Findings that are broken, or not run, in the new build only.
         gone: Findings that were in the old build only.
         waived: Findings that are waived in the new build and were not before.
+        notes: Why counts of the two may not be comparable.
     """
 
     rows: tuple[Row, ...]
     appeared: tuple[Data, ...]
     gone: tuple[Data, ...]
     waived: tuple[Data, ...]
+    notes: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row | None:
         """The figure of that name."""
@@ -80,11 +82,11 @@ def compare_reports(old: Data, new: Data) -> Difference:
     """The difference of two reports."""
     rows = [
         Row(ACCURACY, _accuracy(old), _accuracy(new), "%"),
-        Row(AC, old["census"]["chip"]["ac"], new["census"]["chip"]["ac"]),
+        *(
+            Row(AC if k == "ac" else f"{k.upper()} a sample on the chip", *_counts(old, new, k))
+            for k in ("ac", "mac", "mul", "add", "cmp")
+        ),
     ]
-    before, after = (d["census"]["chip"] for d in (old, new))
-    for count in ("mac", "mul", "add", "cmp"):
-        rows.append(Row(f"{count.upper()} a sample on the chip", before[count], after[count]))
     rows.append(Row(CORES, _cores(old), _cores(new)))
     was, now = ({e["table"]: e["nanojoule_per_sample"] for e in d["energy"]} for d in (old, new))
     for table in dict.fromkeys([*was, *now]):
@@ -97,7 +99,21 @@ def compare_reports(old: Data, new: Data) -> Difference:
         tuple(f for key, f in is_open.items() if key not in was_open),
         tuple(f for key, f in was_open.items() if key not in is_open and key not in waived),
         tuple(f for key, f in waived.items() if key not in was_waived),
+        tuple(_notes(old, new)),
     )
+
+
+def _notes(old: Data, new: Data) -> Iterator[str]:
+    networks = [d["census"]["network"] for d in (old, new)]
+    if None not in networks and networks[0] != networks[1]:
+        yield f"operations are those of different networks: {networks[0]}; {networks[1]}"
+    first = [{c["name"]: c["arrays"] for c in d["census"]["layers"]} for d in (old, new)]
+    for mine, other in ((first[0], first[1]), (first[1], first[0])):
+        if mine and not any(mine.values()) and any((n or 1) > 1 for n in other.values()):
+            yield (
+                "one of the reports was written in format 2, which counted a synapse once however "
+                "many layers of neurons read its current"
+            )
 
 
 def read_gates(texts: Iterable[str]) -> tuple[Gate, ...]:
@@ -145,6 +161,8 @@ def tripped(difference: Difference, gates: Iterable[Gate]) -> tuple[str, ...]:
         value = measures[gate.name]()
         if value is None:
             reasons.append(f"{gate}: not measured in both builds")
+        elif value == float("inf"):
+            reasons.append(f"{gate}: AC grew from none")
         elif value > gate.limit + 1e-9:
             reasons.append(f"{gate}: {words[gate.name].format(value)}")
     return tuple(reasons)
@@ -158,6 +176,12 @@ def _value(difference: Difference, name: str, what: str) -> float | None:
 
 def _negative(x: float | None) -> float | None:
     return None if x is None else -x
+
+
+def _counts(old: Data, new: Data, kind: str) -> tuple[float | None, float | None]:
+    """A count of both; None where a build counted nothing."""
+    was, now = (d["census"]["chip"] for d in (old, new))
+    return (was and was[kind], now and now[kind])
 
 
 def _accuracy(data: Data) -> float | None:

@@ -21,8 +21,12 @@ class ReportError(PurespikeError):
     """A file that is no report of this version."""
 
 
+NOT_COUNTED = "not counted"
+NO_ACCURACY = "not measured: no labelled data was given"
+
+
 def read_report(path: Path) -> dict[str, Any]:
-    """A report.json, checked against its schema.
+    """A report.json, checked against its schema; one of format 2 is read as one of format 3.
 
     Raises:
         ReportError: If it cannot be read, or is no report of this version.
@@ -33,6 +37,7 @@ def read_report(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as e:
         raise ReportError("the report cannot be read", where=str(path), found=str(e)) from e
+    data = upgrade(data)
     wrong = list(islice(mistakes(data), 3))
     if wrong:
         raise ReportError(
@@ -44,6 +49,33 @@ def read_report(path: Path) -> dict[str, Any]:
         )
     assert isinstance(data, dict)
     return data
+
+
+def upgrade(data: Any) -> Any:
+    """A report of format 2 as one of format 3; anything else as it is.
+
+    Format 2 wrote 0 where nothing was counted, and counted a synapse once however many layers of
+    neurons read its current: that is not known any more, so ``arrays`` is null.
+    """
+    if not isinstance(data, dict) or data.get("format") != 2:
+        return data
+    try:
+        counted = bool(data["census"]["layers"])
+        stage = (data["network"] or {"stage": "captured"})["stage"]
+        name = "integer network" if stage == "quantize" else "float network"
+        census = {
+            **data["census"],
+            "network": name if counted else None,
+            "samples": data["samples"] if counted else None,
+            "not_counted": None if counted else "judging stopped before",
+            "chip": data["census"]["chip"] if counted else None,
+            "layers": [{**row, "arrays": None} for row in data["census"]["layers"]],
+        }
+        unknown = {} if counted else {"nanojoule_per_sample": None, "nanojoule_range": [None, None]}
+        energy = [{**row, **unknown} for row in data["energy"]]
+    except (KeyError, TypeError):
+        return data  # the schema says what is wrong with it
+    return {**data, "format": 3, "census": census, "energy": energy}
 
 
 def worst(findings: Iterable[Data]) -> str:
@@ -106,6 +138,48 @@ def source_of(finding: Data, data: Data) -> Data | None:
 def limit(finding: Data) -> str:
     """What is allowed, with its unit."""
     return f"{finding['limit']} {finding['unit']}".strip()
+
+
+def amount(count: float | None) -> str:
+    """A count in whole numbers, or that nothing was counted; 0 is 0 only where it was."""
+    return NOT_COUNTED if count is None else f"{count:,.0f}"
+
+
+def counted(data: Data) -> str:
+    """Which network the census is of, over what; or why there is none."""
+    census = data["census"]
+    if census["chip"] is None:
+        return f"{NOT_COUNTED}: {census['not_counted'] or 'nothing ran'}"
+    samples, given = census["samples"], data["samples"]
+    over = "" if samples in (None, given) else f", over {samples} of {given} samples"
+    return f"{census['network'] or 'the network'}{over}"
+
+
+def joins(data: Data) -> str:
+    """Sums whose results are numbers, such as SEW's ADD: how many, and what they add."""
+    adds = [c for c in data["census"]["layers"] if c["operation"] == "Add" and c["counts"]["add"]]
+    if not adds:
+        return ""
+    total = sum(c["counts"]["add"] for c in adds)
+    joined = f"{len(adds)} ADD join{'s' if len(adds) > 1 else ''}"
+    return f"{joined} outside dendrites: {total:,.0f} of the ADD"
+
+
+def operations(data: Data) -> str:
+    """What one sample costs on the chip, in a sentence."""
+    chip = data["census"]["chip"]
+    if chip is None:
+        return f"Operations per sample: {counted(data)}."
+    kinds = ("ac", "mac", "mul", "add", "cmp", "logic", "unknown")
+    shown = ", ".join(
+        f"{amount(chip[k])} {k.upper() if len(k) == 3 or k == 'ac' else k}"
+        for k in kinds
+        if chip[k] or k in kinds[:5]
+    )
+    more = f" ({joins(data)})" if joins(data) else ""
+    chip_runs_it = str(data["census"]["network"]).startswith("integer")
+    where = "on the chip" if chip_runs_it else "as if it ran on a chip"
+    return f"Operations per sample {where}, {counted(data)}: {shown}{more}."
 
 
 def percent(share: float) -> str:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from purespike.compiler.formats.read import Data, by_rule, limit, title, worst
+from purespike.compiler.formats.read import (
+    NO_ACCURACY,
+    Data,
+    by_rule,
+    limit,
+    operations,
+    title,
+    worst,
+)
 
 _SHOWN = 20  # findings; report.json has all of them
 _MARKS = {"PASS": "✅", "FAIL": "❌", "WAIVED": "⚠️", "NOT RUN": "❔"}
@@ -47,11 +55,7 @@ def to_markdown(data: Data) -> str:
         parts += ["### Open", _table(head, rows[:_SHOWN]), *_more(rows)]
     parts += ["### Accuracy", _accuracy(data)]
     parts += [f"{_cell(a['stage'])}: {_cell(a['note'])}" for a in data["accuracy"] if "note" in a]
-    chip = data["census"]["chip"]
-    parts.append(
-        f"Operations a sample on the chip: {chip['ac']:,.0f} AC, {chip['mac']:,.0f} MAC, "
-        f"{chip['mul']:,.0f} MUL, {chip['add']:,.0f} ADD, {chip['cmp']:,.0f} CMP."
-    )
+    parts.append(operations(data))
     return "\n\n".join(parts) + "\n"
 
 
@@ -88,10 +92,14 @@ def to_text(data: Data) -> str:
             f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %)"
         )
         lines += [f"  {a['note']}"] if "note" in a else []
+    lines += [] if data["accuracy"] else [f"accuracy: {NO_ACCURACY}"]
+    lines.append(operations(data))
     return "\n".join(lines) + "\n"
 
 
 def _accuracy(data: Data) -> str:
+    if not data["accuracy"]:
+        return f"{NO_ACCURACY.capitalize()}."
     rows = [
         (
             a["stage"],

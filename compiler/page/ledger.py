@@ -17,7 +17,7 @@ def ledger(data: Data) -> Html | None:
     rows: list[tuple[Child, ...]] = []
     stages: list[tuple[str, _STAGE]] = []
     for line in data["ledger"]:
-        moved = "no figure" if line["deviation"] is None else f"{line['deviation']:.3g}"
+        moved = "not compared" if line["deviation"] is None else f"{line['deviation']:.3g}"
         stages.append((line["name"], line["layers"]))
         rows.append(
             (
@@ -25,7 +25,7 @@ def ledger(data: Data) -> Html | None:
                 line["promise"],
                 f"{line['nodes_before']} → {line['nodes_after']}",
                 moved,
-                percent(line["agreement"]),
+                "not compared" if line["agreement"] is None else percent(line["agreement"]),
                 _drawn(line["layers"], order, line["divergence"]),
                 line["divergence"] or "none",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from purespike.compiler.formats.read import Data, resource_map
+from purespike.compiler.formats.read import Data, amount, counted, joins, resource_map
 from purespike.compiler.page.charts import bar, decades, slack, span, step_bars
 from purespike.compiler.page.elements import Child, Html, el, section, table
 
@@ -12,9 +12,12 @@ _BOXES = 128  # cores of a layer that are drawn
 
 
 def counts(data: Data) -> Html | None:
-    """AC and MAC by layer."""
+    """AC, MAC and ADD by layer."""
     layers = [
-        c for c in data["census"]["layers"] if any(c["counts"][k] for k in ("ac", "mac", "mul"))
+        c
+        for c in data["census"]["layers"]
+        if any(c["counts"][k] for k in ("ac", "mac", "mul", "unknown"))
+        or (c["operation"] == "Add" and c["counts"]["add"])
     ]
     if not layers:
         return None
@@ -23,31 +26,40 @@ def counts(data: Data) -> Html | None:
     multiplies = any(c["counts"]["mac"] or c["counts"]["mul"] for c in layers)
     rows: list[tuple[Child, ...]] = []
     for c in layers:
-        ends = c["ac_by_sample"]
+        ends, n = c["ac_by_sample"], c["counts"]
         rows.append(
             (
                 c["name"],
                 c["runs_on"],
-                f"{c['counts']['ac']:,.0f}",
-                bar(c["counts"]["ac"], largest),
+                "" if c["arrays"] is None else f"{c['arrays']:,}",
+                amount(n["ac"]),
+                bar(n["ac"], largest),
                 "{:,.0f} to {:,.0f}".format(*ends) if ends else "",
                 step_bars(c["ac_by_step"], steps, "{:,.0f}".format) if c["ac_by_step"] else None,
-                f"{c['counts']['mac']:,.0f}",
-                bar(c["counts"]["mac"], largest, "mac") if multiplies else None,
-                f"{c['counts']['mul']:,.0f}",
+                amount(n["mac"]),
+                bar(n["mac"], largest, "mac") if multiplies else None,
+                amount(n["mul"]),
+                amount(n["add"]),
             )
         )
-    head = ("layer", "runs on", "AC", "", "by sample", "step 0, 1, ...", "MAC", "", "MUL")
+    head = (
+        *("layer", "runs on", "arrays", "AC", "", "by sample", "step 0, 1, ..."),
+        *("MAC", "", "MUL", "ADD"),
+    )
     return section(
         "counts",
         "Operations by layer",
         el(
             "p",
             "AC: a spike meets a weight, which is added. MAC: something that is no spike meets a "
-            "weight, which needs a multiplication. ",
-            f"Unit: {data['census']['unit']}; by sample: the quietest and the busiest one.",
+            "weight, which needs a multiplication. Arrays: how often the synapses stand on the "
+            "chip, once for each layer of neurons that reads their current; AC and MAC are those "
+            "of all of them. ",
+            f"Counted: {counted(data)}. Unit: {data['census']['unit']}; by sample: the quietest "
+            "and the busiest one.",
+            f" {joins(data)}." if joins(data) else None,
         ),
-        _long(table("Operations a sample, all time steps", head, rows, (2, 4, 6, 8))),
+        _long(table("Operations a sample, all time steps", head, rows, (2, 3, 5, 7, 9, 10))),
     )
 
 
@@ -95,11 +107,13 @@ def _aap(costs: Data) -> Html:
         (
             "EC, Eq. 15",
             f"{low:,.1f} to {high:,.1f} nJ",
-            f"any firing rate from 0 to 1; here it is {100 * costs['firing_rate']:.2f} %",
+            "no spikes reach a synapse"
+            if costs["firing_rate"] is None
+            else f"any firing rate from 0 to 1; here it is {100 * costs['firing_rate']:.2f} %",
         ),
         (
             "SNN to ANN, Eq. 6",
-            f"{100 * costs['snn_to_ann']:.2f} %",
+            "no figure" if costs["snn_to_ann"] is None else f"{100 * costs['snn_to_ann']:.2f} %",
             "energy relative to the same network with real-valued activations",
         ),
     ]
@@ -183,6 +197,8 @@ def _range(ends: list[float | None]) -> str:
     def word(x: float) -> str:
         return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
 
+    if all(x is None for x in ends):
+        return "not proved"
     low, high = (("-∞", "∞")[k] if x is None else word(x) for k, x in enumerate(ends))
     return f"{low} to {high}"
 

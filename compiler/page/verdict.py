@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from purespike.compiler.formats.read import (
+    NO_ACCURACY,
+    NOT_COUNTED,
     Data,
+    amount,
     by_rule,
+    counted,
     is_open,
+    joins,
     limit,
     resource_map,
     title,
@@ -49,7 +54,7 @@ def verdict(data: Data) -> Html:
         kind = "WAIVED"
         words = (
             f"As policy {data['policy']} counts, this network holds: every multiplication is one "
-            f"that it allows ({multiplications(data):,.0f} a sample). Nothing was compiled for "
+            f"that it allows ({amount(multiplications(data))} a sample). Nothing was compiled for "
             f"{data['target']}, so this says nothing about {', '.join(beyond)}."
         )
     elif waived:
@@ -64,7 +69,7 @@ def verdict(data: Data) -> Html:
         kind = "WAIVED"
         words = (
             f"Every rule was checked and holds under policy {data['policy']}, but "
-            f"{multiplications(data):,.0f} multiplications a sample run on the chip, which this "
+            f"{amount(multiplications(data))} multiplications a sample run on the chip, which this "
             "policy allows."
         )
     else:
@@ -87,7 +92,6 @@ def verdict(data: Data) -> Html:
 
 def figures(data: Data) -> Html:
     """The few numbers that a decision needs."""
-    chip = data["census"]["chip"]
     pairs: list[tuple[str, str, str]] = []
     for a in data["accuracy"]:
         if a["stage"].startswith(("trained", "integer")):
@@ -95,19 +99,23 @@ def figures(data: Data) -> Html:
             note = f"95 % interval {low:.1f} to {high:.1f} %, N = {a['n']}"
             note += f"; {a['note']}" if "note" in a else ""
             pairs.append((f"accuracy, {a['stage']}", f"{100 * a['rate']:.2f} %", note))
-    if data["census"]["layers"]:
-        pairs.append(("additions of weights (AC)", f"{chip['ac']:,.0f}", "a sample, on the chip"))
+    chip = data["census"]["chip"]
+    if chip is None:
+        pairs.append(("operations", NOT_COUNTED, data["census"]["not_counted"] or ""))
+    else:
+        note = f"a sample, on the chip; {counted(data)}"
+        pairs.append(("additions of weights (AC)", amount(chip["ac"]), note))
+        if joins(data):
+            pairs.append(("ADD joins", joins(data).partition(" ")[0], joins(data)))
         pairs.append(
-            (
-                "multiplications",
-                f"{multiplications(data):,.0f}",
-                "a sample, on the chip (MAC and MUL)",
-            )
+            ("multiplications", amount(multiplications(data)), f"{note} (MAC and MUL)"),
         )
     known = [x for e in data["energy"] for x in e["nanojoule_range"] if x is not None]
-    if known and chip["ac"]:
+    if known:
         value = f"{_energy(min(known))} to {_energy(max(known))}"
         pairs.append(("energy, projected", value, "by table and sample, never measured"))
+    elif chip is None:
+        pairs.append(("energy, projected", NOT_COUNTED, "it would follow from the operations"))
     if m := resource_map(data):
         pairs.append(("cores, estimated", str(m["cores"]), m["chip"]))
     items = [
@@ -117,11 +125,10 @@ def figures(data: Data) -> Html:
     return el("dl", items, class_="figures")
 
 
-def multiplications(data: Data) -> float:
-    """MAC and MUL of one sample on the chip."""
+def multiplications(data: Data) -> float | None:
+    """MAC and MUL of one sample on the chip; None if nothing was counted."""
     chip = data["census"]["chip"]
-    count: float = chip["mac"] + chip["mul"]
-    return count
+    return None if chip is None else float(chip["mac"] + chip["mul"])
 
 
 def _energy(nanojoule: float) -> str:
@@ -226,6 +233,12 @@ def _gaps(data: Data, has_rasters: bool) -> Iterator[str]:
         "simulator says."
     )
     yield "Energy is a projection from published tables; no current was measured."
+    if data["census"]["chip"] is None:
+        yield f"Operations and energy: {counted(data)}."
+    elif data["census"]["samples"] not in (None, data["samples"]):
+        yield f"Operations were counted for {counted(data)}."
+    if not data["accuracy"]:
+        yield f"Accuracy: {NO_ACCURACY}."
     for a in data["accuracy"]:
         if a["n"] < data["samples"]:
             yield f"{a['stage']} ran {a['n']} of {data['samples']} test samples."

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.counts import dense_counts, total_counts
+from purespike.compiler.counts import dense_census, total_counts
 from purespike.compiler.domain import ANALOG, SPIKE, Array, Domain
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Edge, Graph
@@ -143,7 +143,7 @@ def _slice(graph: Graph, names: list[str]) -> Graph:
 
 def _work(graph: Graph) -> float:
     """Operations of one sample, and the values it moves."""
-    counts = total_counts(dense_counts(graph, n) for n in graph.nodes)
+    counts = total_counts(dense_census(graph).values())
     moved = sum(float(np.prod(e.shape)) for e in graph.edges())
     return graph.steps * (counts.ac + counts.mac + moved)
 

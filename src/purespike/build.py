@@ -14,11 +14,13 @@ from purespike.compiler.compliance.measure import measure
 from purespike.compiler.compliance.policy import apply_policy
 from purespike.compiler.compliance.rules import refusal
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import Graph
 from purespike.compiler.labels import LabelError
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import (
     Compiled,
+    Pass,
     PassError,
     compile_graph,
 )
@@ -94,14 +96,16 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
     if wrong:
         return draft.refused(wrong, None)
+    rest = [p for p in passes if p.name in ("fine_tune", "quantize")]
+    first = [p for p in passes if p not in rest]
+    front: Compiled | None = None
+    findings: list[Finding] = []
+    executors: dict[str, Executor] = {}
     try:
-        rest = [p for p in passes if p.name in ("fine_tune", "quantize")]
-        first = [p for p in passes if p not in rest]
         front = compile_graph(captured.graph, first, probe, lambda name: progress(name, 0, 1))
         front = noted(front, short)
         graph = front.graph
         findings = network_findings(graph, front.ledger[0].notes if front.ledger else ())
-        executors = {}
         if isinstance(subject.model, nn.Module):
             samples = probe.shape[1]
             finding, layers = check_capture(
@@ -110,19 +114,36 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
             findings.append(finding)
             executors["torch, captured"] = Executor(samples, tuple(layers))
         if any(f.status == "FAIL" for f in apply_policy(findings, graph, options.policy)):
-            return draft.refused(findings, front)
+            named = _named(graph, "fused")
+            return draft.refused(findings, front, graph, named, executors, progress)
         if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
             return draft.counted(findings, front, executors, progress)
         back = compile_graph(graph, rest, probe, lambda name: progress(name, 0, 1))
     except (PassError, LabelError):  # a defect of ours, a mistake in the data: no verdict
         raise
     except PurespikeError as e:
-        return draft.refused([refusal(e)], None)
+        graph = front.graph if front else _rewritten(captured.graph, first)
+        named = _named(graph, "fused" if front else "up to the pass that refused it")
+        return draft.refused([*findings, refusal(e)], front, graph, named, executors, progress)
     stages = {**front.stages, **back.stages, "quantize": back.graph}
     del stages["captured"]
     stages = {"captured": front.stages["captured"], **stages}
     compiled = Compiled(stages, front.ledger + back.ledger)
     return _judge(draft, compiled, findings, executors, progress)
+
+
+def _named(graph: Graph, how_far: str) -> str:
+    return "integer network, as read" if is_integer(graph) else f"float network, {how_far}"
+
+
+def _rewritten(graph: Graph, passes: list[Pass]) -> Graph:
+    """The network as far as the passes come before one refuses it."""
+    for p in passes:
+        try:
+            graph = p.rewrite(graph)
+        except PurespikeError:
+            break
+    return graph
 
 
 def _captured(subject: Subject) -> Capture:
@@ -197,6 +218,8 @@ def _judge(
         integers.conventions,
         ac_range(graph, integers),
         {name: e.data() for name, e in executors.items()},
+        counted="integer network",
+        counted_samples=integers.samples,
     )
     # What may wrap around leaves a report and no files: they would not say what the chip does.
     kept = None if unproved(bounds) else golden

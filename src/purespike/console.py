@@ -19,8 +19,9 @@ from rich.progress import (
 from rich.text import Text
 
 from purespike.compiler.compliance.finding import RULES, WAIVERS, Finding
+from purespike.compiler.counts import Counts
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.formats.read import percent
+from purespike.compiler.formats.read import NO_ACCURACY, amount, operations, percent
 from purespike.compiler.report import Report
 from purespike.compiler.wording import spoken
 from purespike.listing import Listing
@@ -89,13 +90,16 @@ def render(report: Report) -> RenderableType:
         Text(report.headline, style=f"bold {colour}"), title=Text(report.model), expand=False
     )
     parts: list[RenderableType] = [verdict]
+    parts.append(_accuracy(report))
     if report.accuracy:
-        parts.append(_accuracy(report))
         notes = ((a.stage, report.note(a)) for a in report.accuracy)
         parts += [Text(f"{stage}: {note}", style="yellow") for stage, note in notes if note]
     parts.append(rules(report.findings))
+    data = report.data()
     if report.census:
-        parts += [_census(report), _energy(report)]
+        parts += [_census(report), Text(operations(data)), _energy(report)]
+    else:
+        parts.append(Text(operations(data)))
     if report.resources:
         parts.append(Text(report.resources["summary"]))
     if report.timing:
@@ -159,7 +163,9 @@ def _todo(finding: Finding) -> str:
     return spoken(finding.remedy, "command line")
 
 
-def _accuracy(report: Report) -> Listing:
+def _accuracy(report: Report) -> RenderableType:
+    if not report.accuracy:
+        return Text(f"Accuracy: {NO_ACCURACY}")
     table = Listing(
         "stage", "correct", "accuracy", "95 % interval", "same decisions", title="Accuracy"
     )
@@ -188,10 +194,12 @@ def _census(report: Report) -> Listing:
         rate = "" if row.firing_rate is None else f"{100 * row.firing_rate:.1f} %"
         numbers = [f"{n:,.0f}" if n else "" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)]
         place = "" if row.runs_on == "chip" else " (host)"
+        place += f" ({row.arrays} arrays)" if (row.arrays or 1) > 1 else ""
         table.add_row(f"{row.name}{place}", *numbers, rate)
-    c = report.chip_counts()
     table.add_section()
-    table.add_row("chip", *(f"{n:,.0f}" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)), "")
+    chip = report.chip_counts() or Counts()  # there are layers, so there is a sum
+    total = (chip.ac, chip.mac, chip.mul, chip.add, chip.cmp)
+    table.add_row("chip", *map(amount, total), "")
     return table
 
 
@@ -209,7 +217,7 @@ def _energy(report: Report) -> Listing:
         table.add_row(
             row["table"],
             f"{value:,.1f}" if known else "no figure",
-            "{:,.1f} to {:,.1f}".format(*ends) if known else "",
+            "" if None in ends else "{:,.1f} to {:,.1f}".format(*ends),
             row["boundary"],
         )
     return table
@@ -234,8 +242,8 @@ def _ledger(report: Report) -> RenderableType:
             line.name,
             f"{line.nodes_before} -> {line.nodes_after}",
             f"{line.counts_before.mac:,.0f} -> {line.counts_after.mac:,.0f}",
-            f"{line.deviation:.3g}",
-            percent(line.agreement),
+            "" if line.deviation is None else f"{line.deviation:.3g}",
+            "" if line.agreement is None else percent(line.agreement),
             _least(line.layers),
         )
         first += [f"{line.name}: {line.divergence}"] if line.divergence else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from purespike.compiler.compliance.finding import (
     Rule,
     fill_missing,
 )
-from purespike.compiler.compliance.measure import measure
+from purespike.compiler.compliance.measure import Measured, measure
 from purespike.compiler.compliance.policy import apply_policy
 from purespike.compiler.compliance.rules import check_arithmetic, check_boundary
 from purespike.compiler.compliance.waiver import apply_waivers
-from purespike.compiler.counts import dense_counts
+from purespike.compiler.counts import dense_census, total_counts
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.labels import output_classes
 from purespike.compiler.passes.split_host import chip_part
@@ -36,7 +37,7 @@ from purespike.evidence import (
     census,
     versions,
 )
-from purespike.options import Options, Progress, Subject
+from purespike.options import Options, Progress, Subject, silent
 from purespike.targets.agreement import Executor
 from purespike.targets.bundle import Golden, write_bundle
 from purespike.targets.lava.schedule import Schedule
@@ -45,6 +46,8 @@ from purespike.targets.spec import LOIHI2
 from purespike.trainer.sources import find_sources
 
 __all__ = ["Build", "Draft"]
+
+OPERATIONS = 2e10  # of synapses that counting a refused network may take: a minute or two
 
 
 @dataclass(frozen=True)
@@ -129,13 +132,16 @@ class Draft:
         census: tuple[LayerCount, ...] = (),
         accuracy: tuple[Accuracy, ...] = (),
         plan: Schedule | None = None,
-        updates: float = 0.0,
+        updates: float | None = None,
         activity: tuple[Activity, ...] = (),
         resources: Mapping[str, Any] | None = None,
         conventions: Mapping[str, Any] | None = None,
         ac: tuple[float, float] | None = None,
         executors: Mapping[str, Any] | None = None,
         demanded: tuple[Rule, ...] = RULES,
+        counted: str = "",
+        counted_samples: int | None = None,
+        uncounted: str = "",
     ) -> Report:
         """Put together what was found, waived and measured."""
         joins = plan.joins() if plan else ()
@@ -167,6 +173,9 @@ class Draft:
             executors=executors or {},
             demanded=demanded,
             chance=self.chance,
+            counted=counted,
+            counted_samples=counted_samples,
+            uncounted=uncounted,
             sources=_sources(self.subject, graph),
         )
 
@@ -180,7 +189,7 @@ class Draft:
         """Judge how a network counts that no chip could hold: the policy lets its end multiply."""
         graph, subject, policy = front.graph, self.subject, self.options.policy
         found = measure(graph, subject.spikes, lambda d, n: progress("float network", d, n))
-        dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
+        dense = {name: c.times(graph.steps) for name, c in dense_census(graph).items()}
         why = f"nothing was compiled: under policy {policy.name} the classifier multiplies"
         findings = [
             *findings,
@@ -192,24 +201,75 @@ class Draft:
         report = self.report(
             findings,
             front,
-            census(graph, found),
-            (stage_accuracy("float, fused", found, subject, None),),
-            activity=tuple(
-                Activity(name, found.step_rates.get(name, ()), reach, (-np.inf, np.inf))
-                for name, reach in found.membranes.items()  # nothing was proved about them
-            ),
-            conventions=found.conventions,
-            ac=ac_range(graph, found),
+            **_figures(graph, found, subject, "float network, fused"),
             executors={name: e.data() for name, e in executors.items()},
             demanded=COUNTING,
         )
         return Build(report, compiled=front, dead=self.dead, options=self.options)
 
-    def refused(self, findings: list[Finding], compiled: Compiled | None) -> Build:
-        """Report why nothing was compiled."""
+    def refused(
+        self,
+        findings: list[Finding],
+        compiled: Compiled | None,
+        counted: Graph | None = None,
+        named: str = "",
+        executors: Mapping[str, Executor] | None = None,
+        progress: Progress = silent,
+    ) -> Build:
+        """Report why nothing was compiled, and what the network costs all the same.
+
+        Args:
+            findings: What was found up to here.
+            compiled: What the passes made of the network, if they came through.
+            counted: The network whose operations are counted, in real numbers; None counts
+                nothing, since its inputs are none.
+            named: What the report calls that network.
+            executors: What ran beside the interpreter.
+            progress: Called with (stage, done, total).
+        """
+        figures: dict[str, Any] = {"uncounted": "the test inputs are not what the network takes"}
+        if counted is not None:
+            figures = self._counted_of(counted, named, progress)
         return Build(
-            self.report(findings, compiled),
+            self.report(
+                findings,
+                compiled,
+                **figures,
+                executors={n: e.data() for n, e in (executors or {}).items()},
+            ),
             compiled=compiled,
             dead=self.dead,
             options=self.options,
         )
+
+    def _counted_of(self, graph: Graph, name: str, progress: Progress) -> dict[str, Any]:
+        """The figures of a network that is not compiled, over as many samples as minutes allow."""
+        counts = total_counts(dense_census(graph).values())
+        work = max(1.0, counts.ac + counts.mac) * graph.steps
+        samples = int(np.clip(OPERATIONS // work, 1, len(self.subject.labels)))
+        subject = replace(
+            self.subject,
+            spikes=self.subject.spikes[:, :samples],
+            labels=self.subject.labels[:samples],
+        )
+        try:
+            found = measure(graph, subject.spikes, lambda d, n: progress("operations", d, n))
+        except PurespikeError as e:
+            return {"uncounted": f"the network does not run: {e.message}"}
+        return _figures(graph, found, subject, name)
+
+
+def _figures(graph: Graph, found: Measured, subject: Subject, name: str) -> dict[str, Any]:
+    """What is measured of a network in real numbers, for `Draft.report`."""
+    return {
+        "census": census(graph, found),
+        "accuracy": (stage_accuracy(name, found, subject, None),),
+        "activity": tuple(
+            Activity(layer, found.step_rates.get(layer, ()), reach, (-np.inf, np.inf))
+            for layer, reach in found.membranes.items()  # nothing was proved about them
+        ),
+        "conventions": found.conventions,
+        "ac": ac_range(graph, found),
+        "counted": name,
+        "counted_samples": found.samples,
+    }

@@ -127,6 +127,7 @@ def census(graph: Graph, measured: Measured) -> tuple[LayerCount, ...]:
             measured.rates.get(node.name),
             () if events is None else tuple(float(e) for e in events.mean(axis=1)),
             None if events is None else _ends(events.sum(axis=0)),
+            measured.arrays.get(node.name),
         )
 
     return tuple(row(n) for n in graph.nodes)

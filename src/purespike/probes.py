@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.counts import dense_counts, total_counts
+from purespike.compiler.counts import dense_census, total_counts
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph
 from purespike.compiler.pipeline import Compiled
@@ -26,7 +26,7 @@ def choose_probe(graph: Graph, x: NDArray[np.generic]) -> tuple[Array, str]:
     Returns:
         The probe, and for the ledger in what it falls short of 16 samples; empty where it does not.
     """
-    dense = total_counts(dense_counts(graph, node) for node in graph.nodes)
+    dense = total_counts(dense_census(graph).values())
     work = max(dense.ac + dense.mac, 1.0)  # of one step of one sample
     whole = min(SAMPLES, x.shape[1])
     samples = int(np.clip(OPERATIONS // (work * len(x)), 1, whole))

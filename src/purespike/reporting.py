@@ -139,6 +139,8 @@ def _print_difference(difference: Difference) -> None:
     for row in difference.rows:
         table.add_row(row.name, _number(row.old, row), _number(row.new, row), _change(row))
     out.print(table)
+    for note in difference.notes:
+        out.print(Text(f"Note: {note}"))
     for what, findings in (
         ("New", difference.appeared),
         ("Newly waived", difference.waived),

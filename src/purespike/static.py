@@ -23,7 +23,7 @@ from purespike.compiler.compliance.rules import (
     check_ranges,
     chip_nodes,
 )
-from purespike.compiler.counts import Counts, dense_counts
+from purespike.compiler.counts import Counts, dense_census
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
@@ -74,7 +74,7 @@ def chip_findings(
     if not is_integer(graph) and _all_real(graph):
         return _real_findings(graph, policy)
     chip = chip_part(graph)
-    dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
+    dense = {name: c.times(graph.steps) for name, c in dense_census(graph).items()}
     bounds = bound_neurons(graph, current_limit=LOIHI2.current_limit)
     findings = [
         *check_arithmetic(graph, dense, leak_multiplies=policy.leak_multiplies),
@@ -104,7 +104,7 @@ def _all_real(graph: Graph) -> bool:
 
 def _real_findings(graph: Graph, policy: Policy) -> list[Finding]:
     """What can be said of a network that was never compiled: registers hold no real numbers."""
-    dense = {n.name: dense_counts(graph, n).times(graph.steps) for n in graph.nodes}
+    dense = {name: c.times(graph.steps) for name, c in dense_census(graph).items()}
     why = "the network is not in integers"
     return [
         *check_arithmetic(graph, dense, leak_multiplies=policy.leak_multiplies),

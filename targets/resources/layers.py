@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
@@ -10,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.compliance.rules import chip_nodes, place
+from purespike.compiler.currents import Feed, find_currents
+from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node, Shape
 from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
@@ -36,6 +37,7 @@ class Link:
         shape: What the synapse reads.
         op: The synapse.
         delay: Steps that spikes wait on the way.
+        times: How many arrays of it reach the layer: 2 if the layer adds its current twice.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Link:
     shape: Shape
     op: Synapse
     delay: int
+    times: int = 1
 
     def weights(self) -> NDArray[np.float64]:
         """Every stored weight."""
@@ -73,15 +76,22 @@ class Layer:
 def layers(graph: Graph) -> tuple[Layer, ...]:
     """The layers of an integer graph's chip part, in order of evaluation.
 
+    Which synapses reach a layer is `find_currents`'s answer, as it is for the census.
+
     Raises:
         ResourceError: If something reaches a neuron that is neither spikes nor synapses.
     """
-    return tuple(_layer(graph, n, n.op) for n in chip_nodes(graph) if isinstance(n.op, Neuron))
+    feeds = find_currents(graph).feeds
+    return tuple(
+        _layer(graph, n, n.op, feeds[n.name]) for n in chip_nodes(graph) if isinstance(n.op, Neuron)
+    )
 
 
-def _layer(graph: Graph, node: Node, op: Neuron) -> Layer:
+def _layer(graph: Graph, node: Node, op: Neuron, feeds: tuple[Feed, ...]) -> Layer:
     shape = node.output.shape
-    links = tuple(dict.fromkeys(_links(graph, node.inputs[0], 0, frozenset())))
+    if not feeds:
+        raise _reached_by_number(graph, node.inputs[0])
+    links = tuple(_link(graph, feed) for feed in feeds)
     images = {graph.edge(k.name).shape for k in links if isinstance(k.op, Conv2d)}
     if len(images) > 1:
         raise ResourceError(
@@ -95,41 +105,59 @@ def _layer(graph: Graph, node: Node, op: Neuron) -> Layer:
     return Layer(node.name, place(node), op, grid, links, thresholds)
 
 
-def _links(graph: Graph, name: str, delay: int, seen: frozenset[str]) -> Iterator[Link]:
-    """Back from a neuron's input to the synapses, through sums, flattens and delays."""
-    node = graph.producer(name)
-    if name in seen:
-        raise ResourceError("a loop has no neuron in it", where=name)
-    seen |= {name}
+def _link(graph: Graph, feed: Feed) -> Link:
+    """A synapse array with its source; spikes without a synapse have weights of one."""
+    node = graph.producer(feed.name)
     if node is None or isinstance(node.op, Neuron):
-        yield Link(name, name, graph.edge(name).shape, Scale(np.ones(())), delay)
-    elif isinstance(node.op, Add | Flatten):
-        for i in node.inputs:
-            yield from _links(graph, i, delay, seen)
-    elif isinstance(node.op, Delay):
-        yield from _links(graph, node.inputs[0], delay + node.op.longest, seen)
-    elif isinstance(node.op, Synapse):
-        values = weights(node.op)
-        if not bool((np.rint(values) == values).all()):
-            raise ResourceError(
-                "a weight is not whole",
-                where=place(node),
-                remedy="map the integer network that `purespike compile` writes",
-            )
-        source, waited = _source(graph, node, seen)
-        yield Link(node.name, source, graph.edge(node.inputs[0]).shape, node.op, delay + waited)
-    else:
+        shape = graph.edge(feed.name).shape
+        return Link(feed.name, feed.name, shape, Scale(np.ones(())), feed.delay, feed.times)
+    if not isinstance(node.op, Synapse):
         raise _unknown(node)
+    values = weights(node.op)
+    if not bool((np.rint(values) == values).all()):
+        raise ResourceError(
+            "a weight is not whole",
+            where=place(node),
+            remedy="map the integer network that `purespike compile` writes",
+        )
+    source, waited = _source(graph, node)
+    shape = graph.edge(node.inputs[0]).shape
+    return Link(node.name, source, shape, node.op, feed.delay + waited, feed.times)
 
 
-def _source(graph: Graph, synapse: Node, seen: frozenset[str]) -> tuple[str, int]:
+def _reached_by_number(graph: Graph, name: str) -> ResourceError:
+    """What keeps an edge from being a current: the first thing behind it that is none."""
+    seen: set[str] = set()
+    stack = [name]
+    while stack:
+        name = stack.pop()
+        node = graph.producer(name)
+        if name in seen:
+            continue
+        seen.add(name)
+        if node is not None and isinstance(node.op, Add | Flatten | Delay):
+            stack.extend(reversed(node.inputs))
+        elif node is not None and not isinstance(node.op, Neuron | Synapse):
+            return _unknown(node)
+        elif not (isinstance(node and node.op, Synapse) or graph.edge(name).domain <= SPIKE):
+            return ResourceError(
+                "a number reaches a neuron",
+                where=place(node) if node else name,
+                found=str(graph.edge(name)),
+                allowed="spikes, or the currents of synapses",
+                remedy="put a spiking neuron between, or run the passes first",
+            )
+    return ResourceError("a loop has no neuron in it", where=name)
+
+
+def _source(graph: Graph, synapse: Node) -> tuple[str, int]:
     """The spikes that a synapse reads, and how long they waited."""
-    name, waited = synapse.inputs[0], 0
+    name, waited, seen = synapse.inputs[0], 0, set[str]()
     node = graph.producer(name)
     while node is not None and isinstance(node.op, Flatten | Delay):
         if name in seen:
             raise ResourceError("a loop has no neuron in it", where=name)
-        seen |= {name}
+        seen.add(name)
         waited += node.op.longest if isinstance(node.op, Delay) else 0
         name = node.inputs[0]
         node = graph.producer(name)

@@ -168,14 +168,15 @@ def map_network(graph: Graph, chip: Chip, *, chips: int | None = None) -> Mappin
         blocks[layer.name] = partition(layer, Needs(layer, chip, fan[layer.name]), limits)
         for block in blocks[layer.name]:
             for link in layer.links:
-                fan[link.source] += touched(layer, link, block)
+                fan[link.source] += link.times * touched(layer, link, block)
     maps = []
     for layer in found:  # once more: in a loop, a reader may come after what it reads
         needs = Needs(layer, chip, fan[layer.name])
         cores = tuple(needs.core(b) for b in blocks[layer.name])
         maps.append(LayerMap(layer.name, layer.where, layer.grid[0] * layer.grid[1], cores))
     violations = [v for m in maps for v in _full(m, chip)]
-    violations += [v for layer in found for v in _registers(layer, chip)]
+    # A synapse of several layers breaks a limit once.
+    violations += dict.fromkeys(v for layer in found for v in _registers(layer, chip))
     mapping = Mapping(chip, tuple(maps), tuple(violations), chips)
     if chips is not None and mapping.chips > chips:
         over = Violation("whole network", "chips", mapping.chips, chips, "chips", _REMEDY["chips"])

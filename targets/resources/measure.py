@@ -1,7 +1,8 @@
 """What one block of a layer needs on its core. Every formula of the estimate stands here.
 
 *Input axons*: one for each source neuron and synapse layer that reaches the block, as nengo-loihi
-lays them out. *Output axons*: one for each neuron, synapse layer and core that it reaches.
+lays them out. *Output axons*: one for each neuron, synapse layer and core that it reaches. Synapses
+whose current several layers of neurons read stand on the cores of each of them.
 *Synaptic memory*: lists of weights in 64-bit words, ``ceil((n * bits + 10) / 64)`` words for a
 list of n weights (header of 10 bits: nengo-loihi, block.py). A linear layer stores one list for
 each input, a convolution its kernels once for the whole core (one list for each input channel), a
@@ -52,7 +53,7 @@ class Geometry:
 
 def in_axons(layer: Layer, block: Block) -> int:
     """Of a core that holds the block."""
-    return sum(_sources(k, block) for k in layer.links)
+    return sum(k.times * _sources(k, block) for k in layer.links)
 
 
 def thresholds(layer: Layer, block: Block) -> int:
@@ -77,17 +78,22 @@ def stored_bits(bits: int, formats: tuple[int, ...]) -> int:
 
 def memory(layer: Layer, block: Block, bits: tuple[int, ...]) -> int:
     """Bytes of synaptic memory; ``bits`` of a stored weight by link."""
-    words = 0
-    for link, b in zip(layer.links, bits, strict=True):
-        if isinstance(link.op, Linear):
-            words += link.op.weight.shape[1] * _words(block.neurons, b)
-        elif isinstance(link.op, Conv2d):
-            inner, *kernel = link.op.weight.shape[1:]
-            taps = int(np.prod(kernel))
-            words += inner * sum(_words(n * taps, b) for n in _by_group(link.op, block))
-        else:
-            words += len(np.unique(_factors(layer, link, block))) * _words(1, b)
-    return words * _WORD // 8
+    each = (
+        link.times * _list_words(layer, link, block, b)
+        for link, b in zip(layer.links, bits, strict=True)
+    )
+    return sum(each) * _WORD // 8
+
+
+def _list_words(layer: Layer, link: Link, block: Block, bits: int) -> int:
+    """Words of one array."""
+    if isinstance(link.op, Linear):
+        return int(link.op.weight.shape[1]) * _words(block.neurons, bits)
+    if isinstance(link.op, Conv2d):
+        inner, *kernel = link.op.weight.shape[1:]
+        taps = int(np.prod(kernel))
+        return int(inner * sum(_words(n * taps, bits) for n in _by_group(link.op, block)))
+    return len(np.unique(_factors(layer, link, block))) * _words(1, bits)
 
 
 def touched(layer: Layer, link: Link, block: Block) -> Mask:

@@ -9,6 +9,7 @@ decided by what an edge can carry (its proven domain), not by the values of one 
 - A layer that reads the image itself runs once, because the image does not change; so does the
   classifier behind the mean over time.
 - A neuron costs one AC a step. Batch normalizations are folded; gates, sums, pooling are left out.
+- A layer counts once, however many layers of neurons read what it delivers.
 
 The census of a compiled network (:mod:`purespike.compiler.counts`) counts what a chip really does.
 """

@@ -1,0 +1,230 @@
+"""What a refused network costs, counted by loops over the real values in torch; and what was not
+counted, which no format prints as a number."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from functools import cache
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flow_cases import CHANNELS, SIZE, STEPS, Head, Plain, ReluInstead, subject
+from rich.console import Console
+from torch import Tensor, nn
+
+from purespike.build import Build, Options, Subject, build
+from purespike.compiler.domain import ANALOG
+from purespike.compiler.formats.diff import compare_reports, read_gates, tripped
+from purespike.compiler.formats.read import upgrade
+from purespike.compiler.formats.schema import mistakes
+from purespike.compiler.formats.text import to_markdown, to_text
+from purespike.compiler.page.page import to_html
+from purespike.console import render
+from purespike.trainer.layers import BatchNorm2d, Conv2d
+from purespike.trainer.neuron import IF
+
+FAST = Options(golden=4, lava="none")
+SAMPLES = 5
+
+
+class SewAdd(nn.Module):
+    """Two blocks joined by SEW's ADD: 0 to 2, then 0 to 3, reach the next convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem, self.bn, self.n0 = Conv2d(CHANNELS, 4, 3, padding=1), BatchNorm2d(4), IF()
+        self.conv1, self.n1 = Conv2d(4, 4, 3, padding=1), IF()
+        self.conv2, self.n2 = Conv2d(4, 4, 3, padding=1), IF()
+        self.conv3, self.n3 = Conv2d(4, 4, 3, padding=1), IF()
+        self.head = Head(4)
+        for conv in (self.conv1, self.conv2, self.conv3):  # so that every layer fires
+            nn.init.uniform_(conv.weight, 0.0, 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes)."""
+        s = self.n0(self.bn(self.stem(x)))
+        s = s + self.n1(self.conv1(s))
+        s = s + self.n2(self.conv2(s))
+        return self.head(self.n3(self.conv3(s)))
+
+
+@cache
+def case(kind: str) -> Subject:
+    torch.manual_seed(0)
+    if kind == "sew":
+        return subject(SewAdd(), SAMPLES)
+    if kind == "relu":
+        return subject(ReluInstead(), SAMPLES)
+    spikes = subject(Plain(nn.Identity()), SAMPLES)
+    if kind == "stem":  # real numbers, the same at every step, straight into the first layer
+        image = np.random.default_rng(0).random((1, SAMPLES, CHANNELS, SIZE, SIZE))
+        real = np.repeat(image, STEPS, axis=0).astype(np.float32)
+        return replace(spikes, spikes=real, domain=ANALOG)
+    assert kind == "wrong"  # a value that the declared domain has not
+    wrong = spikes.spikes.copy()
+    wrong[0, 0, 0, 0, 0] = 3
+    return replace(spikes, spikes=wrong)
+
+
+@cache
+def built(kind: str) -> Build:
+    return build(case(kind), FAST)
+
+
+def data_of(kind: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(built(kind).report.to_json())
+    assert list(mistakes(data)) == []
+    return data
+
+
+def inputs_of(kind: str) -> dict[str, np.ndarray]:
+    """What every layer of the module receives in torch, (T * B, C, H, W)."""
+    given = case(kind)
+    assert isinstance(given.model, nn.Module)
+    seen: dict[str, np.ndarray] = {}
+    hooks = [
+        module.register_forward_hook(
+            lambda m, i, o, name=name: seen.__setitem__(name, i[0].detach().numpy())
+        )
+        for name, module in given.model.named_modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    with torch.no_grad():
+        given.model.eval()(torch.from_numpy(given.spikes).float())
+    for hook in hooks:
+        hook.remove()
+    return {n: x.reshape(-1, *x.shape[-3:]) for n, x in seen.items()}
+
+
+def meetings(values: np.ndarray, *, every: bool) -> int:
+    """Weights of a 3 x 3 convolution to 4 channels, padding 1, that the values meet: plain loops.
+
+    Only what is not zero (an addition each), or every value (a multiplication each).
+    """
+    total = 0
+    for image in values:
+        for _, i, j in product(*map(range, image.shape)):
+            if every or image[_, i, j]:
+                for a, b in product((-1, 0, 1), repeat=2):
+                    total += 4 * (0 <= i + a < SIZE and 0 <= j + b < SIZE)
+    return total
+
+
+def layers(data: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {c["name"]: c["counts"] for c in data["census"]["layers"]}
+
+
+def test_sew_add_is_refused_with_what_it_costs() -> None:
+    data, seen = data_of("sew"), inputs_of("sew")
+    assert data["verdict"]["headline"].startswith("NOT SPIKE-ONLY: broken PS001")
+    assert data["census"]["network"] == "float network, fused" and data["census"]["samples"] == 5
+    found = layers(data)
+    assert set(np.unique(seen["conv2"])) == {0, 1, 2} and set(np.unique(seen["stem"])) == {0, 1}
+    for name in ("stem", "conv1"):
+        assert found[name]["ac"] * SAMPLES == pytest.approx(meetings(seen[name], every=False))
+        assert found[name]["mac"] == 0
+    for name in ("conv2", "conv3"):
+        assert found[name]["mac"] * SAMPLES == pytest.approx(meetings(seen[name], every=True))
+        assert found[name]["ac"] == 0
+    adds = [c for c in data["census"]["layers"] if c["operation"] == "Add"]
+    assert [c["counts"]["add"] for c in adds] == [4 * SIZE * SIZE * STEPS] * 2
+    assert f"2 ADD joins outside dendrites: {2 * 4 * SIZE * SIZE * STEPS:,}" in to_text(data)
+    # The head's averages are folded into its weights: each spike meets four of them.
+    head = found["head.3.current"]
+    assert head["mac"] == 0 < head["ac"]
+    chip = data["census"]["chip"]
+    assert chip["mac"] == found["conv2"]["mac"] + found["conv3"]["mac"]
+    float32, int8, loihi = data["energy"]
+    assert float32["nanojoule_per_sample"] == pytest.approx(
+        (0.9 * chip["ac"] + 4.6 * chip["mac"]) / 1000
+    )
+    assert int8["nanojoule_per_sample"] is not None
+    assert loihi["nanojoule_per_sample"] is None  # no chip runs it
+    assert data["accuracy"][1]["stage"] == "float network, fused"
+    assert {a["name"] for a in data["activity"]} >= {"n0", "n1", "n2", "n3"}
+
+
+def test_a_direct_coded_stem_multiplies_at_every_step() -> None:
+    data, seen = data_of("stem"), inputs_of("stem")
+    assert data["verdict"]["headline"].startswith("NOT SPIKE-ONLY: broken PS011")
+    found = layers(data)
+    assert found["conv1"]["mac"] * SAMPLES == meetings(seen["conv1"], every=True)
+    assert found["conv2"]["ac"] * SAMPLES == pytest.approx(meetings(seen["conv2"], every=False))
+    assert data["census"]["network"] == "float network, up to the pass that refused it"
+
+
+def test_a_relu_makes_the_layer_behind_it_multiply() -> None:
+    data, seen = data_of("relu"), inputs_of("relu")
+    found = layers(data)
+    assert found["conv1"]["ac"] * SAMPLES == pytest.approx(meetings(seen["conv1"], every=False))
+    assert found["conv2"]["mac"] * SAMPLES == meetings(seen["conv2"], every=True)
+
+
+def test_what_was_not_counted_is_no_number_in_any_format() -> None:
+    data = data_of("wrong")
+    census = data["census"]
+    assert census["chip"] is census["network"] is census["conventions"] is None
+    assert census["not_counted"] == "the test inputs are not what the network takes"
+    assert all(e["nanojoule_per_sample"] is None for e in data["energy"])
+    assert all(e["nanojoule_range"] == [None, None] for e in data["energy"])
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(built("wrong").report))
+    page = re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", to_html(data))
+    for text in (to_text(data), to_markdown(data), console.export_text(), page):
+        assert "not counted" in text
+        assert not re.search(r"\b0(\.0+)? ?(AC|MAC|MUL|ADD|CMP|nJ)\b", text), text
+
+
+def test_a_difference_and_its_gates_know_what_was_not_counted() -> None:
+    counted, not_counted = data_of("sew"), data_of("wrong")
+    for pair in ((counted, not_counted), (not_counted, counted)):
+        difference = compare_reports(*pair)
+        for row in difference.rows:
+            if "a sample on the chip" in row.name or row.name.startswith("energy"):
+                assert row.change is None and None in (row.old, row.new), row
+        (reason,) = tripped(difference, read_gates(["ac=5"]))
+        assert "not measured in both builds" in reason
+    none = json.loads(json.dumps(counted))
+    none["census"]["chip"]["ac"] = 0
+    assert tripped(compare_reports(none, counted), read_gates(["ac=5"])) == (
+        "ac=5: AC grew from none",
+    )
+    notes = compare_reports(data_of("stem"), counted).notes
+    assert notes and "different networks" in notes[0]
+
+
+def as_format_2(data: dict[str, Any]) -> dict[str, Any]:
+    """What the version before would have written, zeros and all."""
+    old = json.loads(json.dumps(data))
+    old["format"] = 2
+    for key in ("network", "samples", "not_counted"):
+        del old["census"][key]
+    for row in old["census"]["layers"]:
+        del row["arrays"]
+    if old["census"]["chip"] is None:
+        kinds = ("ac", "mac", "mul", "add", "cmp", "logic", "unknown")
+        old["census"]["chip"] = dict.fromkeys(kinds, 0)
+        for row in old["energy"]:
+            row["nanojoule_per_sample"], row["nanojoule_range"] = 0.0, [0.0, 0.0]
+    return old  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("kind", ["sew", "wrong"])
+def test_a_report_of_format_2_is_read_and_its_zeros_are_unknown(kind: str) -> None:
+    data = data_of(kind)
+    old = as_format_2(data)
+    assert list(mistakes(old))
+    new = upgrade(old)
+    assert list(mistakes(new)) == []
+    assert new["census"]["chip"] == data["census"]["chip"]
+    assert new["energy"] == data["energy"]
+    assert {c["arrays"] for c in new["census"]["layers"]} <= {None}
+    assert ("not counted" in to_text(new)) == (kind == "wrong")
+    assert upgrade({"format": 2}) == {"format": 2} and upgrade([]) == []
