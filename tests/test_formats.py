@@ -321,7 +321,7 @@ def test_a_file_that_is_no_report_is_refused_with_the_reason(tmp_path: Path, who
     path.write_text(json.dumps(whole | {"format": 1}))
     with pytest.raises(ReportError, match="no report of this version") as e:
         read_report(path)
-    assert "report.format: is 1, must be 2" in str(e.value)
+    assert "report.format: is 1, must be 3" in str(e.value)
 
 
 def changed(data: Data, *, points: float = 0.0, ac: float = 1.0) -> Data:

@@ -9,6 +9,7 @@ import re
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from purespike.build import Build, Options, Subject, build
+from purespike.check import replay_lava
+from purespike.commands.execute import _print_lava
 from purespike.compiler.domain import ANALOG
 from purespike.compiler.formats.diff import compare_reports, read_gates, tripped
 from purespike.compiler.formats.read import upgrade
@@ -26,6 +29,7 @@ from purespike.compiler.formats.schema import mistakes
 from purespike.compiler.formats.text import to_markdown, to_text
 from purespike.compiler.page.page import to_html
 from purespike.console import render
+from purespike.targets.bundle import read_bundle
 from purespike.trainer.layers import BatchNorm2d, Conv2d
 from purespike.trainer.neuron import IF
 
@@ -121,6 +125,13 @@ def layers(data: dict[str, Any]) -> dict[str, dict[str, float]]:
     return {c["name"]: c["counts"] for c in data["census"]["layers"]}
 
 
+def shown(made: Build) -> str:
+    """What the terminal shows."""
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(render(made.report))
+    return console.export_text()
+
+
 def test_sew_add_is_refused_with_what_it_costs() -> None:
     data, seen = data_of("sew"), inputs_of("sew")
     assert data["verdict"]["headline"].startswith("NOT SPIKE-ONLY: broken PS001")
@@ -174,10 +185,8 @@ def test_what_was_not_counted_is_no_number_in_any_format() -> None:
     assert census["not_counted"] == "the test inputs are not what the network takes"
     assert all(e["nanojoule_per_sample"] is None for e in data["energy"])
     assert all(e["nanojoule_range"] == [None, None] for e in data["energy"])
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(render(built("wrong").report))
     page = re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", to_html(data))
-    for text in (to_text(data), to_markdown(data), console.export_text(), page):
+    for text in (to_text(data), to_markdown(data), shown(built("wrong")), page):
         assert "not counted" in text
         assert not re.search(r"\b0(\.0+)? ?(AC|MAC|MUL|ADD|CMP|nJ)\b", text), text
 
@@ -228,3 +237,17 @@ def test_a_report_of_format_2_is_read_and_its_zeros_are_unknown(kind: str) -> No
     assert {c["arrays"] for c in new["census"]["layers"]} <= {None}
     assert ("not counted" in to_text(new)) == (kind == "wrong")
     assert upgrade({"format": 2}) == {"format": 2} and upgrade([]) == []
+
+
+@pytest.mark.slow
+def test_a_bundle_without_labels_is_not_told_how_many_were_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unlabelled = replace(subject(Plain(nn.Identity()), SAMPLES), labelled=False)
+    made = build(unlabelled, FAST)
+    assert made.report.accuracy == () and "Accuracy: not measured" in shown(made)
+    made.write(tmp_path / "b")
+    replay = replay_lava(read_bundle(tmp_path / "b"), 1, progress=lambda *_: None)
+    assert replay.correct is None
+    _print_lava(replay)
+    assert "1 samples, no labels" in capsys.readouterr().out

@@ -103,7 +103,8 @@ def figures(data: Data) -> Html:
     if chip is None:
         pairs.append(("operations", NOT_COUNTED, data["census"]["not_counted"] or ""))
     else:
-        note = f"a sample, on the chip; {counted(data)}"
+        on_chip = str(data["census"]["network"]).startswith("integer")
+        note = "a sample, on the chip" if on_chip else f"a sample; {counted(data)}"
         pairs.append(("additions of weights (AC)", amount(chip["ac"]), note))
         if joins(data):
             pairs.append(("ADD joins", joins(data).partition(" ")[0], joins(data)))

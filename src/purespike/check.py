@@ -36,7 +36,7 @@ class Replay:
     """A Lava run of golden samples, compared with what the bundle recorded."""
 
     run: LavaRun
-    correct: int
+    correct: int | None  # None where the bundle has no labels
     samples: int
     findings: tuple[Finding, ...]
 
@@ -129,7 +129,8 @@ def replay_lava(
     )
     name = "Lava, stock convolution" if stock else "Lava"
     findings = agreement(name, len(labels), compare_lava(bundle.graph, x, run))
-    correct = int((lava_decisions(bundle.graph, run) == labels).sum())
+    labelled = bool(bundle.report.get("accuracy"))
+    correct = int((lava_decisions(bundle.graph, run) == labels).sum()) if labelled else None
     return Replay(run, correct, len(labels), tuple(findings))
 
 

@@ -142,6 +142,7 @@ class Draft:
         counted: str = "",
         counted_samples: int | None = None,
         uncounted: str = "",
+        unjudged: str = "not measured in this run",
     ) -> Report:
         """Put together what was found, waived and measured."""
         joins = plan.joins() if plan else ()
@@ -155,7 +156,7 @@ class Draft:
             target=LOIHI2.name,
             policy=policy.name,
             samples=len(self.subject.labels),
-            findings=fill_missing(findings, "not measured in this run"),
+            findings=fill_missing(findings, unjudged),
             census=census,
             conventions=conventions,
             ledger=compiled.ledger if compiled else (),
@@ -235,6 +236,7 @@ class Draft:
                 findings,
                 compiled,
                 **figures,
+                unjudged="not judged: the network was refused before",
                 executors={n: e.data() for n, e in (executors or {}).items()},
             ),
             compiled=compiled,

@@ -92,8 +92,14 @@ def replay(
 
 def _print_lava(replay: Replay) -> None:
     run = replay.run
+    known = replay.correct is not None
+    right = (
+        f"{replay.correct}/{replay.samples} right"
+        if known
+        else f"{replay.samples} samples, no labels"
+    )
     out.print(
-        f"Lava: {replay.correct}/{replay.samples} right; {run.shards} run(s) of "
+        f"Lava: {right}; {run.shards} run(s) of "
         f"{run.processes // run.shards} processes, {run.steps} steps, "
         f"{1000 * run.seconds / run.steps:.1f} ms a step, "
         f"{replay.samples / run.seconds:.1f} images a second"
