@@ -295,7 +295,7 @@ def test_every_kind_of_violation_is_named_with_its_remedy(what: str) -> None:
     mapping = map_network(graph, chip)
     (v,) = mapping.violations
     assert (v.where, v.what, v.measured, v.limit) == (where, what, measured, limit)
-    assert v.unit == chip.values()[what].unit and len(v.remedy) > 20
+    assert v.unit == chip.values()[what].unit and len(v.remedy) > 15
     assert not mapping.fits and "1 limit broken" in mapping.summary
 
 
