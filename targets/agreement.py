@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.compliance.finding import EXECUTORS, TIMING, Finding, verdict
 from purespike.compiler.domain import Array
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import Trace
 from purespike.targets.lava.schedule import Schedule
 
@@ -112,6 +113,28 @@ def agreement(executor: str, samples: int, rows: Iterable[Mismatch]) -> Iterator
             limit="0",
             remedy="this is a defect of the lowering or of the executor: please report it",
         )
+
+
+def not_run(executor: str, error: Exception) -> Finding:
+    """PS010 for an executor that gave no result: what else was found is a verdict all the same."""
+    if isinstance(error, PurespikeError):
+        details = [error.message, error.where, error.found and f"found {error.found}"]
+        return Finding(
+            EXECUTORS,
+            executor,
+            "NOT RUN",
+            "; ".join(text for text in details if text),
+            limit=error.allowed,
+            remedy=error.remedy,
+        )
+    words = error.strerror if isinstance(error, OSError) else str(error)
+    return Finding(
+        EXECUTORS,
+        executor,
+        "NOT RUN",
+        f"{type(error).__name__}: {words}",
+        remedy="if memory or disk space do not explain it, this is a defect: please report it",
+    )
 
 
 def timing(plan: Schedule) -> Iterator[Finding]:

@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.files import staged_folder
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.files import OutputError, staged_folder
 from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph
 from purespike.compiler.kinds import BUNDLE
@@ -49,6 +51,25 @@ from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx.emit import Form, write_onnx
 from purespike.targets.spec import LOIHI2
+
+# Files that are written only if asked for, and by which option; the rest belongs together.
+EXTRAS = {"model.qonnx.onnx": "--onnx qonnx", "model.net": "--netx"}
+
+
+class NotWritten(PurespikeError):
+    """A model file that cannot say the network; the verdict and the other files are written."""
+
+    def __init__(self, name: str, error: PurespikeError, folder: Path, option: str = "") -> None:
+        extra = name in EXTRAS
+        ways = [error.remedy, f"leave out {option}" if option else ""]
+        super().__init__(
+            f"{name if extra else 'the model files'} cannot be written: {error.message}",
+            found=error.found,
+            allowed=error.allowed,
+            where=error.where or name,
+            remedy=", or ".join(way for way in ways if way),
+        )
+        self.add_note(f"{folder} holds {'every other file' if extra else 'the report only'}")
 
 
 @dataclass(frozen=True)
@@ -116,28 +137,41 @@ def write_bundle(
     Raises:
         OutputError: If the folder holds something else or cannot be written.
         WidthError: If a current may wrap around: then no file could say what the chip does.
-        PurespikeError: If a target cannot say the graph.
+        NotWritten: If a target cannot say the graph. The bundle is written all the same: with the
+            report, and with the files that belong together only if all of them can be written.
     """
     if graph is not None:
         require_widths(graph, current_limit=LOIHI2.current_limit)
+    failed: dict[str, Exception] = {}
     with staged_folder(folder, BUNDLE) as stage:
-        (stage / "report.json").write_text(report, encoding="utf-8")
-        page = to_html(json.loads(report), golden.spikes if golden else None)
-        (stage / "report.html").write_text(page, encoding="utf-8")
         if graph is not None and golden is not None:
-            write_nir(graph, stage / "model.nir", strict=nir_strict, extra=dict(notes or {}))
-            golden_form: Form = "step" if onnx == "qonnx" else onnx
-            write_onnx(graph, stage / "model.onnx", golden_form, notes=notes)
+            form: Form = "step" if onnx == "qonnx" else onnx
+            kept = dict(notes or {})
+            writers: dict[str, Callable[[], None]] = {
+                "model.nir": lambda: write_nir(
+                    graph, stage / "model.nir", strict=nir_strict, extra=kept
+                ),
+                "model.onnx": lambda: write_onnx(graph, stage / "model.onnx", form, notes=notes),
+                "golden.npz": lambda: _write(stage / "golden.npz", _pack(golden)),
+                "golden_network.json": lambda: write_golden_network(graph, stage),
+                "lava": lambda: _write_lava(graph, golden, stage / "lava"),
+            }
+            extras: dict[str, Callable[[], None]] = {}
             if onnx == "qonnx":
-                write_onnx(graph, stage / "model.qonnx.onnx", onnx, notes=notes)
+                name = "model.qonnx.onnx"
+                extras[name] = lambda: write_onnx(graph, stage / name, "qonnx", notes=notes)
             if netx:
-                write_netx(graph, stage / "model.net")
-            (stage / "golden.npz").write_bytes(_pack(golden))
-            write_golden_network(graph, stage)
-            plan = schedule(graph)
-            program = emit(graph, plan, golden.inputs)
-            write_program(program, stage / "lava")
-            write_script(program, plan, graph.steps, stage / "lava")
+                extras["model.net"] = lambda: write_netx(graph, stage / "model.net")
+            failed = _write_models(stage, writers, extras)
+        (stage / "report.json").write_text(report, encoding="utf-8")
+        shown = golden.spikes if golden and (stage / "golden.npz").exists() else None
+        try:
+            page = to_html(json.loads(report), shown)
+            (stage / "report.html").write_text(page, encoding="utf-8")
+        except OSError:
+            raise
+        except Exception as e:
+            failed["report.html"] = e
         files = sorted(p for p in stage.rglob("*") if p.is_file())
         manifest = {
             **BUNDLE.mark,
@@ -149,8 +183,57 @@ def write_bundle(
                 for p in files
             },
         }
+        if failed:
+            manifest["not_written"] = {name: str(e) for name, e in failed.items()}
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         (stage / MANIFEST).write_text(text, encoding="utf-8")
+    if failed:
+        raise _first(failed, folder, "--nir-strict" if nir_strict else "")
+
+
+def _write_models(
+    stage: Path, writers: Mapping[str, Callable[[], None]], extras: Mapping[str, Callable[[], None]]
+) -> dict[str, Exception]:
+    """Write the model files: all that belong together or none of them, and each extra one or not.
+
+    Returns:
+        By name, what could not be written and why: the verdict is not lost with it.
+    """
+    failed: dict[str, Exception] = {}
+    for name, write in (*writers.items(), *extras.items()):
+        try:
+            write()
+        except (OSError, OutputError):  # then nothing can be written
+            raise
+        except Exception as e:
+            failed[name] = e
+            if name in writers:
+                for path in stage.iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                break
+    return failed
+
+
+def _first(failed: Mapping[str, Exception], folder: Path, strict: str) -> Exception:
+    """The first of what could not be written, with the others beside it."""
+    (name, first), *others = failed.items()
+    if isinstance(first, PurespikeError):
+        option = EXTRAS.get(name, strict if name == "model.nir" else "")
+        first = NotWritten(name, first, folder, option)
+    for name, e in others:
+        first.add_note(f"{name} cannot be written either: {e}")
+    return first
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _write_lava(graph: Graph, golden: Golden, folder: Path) -> None:
+    plan = schedule(graph)
+    program = emit(graph, plan, golden.inputs)
+    write_program(program, folder)
+    write_script(program, plan, graph.steps, folder)
 
 
 def read_bundle(folder: Path) -> Bundle:

@@ -16,11 +16,10 @@ from torch import nn
 
 from purespike.build import build
 from purespike.check import replay_findings, static_findings
-from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files import OutputError
 from purespike.compiler.interpret import run
 from purespike.tampering import check_derived
-from purespike.targets.bundle import BundleError, read_bundle
+from purespike.targets.bundle import BundleError, NotWritten, read_bundle
 from purespike.targets.golden_network import replay_bundle
 from purespike.targets.netx.read import read_netx
 from purespike.trainer.layers import MaxPool2d
@@ -172,6 +171,11 @@ def test_a_sequential_network_goes_to_lava_dl_too(tmp_path: Path) -> None:
     trace = run(again, loaded.golden.inputs.astype(np.float64))
     for name, spikes in loaded.golden.spikes.items():
         assert np.array_equal(trace.values[name], spikes), name
-    with pytest.raises(PurespikeError, match="netx"):
-        build(subject(resnet("iand")), replace(FAST, netx=True)).write(tmp_path / "residual")
-    assert not (tmp_path / "residual").exists()
+    folder = tmp_path / "residual"
+    with pytest.raises(NotWritten, match=r"model\.net cannot be written") as e:
+        build(subject(resnet("iand")), replace(FAST, netx=True)).write(folder)
+    assert "leave out --netx" in e.value.remedy and e.value.where.startswith("%")
+    assert "every other file" in e.value.__notes__[0]
+    manifest = read_bundle(folder).manifest  # every hash checked
+    assert "model.net" not in manifest["files"] and "model.nir" in manifest["files"]
+    assert e.value.message.partition(": ")[2] in manifest["not_written"]["model.net"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,16 @@ def test_every_command_refuses_before_any_work(tmp_path: Path) -> None:
     assert said.count("error:") == said.count("where:") == said.count("to do:") == len(lines), said
     assert not any(word in said for word in ("no.module", "no-", "internal", "Traceback"))
     assert snapshot(tmp_path) == before
+
+
+def test_a_name_that_no_terminal_can_show_is_written_and_said(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff[red].json")
+    command = [sys.executable, "-m", "purespike", "report", "--schema", "--out", name]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("\\udcff[red].json")
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("nowhere")
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 2 and "symbolic link" in done.stderr, done.stderr

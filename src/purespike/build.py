@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
 import numpy as np
 from torch import nn
 
 from purespike.accuracy import accuracy_finding, reference_accuracy, stage_accuracy
 from purespike.compiler.compliance.finding import (
     EXECUTORS,
+    LEGALITY,
     Finding,
 )
 from purespike.compiler.compliance.measure import measure
@@ -33,8 +38,9 @@ from purespike.evidence import (
     ac_range,
     activity,
     census,
-    compare_executors,
     compare_lava,
+    compare_nir,
+    compare_onnx,
     encode,
     lava_decisions,
     make_golden,
@@ -53,10 +59,11 @@ from purespike.options import (
 from purespike.passes import chosen_passes
 from purespike.probes import choose_probe, noted
 from purespike.static import chip_findings, is_integer, network_findings
-from purespike.targets.agreement import Executor, agreement
-from purespike.targets.lava.schedule import schedule
+from purespike.targets.agreement import Executor, agreement, not_run
+from purespike.targets.lava.schedule import ScheduleError, schedule
 from purespike.targets.lava.simulate import simulate
 from purespike.targets.resources.chips import CHIPS
+from purespike.targets.resources.layers import ResourceError
 from purespike.targets.resources.mapping import map_network
 from purespike.targets.spec import LOIHI2
 from purespike.trainer.capture import Capture, capture
@@ -80,7 +87,7 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
         LabelError: If a label of the subject can be none.
         CaptureError: If the module has no graph.
         PassError: If the compiler broke its own promise.
-        PurespikeError: If a target fails.
+        PurespikeError: If there is nothing to judge. An executor that fails is a rule not run.
     """
     options = options or Options()
     subject = require_samples(subject, options)
@@ -167,17 +174,23 @@ def _judge(
     integers = measure(graph, x, lambda d, n: progress("integer network", d, n))
     # From here on the chip alone: what a declared encoder sends is its input.
     chip, fed = chip_part(graph), encode(graph, x)
-    plan = schedule(chip)
-    resources = map_network(chip, CHIPS[LOIHI2.name])
+    # What cannot be scheduled or laid out, `chip_findings` says.
+    plan = resources = None
+    with suppress(ScheduleError):
+        plan = schedule(chip)
+    with suppress(ResourceError):
+        resources = map_network(chip, CHIPS[LOIHI2.name])
     bounds = bound_neurons(chip, current_limit=LOIHI2.current_limit)
     findings += integers.findings
     findings += chip_findings(graph, options.policy, integers.counts)
     leak = options.policy.leak_multiplies
     findings += check_graph(chip, findings, leak_multiplies=leak, strict=options.nir_strict)
     golden = make_golden(chip, fed[:, : options.golden], subject.labels[: options.golden])
-    for name, rows in compare_executors(chip, golden).items():
-        executors[name] = Executor(len(golden.labels), tuple(rows))
-        findings += agreement(name, len(golden.labels), rows)
+    for name, compare in (("ONNX Runtime", compare_onnx), ("NIR, read back", compare_nir)):
+        with _kept(name, findings):
+            rows = compare(chip, golden)
+            executors[name] = Executor(len(golden.labels), tuple(rows))
+            findings += agreement(name, len(golden.labels), rows)
     ledger = [
         stage_accuracy("float, fused", floating, subject, None),
         stage_accuracy("integer (interpreter)", integers, subject, floating),
@@ -185,19 +198,20 @@ def _judge(
     lava = None
     if options.lava != "none":
         samples = min(max(options.lava_samples, options.golden), x.shape[1])
-        lava = simulate(
-            chip,
-            fed[:, :samples],
-            conv=options.lava,
-            on_progress=lambda d, n: progress("Lava", d, n),
-        )
-        rows = compare_lava(chip, fed[:, :samples], lava)
-        executors["Lava"] = Executor(samples, tuple(rows))
-        findings += agreement("Lava", samples, rows)
-        decided = lava_decisions(chip, lava)
-        right = int((decided == subject.labels[:samples]).sum())
-        same = int((decided == integers.decisions[:samples]).sum())
-        ledger.append(Accuracy(f"Lava ({options.lava} convolution)", right, samples, same))
+        with _kept("Lava", findings):
+            lava = simulate(
+                chip,
+                fed[:, :samples],
+                conv=options.lava,
+                on_progress=lambda d, n: progress("Lava", d, n),
+            )
+            rows = compare_lava(chip, fed[:, :samples], lava)
+            executors["Lava"] = Executor(samples, tuple(rows))
+            findings += agreement("Lava", samples, rows)
+            decided = lava_decisions(chip, lava)
+            right = int((decided == subject.labels[:samples]).sum())
+            same = int((decided == integers.decisions[:samples]).sum())
+            ledger.append(Accuracy(f"Lava ({options.lava} convolution)", right, samples, same))
     findings.append(accuracy_finding(draft.trained, ledger[1], options.policy, draft.chance))
     if options.lava == "none":
         findings.append(Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy=RUN_LAVA))
@@ -214,13 +228,26 @@ def _judge(
         plan,
         updates,
         activity(integers, bounds),
-        resources.data(),
+        resources.data() if resources else {},
         integers.conventions,
         ac_range(graph, integers),
         {name: e.data() for name, e in executors.items()},
         counted="integer network",
         counted_samples=integers.samples,
     )
-    # What may wrap around leaves a report and no files: they would not say what the chip does.
-    kept = None if unproved(bounds) else golden
-    return Build(report, compiled, kept, lava, draft.dead, options)
+    # A chip file that the chip cannot hold would not say what the chip does.
+    illegal = any(f.rule == LEGALITY and f.status == "FAIL" for f in report.findings)
+    withheld = "PS008 does not hold" if illegal else "a current may wrap around (PS006)"
+    kept = None if illegal or unproved(bounds) else golden
+    return Build(report, compiled, kept, lava, draft.dead, options, "" if kept else withheld)
+
+
+@contextmanager
+def _kept(executor: str, findings: list[Finding]) -> Iterator[None]:
+    """Keep the verdict where an executor gives no result, whatever the reason: it was not run."""
+    try:
+        yield
+    except Exception as e:
+        if os.environ.get("PURESPIKE_DEBUG"):
+            raise
+        findings.append(not_run(executor, e))

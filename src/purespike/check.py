@@ -16,6 +16,7 @@ from purespike.compiler.compliance.finding import (
 )
 from purespike.compiler.compliance.measure import measure
 from purespike.compiler.compliance.policy import STRICT, Policy, apply_policy
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.verify import verify
@@ -24,7 +25,7 @@ from purespike.evidence import compare_lava, lava_decisions, make_golden
 from purespike.independent import check_graph, compare_verdicts, second_verdict
 from purespike.static import chip_findings, network_findings
 from purespike.tampering import check_derived, require_recordings
-from purespike.targets.agreement import agreement, compare
+from purespike.targets.agreement import agreement, compare, not_run
 from purespike.targets.bundle import Bundle
 from purespike.targets.lava.simulate import LavaRun, simulate
 from purespike.targets.nir.guard import load
@@ -81,7 +82,10 @@ def bundle_findings(
     findings += measure(graph, x, lambda d, n: progress("interpreter", d, n)).findings
     findings += [*replay_findings(bundle), *check_derived(bundle)]
     if lava:
-        findings += replay_lava(bundle, x.shape[1], progress=progress).findings
+        try:
+            findings += replay_lava(bundle, x.shape[1], progress=progress).findings
+        except PurespikeError as e:  # what was found so far is a verdict all the same
+            findings.append(not_run("Lava", e))
     else:
         findings.append(Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy=RUN_LAVA))
     findings.append(_reported_accuracy(bundle, policy))

@@ -6,6 +6,7 @@ team can check, verify and simulate a bundle where torch is not installed.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -72,6 +73,8 @@ def _options(
 
 def main() -> None:
     """The command ``purespike``: one clear error for what a user can cause, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what no terminal can show
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(_guarded(app))
 
 

@@ -57,9 +57,11 @@ class Build:
     Attributes:
         report: The verdict with its evidence.
         compiled: Every stage of the graph; None if the network was refused on the way.
-        golden: The golden samples; None likewise, or if a current may wrap around.
+        golden: The golden samples; None likewise, or if the chip cannot hold the network.
         lava: The Lava run; None if there was none.
         dead: Parameters that no output depends on.
+        options: What the compiler was told.
+        withheld: Why the bundle holds no model files; empty if it does.
     """
 
     report: Report
@@ -68,9 +70,16 @@ class Build:
     lava: LavaRun | None = None
     dead: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
+    withheld: str = ""
 
     def write(self, folder: Path) -> None:
-        """Write the bundle; a refused network leaves its report only."""
+        """Write the bundle; a refused network leaves its report only.
+
+        Raises:
+            OutputError: If the folder holds something else, or cannot be written.
+            NotWritten: If a model file cannot say the network; the bundle is there, with the
+                report and every file that can.
+        """
         graph = chip_part(self.compiled.graph) if self.compiled and self.golden else None
         notes = None
         if self.compiled and graph is not None:
@@ -206,7 +215,7 @@ class Draft:
             executors={name: e.data() for name, e in executors.items()},
             demanded=COUNTING,
         )
-        return Build(report, compiled=front, dead=self.dead, options=self.options)
+        return Build(report, compiled=front, dead=self.dead, options=self.options, withheld=why)
 
     def refused(
         self,
@@ -242,6 +251,7 @@ class Draft:
             compiled=compiled,
             dead=self.dead,
             options=self.options,
+            withheld="the network was refused",
         )
 
     def _counted_of(self, graph: Graph, name: str, progress: Progress) -> dict[str, Any]:

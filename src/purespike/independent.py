@@ -48,10 +48,16 @@ def second_verdict(document: Document, stated: Conventions | None = None) -> Ver
 def check_graph(
     graph: Graph, findings: Iterable[Finding], *, leak_multiplies: bool, strict: bool = False
 ) -> Iterator[Finding]:
-    """PS014 for a graph: on the bytes of the NIR file that it becomes."""
+    """PS014 for a graph: on the bytes of the NIR file that it becomes.
+
+    What plain nodes cannot say is judged in the other form: a verdict is about the network.
+    """
     try:
         document = read_back(to_bytes(graph, strict=strict))
     except NirError as e:
+        if strict:
+            yield from check_graph(graph, findings, leak_multiplies=leak_multiplies)
+            return
         measured = f"the graph has no NIR file to check: {e.message}"
         yield Finding(INDEPENDENT, e.where or "whole network", "NOT RUN", measured, remedy=e.remedy)
         return

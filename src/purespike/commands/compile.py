@@ -23,18 +23,16 @@ from purespike.commands.inputs import (
     read_shape,
 )
 from purespike.commands.shared import (
-    NOT_COMPLIANT,
-    OK,
     HostEncoder,
     Output,
     Samples,
     err,
-    out,
+    write_build,
 )
 from purespike.compiler.compliance.policy import read_policy
 from purespike.compiler.kinds import BUNDLE
 from purespike.compiler.outputs import require_folder
-from purespike.console import progress_bars, render
+from purespike.console import progress_bars
 from purespike.reporting import PolicyName, Today, WaiverFile, load_waivers
 
 
@@ -137,7 +135,4 @@ def compile_(
     )
     with progress_bars(err) as progress:
         built = build(load_subject(opened, samples=samples), options, progress)
-    built.write(folder)
-    out.print(render(built.report))
-    out.print(f"Bundle: {folder}")
-    raise typer.Exit(OK if built.report.compliant else NOT_COMPLIANT)
+    raise typer.Exit(write_build(built, folder))

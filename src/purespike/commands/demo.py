@@ -9,16 +9,14 @@ from typing import Annotated
 import typer
 
 from purespike.commands.shared import (
-    NOT_COMPLIANT,
-    OK,
     Output,
     compile_checkpoint,
     out,
     print_trained,
+    write_build,
 )
 from purespike.compiler.kinds import BUNDLE
 from purespike.compiler.outputs import require_folder, require_open_folder
-from purespike.console import render
 from purespike.trainer.places import require_training
 
 
@@ -48,8 +46,7 @@ def demo(
     out.print("2. Compile, run on every executor, judge", style="bold")
     middle = time.perf_counter()
     built = compile_checkpoint(result.checkpoint, Options(lava_samples=lava_samples))
-    out.print(render(built.report))
-    built.write(bundle)
+    code = write_build(built, bundle)
     if built.lava:
         run = built.lava
         out.print(
@@ -63,4 +60,4 @@ def demo(
         f"Training {middle - start:.0f} s, compiling and running {end - middle:.0f} s, "
         f"together {end - start:.0f} s."
     )
-    raise typer.Exit(OK if built.report.compliant else NOT_COMPLIANT)
+    raise typer.Exit(code)

@@ -36,6 +36,40 @@ def compile_checkpoint(checkpoint: Path, options: Options) -> Build:
         return build(digits_subject(checkpoint), options, progress)
 
 
+def write_build(built: Build, folder: Path) -> int:
+    """Write the bundle of a build, and print the verdict and what the bundle holds.
+
+    Returns:
+        The exit code of the verdict.
+
+    Raises:
+        NotWritten: If the verdict holds, but a file that belongs to the bundle is missing.
+        OutputError: If the bundle cannot be written; the verdict is printed.
+    """
+    from purespike.compiler.outputs import OutputError
+    from purespike.console import render
+    from purespike.targets.bundle import NotWritten
+
+    missing = None
+    try:
+        built.write(folder)
+    except NotWritten as e:
+        missing = e
+    except OutputError:
+        out.print(render(built.report))
+        raise
+    out.print(render(built.report))
+    out.print(f"Bundle: {folder}", markup=False, highlight=False)
+    if built.withheld:
+        out.print(f"It holds the report only: {built.withheld}", markup=False, highlight=False)
+    if missing and built.report.compliant:
+        raise missing
+    if missing:
+        words = "\n".join([str(missing), *missing.__notes__])
+        err.print(words, markup=False, highlight=False)
+    return OK if built.report.compliant else NOT_COMPLIANT
+
+
 def print_trained(correct: int, n: int, interval: tuple[float, float], seconds: float) -> None:
     """Say how good the deployed network is."""
     low, high = (100 * x for x in interval)
