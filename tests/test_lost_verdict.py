@@ -98,8 +98,8 @@ def test_the_command_writes_all_but_the_file_that_cannot_be(
     """Exit code 2 if the verdict holds and a file that was asked for is missing; else 1."""
     fixed = FixedPoint()
     nodes = [
-        ("a", Linear(np.full((2, 2), 3.0)), ("x",)),
-        ("b", Linear(np.full((2, 2), 2.0)), ("x",)),
+        ("a", Linear(3 * np.eye(2)), ("x",)),
+        ("b", Linear(2 * np.eye(2)), ("x",)),
         ("sum", Add(), ("a", "b")),
         ("n", Neuron(5.0, fixed=fixed), ("sum",)),
         ("m", Linear(np.eye(2)), ("n",)),
@@ -107,7 +107,11 @@ def test_the_command_writes_all_but_the_file_that_cannot_be(
     ]
     graph = graph_from((Edge("x", (2,), SPIKE),), nodes, ("o",), 4)
     write_nir(graph, tmp_path / "model.nir")
-    words = [str(tmp_path / "model.nir"), "--netx", "--samples", "4", "--lava", lava]
+    labels = np.arange(4) % 2  # each sample is its class's input, on at every step
+    inputs = np.tile(np.eye(2, dtype=np.uint8)[labels], (4, 1, 1))
+    np.savez(tmp_path / "data.npz", inputs=inputs, labels=labels)
+    words = [str(tmp_path / "model.nir"), "--data", str(tmp_path / "data.npz")]
+    words += ["--netx", "--samples", "4", "--lava", lava]
     done = CliRunner().invoke(app, ["compile", *words, "--out", str(tmp_path / "b")])
     folder = tmp_path / "b"
     assert {"model.nir", "lava/run.py"} | REPORT_ONLY < names(folder), done.output
