@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nir
@@ -20,7 +21,8 @@ from purespike.compiler.compliance.policy import Policy, read_policy
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.ir import Graph
 from purespike.independent import check_graph, compare_verdicts, second_verdict
-from purespike.targets.nir.emit import to_document, write_nir
+from purespike.targets.nir.emit import to_bytes, to_document, write_nir
+from purespike.targets.nir.errors import NirError
 from purespike.targets.nir.foreign import Conventions
 from purespike.targets.nir.guard import load
 from purespike.targets.nir.read import read_nir
@@ -89,8 +91,18 @@ def test_a_policy_excepts_a_leak_in_both(policy: str) -> None:
 
 
 def test_what_nir_cannot_say_is_not_run() -> None:
+    first, *others = leaky().nodes
+    graph = replace(leaky(), nodes=(replace(first, role="auxiliary"), *others))
+    for strict in (False, True):
+        (finding,) = check_graph(graph, [], leak_multiplies=True, strict=strict)
+        assert finding.status == "NOT RUN" and "auxiliary" in finding.measured
+
+
+def test_what_plain_nodes_cannot_say_is_judged_in_the_other_form() -> None:
+    with pytest.raises(NirError, match="fixed-point"):
+        to_bytes(leaky(), strict=True)
     (finding,) = check_graph(leaky(), [], leak_multiplies=True, strict=True)
-    assert finding.status == "NOT RUN" and "fixed-point" in finding.measured
+    assert finding.status == "PASS"
 
 
 def test_a_file_of_another_tool_is_judged_under_what_is_stated(tmp_path: Path) -> None:
