@@ -61,7 +61,9 @@ def multiplies(fields: Fields, stated: Statement) -> dict[str, str]:
         if not bool(_near(part, 1.0).all()):
             found["leak"] = f"{tau} leaks {_range(part)} of itself a step"
         if tau == "tau_syn":
-            gain = gain * (part * array(fields, "w_in"))
+            gain = gain * part
+            if "w_in" in fields:  # not in old files: 1, as nir reads them
+                gain = gain * array(fields, "w_in")
         else:
             gain = gain * part
     if kind in ("IF", "I") and stated.r_times_dt:

@@ -105,7 +105,9 @@ def _neuron(
         decay, part = _decay(where, "tau_mem", fields, dt)
         rest["current_decay"], share = _decay(where, "tau_syn", fields, dt)
         # All is linear, so the current can be held in what it adds to the membrane.
-        gain = r * part * array(fields, "w_in").astype(np.float64) * share
+        gain = r * part * share
+        if "w_in" in fields:
+            gain = r * part * array(fields, "w_in").astype(np.float64) * share
     elif kind in ("LI", "LIF"):
         decay, part = _decay(where, "tau", fields, dt)
         gain = r * part

@@ -36,8 +36,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "IF": ("r", "v_threshold"),
     "LI": ("tau", "r", "v_leak"),
     "LIF": ("tau", "r", "v_leak", "v_threshold"),
-    "CubaLI": ("tau_mem", "tau_syn", "r", "v_leak", "w_in"),
-    "CubaLIF": ("tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "w_in"),
+    "CubaLI": ("tau_mem", "tau_syn", "r", "v_leak"),
+    "CubaLIF": ("tau_mem", "tau_syn", "r", "v_leak", "v_threshold"),
 }
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "Conv1d": ("input_shape",),
@@ -45,7 +45,8 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "Flatten": ("input_type",),
     "IF": ("v_reset",),
     "LIF": ("v_reset",),
-    "CubaLIF": ("v_reset",),
+    "CubaLI": ("w_in",),  # files from before nir had it: 1, as nir reads them
+    "CubaLIF": ("v_reset", "w_in"),
 }
 COUNTS = ("stride", "dilation", "groups", "kernel_size", "shape", "input_shape", "input_type")
 SCALARS = ("groups", "start_dim", "end_dim")

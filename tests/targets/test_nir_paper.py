@@ -8,11 +8,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import h5py
 import nir
 import numpy as np
 import pytest
 import torch
-from nir_paper_cases import DT, Form, braille, cnn, ramp, single_lif, two_lifs
+from nir_paper_cases import DT, Form, braille, chain, cnn, ramp, single_lif, two_lifs
 from nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized
 
 from purespike.compiler.domain import SPIKE
@@ -52,6 +53,27 @@ def test_the_single_neuron(tmp_path: Path) -> None:
     chip = quantized(graph, samples=2)
     agree_on_onnx_and_nir(chip, x, tmp_path)
     agree_on_lava(chip, x)
+
+
+def test_a_file_from_before_w_in_has_it_at_one(tmp_path: Path) -> None:
+    one = np.ones(1)
+    neuron = nir.CubaLIF(5 * DT * one, 2 * DT * one, 3 * one, 0 * one, one, 0 * one, w_in=one)
+    graph = chain({"lif": neuron}, [1], [1])
+    nir.write(tmp_path / "f.nir", graph)
+    with h5py.File(tmp_path / "f.nir", "a") as file:
+        del file["node/nodes/lif/w_in"]
+    kept = nir.read(tmp_path / "f.nir").nodes["lif"]
+    np.testing.assert_array_equal(kept.w_in, one)  # nir's own reading
+    found = read_nir(tmp_path / "f.nir", **(SAID | {"current": "new"}))
+    x = spikes_into(found, 1, 0.6)
+    current, v, expected = 0.0, 0.0, []
+    for s in x[:, 0, 0]:
+        current += DT / kept.tau_syn.item() * (s - current)
+        v += DT / kept.tau_mem.item() * (3 * current - v)
+        expected.append(v > 1)
+        v = 0.0 if v > 1 else v
+    assert 3 < sum(expected) < 35
+    np.testing.assert_array_equal(run(found, x).values["lif"][:, 0, 0], expected)
 
 
 def test_a_neuron_that_drives_itself_is_refused(tmp_path: Path) -> None:
