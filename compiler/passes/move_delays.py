@@ -13,6 +13,7 @@ What fits no case stays; `why_delayed` says why, and quantization refuses it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,14 @@ from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node, Op
 from purespike.compiler.ops import SYNAPSES, Add, Conv2d, Delay, Linear, Neuron, Scale
 from purespike.compiler.ops.synapse import reweighted
-from purespike.compiler.passes.rewrite import Match, draft, is_current, only_reader, source_of
+from purespike.compiler.passes.rewrite import (
+    Match,
+    draft,
+    is_current,
+    only_reader,
+    rewritten,
+    source_of,
+)
 
 _ALWAYS = ".bias.always"
 MOST_PARTS = 64  # of a bias: one that is larger by more lowers the scale of the weights
@@ -46,6 +54,17 @@ def delay_before_layer(graph: Graph, node: Node) -> Match | None:  # cases 1, 2,
     bias = _late_bias(node, layer, layer.op, spikes)
     total = draft(node, node.name, Add(), (weights.name, bias[-1].name))
     return rest | {node.name: [spikes, weights, *bias, total]}, {}
+
+
+def spikes_wait(graph: Graph, named: Collection[str]) -> Graph:
+    """The graph with its delays in front of layers, as far as they go, but for those ``named``."""
+
+    def rule(graph: Graph, node: Node) -> Match | None:
+        if node.name in named:
+            return None
+        return delay_before_layer(graph, node) or delay_before_sum(graph, node)
+
+    return rewritten(graph, (rule,))
 
 
 def delay_notes(before: Graph, after: Graph) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Literal
 from purespike.compiler.checker import Verdict
 from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.ir import Graph
+from purespike.compiler.passes.move_delays import spikes_wait
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.independent import second_verdict
@@ -83,6 +84,8 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
     if FORMATS.get(path.suffix) != "NIR":
         return read_named(path, stated)[0], None
     graph, document, conventions = _nir(path, stated, None)
+    if not document.metadata:  # a delay that only a convention put there is no node to judge
+        graph = spikes_wait(graph, document.nodes)
     return graph, second_verdict(document, conventions)
 
 

@@ -15,12 +15,15 @@ import torch
 from nir_targets import agree_on_lava, agree_on_onnx_and_nir, agree_on_replay, quantized
 from torch import nn
 
+from purespike.check import static_findings
+from purespike.compiler.compliance.policy import read_policy
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Delay, Neuron
 from purespike.compiler.passes.fold_scales import fold_scales, unfolded
 from purespike.compiler.verify import verify
+from purespike.graphs import Stated, read_file
 from purespike.targets.lava.simulate import simulate
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.errors import NirError, NirFileError
@@ -382,6 +385,22 @@ def test_our_own_file_says_it(when: Any, tmp_path: Path) -> None:
     assert behind in nir.read(tmp_path / "own.nir", type_check=False).edges
     with pytest.raises(NirFileError, match="states another recurrent_bias"):
         read_nir(tmp_path / "own.nir", recurrent_bias=when)
+
+
+@pytest.mark.parametrize("when", [None, "always", "delayed"])
+def test_a_delay_that_only_a_convention_put_there_is_not_judged(when: Any, tmp_path: Path) -> None:
+    """Both checks of the file come to one verdict: it has synapses and neurons, no delay."""
+    r = np.random.default_rng(8)
+    fc, w = affine(r, ENTRY), affine(r)
+    w.bias[:] *= when is not None
+    nir.write(tmp_path / "f.nir", recurrent(cuba(), w, fc))
+    said: Any = {"feedback": "previous", "recurrent_bias": when, "current": "new"}
+    stated = Stated(dt=DT, reset="zero", steps=STEPS, spike_input=True, **said)
+    graph, second = read_file(tmp_path / "f.nir", stated)
+    found = static_findings(graph, read_policy("leaky"), second)
+    rules = {f.rule.id for f in found if f.status == "FAIL"}
+    assert {"PS004", "PS014"} <= {f.rule.id for f in found if f.status == "PASS"}
+    assert rules <= {"PS007", "PS008"}  # it is not in integers yet
 
 
 # On the chip.
