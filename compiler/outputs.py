@@ -222,7 +222,7 @@ def _require_movable(target: Path, folder: Path) -> None:
         where=str(folder),
         found=found,
         allowed="a folder in it that is missing, empty, or ours",
-        remedy=f"such as --out {folder / 'bundle'}",
+        remedy=f"name a folder in it, such as {folder / 'bundle'}",
     )
 
 

@@ -41,6 +41,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "onnx": ("--onnx step", "Options(onnx='step')"),
     "nir_strict": ("--nir-strict", "Options(nir_strict=True)"),
     "compile": ("`purespike compile NETWORK`", "purespike.build.build(subject)"),
+    "resume": ("--resume", "resume_from=..."),
+    "epoch": ("--epoch N", "epoch=N"),
+    "device": ("--set train.device=cpu", "device='cpu'"),
     "netx": ("--netx", "Options(netx=True)"),
 }
 _SLOT = re.compile(r"\{(\w+)\}")

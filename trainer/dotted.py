@@ -7,7 +7,9 @@ import os
 import sys
 from typing import Any
 
-__all__ = ["dotted"]
+from purespike.compiler.packages import install
+
+__all__ = ["dotted", "import_remedy"]
 
 
 def dotted(path: str) -> Any:
@@ -30,3 +32,11 @@ def dotted(path: str) -> Any:
     for part in name.split("."):
         found = getattr(found, part)
     return found
+
+
+def import_remedy(error: Exception, path: str) -> str:
+    """What to do where `dotted` failed: a package that the user's module imports may be missing."""
+    top = path.partition(":")[0].partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and (error.name or top).partition(".")[0] != top:
+        return install(str(error.name))
+    return "run in the folder that holds it, put that folder on PYTHONPATH, or install its package"

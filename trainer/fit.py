@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from purespike.compiler.outputs import STORAGE, said
 from purespike.compiler.statistics import wilson_interval
+from purespike.compiler.wording import Advice
 from purespike.trainer.checkpoint import save_checkpoint
 from purespike.trainer.configuration import ModelConfig, NetworkConfig, to_dict
 from purespike.trainer.data import DataConfig, loader
@@ -178,7 +179,7 @@ def _require_parts(config: TrainConfig, tensorboard: bool) -> None:
             found=f"torch {torch.__version__}",
             allowed="cpu",
             where="TrainConfig(device=...)",
-            remedy="set train.device=cpu, or install a torch with CUDA",
+            remedy=Advice("train on the CPU ({device}), or install a torch with CUDA"),
         )
     if tensorboard and not (find_spec("tensorboard") or find_spec("tensorboardX")):
         raise ConfigError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.wording import Advice
 
 __all__ = ["FIRST_LOG", "LAYERS", "LogError", "Run", "log_files", "read_run"]
 
@@ -49,7 +50,7 @@ class Run:
                 where=self.name,
                 found=f"epoch {epoch}",
                 allowed=f"{epochs[0]} to {epochs[-1]}" if epochs else "no epoch was trained",
-                remedy="choose another --epoch",
+                remedy=Advice("choose another: {epoch}"),
             )
         return [value for value in found if value is not None]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 
+from purespike.compiler.wording import Advice
 from purespike.trainer.errors import CheckpointError, TrainingInterrupted
 from purespike.trainer.places import LAST
 from purespike.trainer.processor import multiplies_bf16
@@ -112,7 +113,7 @@ def resume_file(path: Path | None) -> ResumeFile | None:
             found="no such file",
             allowed="a last.ckpt that a training wrote",
             where=str(file),
-            remedy="start without resume_from, or name the folder of the interrupted training",
+            remedy=Advice("start without {resume}, or name the folder of the interrupted training"),
         )
     try:
         state = torch.load(file, weights_only=True, map_location="cpu")
@@ -122,7 +123,7 @@ def resume_file(path: Path | None) -> ResumeFile | None:
             found=str(error).splitlines()[0] if str(error) else type(error).__name__,
             allowed="a last.ckpt that a training wrote (plain values and tensors only)",
             where=str(file),
-            remedy="start again without resume_from",
+            remedy=Advice("start again without {resume}"),
         ) from error
     threads = state.get(THREADS) if isinstance(state, dict) else None
     return ResumeFile(file, threads if isinstance(threads, int) else torch.get_num_threads())

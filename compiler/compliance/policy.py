@@ -23,6 +23,7 @@ from purespike.compiler.compliance.finding import (
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import AvgPool2d, Flatten, Linear, Neuron, TimeMean
+from purespike.compiler.wording import Advice
 
 BUILT_IN = ("strict", "leaky", "paper")
 _LARGEST = 1 << 20  # bytes
@@ -165,7 +166,10 @@ def apply_policy(findings: Iterable[Finding], graph: Graph, policy: Policy) -> l
                 f,
                 status="FAIL",
                 limit=f"spikes: policy {policy.name} allows no host encoder",
-                remedy="encode the input as spikes, or choose a policy with host_encoder = true",
+                remedy=Advice(
+                    "encode the input as spikes, or choose a policy with host_encoder = true: "
+                    "{policy}"
+                ),
             )
         result.append(f)
     return result

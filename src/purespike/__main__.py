@@ -4,12 +4,19 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C while it is still being loaded ends without a traceback."""
+    """Run the command line; what stops it while it is being loaded is said without a traceback."""
     try:
         from purespike.cli import main as run
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+    except ImportError as e:
+        from purespike.compiler.packages import missing_package
+
+        if (error := missing_package(e)) is None:
+            raise
+        print("error: " + error.text("command line"), file=sys.stderr)
+        sys.exit(2)
     run()
 
 

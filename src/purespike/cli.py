@@ -27,6 +27,7 @@ from purespike.commands.scan import scan
 from purespike.commands.shared import INTERNAL, INTERRUPTED, OK, USAGE, err, out
 from purespike.commands.train import train
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.packages import missing_package
 from purespike.console import print_error
 from purespike.reporting import diff, policy_app, report
 from purespike.trainer.errors import TrainingInterrupted
@@ -37,23 +38,28 @@ app = typer.Typer(
     "only spikes and additions remain.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # markup eats brackets, and its tables cut words off
     pretty_exceptions_enable=False,
 )
-app.command()(demo)
-app.command()(train)
-app.command()(plot)
-app.command()(scan)
-app.command("compile")(compile_)
-app.command()(check)
-app.command()(simulate)
-app.command()(verify)
-app.command()(replay)
-app.command("map")(map_)
-app.command()(report)
-app.command()(diff)
+_COMMANDS: dict[str, Callable[..., None]] = {
+    "demo": demo,
+    "train": train,
+    "plot": plot,
+    "scan": scan,
+    "compile": compile_,
+    "check": check,
+    "simulate": simulate,
+    "verify": verify,
+    "replay": replay,
+    "map": map_,
+    "report": report,
+    "diff": diff,
+    "doctor": doctor,
+}
+for _name, _command in _COMMANDS.items():
+    # The whole first line: click would cut it at 45 characters.
+    app.command(_name, short_help=str(_command.__doc__).splitlines()[0])(_command)
 app.add_typer(policy_app, name="policy")
-app.command()(doctor)
 
 
 def _version(asked: bool) -> None:
@@ -96,10 +102,20 @@ def _guarded(run: Callable[[], object]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except ImportError as e:
+        if error := missing_package(e):
+            print_error(error)
+            return USAGE
+        return _internal()
     except Exception:
-        err.print("internal error: please report this", style="bold red")
-        if os.environ.get("PURESPIKE_DEBUG"):
-            traceback.print_exc()
-        else:
-            err.print("set PURESPIKE_DEBUG=1 to see where", style="dim")
-        return INTERNAL
+        return _internal()
+
+
+def _internal() -> int:
+    """Called where an exception is handled that is a defect of ours."""
+    err.print("internal error: please report this", style="bold red")
+    if os.environ.get("PURESPIKE_DEBUG"):
+        traceback.print_exc()
+    else:
+        err.print("set PURESPIKE_DEBUG=1 to see where", style="dim")
+    return INTERNAL

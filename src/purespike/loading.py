@@ -25,7 +25,7 @@ from purespike.options import Subject
 from purespike.subjects import digits_subject
 from purespike.targets.bundle import MANIFEST, read_bundle
 from purespike.trainer.capture import capture
-from purespike.trainer.dotted import dotted
+from purespike.trainer.dotted import dotted, import_remedy
 from purespike.trainer.exported import read_exported
 
 SAMPLES = 64  # made up where no data is given
@@ -83,8 +83,7 @@ def _module(source: str) -> nn.Module:
             where=source,
             found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
             allowed="package.module:name of an nn.Module, or of a callable without arguments",
-            remedy="run in the folder that holds it, put that folder on PYTHONPATH, or install "
-            "its package",
+            remedy=import_remedy(e, source),
         ) from e
     if not isinstance(made, nn.Module):
         raise InputError(

@@ -6,6 +6,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.compiler.passes.quantize import Grid
 from purespike.compiler.pipeline import REWRITES, Pass, standard_passes
+from purespike.compiler.wording import Advice
 from purespike.options import Options, Progress, Subject
 from purespike.trainer.qat import FineTuneConfig, fine_tune
 
@@ -21,7 +22,10 @@ def chosen_passes(subject: Subject, options: Options, progress: Progress) -> tup
             else "fine-tuning cannot follow scales that are chosen by spike agreement",
             found="agreement",
             allowed="max, percentile, mse",
-            remedy="give the subject training inputs, or choose another calibration",
+            remedy=Advice(
+                "give training inputs ('calibration' in {data}, or of the subject), or choose "
+                "another: {calibration}"
+            ),
         )
     grid = Grid(
         options.weight_bits,

@@ -28,6 +28,7 @@ from purespike.compiler.ops import (
     Scale,
 )
 from purespike.compiler.verify import verify
+from purespike.compiler.wording import Advice
 from purespike.targets.nir.describe import OPS, describe
 from purespike.targets.nir.document import JSON, KEY, Document, Fields, canonical, sealed
 from purespike.targets.nir.errors import NirError
@@ -314,7 +315,7 @@ def _check_plain(graph: Graph, node: Node, op: Neuron) -> None:
             where=where,
             found=f"{op.initial:g}",
             allowed="0",
-            remedy="write without strict: the metadata keeps it",
+            remedy=Advice("write without {nir_strict}: the metadata keeps it"),
         )
     if op.current_decay and op.reset == "subtract":
         raise NirError(
@@ -322,7 +323,7 @@ def _check_plain(graph: Graph, node: Node, op: Neuron) -> None:
             where=where,
             found=f"current decay {op.current_decay:g}",
             allowed="0, or a reset to zero",
-            remedy="write without strict: the metadata keeps it",
+            remedy=Advice("write without {nir_strict}: the metadata keeps it"),
         )
     if not inert(op, graph.edge(node.inputs[0]).domain, graph.steps):
         raise NirError(
@@ -330,7 +331,7 @@ def _check_plain(graph: Graph, node: Node, op: Neuron) -> None:
             where=where,
             found=f"decay {op.decay:g}, {op.fixed}",
             allowed="decay 0 or 1, and a membrane that stays within the width over T steps",
-            remedy="write without strict: the metadata keeps it",
+            remedy=Advice("write without {nir_strict}: the metadata keeps it"),
         )
 
 

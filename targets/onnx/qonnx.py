@@ -22,6 +22,7 @@ from onnx import ModelProto, NodeProto, TensorAnnotation, TensorProto, checker, 
 from purespike.compiler.domain import SPIKE, Array, Domain
 from purespike.compiler.ir import Graph, Node, Shape
 from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, MaxPool2d, Neuron, Scale
+from purespike.compiler.wording import Advice
 from purespike.targets.onnx.body import OnnxError, State
 from purespike.targets.onnx.legality import check, place
 from purespike.targets.onnx.metadata import stamp
@@ -186,7 +187,7 @@ class _Writer:
                 where=place(self.graph, node),
                 found=op.details(),
                 allowed="a decay of 0 or 1, and no synaptic current",
-                remedy="use the integer golden model (--onnx step)",
+                remedy=Advice("use the integer golden model: {onnx}"),
             )
         counts = f"INT{fixed.width}"
         scale = (1 << fixed.fraction_bits) // unit
@@ -242,7 +243,7 @@ class _Writer:
                 "QONNX has one delay for all places of a layer",
                 where=place(self.graph, node),
                 found=node.op.details(),
-                remedy="use the integer golden model (--onnx step)",
+                remedy=Advice("use the integer golden model: {onnx}"),
             )
         for n in range(1, steps + 1):
             before, after = f"{node.name}_d{n}_in", f"{node.name}_d{n}_out"

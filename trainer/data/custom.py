@@ -26,7 +26,7 @@ from torch.utils.data import Dataset
 from purespike.compiler.errors import PurespikeError
 from purespike.trainer.data.config import DataConfig
 from purespike.trainer.data.samples import Splits
-from purespike.trainer.dotted import dotted
+from purespike.trainer.dotted import dotted, import_remedy
 from purespike.trainer.errors import DataError
 
 __all__ = ["Checked", "open_custom"]
@@ -132,8 +132,7 @@ def open_custom(config: DataConfig, steps: int) -> Splits:
             found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
             allowed="package.module:name of a callable without arguments",
             where=config.name,
-            remedy="run in the folder that holds the module, put that folder on PYTHONPATH, or "
-            "install its package",
+            remedy=import_remedy(e, config.name),
         ) from e
     parts = made if isinstance(made, tuple) else (made,)
     if not (1 <= len(parts) <= 2 and all(_is_data_set(part) for part in parts)):
