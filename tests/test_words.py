@@ -98,7 +98,9 @@ def _texts(node: ast.expr) -> list[str]:
 def test_no_remedy_names_an_option_of_one_interface_only() -> None:
     names = "|".join(sorted({*Options.__dataclass_fields__, *Conventions.__dataclass_fields__}))
     wrong = re.compile(rf"(?<![\w-])--[a-z]|\b({names})=|\bStated\b|\bConventions\b")
-    other = re.compile(r"pip install|dask worker|--ulimit|--shm-size|mount ")  # other programs
+    other = re.compile(
+        r"pip install|dask worker|--nthreads|--ulimit|--shm-size|mount "
+    )  # other programs
     slots = re.compile(r"\{(\w+)\}")
     for folder in ("src/purespike", "compiler", "targets", "trainer"):
         for path in sorted((ROOT / folder).rglob("*.py")):
