@@ -84,7 +84,8 @@ def check_domains(graph: Graph, *, budget: int = 256, seed: int = 0) -> Iterator
     search = find_witnesses(graph, wrong, seed=seed, budget=budget) if wrong else None
     for node in synapses:
         source = node.inputs[0]
-        domain, current = proved[source], _is_current(graph, source)
+        domain = proved[source]
+        current = domain <= SPIKE and _is_current(graph, source)
         finding = verdict(
             SPIKE_DOMAIN,
             place(node),

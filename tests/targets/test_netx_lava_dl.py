@@ -51,7 +51,7 @@ def test_it_is_read_or_refused_with_its_reason(name: str) -> None:
         assert refusal.value.where.endswith(where)
         return
     graph = read_netx(path, dt=1e-3)
-    with pytest.raises(HostBoundaryError, match="--host-encoder"):
+    with pytest.raises(HostBoundaryError, match=r"Options\(host_encoder=True\)"):
         split_host(graph)
     split = split_host(graph, host_encoder=True)
     assert [n.name for n in split.nodes if n.role == "host"] == ["bias_mant0", "neuron0"]
@@ -169,7 +169,7 @@ def test_it_builds_once_the_encoder_is_declared(declared: bool, tmp_path: Path) 
     made = build(subject, options)
     findings = {f.rule.id: f for f in made.report.findings if f.status == "FAIL"}
     if not declared:
-        assert set(findings) == {"PS001"} and "host encoder" in findings["PS001"].remedy
+        assert set(findings) == {"PS001"} and "--host-encoder" in findings["PS001"].remedy
         return
     assert not findings
     assert made.golden is not None and made.compiled is not None
