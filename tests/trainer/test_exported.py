@@ -195,7 +195,7 @@ def test_compile_and_check_take_it(tmp_path: Path) -> None:
     exported(lively(main_only(build(CONFIG, seed=1))), path)
     subject = load_subject(str(path))
     assert subject.shape == SHAPE and len(subject.spikes) == STEPS
-    with pytest.raises(InputError, match="does not take --steps"):
+    with pytest.raises(InputError, match="does not take steps=N"):
         load_subject(str(path), Stated(steps=STEPS))
     said = ["--lava", "none", "--samples", "4", "-o", str(tmp_path / "b")]
     result = CliRunner().invoke(app, ["compile", str(path), *said])
