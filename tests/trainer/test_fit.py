@@ -82,7 +82,7 @@ import lightning as L
 from purespike.trainer import fit
 from purespike.trainer.errors import TrainingInterrupted
 from purespike.trainer.learner import Learner
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_fit import CONFIG, MODEL
 
 original = Learner.training_step
@@ -103,7 +103,9 @@ except TrainingInterrupted as error:
 
 def test_ctrl_c_and_resume_equal_an_uninterrupted_training_bit_for_bit(run, tmp_path):
     folder, whole = run
-    script = INTERRUPTED.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "cut"))
+    here = Path(__file__).parent
+    folders = [str(here), str(here.parent)]  # of this file, and of what it imports
+    script = INTERRUPTED.format(tests=folders, folder=str(tmp_path / "cut"))
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False
     )
