@@ -141,9 +141,9 @@ def test_a_nir_file_of_another_tool_is_judged_under_stated_conventions(
     nir.write(path, nir.NIRGraph(nodes, [("in", "fc"), ("fc", "n"), ("n", "out")]))
     silent = command("check", path, "--static")
     assert silent.returncode == 2
-    for name in ("dt", "steps", "reset", "if_r"):
+    for name in ("dt", "steps", "reset", "if_r", "fires"):
         assert name in silent.stderr
-    stated = ("--dt", "1e-3", "--steps", "4", "--reset", "zero", "--if-r", "step")
+    stated = ("--dt", "1e-3", "--steps", "4", "--reset", "zero", "--if-r", "step", "--fires", "at")
     judged = command("check", path, "--static", *stated)
     assert judged.returncode == 1 and "PS001" in judged.stdout, judged.stderr
     spiking = command("check", path, "--static", *stated, "--spike-input")

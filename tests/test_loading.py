@@ -181,7 +181,7 @@ def test_what_nobody_can_use_is_refused(tmp_path: Path) -> None:
         load_subject(str(tmp_path / "m.pt2"))
     with pytest.raises(InputError, match="no network of this name"):
         load_subject(str(tmp_path / "nothing"))
-    with pytest.raises(PurespikeError, match="leaves open: dt, steps, reset, if_r"):
+    with pytest.raises(PurespikeError, match="leaves open: dt, steps, reset, if_r, fires"):
         load_subject(str(foreign(tmp_path / "model.nir")))
 
 
@@ -196,6 +196,7 @@ def test_check_and_compile_take_each_of_them(tmp_path: Path) -> None:
         result = invoke("check", "--static", str(tmp_path / name))
         assert result.exit_code == 0, result.output
     said = ["--dt", "0.001", "--reset", "zero", "--if-r", "step", "--steps", "4", "--spike-input"]
+    said += ["--fires", "above"]
     path = str(foreign(tmp_path / "model.nir"))
     result = invoke(
         "compile", path, *said, "--lava", "none", "--samples", "4", "-o", str(tmp_path / "b")

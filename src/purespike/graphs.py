@@ -10,6 +10,7 @@ from typing import Literal
 from purespike.compiler.checker import Verdict
 from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.move_delays import spikes_wait
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
@@ -22,7 +23,17 @@ from purespike.targets.onnx.graph import is_golden, read_graph
 from purespike.targets.onnx.step import read_step
 
 FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
-NIR = ("dt", "reset", "if_r", "steps", "spike_input", "feedback", "current", "recurrent_bias")
+NIR = (
+    "dt",
+    "reset",
+    "if_r",
+    "steps",
+    "spike_input",
+    "feedback",
+    "current",
+    "recurrent_bias",
+    "fires",
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class Stated:
         spike_input: Whether the inputs carry spikes.
         feedback: Which value an edge carries that closes a loop.
         current: Which synaptic current a membrane takes: the ``new`` one or the one before.
+        fires: Whether a membrane that equals its threshold fires (``at``) or not (``above``).
         shape: Of one sample at one step; torch modules only.
         data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
         trust: Whether the code may run that a checkpoint names as its data set.
@@ -54,6 +66,7 @@ class Stated:
     current: Literal["new", "previous"] | None = None
     trust: bool = False
     recurrent_bias: Literal["always", "delayed"] | None = None
+    fires: Literal["above", "at"] | None = None
 
     def refuse(self, what: str, *allowed: str) -> None:
         """Raise InputError if something is stated that ``what`` has no use for."""
@@ -105,7 +118,11 @@ def read_named(path: Path, stated: Stated, steps: int | None = None) -> tuple[Gr
     if kind == "NIR":
         graph, document, conventions = _nir(path, stated, steps)
         taken = [f"{k} {v}" for k, v in document.said.items() if getattr(conventions, k) is None]
-        return graph, path.name + (f" ({', '.join(taken)}: from its metadata)" if taken else "")
+        notes = [f"{', '.join(taken)}: from its metadata"] if taken else []
+        fires = any(isinstance(n.op, Neuron) and n.op.fires for n in graph.nodes)
+        if fires and not document.metadata and conventions.fires is None:  # else it was asked for
+            notes.append("fires above its thresholds: no membrane can equal one")
+        return graph, path.name + (f" ({'; '.join(notes)})" if notes else "")
     if kind == "ONNX":
         if is_golden(path):
             stated.refuse("an ONNX file of purespike", "data")
@@ -138,5 +155,6 @@ def _nir(path: Path, stated: Stated, steps: int | None) -> tuple[Graph, Document
         stated.feedback,
         stated.current,
         stated.recurrent_bias,
+        fires=stated.fires,
     )
     return *read_both(path, conventions, steps), conventions

@@ -16,6 +16,7 @@ from purespike.targets.nir.loops import needs_recurrent_bias
 from purespike.targets.nir.order import prompt_loops
 
 CUBA = {"CubaLI", "CubaLIF"}
+FIRING = {"Threshold", "IF", "LIF", "CubaLIF"}
 WHY = {
     "dt": "NIR is written in continuous time and names no time step (seconds)",
     "steps": "NIR does not say how many time steps a sample lasts",
@@ -26,6 +27,8 @@ WHY = {
     "recurrent_bias": "tools disagree: the bias in a loop is there from the first step on "
     "('always': snnTorch) or comes with what the loop carries, a step late ('delayed': Norse)",
     "feedback": "a loop has no Delay node, and NIR does not say which edge takes a step",
+    "fires": "tools disagree where a membrane equals the threshold: NIR's text, snnTorch and Norse "
+    "fire 'above' it, SpikingJelly, sinabs, Rockpool and lava-dl 'at' it, too",
 }
 
 
@@ -41,6 +44,7 @@ class Conventions:
     feedback: Literal["previous"] | None = None
     current: Literal["new", "previous"] | None = None
     recurrent_bias: Literal["always", "delayed"] | None = None
+    fires: Literal["above", "at"] | None = None
 
     def __post_init__(self) -> None:
         for name, allowed in (
@@ -49,6 +53,7 @@ class Conventions:
             ("feedback", ("previous",)),
             ("current", ("new", "previous")),
             ("recurrent_bias", ("always", "delayed")),
+            ("fires", ("above", "at")),
         ):
             if (value := getattr(self, name)) is not None and value not in allowed:
                 raise NirError(f"unknown {name}", found=repr(value), allowed=", ".join(allowed))
@@ -69,8 +74,13 @@ class Conventions:
                 )
         return replace(self, **dict[str, Any](document.said))
 
-    def require(self, document: Document) -> tuple[float, int]:
-        """(dt, steps); raises NirFileError that lists all that this file needs and nobody said."""
+    def require(self, document: Document, *, tie: str = "") -> tuple[float, int]:
+        """(dt, steps); raises NirFileError that lists all that this file needs and nobody said.
+
+        Args:
+            document: The file.
+            tie: The neuron whose membrane can equal its threshold, if that is known already.
+        """
         kinds = {str(f["type"]) for f in document.nodes.values()}
         needs = {
             "dt": True,
@@ -82,12 +92,16 @@ class Conventions:
             "feedback": bool(prompt_loops(document)),
         }
         missing = [n for n, needed in needs.items() if needed and getattr(self, n) is None]
+        # Whether numbers can tie depends on the rest: while that is open, this is, too.
+        if self.fires is None and (tie or (missing and kinds & FIRING)):
+            missing.append("fires")
         if self.dt is None or self.steps is None or missing:
             remedy = "state them as the tool that wrote the file meant them"
             if self.domain is None:
                 remedy += "; where the inputs are spikes (0 or 1), state {domain}, too"
             raise NirFileError(
                 "purespike did not write this file, and it leaves open: " + ", ".join(missing),
+                where=f"node {tie}" if tie else "",
                 open={n: WHY[n] for n in missing},
                 remedy=Advice(remedy),
             )
@@ -103,6 +117,7 @@ class Conventions:
             "if_r": (self.if_r, "step", self.if_r == "step"),
             "current": (self.current, "new", self.current == "new"),
             "recurrent_bias": (self.recurrent_bias, "by the place of each delay", False),
+            "fires": (self.fires, "above", self.fires == "above"),
             "domain": (
                 self.domain,
                 ", ".join(str(e.domain) for e in graph.inputs),

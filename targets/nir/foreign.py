@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from purespike.compiler.domain import ANALOG
 from purespike.compiler.ir import Edge, Graph, Node, Op, Shape
 from purespike.compiler.ops import Add, Delay, Neuron, Scale
@@ -22,6 +20,7 @@ from purespike.targets.nir.membrane import grid, loose_threshold
 from purespike.targets.nir.order import feedback_edges, sorted_nodes
 from purespike.targets.nir.signals import has_signals, on_images
 from purespike.targets.nir.soft_reset import merged
+from purespike.targets.nir.ties import can_tie
 
 
 def from_foreign(document: Document, sends: Mapping[str, Shape], stated: Conventions) -> Graph:
@@ -82,7 +81,12 @@ def from_foreign(document: Document, sends: Mapping[str, Shape], stated: Convent
         for n in document.of_type("Input")
     )
     graph = Graph(inputs, tuple(draft.nodes), tuple(outputs), steps, dt)
-    return _typed(on_images(graph) if has_signals(document, sends) else graph)
+    graph = _typed(on_images(graph) if has_signals(document, sends) else graph)
+    if stated.fires is None and (tie := can_tie(graph)):
+        stated.require(document, tie=tie)
+    if stated.fires == "at":
+        return graph
+    return replace(graph, nodes=tuple(_fires_above(n, graph) for n in graph.nodes))
 
 
 def _check_use(stated: Conventions, needed: bool) -> None:
@@ -131,19 +135,17 @@ def _typed(graph: Graph) -> Graph:
         if all(a.output == b.output for a, b in zip(graph.nodes, typed.nodes, strict=True)):
             break
         graph = typed
-    whole = [_whole_threshold(n, graph) for n in graph.nodes]
-    return replace(graph, nodes=tuple(whole))
+    return graph
 
 
-def _whole_threshold(node: Node, graph: Graph) -> Node:
-    """On an integer membrane ``v > 3`` is ``v >= 4``, which quantized targets can hold."""
+def _fires_above(node: Node, graph: Graph) -> Node:
+    """``v > threshold`` as the graph says it, ``v >=`` the next value that a membrane can have.
+
+    On an integer membrane ``v > 3`` is ``v >= 4``, which quantized targets can hold.
+    """
     if not isinstance(node.op, Neuron) or not node.op.fires:
         return node
-    strict = np.nextafter(node.op.threshold, -np.inf)
+    threshold = loose_threshold(node.op.threshold, grid(node.op, graph.edge(node.inputs[0]).domain))
     # Without an amount of its own, a neuron takes its threshold.
     amount: Any = node.op.amount if node.op.reset == "subtract" else None
-    op = replace(node.op, threshold=strict, amount=amount)
-    step = grid(op, graph.edge(node.inputs[0]).domain)
-    if not step:
-        return node
-    return replace(node, op=replace(op, threshold=loose_threshold(strict, step), amount=amount))
+    return replace(node, op=replace(node.op, threshold=threshold, amount=amount))

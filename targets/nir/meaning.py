@@ -13,7 +13,6 @@ from purespike.compiler.ops import AvgPool2d, Conv2d, Delay, Flatten, Linear, Ne
 from purespike.targets.nir.conventions import CUBA, Conventions
 from purespike.targets.nir.document import Fields
 from purespike.targets.nir.errors import NirFileError
-from purespike.targets.nir.membrane import loose_threshold
 from purespike.targets.nir.shapes import WINDOWS, along, array, conv_padding
 from purespike.targets.nir.soft_reset import AMOUNT
 
@@ -22,6 +21,8 @@ def operation(
     name: str, fields: Fields, takes: Shape, dt: float, stated: Conventions
 ) -> tuple[Op, Array | None]:
     """(op, factor of its input or None) of one NIR node, which takes an edge of shape ``takes``.
+
+    Thresholds are those of the file; whether a neuron fires at them, the caller decides.
 
     What takes signals (C, L) becomes what takes images (C, 1, L): see `signals`.
 
@@ -91,7 +92,7 @@ def _neuron(
 ) -> tuple[Neuron, Array | None]:
     kind = fields["type"]
     if kind == "Threshold":
-        return Neuron(_loose(array(fields, "threshold")), decay=0.0), None
+        return Neuron(_compact(array(fields, "threshold")), decay=0.0), None
     for zero in ("v_leak", "v_reset"):
         if zero in fields and bool(array(fields, zero).any()):
             raise NirFileError(
@@ -118,7 +119,7 @@ def _neuron(
     factor = None if gain.shape == () and gain == 1 else gain
     if kind in ("I", "LI", "CubaLI"):
         return Neuron(np.zeros(()), decay=decay, reset="none", **rest), factor
-    strict = array(fields, "v_threshold").astype(np.float64)
+    threshold = _compact(array(fields, "v_threshold"))
     if AMOUNT in fields:
         if decay == 0:
             raise NirFileError(
@@ -128,10 +129,10 @@ def _neuron(
                 allowed="a tau longer than dt",
             )
         amount = _compact(gain * array(fields, AMOUNT) / decay)
-        return Neuron(_loose(strict), decay, "subtract", amount), factor
+        return Neuron(threshold, decay, "subtract", amount), factor
     if stated.reset == "subtract":
-        return Neuron(_loose(strict), decay, "subtract", _compact(strict), **rest), factor
-    return Neuron(_loose(strict), decay, "zero", **rest), factor
+        return Neuron(threshold, decay, "subtract", threshold, **rest), factor
+    return Neuron(threshold, decay, "zero", **rest), factor
 
 
 def _decay(where: str, name: str, fields: Fields, dt: float) -> tuple[float, float]:
@@ -146,10 +147,6 @@ def _decay(where: str, name: str, fields: Fields, dt: float) -> tuple[float, flo
             remedy="check the unit of dt: NIR's time constants are in seconds",
         )
     return 1 - dt / tau, dt / tau
-
-
-def _loose(strict: NDArray[Any]) -> Array:
-    return loose_threshold(_compact(strict.astype(np.float64)), 0.0)
 
 
 def _compact(x: NDArray[Any]) -> Array:

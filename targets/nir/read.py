@@ -53,6 +53,7 @@ def read_nir(
     feedback: Literal["previous"] | None = None,
     current: Literal["new", "previous"] | None = None,
     recurrent_bias: Literal["always", "delayed"] | None = None,
+    fires: Literal["above", "at"] | None = None,
 ) -> Graph:
     """The graph in a NIR file. The file is parsed in a child process; see `guard`.
 
@@ -78,11 +79,14 @@ def read_nir(
         recurrent_bias: Whether the bias of a layer in a loop without a Delay node is there from the
             first step on (``always``: the layer's spikes are those of the step before) or from the
             second (``delayed``: its current is). Where no such layer has a bias, it is refused.
+        fires: Where a membrane equals the threshold: ``above`` does not fire (NIR's text, snnTorch,
+            Norse), ``at`` does (SpikingJelly, sinabs, Rockpool). Not needed where `ties.can_tie`
+            proves that no membrane can; ``above`` is taken then, and says the same.
 
     Raises:
         NirFileError: For every defect of the file, and every convention that is missing, at once.
     """
-    stated = Conventions(dt, reset, if_r, steps, domain, feedback, current, recurrent_bias)
+    stated = Conventions(dt, reset, if_r, steps, domain, feedback, current, recurrent_bias, fires)
     return _read(path, load(path), stated)
 
 

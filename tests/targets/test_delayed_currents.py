@@ -208,7 +208,7 @@ def test_a_current_of_the_step_before_goes_to_every_target(reset: Any, tmp_path:
     edges = [("input", "d"), ("d", "w"), ("w", "lif"), ("lif", "output")]
     nir.write(tmp_path / "f.nir", nir.NIRGraph(nodes, edges, type_check=False))
     said: dict[str, Any] = {"dt": 1e-3, "steps": 12, "domain": SPIKE, "current": "previous"}
-    graph = read_nir(tmp_path / "f.nir", reset=reset, **said)
+    graph = read_nir(tmp_path / "f.nir", reset=reset, fires="above", **said)
     x = random_spikes(graph, 3)
     current = v = np.zeros((3, 4))
     expected = []

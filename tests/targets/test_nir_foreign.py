@@ -21,7 +21,9 @@ from purespike.targets.nir.foreign import Conventions, from_foreign
 from purespike.targets.nir.read import read_nir
 from purespike.targets.nir.schema import check
 
-SAID: dict[str, Any] = {"dt": 1e-3, "steps": 6, "reset": "zero", "if_r": "step", "domain": SPIKE}
+SAID: dict[str, Any] = {
+    "dt": 1e-3, "steps": 6, "reset": "zero", "if_r": "step", "domain": SPIKE, "fires": "above"
+}  # fmt: skip
 IN, OUT = nir.Input(np.array([3])), nir.Output(np.array([3]))
 FULL = np.ones(3)
 RNG = np.random.default_rng(3)
@@ -102,7 +104,7 @@ def test_pools_become_their_equals(tmp_path: Path) -> None:
              "out": nir.Output(np.array([2, 3, 3]))}  # fmt: skip
     edges = [("in", "p"), ("p", "t"), ("t", "out")]
     nir.write(tmp_path / "f.nir", nir.NIRGraph(nodes, edges, type_check=False))
-    graph = read_nir(tmp_path / "f.nir", dt=1.0, steps=2, domain=SPIKE)
+    graph = read_nir(tmp_path / "f.nir", dt=1.0, steps=2, domain=SPIKE, fires="above")
     op = graph.nodes[0].op
     assert isinstance(op, Conv2d) and op.groups == 2
     x = samples(graph)["in"]

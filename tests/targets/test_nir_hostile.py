@@ -21,7 +21,9 @@ from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.foreign import Conventions
 from purespike.targets.nir.read import _read, read_nir
 
-SAID: dict[str, Any] = {"dt": 1e-3, "steps": 3, "reset": "zero", "if_r": "step"}
+SAID: dict[str, Any] = {
+    "dt": 1e-3, "steps": 3, "reset": "zero", "if_r": "step", "fires": "above"
+}  # fmt: skip
 FIXTURES = Path(__file__).parents[1] / "data" / "nir"
 
 

@@ -32,21 +32,21 @@ def file(path: Path, **metadata: Any) -> Path:
 
 def test_dt_and_reset_are_taken_from_it(tmp_path: Path) -> None:
     path = file(tmp_path, dt=1e-3, reset_mechanism="subtract", author="someone", notes={"dt": "1"})
-    graph = read_nir(path, steps=4, domain=SPIKE)
+    graph = read_nir(path, steps=4, domain=SPIKE, fires="above")
     op = graph.nodes[-1].op
     assert graph.dt == 1e-3 and isinstance(op, Neuron)
     assert op.reset == "subtract" and op.decay == 0.75
-    assert read_nir(path, steps=4, dt=1e-3, reset="subtract").dt == 1e-3
+    assert read_nir(path, steps=4, dt=1e-3, reset="subtract", fires="at").dt == 1e-3
 
 
 def test_the_report_says_so(tmp_path: Path) -> None:
     path = file(tmp_path, dt=1e-3, reset_mechanism="zero")
-    stated = Stated(steps=4, spike_input=True)
+    stated = Stated(steps=4, spike_input=True, fires="above")
     subject = load_subject(str(path), stated)
     assert subject.name == "m.nir (dt 0.001, reset zero: from its metadata)"
     _, verdict = read_file(path, stated)  # the second opinion knows dt, too
     assert verdict is not None and not [p for p in verdict.problems if "without a dt" in p.why]
-    said = Stated(1e-3, "zero", None, 4, True)
+    said = Stated(1e-3, "zero", None, 4, True, fires="above")
     assert load_subject(str(path), said).name == "m.nir"
 
 

@@ -17,7 +17,7 @@ from purespike.targets.nir.read import read_nir
 R = np.random.default_rng(0)
 W1, W2, W3 = R.normal(size=(4, 3)), R.normal(size=(4, 4)), R.normal(size=(2, 4))
 SAID: dict[str, Any] = {
-    "dt": 1e-3, "reset": "zero", "if_r": "step", "steps": 6, "domain": SPIKE
+    "dt": 1e-3, "reset": "zero", "if_r": "step", "steps": 6, "domain": SPIKE, "fires": "above"
 }  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from purespike.compiler.verify import verify
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.read import read_nir
 
-SAID: dict[str, Any] = {"dt": DT, "steps": 40, "reset": "zero", "domain": SPIKE}
+SAID: dict[str, Any] = {"dt": DT, "steps": 40, "reset": "zero", "domain": SPIKE, "fires": "above"}
 CUBA: dict[str, Any] = {"current": "new", "feedback": "previous"}
 
 

@@ -25,7 +25,9 @@ from purespike.targets.nir.foreign import Conventions
 from purespike.targets.nir.guard import load
 from purespike.targets.nir.read import read_nir
 
-SAID: dict[str, Any] = {"dt": 1e-3, "steps": 7, "reset": "zero", "if_r": "step", "domain": SPIKE}
+SAID: dict[str, Any] = {
+    "dt": 1e-3, "steps": 7, "reset": "zero", "if_r": "step", "domain": SPIKE, "fires": "above"
+}  # fmt: skip
 R = np.random.default_rng(5)
 
 

@@ -21,7 +21,9 @@ from purespike.targets.nir.foreign import Conventions
 from purespike.targets.nir.guard import load
 from purespike.targets.nir.read import read_nir
 
-SAID: dict[str, Any] = {"dt": 1e-3, "steps": 12, "reset": "zero", "if_r": "step", "domain": SPIKE}
+SAID: dict[str, Any] = {
+    "dt": 1e-3, "steps": 12, "reset": "zero", "if_r": "step", "domain": SPIKE, "fires": "above"
+}  # fmt: skip
 R = np.random.default_rng(6)
 W = R.integers(-8, 14, (4, 3)) / 16
 W2 = R.integers(-8, 14, (2, 4)) / 16
@@ -132,7 +134,7 @@ def test_two_layers_in_a_row(tmp_path: Path) -> None:
     nir.write(tmp_path / "f.nir", nir.NIRGraph(nodes, edges, type_check=False))
     graph = read_nir(tmp_path / "f.nir", **SAID, feedback="previous")
     assert [n.name for n in graph.nodes] == ["w", "t", "w2", "n"]
-    stated = Conventions(1e-3, None, "step", 12, SPIKE, "previous")
+    stated = Conventions(1e-3, None, "step", 12, SPIKE, "previous", fires="above")
     assert second_verdict(load(tmp_path / "f.nir"), stated).problems == ()
 
 

@@ -53,6 +53,13 @@ RecurrentBias = Annotated[
         "or a step later (Norse).",
     ),
 ]
+Fires = Annotated[
+    Literal["above", "at"] | None,
+    typer.Option(
+        help="NIR of another tool: neurons fire above the threshold (NIR's text, snnTorch, Norse), "
+        "or at it, too (SpikingJelly, sinabs, Rockpool)."
+    ),
+]
 ShapeText = Annotated[
     str | None, typer.Option("--shape", help="A torch module: of a sample at a step, as C,H,W.")
 ]
