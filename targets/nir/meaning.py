@@ -16,6 +16,8 @@ from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.shapes import WINDOWS, along, array, conv_padding
 from purespike.targets.nir.soft_reset import AMOUNT
 
+_PLAIN = 2**12  # decays in so many parts are taken for meant, however they were rounded
+
 
 def operation(
     name: str, fields: Fields, takes: Shape, dt: float, stated: Conventions
@@ -115,7 +117,7 @@ def _neuron(
     else:
         gain = r * dt if stated.if_r == "dt" else r
     # tau and r were rounded when they were written: a few units in the last place are a 1.
-    gain = _compact(np.where(np.abs(gain - 1) <= 8 * np.finfo(float).eps, 1.0, gain))
+    gain = _compact(np.where(np.abs(gain - 1) <= _rounded(fields), 1.0, gain))
     factor = None if gain.shape == () and gain == 1 else gain
     if kind in ("I", "LI", "CubaLI"):
         return Neuron(np.zeros(()), decay=decay, reset="none", **rest), factor
@@ -146,7 +148,17 @@ def _decay(where: str, name: str, fields: Fields, dt: float) -> tuple[float, flo
             allowed=f"dt <= {name}",
             remedy="check the unit of dt: NIR's time constants are in seconds",
         )
-    return 1 - dt / tau, dt / tau
+    leaves = 1 - dt / tau
+    plain = np.rint(leaves * _PLAIN) / _PLAIN  # else a half in float32 is none, and ties are lost
+    if abs(plain - leaves) <= _rounded(fields):
+        leaves = float(plain)
+    return leaves, dt / tau
+
+
+def _rounded(fields: Fields) -> float:
+    """How far what follows from a neuron's constants may be off, by the type they are kept in."""
+    kinds = [a.dtype for a in fields.values() if isinstance(a, np.ndarray)]
+    return 8 * float(max([np.finfo(k).eps for k in kinds if k.kind == "f"], default=2.0**-52))
 
 
 def _compact(x: NDArray[Any]) -> Array:

@@ -182,7 +182,9 @@ def test_our_strict_files_mean_the_same_without_metadata(graph: Graph) -> None:
     ))  # fmt: skip
     plain = plain.rebuilt(plain.nodes)
     document = replace(to_document(plain, strict=True), metadata="")
-    stated = Conventions(plain.dt, "zero", "step", plain.steps, None, "previous", "new")
+    stated = Conventions(
+        plain.dt, "zero", "step", plain.steps, None, "previous", "new", fires="above"
+    )
     read = from_foreign(document, check(document), stated)
     verify(read)
     x = samples(plain)
@@ -209,8 +211,8 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     path = chain(tmp_path, nir.CubaLI(*(FULL,) * 4))
     with pytest.raises(NirFileError, match="leaves open: current"):
         read_nir(path, dt=1e-3, steps=4)
-    path = chain(tmp_path, nir.Threshold(FULL))
-    read_nir(path, dt=1e-3, steps=4)  # nothing here depends on reset and r
+    path = chain(tmp_path, nir.Threshold(0.5 * FULL))
+    read_nir(path, dt=1e-3, steps=4, domain=SPIKE)  # nothing here depends on reset, r and ties
 
 
 @pytest.mark.parametrize(

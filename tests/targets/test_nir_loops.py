@@ -35,7 +35,9 @@ from purespike.targets.nir.schema import check
 DT = 2.0**-10  # so that float32 has the decays exactly
 ENTRY, CELLS, STEPS = 4, 6, 20
 ONE = np.ones(CELLS, np.float32)
-SAID: dict[str, Any] = {"dt": DT, "steps": STEPS, "domain": SPIKE, "feedback": "previous"}
+SAID: dict[str, Any] = {
+    "dt": DT, "steps": STEPS, "domain": SPIKE, "feedback": "previous", "fires": "above"
+}  # fmt: skip
 Nodes = dict[str, Any]
 Step = Callable[[Any], Any]
 
