@@ -83,7 +83,7 @@ def test_a_build_refuses_them_before_it_works() -> None:
 
 def test_a_data_file_is_refused_before_its_inputs_are_read(tmp_path: Path) -> None:
     network, data = foreign(tmp_path / "model.nir"), tmp_path / "data.npz"
-    stated = Stated(1e-3, "zero", "step", 4, True, data=data)
+    stated = Stated(1e-3, "zero", "step", 4, True, data=data, fires="above")
     inputs = np.zeros((4, 4, 2), np.uint8)
     for labels, found in IMPOSSIBLE:
         array = labels.numpy() if isinstance(labels, torch.Tensor) else labels

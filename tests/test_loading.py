@@ -113,7 +113,7 @@ def test_labelled_data_gives_an_accuracy(tmp_path: Path) -> None:
     r = np.random.default_rng(0)
     x = r.integers(0, 2, (4, 20, 2))
     np.savez(tmp_path / "data.npz", inputs=x, labels=r.integers(0, 3, 20))
-    stated = Stated(1e-3, "zero", "step", 4, True, data=tmp_path / "data.npz")
+    stated = Stated(1e-3, "zero", "step", 4, True, data=tmp_path / "data.npz", fires="above")
     built = build(load_subject(str(path), stated), QUICK)
     stages = [a.stage for a in built.report.accuracy]
     assert stages[0] == "trained (the graph as read)" and built.report.accuracy[0].n == 20
@@ -164,7 +164,7 @@ def test_data_is_checked(tmp_path: Path, content: Any, why: str) -> None:
         data.write_bytes(content)
     else:
         np.savez(data, **content)
-    stated = Stated(1e-3, "zero", "step", 4, True, data=data)
+    stated = Stated(1e-3, "zero", "step", 4, True, data=data, fires="above")
     with pytest.raises(PurespikeError, match=why):
         load_subject(str(path), stated)
 
