@@ -200,7 +200,7 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
     path = chain(tmp_path, affine(), nir.IF(FULL, FULL))
     with pytest.raises(NirFileError) as e:
         read_nir(path)
-    assert list(e.value.open) == ["dt", "steps", "reset", "if_r"]
+    assert list(e.value.open) == ["dt", "steps", "reset", "if_r", "fires"]
     assert "state steps=N: " in str(e.value) and "--" not in str(e.value)
     spoken = e.value.text("command line")
     for flag in ("--dt SECONDS", "--steps N", "--reset zero|subtract", "--if-r step|dt"):
