@@ -28,7 +28,7 @@ WHY = {
     "('always': snnTorch) or comes with what the loop carries, a step late ('delayed': Norse)",
     "feedback": "a loop has no Delay node, and NIR does not say which edge takes a step",
     "fires": "tools disagree where a membrane equals the threshold: NIR's text, snnTorch and Norse "
-    "fire 'above' it, SpikingJelly, sinabs, Rockpool and lava-dl 'at' it, too",
+    "fire 'above' it, SpikingJelly, sinabs and Rockpool 'at' it, too",
 }
 
 
