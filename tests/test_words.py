@@ -79,9 +79,9 @@ def test_every_word_is_an_option_of_a_command_and_a_name_in_python() -> None:
     names |= {"resume_from", "epoch", "device", "trust"}
     for name, (flag, python) in WORDS.items():
         for written in re.findall(r"--[a-z-]+", flag):
-            assert written in flags or written == "--fires", (name, written)
+            assert written in flags, (name, written)
         for written in re.findall(r"(\w+)=", python):
-            assert written in names or written == "fires", (name, written)
+            assert written in names, (name, written)
     for name in Conventions.__dataclass_fields__:
         assert name in WORDS
 
@@ -139,11 +139,15 @@ def test_steps_are_not_asked_for_where_the_data_says_them(tmp_path: Path) -> Non
     network = str(foreign(tmp_path / "model.nir"))
     with pytest.raises(PurespikeError) as caught:
         open_source(network, Stated(data=data))
-    assert list(caught.value.open) == ["dt", "reset", "if_r"]
-    opened = open_source(network, Stated(dt=1e-3, reset="zero", if_r="step", data=data))
+    assert list(caught.value.open) == ["dt", "reset", "if_r", "fires"]
+    opened = open_source(
+        network, Stated(dt=1e-3, reset="zero", if_r="step", fires="above", data=data)
+    )
     assert opened.graph is not None and opened.graph.steps == 7
     with pytest.raises(PurespikeError, match="does not fit"):
-        open_source(network, Stated(dt=1e-3, reset="zero", if_r="step", steps=6, data=data))
+        open_source(
+            network, Stated(dt=1e-3, reset="zero", if_r="step", fires="above", steps=6, data=data)
+        )
     with pytest.raises(PurespikeError) as caught:
         open_source("package.module:factory", Stated())
     assert list(caught.value.open) == ["shape", "steps"]
@@ -162,7 +166,18 @@ def test_a_npy_file_is_one_clear_error(tmp_path: Path, command: str) -> None:
 
 def test_a_float_network_is_said_to_be_one_first(tmp_path: Path) -> None:
     network = foreign(tmp_path / "mine[1].nir")
-    arguments = ("--dt", "1e-3", "--reset", "zero", "--if-r", "step", "--steps", "4")
+    arguments = (
+        "--dt",
+        "1e-3",
+        "--reset",
+        "zero",
+        "--if-r",
+        "step",
+        "--steps",
+        "4",
+        "--fires",
+        "at",
+    )
     done = run("check", network, *arguments, "--spike-input", COLUMNS="200")
     first = done.stdout.splitlines()[0]
     assert done.returncode == 1 and "mine[1].nir is not in integers" in first
@@ -273,7 +288,11 @@ SLOW = [
     ("nir", ("check", "{}"), "pip install nir"),
     (
         "torch",
-        ("compile", "{}", *["--dt", "1", "--reset", "zero", "--if-r", "step", "--steps", "4"]),
+        (
+            "compile",
+            "{}",
+            *["--dt", "1", "--reset", "zero", "--if-r", "step", "--steps", "4", "--fires", "at"],
+        ),
         "torch",
     ),
 ]
