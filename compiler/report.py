@@ -136,6 +136,7 @@ class Report:
     counted: str = ""  # the network that the census is of; empty if nothing was counted
     counted_samples: int | None = None  # over which the census is averaged
     uncounted: str = ""  # why nothing was counted
+    options: Mapping[str, Any] = field(default_factory=dict)  # what the compiler was told
 
     @property
     def compliant(self) -> bool:
@@ -196,6 +197,7 @@ class Report:
             "target": self.target,
             "policy": self.policy,
             "policy_choices": dict(self.choices),
+            "options": dict(self.options),
             "waivers": self.waivers,
             "samples": self.samples,
             "accuracy": [

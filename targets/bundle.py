@@ -22,7 +22,7 @@ import json
 import shutil
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,19 @@ from purespike.compiler.page.page import to_html
 from purespike.compiler.proofs.widths import require_widths
 from purespike.targets.golden_network import write_golden_network
 from purespike.targets.lava.emit import emit
+from purespike.targets.lava.program import Program
 from purespike.targets.lava.program_file import write as write_program
-from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.lava.script import write_script
 from purespike.targets.manifest import FORMAT, file_hash, read_json
 from purespike.targets.manifest import MANIFEST as MANIFEST
 from purespike.targets.manifest import BundleError as BundleError
 from purespike.targets.manifest import read_manifest as read_manifest
 from purespike.targets.netx.emit import write_netx
+from purespike.targets.nir.document import Document
 from purespike.targets.nir.emit import write_nir
-from purespike.targets.nir.read import read_nir
+from purespike.targets.nir.foreign import Conventions
+from purespike.targets.nir.read import extra_of, read_both
 from purespike.targets.onnx.emit import Form, write_onnx
 from purespike.targets.spec import LOIHI2
 
@@ -98,13 +101,69 @@ class Golden:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle that was read back, every hash checked."""
+    """A bundle that was read back, every hash checked.
+
+    Attributes:
+        folder: Where it lies.
+        graph: The network of model.nir.
+        document: The same file as plain data.
+        golden: The golden samples.
+        report: report.json, as it is.
+        manifest: manifest.json, as it is.
+    """
 
     folder: Path
     graph: Graph
+    document: Document
     golden: Golden
     report: Mapping[str, Any]
     manifest: Mapping[str, Any]
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What model.nir carries beside the network, such as scales and boundaries."""
+        return dict(extra_of(self.document))
+
+
+Writers = Mapping[str, Callable[[], None]]
+
+
+@dataclass(frozen=True)
+class Models:
+    """Which model files a bundle has, and what they carry beside the network.
+
+    Attributes:
+        notes: Such as scales and boundaries.
+        nir_strict: Whether model.nir says everything with plain nodes (`write_nir`).
+        onnx: Form of model.onnx (`write_onnx`); ``qonnx`` adds model.qonnx.onnx to the step form.
+        netx: Whether to add model.net for lava-dl, which knows sequential networks only.
+    """
+
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    nir_strict: bool = False
+    onnx: Form = "step"
+    netx: bool = False
+
+    def writers(self, graph: Graph, golden: Golden, folder: Path) -> tuple[Writers, Writers]:
+        """What writes the files that belong together, and each extra one, by name."""
+        notes = dict(self.notes)
+        form: Form = "step" if self.onnx == "qonnx" else self.onnx
+        together: Writers = {
+            "model.nir": lambda: write_nir(
+                graph, folder / "model.nir", strict=self.nir_strict, extra=notes
+            ),
+            "model.onnx": lambda: write_onnx(graph, folder / "model.onnx", form, notes=notes),
+            "golden.npz": lambda: _write(folder / "golden.npz", _pack(golden)),
+            "golden_network.json": lambda: write_golden_network(graph, folder),
+            "lava": lambda: _write_lava(graph, golden, folder / "lava"),
+        }
+        extras: dict[str, Callable[[], None]] = {}
+        if self.onnx == "qonnx":
+            name = "model.qonnx.onnx"
+            extras[name] = lambda: write_onnx(graph, folder / name, "qonnx", notes=notes)
+        if self.netx:
+            extras["model.net"] = lambda: write_netx(graph, folder / "model.net")
+        return together, extras
 
 
 def write_bundle(
@@ -115,10 +174,7 @@ def write_bundle(
     versions: Mapping[str, str],
     graph: Graph | None = None,
     golden: Golden | None = None,
-    notes: Mapping[str, Any] | None = None,
-    nir_strict: bool = False,
-    onnx: Form = "step",
-    netx: bool = False,
+    models: Models | None = None,
 ) -> None:
     """Write a bundle, whole or not at all.
 
@@ -129,10 +185,7 @@ def write_bundle(
         versions: Of purespike and what it used.
         graph: The integer network; None if the compile stopped: then only the report is written.
         golden: Its golden samples.
-        notes: What model files shall carry beside the network, such as scales and boundaries.
-        nir_strict: Whether model.nir says everything with plain nodes (`write_nir`).
-        onnx: Form of model.onnx (`write_onnx`); ``qonnx`` adds model.qonnx.onnx to the step form.
-        netx: Whether to add model.net for lava-dl, which knows sequential networks only.
+        models: Which model files; by default NIR and ONNX in the step form.
 
     Raises:
         OutputError: If the folder holds something else or cannot be written.
@@ -145,24 +198,8 @@ def write_bundle(
     failed: dict[str, Exception] = {}
     with staged_folder(folder, BUNDLE) as stage:
         if graph is not None and golden is not None:
-            form: Form = "step" if onnx == "qonnx" else onnx
-            kept = dict(notes or {})
-            writers: dict[str, Callable[[], None]] = {
-                "model.nir": lambda: write_nir(
-                    graph, stage / "model.nir", strict=nir_strict, extra=kept
-                ),
-                "model.onnx": lambda: write_onnx(graph, stage / "model.onnx", form, notes=notes),
-                "golden.npz": lambda: _write(stage / "golden.npz", _pack(golden)),
-                "golden_network.json": lambda: write_golden_network(graph, stage),
-                "lava": lambda: _write_lava(graph, golden, stage / "lava"),
-            }
-            extras: dict[str, Callable[[], None]] = {}
-            if onnx == "qonnx":
-                name = "model.qonnx.onnx"
-                extras[name] = lambda: write_onnx(graph, stage / name, "qonnx", notes=notes)
-            if netx:
-                extras["model.net"] = lambda: write_netx(graph, stage / "model.net")
-            failed = _write_models(stage, writers, extras)
+            kept = models or Models()
+            failed = _write_models(stage, *kept.writers(graph, golden, stage))
         (stage / "report.json").write_text(report, encoding="utf-8")
         shown = golden.spikes if golden and (stage / "golden.npz").exists() else None
         try:
@@ -172,23 +209,13 @@ def write_bundle(
             raise
         except Exception as e:
             failed["report.html"] = e
-        files = sorted(p for p in stage.rglob("*") if p.is_file())
-        manifest = {
-            **BUNDLE.mark,
-            "format": FORMAT,
-            "options": dict(options),
-            "versions": dict(versions),
-            "files": {
-                p.relative_to(stage).as_posix(): {"bytes": p.stat().st_size, "sha256": file_hash(p)}
-                for p in files
-            },
-        }
+        manifest = make_manifest(stage, options, versions)
         if failed:
             manifest["not_written"] = {name: str(e) for name, e in failed.items()}
         text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
         (stage / MANIFEST).write_text(text, encoding="utf-8")
     if failed:
-        raise _first(failed, folder, "--nir-strict" if nir_strict else "")
+        raise _first(failed, folder, "--nir-strict" if models and models.nir_strict else "")
 
 
 def _write_models(
@@ -236,6 +263,23 @@ def _write_lava(graph: Graph, golden: Golden, folder: Path) -> None:
     write_script(program, plan, graph.steps, folder)
 
 
+def make_manifest(
+    folder: Path, options: Mapping[str, Any], versions: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the manifest says of the files that lie in a folder."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
+    return {
+        **BUNDLE.mark,
+        "format": FORMAT,
+        "options": dict(options),
+        "versions": dict(versions),
+        "files": {
+            p.relative_to(folder).as_posix(): {"bytes": p.stat().st_size, "sha256": file_hash(p)}
+            for p in files
+        },
+    }
+
+
 def read_bundle(folder: Path) -> Bundle:
     """Read a bundle and check every hash.
 
@@ -253,11 +297,18 @@ def read_bundle(folder: Path) -> Bundle:
                 remedy="the network was refused when it was compiled: see report.json",
             )
     report = read_json(folder / "report.json")
-    graph, golden = read_nir(folder / "model.nir"), read_golden(folder / "golden.npz")
+    graph, document = read_both(folder / "model.nir", Conventions())
+    if not document.metadata:
+        raise BundleError(
+            "the network of the bundle was not written by purespike",
+            where=str(folder / "model.nir"),
+            remedy="compile again",
+        )
+    golden = read_golden(folder / "golden.npz")
     samples = golden.inputs.shape[1] if golden.inputs.ndim > 1 else 0
     where = str(folder / "golden.npz")
     labels = checked_labels(golden.labels, samples, where, *output_classes(graph))
-    return Bundle(folder, graph, replace(golden, labels=labels), report, manifest)
+    return Bundle(folder, graph, document, replace(golden, labels=labels), report, manifest)
 
 
 def _pack(golden: Golden) -> bytes:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Numbers = Mapping[str, Ints]
+BATCH = 16  # samples at a time
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,17 @@ class Row:
     what: str  # "spikes" or "membranes"
     values: int
     different: int
+    samples: int
     first: tuple[int, ...] | None = None  # (step, sample, *index)
     found: int = 0
     expected: int = 0
+
+    def joined(self, later: Row) -> Row:
+        """With the row of the samples that follow; the first difference is the first in time."""
+        other = self.first is None or (later.first is not None and later.first < self.first)
+        first = later if other else self
+        sums = {k: getattr(self, k) + getattr(later, k) for k in ("values", "different", "samples")}
+        return replace(first, **sums)
 
     def __str__(self) -> str:
         step, sample, *index = self.first or (0, 0)
@@ -106,13 +115,30 @@ def late(node: dict[str, Any], numbers: Numbers, line: list[Ints]) -> Ints:
 
 
 def replay(folder: Path, samples: int | None = None) -> list[Row]:
-    """Compute every layer of the golden samples and compare, one row a recording."""
+    """Compute every layer of the golden samples and compare: one row per recording, all of them."""
     network = json.loads((folder / "golden_network.json").read_text(encoding="utf-8"))
     with np.load(folder / "golden_network.npz", allow_pickle=False) as file:
         numbers = {name: file[name].astype(np.int64) for name in file.files}
     with np.load(folder / "golden.npz", allow_pickle=False) as file:
         golden = {name: file[name][:, :samples] for name in file.files if name != "labels"}
-    x, nodes = golden.pop("inputs"), network["nodes"]
+    x = golden.pop("inputs")
+    rows: dict[str, Row] = {}
+    for start in range(0, x.shape[1], BATCH):
+        part = slice(start, start + BATCH)
+        for key, found in simulate(network, numbers, x[:, part]):
+            row = compare(key, found, golden[key][:, part])
+            if row.first:
+                row = replace(row, first=(row.first[0], row.first[1] + start, *row.first[2:]))
+            rows[key] = rows[key].joined(row) if key in rows else row
+    if not rows or rows.keys() != golden.keys():
+        names = ", ".join(sorted(rows.keys() ^ golden.keys())) or "nothing"
+        raise ValueError(f"the network computes other layers than were recorded: {names}")
+    return list(rows.values())
+
+
+def simulate(network: dict[str, Any], numbers: Numbers, x: Ints) -> Iterator[tuple[str, Ints]]:
+    """What every neuron does on inputs (T, B, ...): spikes and membranes, by recording."""
+    nodes = network["nodes"]
     rest = {n["name"]: np.full((x.shape[1], *n["shape"]), n.get("initial", 0)) for n in nodes}
     neurons, delays = ([n for n in nodes if n["op"] == op] for op in ("neuron", "delay"))
     state = {n["name"]: rest[n["name"]] for n in neurons}
@@ -136,16 +162,18 @@ def replay(folder: Path, samples: int | None = None) -> list[Row]:
         for key, steps in found.items():
             what, name = key.split("/", 1)
             steps.append((now if what == "spikes" else state)[name])
-    return [compare(key, np.stack(steps), golden[key]) for key, steps in found.items()]
+    for key, steps in found.items():
+        yield key, np.stack(steps)
 
 
 def compare(key: str, found: Ints, golden: NDArray[Any]) -> Row:
     """One recording (T, B, ...) against the golden one."""
     what, name = key.split("/", 1)
     if not len(off := np.argwhere(found != golden)):
-        return Row(name, what, golden.size, 0)
+        return Row(name, what, golden.size, 0, golden.shape[1])
     first = tuple(off[0].tolist())
-    return Row(name, what, golden.size, len(off), first, int(found[first]), int(golden[first]))
+    at = (first, int(found[first]), int(golden[first]))
+    return Row(name, what, golden.size, len(off), golden.shape[1], *at)
 
 
 def main() -> int:
@@ -155,7 +183,11 @@ def main() -> int:
         if hashlib.sha256((folder / name).read_bytes()).hexdigest() != entry["sha256"]:
             print(f"{name}: not the file that was compiled (sha256)")
             return 1
-    rows = replay(folder, int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    try:
+        rows = replay(folder, int(sys.argv[2]) if len(sys.argv) > 2 else None)
+    except (KeyError, IndexError, ValueError, TypeError) as e:
+        print(f"cannot be replayed: {type(e).__name__}: {e}")
+        return 1
     wrong = [row for row in rows if row.different]
     equal = f"{len(rows) - len(wrong)} of {len(rows)} recordings equal, bit for bit"
     print(*wrong, equal, sep="\n")

@@ -101,7 +101,7 @@ def _range(
     """Are the values whole numbers from ``low`` to ``high``, each moved by ``above``?"""
     register = values - above
     whole = bool((np.rint(register) == register).all())
-    lo, hi = float(values.min()), float(values.max())
+    lo, hi = float(values.min()) + 0.0, float(values.max()) + 0.0  # never "-0"
     return verdict(
         LEGALITY,
         where,

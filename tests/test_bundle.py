@@ -15,10 +15,10 @@ from test_verdict import FAST
 from torch import nn
 
 from purespike.build import build
-from purespike.check import replay_findings, static_findings
+from purespike.check import static_findings
 from purespike.compiler.files import OutputError
 from purespike.compiler.interpret import run
-from purespike.tampering import check_derived
+from purespike.examine import examine
 from purespike.targets.bundle import BundleError, NotWritten, read_bundle
 from purespike.targets.golden_network import replay_bundle
 from purespike.targets.netx.read import read_netx
@@ -62,7 +62,7 @@ def test_the_same_build_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> No
 
 def test_it_replays_bit_for_bit_and_its_network_is_spike_only(bundle: Path) -> None:
     loaded = read_bundle(bundle)
-    assert {f.status for f in replay_findings(loaded)} == {"PASS"}
+    assert {f.status for f in examine(loaded, lava=False).findings} == {"PASS"}
     assert {f.status for f in static_findings(loaded.graph)} == {"PASS"}
     assert loaded.golden.inputs.shape[1] == 8
     assert max(float(v.mean()) for v in loaded.golden.spikes.values()) > 0
@@ -89,8 +89,10 @@ def test_every_kind_of_network_replays_with_numpy_alone(name: str, tmp_path: Pat
     assert built.golden is not None
     assert files > 6 and len(rows) == len(built.golden.spikes) + len(built.golden.membranes)
     assert any(a.any() for a in built.golden.spikes.values())
-    # Every file follows from model.nir, also where an array lay in another order in memory.
-    assert [f.where for f in check_derived(read_bundle(tmp_path / "b")) if f.status != "PASS"] == []
+    # Every file follows from model.nir, also where an array lay in another order in memory, and the
+    # report and the manifest from both.
+    found = examine(read_bundle(tmp_path / "b"), lava=False).findings
+    assert [str(f) for f in found if f.status != "PASS"] == []
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,10 @@ def test_a_changed_golden_spike_is_found_by_the_replay(bundle: Path) -> None:
     loaded = read_bundle(bundle)
     name = next(iter(loaded.golden.spikes))
     loaded.golden.spikes[name].flat[5] ^= 1
-    wrong = [f for f in replay_findings(loaded) if f.status == "FAIL"]
-    assert {f.where.split(": ")[1] for f in wrong} == {name}
+    runs = examine(loaded, lava=False).runs
+    assert [r.executor for r in runs] == ["interpreter", "ONNX Runtime", "numpy"]
+    wrong = [f for run in runs[:2] for f in run.findings if f.status == "FAIL"]
+    assert [f.where.split(": ")[1] for f in wrong] == [name] * 2
     assert "1 of" in wrong[0].measured
     assert str(np.unravel_index(5, loaded.golden.spikes[name].shape)[0]) in wrong[0].measured
 

@@ -19,8 +19,8 @@ from test_verdict import FAST
 from torch import nn
 
 from purespike.build import Build, build
-from purespike.check import replay_findings
 from purespike.compiler.ops import Conv2d, Linear, Neuron, Scale
+from purespike.examine import examine
 from purespike.targets.bundle import read_bundle
 from purespike.targets.nir.read import read_extra
 from purespike.targets.onnx.metadata import metadata
@@ -98,7 +98,7 @@ def test_qonnx_stands_beside_the_golden_model(bundle: Path) -> None:
     assert loaded.manifest["options"]["onnx"] == "qonnx"
     assert metadata(onnx.load(bundle / "model.onnx"))["form"] == "step"
     assert metadata(onnx.load(bundle / "model.qonnx.onnx"))["form"] == "qonnx"
-    assert {f.status for f in replay_findings(loaded)} == {"PASS"}
+    assert {f.status for f in examine(loaded, lava=False).findings} == {"PASS"}
 
 
 def test_strict_nir_and_a_sequence_replay_too(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_strict_nir_and_a_sequence_replay_too(tmp_path: Path) -> None:
     assert made.compiled and differences(made.compiled.graph, loaded.graph) == []
     assert metadata(onnx.load(tmp_path / "b" / "model.onnx"))["form"] == "sequence"
     assert "model.qonnx.onnx" not in loaded.manifest["files"]
-    assert {f.status for f in replay_findings(loaded)} == {"PASS"}
+    assert {f.status for f in examine(loaded, lava=False).findings} == {"PASS"}
 
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -54,9 +54,19 @@ class Measured:
 
 
 def measure(
-    graph: Graph, x: NDArray[Any], progress: Callable[[int, int], None] = lambda done, n: None
+    graph: Graph,
+    x: NDArray[Any],
+    progress: Callable[[int, int], None] = lambda done, n: None,
+    watch: Callable[[Trace], None] = lambda trace: None,
 ) -> Measured:
-    """Run ``graph`` on x (T, B, *shape)."""
+    """Run ``graph`` on x (T, B, *shape).
+
+    Args:
+        graph: Any stage.
+        x: Inputs.
+        progress: Called with (finished samples, samples).
+        watch: Shown the trace of every batch, in order.
+    """
     decisions: list[NDArray[np.int64]] = []
     counts = {n.name: Counts() for n in graph.nodes}
     neurons = {n.name: n.op for n in graph.nodes if isinstance(n.op, Neuron)}
@@ -70,6 +80,7 @@ def measure(
     total = x.shape[1]
     done = 0
     for _, trace in traces(graph, x):
+        watch(trace)
         decisions.append(decide(graph, trace))
         done += len(decisions[-1])
         tally.add(graph, trace)

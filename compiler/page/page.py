@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any
@@ -37,11 +38,18 @@ def to_html(data: Data, spikes: Mapping[str, NDArray[Any]] | None = None) -> str
         el("meta", charset="utf-8"),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", http_equiv="Content-Security-Policy", content=policy),
+        el("meta", name="purespike-report", content=f"sha256 {digest(data)}"),
         el("title", title),
         el("style", Html(style)),
     )
     body = el("body", *_body(data, rasters(spikes or {})), el("script", Html(script)))
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
+
+
+def digest(data: Data) -> str:
+    """Of the whole report, so that a page belongs to one, also where it shows less than all."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _asset(name: str) -> str:

@@ -1,4 +1,4 @@
-"""How many samples each stage classifies rightly, and what may be lost on the way (PS012)."""
+"""How many samples each stage classifies rightly, before and after each stage."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from purespike.compiler.compliance.finding import ACCURACY, Finding, verdict
 from purespike.compiler.compliance.measure import Measured, measure
-from purespike.compiler.compliance.policy import Policy
-from purespike.compiler.report import Accuracy, Chance
-from purespike.compiler.wording import Advice
+from purespike.compiler.report import Accuracy
 from purespike.options import Progress, Subject
 
 
@@ -49,25 +46,3 @@ def stage_accuracy(
     right = int((measured.decisions == subject.labels).sum())
     same = None if before is None else int((measured.decisions == before.decisions).sum())
     return Accuracy(stage, right, measured.samples, same)
-
-
-def accuracy_finding(
-    trained: Accuracy | None, integer: Accuracy, policy: Policy, chance: Chance | None = None
-) -> Finding:
-    """PS012: what the integers lose against the trained network, in percentage points."""
-    if trained is None:
-        why = "no labelled data was given, so no accuracy was measured"
-        remedy = Advice("give labelled test inputs: {data}")
-        return Finding(ACCURACY, "whole network", "NOT RUN", why, remedy=remedy)
-    drop = 100 * (trained.rate - integer.rate)
-    note = chance.note(integer) if chance else ""
-    return verdict(
-        ACCURACY,
-        "whole network",
-        drop <= policy.accuracy_drop,
-        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}"
-        + (f"; {note}" if note else ""),
-        limit=f"drop of at most {policy.accuracy_drop:g}",
-        unit="percentage points",
-        remedy=Advice("use more weight bits ({bits}), or fine-tune with quantized ones: {qat}"),
-    )

@@ -9,12 +9,8 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from torch import nn
 
-from purespike.accuracy import accuracy_finding, reference_accuracy, stage_accuracy
-from purespike.compiler.compliance.finding import (
-    EXECUTORS,
-    LEGALITY,
-    Finding,
-)
+from purespike.accuracy import reference_accuracy, stage_accuracy
+from purespike.compiler.compliance.finding import EXECUTORS, LEGALITY, Finding
 from purespike.compiler.compliance.measure import measure
 from purespike.compiler.compliance.policy import apply_policy
 from purespike.compiler.compliance.rules import refusal
@@ -32,10 +28,10 @@ from purespike.compiler.pipeline import (
 from purespike.compiler.proofs.widths import unproved
 from purespike.compiler.ranges import bound_neurons
 from purespike.compiler.report import Accuracy
-from purespike.compiler.wording import RUN_LAVA
 from purespike.draft import Build, Draft
 from purespike.evidence import (
     ac_range,
+    accuracy_finding,
     activity,
     census,
     compare_lava,
@@ -44,6 +40,7 @@ from purespike.evidence import (
     encode,
     lava_decisions,
     make_golden,
+    not_asked_for,
 )
 from purespike.fidelity import check_capture, wrong_inputs
 from purespike.independent import check_graph
@@ -214,7 +211,7 @@ def _judge(
             ledger.append(Accuracy(f"Lava ({options.lava} convolution)", right, samples, same))
     findings.append(accuracy_finding(draft.trained, ledger[1], options.policy, draft.chance))
     if options.lava == "none":
-        findings.append(Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy=RUN_LAVA))
+        findings.append(not_asked_for())
     updates = sum(
         float(np.prod(n.output.shape)) * graph.steps
         for n in graph.nodes

@@ -109,13 +109,18 @@ def render(report: Report) -> RenderableType:
     return Group(*parts)
 
 
-def rules(findings: Iterable[Finding]) -> RenderableType:
-    """One line a rule, then every finding that is not PASS."""
+def rules(findings: Iterable[Finding], *, judged: bool = False) -> RenderableType:
+    """One line a rule, then every finding that is not PASS.
+
+    Args:
+        findings: All of them.
+        judged: Whether to leave out the rules without any: the command does not judge them.
+    """
     findings = tuple(findings)
     table = Listing("rule", "result", "checked", "what it demands", title="Rules")
     for rule in (WAIVERS, *RULES):
         own = [f for f in findings if f.rule.id == rule.id]
-        if rule == WAIVERS and not own:
+        if not own and (judged or rule == WAIVERS):
             continue
         worst = next(
             (s for s in ("FAIL", "NOT RUN", "WAIVED", "PASS") if any(f.status == s for f in own)),

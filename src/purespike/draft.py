@@ -39,7 +39,7 @@ from purespike.evidence import (
 )
 from purespike.options import Options, Progress, Subject, silent
 from purespike.targets.agreement import Executor
-from purespike.targets.bundle import Golden, write_bundle
+from purespike.targets.bundle import Golden, Models, write_bundle
 from purespike.targets.lava.schedule import Schedule
 from purespike.targets.lava.simulate import LavaRun
 from purespike.targets.spec import LOIHI2
@@ -81,7 +81,7 @@ class Build:
                 report and every file that can.
         """
         graph = chip_part(self.compiled.graph) if self.compiled and self.golden else None
-        notes = None
+        notes: dict[str, Any] = {}
         if self.compiled and graph is not None:
             notes = {
                 "scales": dict(self.compiled.ledger[-1].scales) if self.compiled.ledger else {},
@@ -94,11 +94,13 @@ class Build:
             versions=self.report.versions,
             graph=graph,
             golden=self.golden,
-            notes=notes,
-            nir_strict=self.options.nir_strict,
-            onnx=self.options.onnx,
-            netx=self.options.netx,
+            models=Models(notes, self.options.nir_strict, self.options.onnx, self.options.netx),
         )
+
+
+def _plain_options(options: Options) -> dict[str, Any]:
+    """All but policy and waivers, which the report has in places of their own."""
+    return {k: v for k, v in options.described().items() if k not in ("policy", "waivers")}
 
 
 def _sources(subject: Subject, graph: Graph) -> dict[str, dict[str, str | int]]:
@@ -186,6 +188,7 @@ class Draft:
             counted=counted,
             counted_samples=counted_samples,
             uncounted=uncounted,
+            options=_plain_options(self.options),
             sources=_sources(self.subject, graph),
         )
 

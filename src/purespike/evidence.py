@@ -14,12 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purespike
+from purespike.compiler.compliance.finding import ACCURACY, EXECUTORS, Finding, verdict
 from purespike.compiler.compliance.measure import Measured, traces
+from purespike.compiler.compliance.policy import Policy
+from purespike.compiler.interpret import Trace
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.ranges import Bounds
-from purespike.compiler.report import Activity, LayerCount
+from purespike.compiler.report import Accuracy, Activity, Chance, LayerCount
+from purespike.compiler.wording import RUN_LAVA, Advice
 from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.bundle import Golden
 from purespike.targets.lava.simulate import LavaRun
@@ -31,21 +35,36 @@ from purespike.targets.onnx.run import run_onnx
 
 def make_golden(graph: Graph, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
     """What the integer graph does on the samples (T, B, *shape), by the interpreter."""
-    neurons = [n for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
-    fires = [n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires]
-    spikes: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in fires}
-    membranes: dict[str, list[NDArray[np.int32]]] = {n.name: [] for n in neurons}
-    for _, trace in traces(graph, inputs, membranes):
-        for name, rows in spikes.items():
+    recorder = Recorder(graph)
+    for _, trace in traces(graph, inputs, recorder.membranes):
+        recorder.add(trace)
+    return recorder.golden(inputs, labels)
+
+
+class Recorder:
+    """Keeps what golden vectors hold of the traces of batches, shown one after the other."""
+
+    def __init__(self, graph: Graph) -> None:
+        neurons = [n for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
+        fires = [n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires]
+        self.spikes: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in fires}
+        self.membranes: dict[str, list[NDArray[np.int32]]] = {n.name: [] for n in neurons}
+
+    def add(self, trace: Trace) -> None:
+        """The next batch."""
+        for name, rows in self.spikes.items():
             rows.append(trace.values[name].astype(np.uint8))
-        for name, levels in membranes.items():
+        for name, levels in self.membranes.items():
             levels.append(trace.membranes[name].astype(np.int32))
-    return Golden(
-        inputs.astype(np.uint8),
-        labels,
-        {name: np.concatenate(rows, axis=1) for name, rows in spikes.items()},
-        {name: np.concatenate(levels, axis=1) for name, levels in membranes.items()},
-    )
+
+    def golden(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
+        """All batches, with the samples (T, B, *shape) that they were of."""
+        return Golden(
+            inputs.astype(np.uint8),
+            labels,
+            {name: np.concatenate(rows, axis=1) for name, rows in self.spikes.items()},
+            {name: np.concatenate(levels, axis=1) for name, levels in self.membranes.items()},
+        )
 
 
 def encode(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:
@@ -166,3 +185,33 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def accuracy_finding(
+    trained: Accuracy | None,
+    integer: Accuracy | None,
+    policy: Policy,
+    chance: Chance | None = None,
+) -> Finding:
+    """PS012: what the integers lose against the trained network, in percentage points."""
+    if trained is None or integer is None:
+        why = "no labelled data was given, so no accuracy was measured"
+        remedy = Advice("give labelled test inputs: {data}")
+        return Finding(ACCURACY, "whole network", "NOT RUN", why, remedy=remedy)
+    drop = 100 * (trained.rate - integer.rate)
+    note = chance.note(integer) if chance else ""
+    return verdict(
+        ACCURACY,
+        "whole network",
+        drop <= policy.accuracy_drop,
+        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}"
+        + (f"; {note}" if note else ""),
+        limit=f"drop of at most {policy.accuracy_drop:g}",
+        unit="percentage points",
+        remedy=Advice("use more weight bits ({bits}), or fine-tune with quantized ones: {qat}"),
+    )
+
+
+def not_asked_for() -> Finding:
+    """PS010 of a build without Lava."""
+    return Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy=RUN_LAVA)

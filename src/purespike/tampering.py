@@ -1,25 +1,53 @@
 """What a bundle's hashes cannot show: that its files say the same thing.
 
 Whoever changes a file can write a manifest that agrees. Every file that follows from the network is
-therefore made anew and compared, and the recordings have to be of this network, all of it.
+therefore made anew and compared, the recordings have to be of this network, all of it, and a file
+that follows from nothing is refused.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import hashlib
+import io
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from onnx import ModelProto
 
+import purespike
 from purespike.compiler.compliance.finding import EXECUTORS, Finding, verdict
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ops import Neuron
-from purespike.targets.bundle import Bundle, BundleError
-from purespike.targets.golden_network import write_golden_network
-from purespike.targets.lava.emit import emit
-from purespike.targets.lava.program_file import write as write_program
-from purespike.targets.lava.schedule import schedule
-from purespike.targets.lava.script import write_script
+from purespike.targets.bundle import MANIFEST, Bundle, BundleError, Golden, Models
+from purespike.targets.lava.program import Program
+from purespike.targets.lava.schedule import Schedule
+from purespike.targets.netx.read import same_netx
+from purespike.targets.nir.document import difference
+from purespike.targets.nir.guard import load
+from purespike.targets.onnx.emit import FORMS
+
+MADE_FROM_REPORT = ("report.json", "report.html", MANIFEST)  # `reported` judges these
+ARRAYS = "lava/arrays.npz"
+_CHANGED = "compile again; somebody or something changed the file after the compile"
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What follows from a bundle's network.
+
+    Attributes:
+        program: The Lava program of the golden samples; None if nothing follows.
+        plan: Its schedule.
+        findings: PS010, one per file.
+    """
+
+    program: Program | None
+    plan: Schedule | None
+    findings: tuple[Finding, ...]
 
 
 def require_recordings(bundle: Bundle) -> None:
@@ -40,8 +68,10 @@ def require_recordings(bundle: Bundle) -> None:
     wanted |= {f"spikes/{n}": (*lead, *neurons[n].output.shape) for n in firing}
     wanted |= {f"membranes/{n}": (*lead, *node.output.shape) for n, node in neurons.items()}
     wrong = sorted(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
-    values = edge.domain.holds(golden.inputs.astype(np.float64)) if not wrong else True
-    if wrong or not lead[1] or len(golden.labels) != lead[1] or not values:
+    arrays = [golden.inputs, golden.labels, *golden.spikes.values(), *golden.membranes.values()]
+    whole = all(a.dtype.kind in "iub" for a in arrays)
+    values = edge.domain.holds(golden.inputs.astype(np.float64)) if whole and not wrong else whole
+    if wrong or not lead[1] or golden.labels.shape != lead[1:] or not values:
         raise BundleError(
             "the golden vectors are not those of this network",
             where=str(bundle.folder / "golden.npz"),
@@ -51,26 +81,109 @@ def require_recordings(bundle: Bundle) -> None:
         )
 
 
-def check_derived(bundle: Bundle) -> Iterator[Finding]:
-    """PS010: what follows from model.nir and the golden inputs, made anew, byte by byte."""
-    graph = bundle.graph
-    with tempfile.TemporaryDirectory(prefix="purespike-") as name:
-        stage = Path(name)
-        write_golden_network(graph, stage)
-        plan = schedule(graph)
-        program = emit(graph, plan, bundle.golden.inputs)
-        write_program(program, stage / "lava")
-        write_script(program, plan, graph.steps, stage / "lava")
-        for path in sorted(p for p in stage.rglob("*") if p.is_file()):
-            file = path.relative_to(stage).as_posix()
-            copy = bundle.folder / file
-            same = copy.is_file() and copy.read_bytes() == path.read_bytes()
-            yield verdict(
-                EXECUTORS,
-                file,
-                same,
-                "follows from model.nir" if same else "is not what follows from model.nir",
-                limit="the same bytes",
-                remedy="compile again with this version: the file was changed, or another version "
-                "of purespike wrote it",
-            )
+def foreign_version(bundle: Bundle) -> str:
+    """The version of purespike that wrote the bundle, if it is not this one."""
+    versions = bundle.manifest.get("versions")
+    written = str(versions.get("purespike") if isinstance(versions, dict) else None)
+    return "" if written == purespike.__version__ else written
+
+
+def judged(bundle: Bundle, where: str, same: bool, measured: str, limit: str) -> Finding:
+    """PS010 about a file that was compared; what only another version can say is NOT RUN."""
+    other = foreign_version(bundle)
+    if same or not other:
+        return verdict(EXECUTORS, where, same, measured, limit=limit, remedy=_CHANGED)
+    return Finding(
+        EXECUTORS,
+        where,
+        "NOT RUN",
+        f"{measured}; but purespike {other} wrote the bundle, and this is {purespike.__version__}",
+        limit=limit,
+        remedy=f"verify with purespike {other}, or compile again with this version",
+    )
+
+
+def make_derived(bundle: Bundle, golden: Golden, stage: Path) -> Derived:
+    """Make every file that follows from model.nir and the golden inputs, and compare it.
+
+    Args:
+        bundle: What was read.
+        golden: What the interpreter records on the inputs of its golden samples.
+        stage: An empty folder to make the files in.
+    """
+    program, plan = None, None
+    findings: list[Finding] = []
+    try:
+        program, plan = _models(bundle).write(bundle.graph, golden, stage)
+    except PurespikeError as e:
+        words = f"{e.message}: {e.found}" if e.found else e.message
+        where = f"{MANIFEST}: options"
+        findings.append(judged(bundle, where, False, words, "forms that the network has"))
+    made = {p.relative_to(stage).as_posix(): p for p in stage.rglob("*") if p.is_file()}
+    listed = set(bundle.manifest["files"])
+    for file in sorted(made):
+        there = bundle.folder / file
+        how = _same(made[file], there) if file in listed else ""
+        words = how or ("differs from what follows from model.nir" if file in listed else "missing")
+        findings.append(judged(bundle, file, bool(how), words, "what follows from model.nir"))
+    for file in sorted(listed - made.keys() - set(MADE_FROM_REPORT)):
+        words = "follows from nothing in the bundle"
+        findings.append(judged(bundle, file, False, words, "files that purespike writes"))
+    return Derived(program, plan, tuple(findings))
+
+
+def _models(bundle: Bundle) -> Models:
+    """Which model files the manifest's options ask for."""
+    options: Any = bundle.manifest.get("options")
+    options = options if isinstance(options, dict) else {}
+    strict, onnx, netx = (options.get(k, d) for k, d in _DEFAULTS.items())
+    if not (isinstance(strict, bool) and isinstance(netx, bool) and onnx in FORMS):
+        raise BundleError(
+            "the options of the manifest have no meaning",
+            found=f"nir_strict {strict!r}, onnx {onnx!r}, netx {netx!r}",
+        )
+    return Models(bundle.notes, strict, onnx, netx)
+
+
+_DEFAULTS = {"nir_strict": False, "onnx": "step", "netx": False}
+
+
+def _same(made: Path, there: Path) -> str:
+    """How two files say the same; empty if they do not.
+
+    Compression and HDF5 may pack the same content otherwise with other versions of their libraries.
+    """
+    ours, theirs = made.read_bytes(), there.read_bytes()
+    if ours == theirs:
+        return "the same bytes"
+    repacked = "the same content, packed otherwise"
+    with suppress(PurespikeError, ValueError, OSError, KeyError, zipfile.BadZipFile, EOFError):
+        if made.suffix == ".npz":
+            return repacked if _arrays(ours) == _arrays(theirs) else ""
+        if made.suffix == ".nir":
+            return repacked if not difference(load(made), load(there)) else ""
+        if made.suffix == ".net":
+            return repacked if same_netx(made, there) else ""
+        if made.suffix == ".onnx":
+            models = [ModelProto.FromString(content) for content in (ours, theirs)]
+            return repacked if models[0] == models[1] else ""
+        if made.name == "program.json":  # it names the hash of its arrays, however packed
+            hashes = [_hash(p.with_name("arrays.npz")) for p in (made, there)]
+            return repacked if ours.replace(hashes[0], hashes[1]) == theirs else ""
+    return ""
+
+
+def _hash(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).hexdigest().encode()
+
+
+def _arrays(content: bytes) -> list[tuple[str, str, tuple[int, ...], bytes]]:
+    """Every member of an archive of arrays, in order; nothing else may be in it."""
+    found = []
+    with np.load(io.BytesIO(content), allow_pickle=False) as file:
+        if len(set(file.zip.namelist())) != len(file.zip.namelist()):
+            raise ValueError("a member twice")
+        for name in file.files:
+            array = file[name]
+            found.append((name, array.dtype.str, array.shape, array.tobytes()))
+    return found

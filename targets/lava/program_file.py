@@ -46,6 +46,19 @@ def write(program: Program, folder: Path) -> None:
         ProgramError: The program is not one that Lava can run.
     """
     check(program)
+    text, arrays = _content(program)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / ARRAYS, arrays)
+    write_file(folder / PROGRAM, text)
+
+
+def same(one: Program, other: Program) -> bool:
+    """Do two programs say the same, to the byte?"""
+    return _content(one) == _content(other)
+
+
+def _content(program: Program) -> tuple[bytes, bytes]:
+    """The two files."""
     arrays: dict[str, Array] = {}
     text: dict[str, Any] = {
         "format": FORMAT,
@@ -70,9 +83,7 @@ def write(program: Program, folder: Path) -> None:
     # numpy writes no times into the archive, so equal arrays give equal bytes.
     np.savez(packed, **dict(sorted(arrays.items())))  # type: ignore[arg-type]
     text["arrays_sha256"] = hashlib.sha256(packed.getvalue()).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / ARRAYS, packed.getvalue())
-    write_file(folder / PROGRAM, json.dumps(text, indent=1) + "\n")
+    return (json.dumps(text, indent=1) + "\n").encode(), packed.getvalue()
 
 
 def read(folder: Path) -> Program:

@@ -15,6 +15,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
 from purespike.targets.lava.cluster import run_on_cluster
 from purespike.targets.lava.emit import emit
+from purespike.targets.lava.program import Program
 from purespike.targets.lava.recordings import Recording, membrane_layers, spike_layers
 from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.lava.shards import default_jobs, run_shards, split
@@ -77,15 +78,50 @@ def simulate(
         LavaRunError: If the run gave no result.
         ClusterError: If the cluster cannot be used or failed.
     """
+    plan = schedule(graph)
+    return run_program(
+        emit(graph, plan, x, conv=conv),
+        plan,
+        *x.shape[:2],
+        timeout=timeout,
+        jobs=jobs,
+        scheduler=scheduler,
+        on_progress=on_progress,
+    )
+
+
+def run_program(
+    program: Program,
+    plan: Schedule,
+    steps: int,
+    samples: int,
+    *,
+    timeout: float = 3600.0,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> LavaRun:
+    """Run the first samples of a program that has their spikes in it.
+
+    Args:
+        program: Of `emit`, for so many samples or more.
+        plan: The schedule it was emitted by.
+        steps: T of a sample.
+        samples: How many.
+        timeout: As the following, as for `simulate`.
+        jobs: Runs at a time.
+        scheduler: Address of a Dask scheduler.
+        on_progress: Called with (finished steps, steps).
+
+    Raises:
+        LavaRunError, ClusterError: As `simulate`.
+    """
     if jobs is not None and (jobs < 1 or scheduler is not None):
         raise PurespikeError(
             "the number of jobs cannot be used",
             found=f"jobs = {jobs}" + (" beside a scheduler" if scheduler else ""),
             allowed="1 or more on this machine; a cluster's workers decide themselves",
         )
-    plan = schedule(graph)
-    program = emit(graph, plan, x, conv=conv)
-    steps, samples = x.shape[:2]
     with tempfile.TemporaryDirectory(prefix="purespike-") as name:
         folder = Path(name)
         spikes = Recording(

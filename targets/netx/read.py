@@ -273,3 +273,13 @@ def _check_ranges(graph: Graph) -> None:
 
 def _with_origin(graph: Graph, origins: Mapping[str, str]) -> list[Node]:
     return [replace(n, origin=origins[n.name]) for n in graph.nodes]
+
+
+def same_netx(one: str | os.PathLike[str], other: str | os.PathLike[str]) -> bool:
+    """Do two files say the same, however HDF5 packs it?
+
+    Raises:
+        NetxFileError: If one of them cannot be read.
+    """
+    a, b = (parsed(path, NETX, _document) for path in (one, other))
+    return a.digest() == b.digest() and a.metadata == b.metadata

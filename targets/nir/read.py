@@ -106,14 +106,19 @@ def read_both(
     return _read(path, document, stated), document
 
 
+def extra_of(document: Document) -> dict[str, JSON]:
+    """The ``extra`` metadata of a purespike file that was read before."""
+    extra: dict[str, JSON] = _metadata(document)["extra"]
+    return extra
+
+
 def read_extra(path: str | os.PathLike[str]) -> dict[str, JSON]:
     """The ``extra`` metadata that a purespike file was written with; empty for other files."""
     document = load(path)
     if not document.metadata:
         return {}
     _read(path, document, Conventions())
-    extra: dict[str, JSON] = _metadata(document)["extra"]
-    return extra
+    return extra_of(document)
 
 
 def _read(path: str | os.PathLike[str], document: Document, stated: Conventions) -> Graph:

@@ -62,7 +62,8 @@ def stamp(
     }
     if clash := sorted({*entries, "content_sha256"} & set(notes)):
         raise OnnxError("a note bears a reserved name", found=", ".join(clash))
-    for key, value in (entries | dict(notes)).items():
+    # Notes in order of their names: whoever reads them back and writes again gets the same file.
+    for key, value in (entries | dict(sorted(notes.items()))).items():
         try:
             text = json.dumps(value, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError) as e:

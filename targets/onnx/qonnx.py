@@ -96,7 +96,7 @@ class _Writer:
 
     def constant(self, name: str, value: Any, datatype: str) -> str:
         if name not in self.known:
-            array = np.array(value, dtype=np.float32, order="C")
+            array = np.array(value, dtype=np.float32, order="C") + np.float32(0)  # no "-0"
             self.initializers.append(numpy_helper.from_array(array, name))
             self.types[name] = datatype
             self.known.add(name)

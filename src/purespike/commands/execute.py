@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from purespike.commands.shared import NOT_COMPLIANT, OK, BundleFolder, Samples, err, out
 from purespike.console import progress_bars, rules
 
 if TYPE_CHECKING:
-    from purespike.check import Replay
+    from purespike.examine import Examination, Replay
+    from purespike.targets.bundle import Bundle
 
 
 def simulate(
@@ -28,43 +31,102 @@ def simulate(
         typer.Option(help="Run on a Dask cluster instead: address of its scheduler."),
     ] = None,
 ) -> None:
-    """Run golden samples on Lava's CPU backend and compare every layer with the interpreter."""
-    from purespike.check import replay_lava
+    """Run the bundle's Lava program on golden samples and compare every layer with golden.npz."""
+    from purespike.examine import run_own
+    from purespike.tampering import require_recordings
     from purespike.targets.bundle import read_bundle
+    from purespike.targets.lava.emit import emit
+    from purespike.targets.lava.schedule import schedule
 
     loaded = read_bundle(bundle)
+    require_recordings(loaded)
+    plan = schedule(loaded.graph)
+    follows = emit(loaded.graph, plan, loaded.golden.inputs)
     with progress_bars(err) as progress:
-        replay = replay_lava(
-            loaded, samples, stock=stock, jobs=jobs, scheduler=scheduler, progress=progress
+        replay = run_own(
+            loaded,
+            follows,
+            plan,
+            samples,
+            stock=stock,
+            jobs=jobs,
+            scheduler=scheduler,
+            progress=progress,
         )
     _print_lava(replay)
-    out.print(rules(replay.findings))
-    raise typer.Exit(OK if all(f.status == "PASS" for f in replay.findings) else NOT_COMPLIANT)
+    out.print(rules(replay.findings, judged=True))
+    if not replay.own:
+        out.print(
+            "[bold red]NOT EQUAL: lava/program.json is not the program of model.nir[/]; "
+            "`purespike verify` says what else differs"
+        )
+    equal = replay.own and all(f.status == "PASS" for f in replay.findings)
+    raise typer.Exit(OK if equal else NOT_COMPLIANT)
 
 
 def verify(
     bundle: BundleFolder,
-    lava: Annotated[bool, typer.Option(help="Replay on Lava too.")] = True,
+    lava: Annotated[bool, typer.Option(help="Run the bundle's Lava program too.")] = True,
 ) -> None:
-    """Check every hash of a bundle and replay its golden vectors on every executor."""
-    from purespike.check import replay_findings, replay_lava
+    """Run or compare every file of a bundle: hashes, all executors, and what follows from them."""
+    from purespike.examine import examine
     from purespike.targets.bundle import read_bundle
 
     loaded = read_bundle(bundle)
     out.print(f"{len(loaded.manifest['files'])} files: every sha256 is right")
-    findings = replay_findings(loaded)
-    if lava:
-        with progress_bars(err) as progress:
-            replay = replay_lava(loaded, len(loaded.golden.labels), progress=progress)
-        _print_lava(replay)
-        findings += replay.findings
-    out.print(rules(findings))
-    equal = all(f.status == "PASS" for f in findings)
-    out.print(
-        f"{len(findings)} layers replayed, all bit for bit equal" if equal else "NOT EQUAL",
-        style="bold green" if equal else "bold red",
+    with progress_bars(err) as progress:
+        found = examine(loaded, lava=lava, progress=progress)
+    if found.lava:
+        _print_lava(found.lava)
+    out.print(_files(found))
+    wrong = [f for f in found.findings if f.status != "PASS"]
+    if wrong:
+        out.print(rules(wrong, judged=True))
+    holds = not wrong
+    words = _conclusion(found, loaded, lava=lava)
+    out.print(Text(words, style="green" if holds else "bold red"), soft_wrap=True)
+    raise typer.Exit(OK if holds else NOT_COMPLIANT)
+
+
+def _files(found: Examination) -> Table:
+    table = Table("file", "run by", "result", "compared", title="What lies in the bundle")
+    colours = {"PASS": "green", "FAIL": "bold red", "NOT RUN": "yellow"}
+    for name, executors, status, words in found.by_file():
+        table.add_row(
+            Text(name), ", ".join(executors), Text(status, style=colours[status]), Text(words)
+        )
+    return table
+
+
+def _conclusion(found: Examination, bundle: Bundle, *, lava: bool) -> str:
+    """What was executed and compared, and what no bundle can show."""
+    by_file = list(found.by_file())
+    ran = [name for name, executors, _, _ in by_file if executors]
+    samples = len(bundle.golden.labels)
+    wrong = [name for name, _, status, _ in by_file if status == "FAIL"]
+    if wrong:
+        return f"NOT EQUAL: {', '.join(wrong)}"
+    unknown = [name for name, _, status, _ in by_file if status == "NOT RUN"]
+    if unknown:
+        return f"NOT PROVED: only another version can compare {', '.join(unknown)}"
+    layers = ", ".join(f"{run.executor} {run.layers}" for run in found.runs)
+    reported = bundle.report["samples"]
+    words = [
+        f"{len(ran)} of {len(by_file)} files were run, {len(by_file)} compared with what follows "
+        f"from the network and its {samples} golden samples: all bit for bit equal",
+        f"layers compared on {samples} samples: {layers}"
+        + ("" if lava else "; Lava did not run (--no-lava)"),
+    ]
+    if reported > samples:
+        words.append(
+            f"report.json is about {reported} samples: the {reported - samples} others are not in "
+            "the bundle, and bound its means only"
+        )
+    words.append(
+        "not in the bundle, and so not verified: that the labels are true, and what the report "
+        "says of the trained network, its name, its source files and other packages' versions"
     )
-    raise typer.Exit(OK if equal else NOT_COMPLIANT)
+    return "\n".join(words)
 
 
 def replay(
@@ -78,29 +140,31 @@ def replay(
 
     files, rows = replay_bundle(bundle, samples)
     wrong = [row for row in rows if row.different]
+    samples_run = rows[0].samples
     out.print(f"{files} files: every sha256 is right")
     for row in wrong:
         out.print(str(row), markup=False, highlight=False)
+    ran = f"golden_network.json ran on {samples_run} samples of golden.npz"
     out.print(
-        f"NOT EQUAL: {len(wrong)} of {len(rows)} recordings differ"
+        f"NOT EQUAL: {len(wrong)} of {len(rows)} recordings differ ({ran})"
         if wrong
-        else f"{len(rows)} recordings replayed with numpy alone: equal bit for bit",
+        else f"{len(rows)} recordings replayed with numpy alone: equal bit for bit ({ran}; "
+        "`purespike verify` says whether model.nir holds the same network)",
         style="bold red" if wrong else "bold green",
+        soft_wrap=True,
     )
     raise typer.Exit(NOT_COMPLIANT if wrong else OK)
 
 
 def _print_lava(replay: Replay) -> None:
-    run = replay.run
-    known = replay.correct is not None
-    right = (
-        f"{replay.correct}/{replay.samples} right"
-        if known
-        else f"{replay.samples} samples, no labels"
-    )
+    run = replay.lava
+    if run is None:
+        out.print("[bold red]Lava did not run[/]")
+        return
+    right = "no labels" if replay.correct is None else f"{replay.correct} right"
     out.print(
-        f"Lava: {right}; {run.shards} run(s) of "
-        f"{run.processes // run.shards} processes, {run.steps} steps, "
-        f"{1000 * run.seconds / run.steps:.1f} ms a step, "
-        f"{replay.samples / run.seconds:.1f} images a second"
+        f"Lava ran lava/program.json on {replay.samples} samples: {right}; "
+        f"{run.shards} run(s) of {run.processes // run.shards} processes, {run.steps} steps, "
+        f"{1000 * run.seconds / run.steps:.1f} ms per step, "
+        f"{replay.samples / run.seconds:.1f} samples per second"
     )
