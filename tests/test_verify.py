@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adversarial.campaign import KINDS, campaign, chosen, sight
+from adversarial.campaign import KINDS, campaign, chosen, sight, three_bundles
 from adversarial.edits import Edit, seal
-from flow_cases import Plain, resnet, subject
+from flow_cases import Plain, subject
 from test_verdict import FAST
 from torch import nn
 from typer.testing import CliRunner
@@ -53,18 +53,12 @@ def test_an_edit_of_any_file_is_caught_though_every_hash_is_right(kind: Edit, bu
     if found is None:
         pytest.skip("this bundle has nothing of the kind")
     assert found.caught
-    if not found.refused:
-        assert kind.file in found.compared or any(kind.file in f for f in found.compared)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_two_hundred_edits_are_caught(bundle: Path, tmp_path: Path) -> None:
-    soft = Plain(nn.Identity())
-    soft.neuron1 = IF(reset="subtract", threshold=0.5, amount=1.0)
-    build(subject(soft), replace(FAST, golden=12)).write(tmp_path / "soft")
-    build(subject(resnet("iand")), replace(FAST, golden=12)).write(tmp_path / "residual")
-    sightings = list(campaign([bundle, tmp_path / "soft", tmp_path / "residual"], 200, SEED))
+def test_two_hundred_edits_are_caught(tmp_path: Path) -> None:
+    sightings = list(campaign(three_bundles(tmp_path), 200, SEED))
     assert len(sightings) == 200
     assert {s.edit for s in sightings} == set(KINDS)
     assert [(s.edit.file, s.edit.kind, s.seed, s.bundle) for s in sightings if not s.caught] == []
@@ -162,8 +156,8 @@ def test_what_only_another_version_could_compare_is_not_proved_and_no_false_alar
     code, out = run("verify", copy, "--no-lava")
     flat = " ".join(out.replace("│", " ").split())
     assert code == 1 and "NOT EQUAL" not in flat
-    assert "only another version can compare" in flat and "replay.py" in flat
-    assert "verify with purespike 0.0.7" in flat
+    assert "NOT PROVED: purespike 0.0.7 wrote this bundle" in flat
+    assert "replay.py, manifest.json otherwise" in flat
 
 
 @pytest.mark.parametrize("neuron", ["soft", "leaky"])
@@ -191,5 +185,5 @@ def test_a_bundle_whose_samples_are_all_samples_decides_every_figure(
     assert {f.where.split("[")[0] for f in wrong} == {
         "report.json: activity",
         "report.json: census.layers",
-        "report.html: page",
+        "report.html",
     }

@@ -330,40 +330,47 @@ def _require_alike(own: Program, follows: Program) -> None:
 def _report(bundle: Bundle, measured: Measured, derived: Derived) -> Iterator[Finding]:
     """PS010 for the report, its page and the manifest."""
     said = bundle.report
-    wrong = list(islice(mistakes(said), SHOWN))
+    wrong = [_place(m) for m in islice(mistakes(said), SHOWN)]
     if not wrong and derived.plan is not None:
         try:
             follows = expected_report(bundle, measured, derived.plan)
-            wrong = [str(d) for d in islice(differences(said, follows), SHOWN)]
+            wrong = [(d.at, d.words) for d in islice(differences(said, follows), SHOWN)]
         except (*_BROKEN, PurespikeError) as e:
-            wrong = [f"report: cannot be of this network: {_line(e)}"]
-        text = (bundle.folder / REPORT).read_bytes()
+            wrong = [("", f"cannot be of this network: {_line(e)}")]
         plain = json.dumps(said, indent=1, sort_keys=True, allow_nan=False) + "\n"
-        if not wrong and text != plain.encode():
-            wrong = ["report: says the same in another form, or something twice"]
+        if not wrong and (bundle.folder / REPORT).read_bytes() != plain.encode():
+            wrong = [("", "says the same in another form, or something twice")]
     yield from _places(bundle, REPORT, wrong)
-    wrong = []
-    try:
-        page = to_html(said, bundle.golden.spikes).encode()
-        if PAGE not in bundle.manifest["files"]:
-            wrong = ["page: missing"]
-        elif page != (bundle.folder / PAGE).read_bytes():
-            wrong = [f"page: is not what follows from {REPORT} and golden.npz"]
-    except _BROKEN as e:
-        wrong = [f"page: nothing follows from such a {REPORT}: {_line(e)}"]
-    yield from _places(bundle, PAGE, wrong)
+    yield from _places(bundle, PAGE, _page(bundle))
     try:
         found = differences(dict(bundle.manifest), expected_manifest(bundle))
-        wrong = [str(d) for d in islice(found, SHOWN)]
-    except _BROKEN as e:
-        wrong = [f"manifest: cannot be of this bundle: {_line(e)}"]
+        wrong = [(d.at, d.words) for d in islice(found, SHOWN)]
+    except (*_BROKEN, PurespikeError) as e:
+        wrong = [("", f"cannot be of this bundle: {_line(e)}")]
     yield from _places(bundle, MANIFEST, wrong)
 
 
-def _places(bundle: Bundle, file: str, wrong: Sequence[str]) -> Iterator[Finding]:
+def _place(mistake: str) -> tuple[str, str]:
+    at, _, words = mistake.partition(": ")
+    return at, words
+
+
+def _page(bundle: Bundle) -> list[tuple[str, str]]:
+    """What is wrong with report.html."""
+    if PAGE not in bundle.manifest["files"]:
+        return [("", "missing")]
+    try:
+        page = to_html(bundle.report, bundle.golden.spikes).encode()
+    except _BROKEN as e:
+        return [("", f"nothing follows from such a {REPORT}: {_line(e)}")]
+    same = page == (bundle.folder / PAGE).read_bytes()
+    return [] if same else [("", f"differs from what follows from {REPORT} and golden.npz")]
+
+
+def _places(bundle: Bundle, file: str, wrong: Sequence[tuple[str, str]]) -> Iterator[Finding]:
     limit = "what follows from the network, the golden samples and the report"
     if not wrong:
-        yield judged(bundle, file, True, "every statement that they decide follows", limit)
-    for words in wrong:
-        at, _, rest = words.partition(" is ") if " is " in words else words.partition(": ")
-        yield judged(bundle, f"{file}: {at}", False, rest or words, limit)
+        words = "follows from report.json and golden.npz" if file == PAGE else "nothing contradicts"
+        yield judged(bundle, file, True, words, limit)
+    for at, words in wrong:
+        yield judged(bundle, f"{file}: {at}" if at else file, False, words, limit)

@@ -62,8 +62,10 @@ class Difference:
     found: str
     follows: str
 
-    def __str__(self) -> str:
-        return f"{self.at} is {self.found}, and {self.follows} follows"
+    @property
+    def words(self) -> str:
+        """What is said and what follows."""
+        return f"says {self.found}, and {self.follows} follows"
 
 
 def differences(found: Any, follows: Any, at: str = "") -> Iterator[Difference]:

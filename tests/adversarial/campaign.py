@@ -5,16 +5,21 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from adversarial import edits_models, edits_texts
 from adversarial.edits import EDITS, Edit, Inapplicable, apply
+from flow_cases import Plain, resnet, subject
+from torch import nn
 
+from purespike.build import Options, build
+from purespike.compiler.compliance.policy import STRICT
 from purespike.compiler.errors import PurespikeError
 from purespike.examine import examine
 from purespike.targets.bundle import read_bundle
+from purespike.trainer.neuron import IF
 
 KINDS = EDITS if edits_models and edits_texts else []  # importing them fills the list
 
@@ -43,6 +48,24 @@ class Sighting:
     def caught(self) -> bool:
         """Did anything notice?"""
         return bool(self.refused or self.ran or self.compared)
+
+
+def three_bundles(folder: Path) -> list[Path]:
+    """Small bundles: sequential in every form, with a soft reset, and residual.
+
+    The report of the first is about more samples than it holds; those of the others are not.
+    """
+    soft = Plain(nn.Identity())
+    soft.neuron1 = IF(reset="subtract", threshold=0.5, amount=1.0)
+    part = Options(golden=8, lava="none", policy=replace(STRICT, name="any", accuracy_drop=100.0))
+    whole = replace(part, golden=12)
+    for name, model, options in (
+        ("sequential", Plain(nn.Identity()), replace(part, netx=True, onnx="qonnx")),
+        ("soft", soft, whole),
+        ("residual", resnet("iand"), whole),
+    ):
+        build(subject(model), options).write(folder / name)
+    return [folder / name for name in ("sequential", "soft", "residual")]
 
 
 def campaign(bundles: Sequence[Path], count: int, seed: int) -> Iterator[Sighting]:

@@ -20,7 +20,7 @@ from onnx import ModelProto, numpy_helper
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Conv2d, Linear, Neuron
 from purespike.targets.bundle import read_golden
-from purespike.targets.nir.emit import write_nir
+from purespike.targets.nir.emit import to_bytes
 from purespike.targets.nir.read import read_extra, read_nir
 from purespike.targets.onnx.metadata import content_hash
 
@@ -42,7 +42,7 @@ def network(
         other = change(r, node)
         strict = json.loads((folder / MANIFEST).read_text())["options"]["nir_strict"]
         nodes = [other if n is node else n for n in graph.nodes]
-        write_nir(graph.rebuilt(nodes), path, strict=strict, extra=extra)
+        path.write_bytes(to_bytes(graph.rebuilt(nodes), strict=strict, extra=extra))
 
     return do
 
@@ -116,7 +116,7 @@ def _(r: Random, folder: Path) -> None:
     scales: Any = extra["scales"]
     name = sorted(scales)[r.integers(len(scales))]
     scales[name] *= 2
-    write_nir(graph, path, extra=extra)
+    path.write_bytes(to_bytes(graph, extra=extra))
 
 
 # model.onnx, model.qonnx.onnx: the content hash is redone.

@@ -108,7 +108,11 @@ def _conclusion(found: Examination, bundle: Bundle, *, lava: bool) -> str:
         return f"NOT EQUAL: {', '.join(wrong)}"
     unknown = [name for name, _, status, _ in by_file if status == "NOT RUN"]
     if unknown:
-        return f"NOT PROVED: only another version can compare {', '.join(unknown)}"
+        wrote = bundle.manifest["versions"]["purespike"]
+        return (
+            f"NOT PROVED: purespike {wrote} wrote this bundle, and this version would write "
+            f"{', '.join(unknown)} otherwise: verify with that one, or compile again"
+        )
     layers = ", ".join(f"{run.executor} {run.layers}" for run in found.runs)
     reported = bundle.report["samples"]
     words = [
