@@ -12,15 +12,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.compliance.conventions import aap_cost
 from purespike.compiler.compliance.energy import EnergyTable
 from purespike.compiler.compliance.measure import Measured
 from purespike.compiler.counts import Counts, dense_counts
 from purespike.compiler.ir import Graph
+from purespike.compiler.labels import output_classes
 from purespike.compiler.ops import Neuron
 from purespike.compiler.ranges import bound_neurons
-from purespike.compiler.report import Activity, LayerCount
+from purespike.compiler.report import Activity, Chance, LayerCount
 from purespike.evidence import ac_range, activity, census
 from purespike.targets.bundle import Bundle
 from purespike.targets.spec import LOIHI2
@@ -38,6 +40,7 @@ class Part:
         measured: What it did on the golden samples.
         samples: How many the report is about.
         golden: How many of them are in the bundle.
+        labels: Of the golden samples.
         right: Golden samples whose label is decided for.
         lava: Samples that Lava ran; 0 if it did not.
         mode: Which convolution model Lava ran.
@@ -49,6 +52,7 @@ class Part:
     measured: Measured
     samples: int
     golden: int
+    labels: NDArray[np.int64]
     right: int
     lava: int
     mode: str
@@ -163,6 +167,15 @@ class Part:
                 }
         return columns
 
+    def chance(self) -> Chance:
+        """What an accuracy has to beat, as far as the golden labels decide it."""
+        here = int(np.bincount(self.labels).max())
+        count = here
+        if not self.whole:
+            said = round(self.said["chance"]["commonest_class"] * self.samples)
+            count = int(self.between(said, here, here + self.samples - self.golden))
+        return Chance(output_classes(self.graph)[0], count, self.samples)
+
     def updates(self) -> float:
         """Neuron updates of one sample."""
         neurons = [n for n in self.graph.nodes if isinstance(n.op, Neuron)]
@@ -196,6 +209,7 @@ def part_of(bundle: Bundle, measured: Measured) -> Part:
         measured=measured,
         samples=samples,
         golden=golden,
+        labels=bundle.golden.labels,
         right=int((measured.decisions == bundle.golden.labels).sum()),
         lava=0 if mode == "none" else max(lava, golden),
         mode=mode,

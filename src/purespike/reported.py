@@ -34,7 +34,7 @@ from purespike.compiler.compliance.waiver import Waiver, Waivers, apply_waivers
 from purespike.compiler.counts import dense_counts, total_counts
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
-from purespike.compiler.report import Accuracy, Report, describe
+from purespike.compiler.report import Accuracy, Chance, Report, describe
 from purespike.evidence import accuracy_finding, not_asked_for
 from purespike.figures import Part, part_of
 from purespike.independent import compare_verdicts, second_verdict
@@ -122,13 +122,15 @@ def expected_report(bundle: Bundle, measured: Measured, plan: Schedule) -> dict[
     part = part_of(bundle, measured)
     executors = _executors(bundle, part)
     accuracy = _accuracy(said["accuracy"], part)
+    chance = part.chance() if accuracy else None
     joins = plan.joins()
     report = Report(
         model=said["model"],
         target=LOIHI2.name,
         policy=said["policy"],
         samples=part.samples,
-        findings=_findings(bundle, part, executors, accuracy, policy, waivers),
+        findings=_findings(bundle, part, executors, (accuracy, chance), policy, waivers),
+        chance=chance,
         census=part.census(),
         ledger=(),
         accuracy=accuracy,
@@ -194,7 +196,7 @@ def _findings(
     bundle: Bundle,
     part: Part,
     executors: Mapping[str, Executor],
-    accuracy: tuple[Accuracy, ...],
+    accuracies: tuple[tuple[Accuracy, ...], Chance | None],
     policy: Policy,
     waivers: Waivers | None,
 ) -> tuple[Finding, ...]:
@@ -212,9 +214,10 @@ def _findings(
     found += compare_verdicts(second, found, leak_multiplies=policy.leak_multiplies)
     for name, executor in executors.items():
         found += agreement(name, executor.samples, executor.rows)
+    accuracy, chance = accuracies
     trained = accuracy[0] if accuracy else None
     integer = next((a for a in accuracy if a.stage.startswith("integer")), None)
-    found.append(accuracy_finding(trained if integer else None, integer, policy))
+    found.append(accuracy_finding(trained if integer else None, integer, policy, chance))
     if not part.lava:
         found.append(not_asked_for())
     found = apply_waivers(apply_policy(found, graph, policy), waivers)
