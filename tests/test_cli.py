@@ -87,7 +87,7 @@ def test_check_verify_and_simulate_a_bundle(bundle: Path) -> None:
     done = run("verify", bundle)
     assert done.returncode == 0 and "all bit for bit equal" in done.stdout, done.stdout
     done = run("simulate", bundle, "--samples", "3", "--stock", "--jobs", "2")
-    assert done.returncode == 0 and "ms a step" in done.stdout, done.stdout
+    assert done.returncode == 0 and "ms per step" in done.stdout, done.stdout
     assert "2 run(s) of" in done.stdout
     done = run("simulate", bundle, "--scheduler", "nonsense")
     assert done.returncode == 2 and "no Dask scheduler answered" in done.stderr, done.stderr

@@ -220,9 +220,9 @@ def _findings(
     found.append(accuracy_finding(trained if integer else None, integer, policy, chance))
     if not part.lava:
         found.append(not_asked_for())
-    found = apply_waivers(apply_policy(found, graph, policy), waivers)
-    found = fill_missing(found, "not measured in this run")
-    return tuple(_host_words(f, said["findings"]) if part.host else f for f in found)
+    judged = apply_waivers(apply_policy(found, graph, policy), waivers)
+    judged = fill_missing(judged, "not measured in this run")
+    return tuple(_host_words(f, said["findings"]) if part.host else f for f in judged)
 
 
 def _captured(said: list[dict[str, Any]], executors: list[dict[str, Any]]) -> list[Finding]:

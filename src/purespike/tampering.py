@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto
 
 import purespike
@@ -68,7 +69,12 @@ def require_recordings(bundle: Bundle) -> None:
     wanted |= {f"spikes/{n}": (*lead, *neurons[n].output.shape) for n in firing}
     wanted |= {f"membranes/{n}": (*lead, *node.output.shape) for n, node in neurons.items()}
     wrong = sorted(n for n in found.keys() | wanted.keys() if found.get(n) != wanted.get(n))
-    arrays = [golden.inputs, golden.labels, *golden.spikes.values(), *golden.membranes.values()]
+    arrays: list[NDArray[Any]] = [
+        golden.inputs,
+        golden.labels,
+        *golden.spikes.values(),
+        *golden.membranes.values(),
+    ]
     whole = all(a.dtype.kind in "iub" for a in arrays)
     values = edge.domain.holds(golden.inputs.astype(np.float64)) if whole and not wrong else whole
     if wrong or not lead[1] or golden.labels.shape != lead[1:] or not values:
