@@ -86,12 +86,12 @@ class Replay(Run):
 
     Attributes:
         lava: What Lava did.
-        correct: Samples whose label it decides for.
+        correct: Samples whose label it decides for; None where the report knows of no labels.
         own: Whether the program is the one that follows from model.nir and golden.npz.
     """
 
     lava: LavaRun | None = None
-    correct: int = 0
+    correct: int | None = None
     own: bool = False
 
 
@@ -286,7 +286,8 @@ def run_own(
     rows = compare(part.trace(), run.spikes, run.membranes)
     name = "Lava, stock convolution" if stock else "Lava"
     found = tuple(agreement(f"{name} on {PROGRAM}", len(labels), rows))
-    correct = int((lava_decisions(bundle.graph, run) == labels).sum())
+    labelled = bool(bundle.report.get("accuracy"))
+    correct = int((lava_decisions(bundle.graph, run) == labels).sum()) if labelled else None
     return Replay(name, files, len(labels), found, run, correct, same(own, follows))
 
 

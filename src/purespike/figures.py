@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from purespike.compiler.compliance.conventions import aap_cost
 from purespike.compiler.compliance.energy import EnergyTable
 from purespike.compiler.compliance.measure import Measured
-from purespike.compiler.counts import Counts, dense_counts
+from purespike.compiler.counts import Counts, dense_census
 from purespike.compiler.ir import Graph
 from purespike.compiler.labels import output_classes
 from purespike.compiler.ops import Neuron
@@ -58,6 +59,11 @@ class Part:
     mode: str
     host: bool
 
+    @cached_property
+    def most(self) -> dict[str, Counts]:
+        """What every node counts in a step in which all inputs fire."""
+        return dense_census(self.graph)
+
     @property
     def whole(self) -> bool:
         """Are the golden samples all samples?"""
@@ -91,9 +97,7 @@ class Part:
             row = replace(row, firing_rate=float(np.mean(rates[row.name])))
         if row.ac_by_sample is None or row.counts.ac is None:
             return row
-        node = self.graph.producer(row.name)
-        assert node is not None
-        most = dense_counts(self.graph, node).ac  # of one step
+        most = self.most[row.name].ac  # of one step
         pairs = zip(said["ac_by_step"], row.ac_by_step, strict=True)
         steps = tuple(self.mean(value, here, most) for value, here in pairs)
         ac = self.between(said["counts"]["ac"], sum(steps), sum(steps))

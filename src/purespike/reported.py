@@ -31,7 +31,7 @@ from purespike.compiler.compliance.finding import (
 from purespike.compiler.compliance.measure import Measured
 from purespike.compiler.compliance.policy import Policy, apply_policy
 from purespike.compiler.compliance.waiver import Waiver, Waivers, apply_waivers
-from purespike.compiler.counts import dense_counts, total_counts
+from purespike.compiler.counts import dense_census, total_counts
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
 from purespike.compiler.report import Accuracy, Chance, Report, describe
@@ -131,6 +131,8 @@ def expected_report(bundle: Bundle, measured: Measured, plan: Schedule) -> dict[
         samples=part.samples,
         findings=_findings(bundle, part, executors, (accuracy, chance), policy, waivers),
         chance=chance,
+        counted="integer network",
+        counted_samples=part.samples,
         census=part.census(),
         ledger=(),
         accuracy=accuracy,
@@ -309,8 +311,7 @@ def _ledger(said: Mapping[str, Any], bundle: Bundle, part: Part) -> list[dict[st
         lines[-1]["nodes_after"] = len(said["network"]["nodes"])
         lines[-1]["scales"] = dict(bundle.notes.get("scales", {}))
         if not part.host:
-            dense = total_counts(dense_counts(graph, n) for n in graph.nodes)
-            lines[-1]["counts_after"] = vars(dense)
+            lines[-1]["counts_after"] = vars(total_counts(dense_census(graph).values()))
     return lines
 
 
