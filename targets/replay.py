@@ -14,7 +14,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,10 @@ class Row:
     what: str  # "spikes" or "membranes"
     values: int
     different: int
-    samples: int
     first: tuple[int, ...] | None = None  # (step, sample, *index)
     found: int = 0
     expected: int = 0
+    samples: int = field(default=0, compare=False)
 
     def joined(self, later: Row) -> Row:
         """With the row of the samples that follow; the first difference is the first in time."""
@@ -170,10 +170,10 @@ def compare(key: str, found: Ints, golden: NDArray[Any]) -> Row:
     """One recording (T, B, ...) against the golden one."""
     what, name = key.split("/", 1)
     if not len(off := np.argwhere(found != golden)):
-        return Row(name, what, golden.size, 0, golden.shape[1])
+        return Row(name, what, golden.size, 0, samples=golden.shape[1])
     first = tuple(off[0].tolist())
     at = (first, int(found[first]), int(golden[first]))
-    return Row(name, what, golden.size, len(off), golden.shape[1], *at)
+    return Row(name, what, golden.size, len(off), *at, golden.shape[1])
 
 
 def main() -> int:

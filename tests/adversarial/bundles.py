@@ -18,9 +18,9 @@ from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Conv2d, Neuron
 from purespike.targets.bundle import MANIFEST
 from purespike.targets.manifest import file_hash
-from purespike.targets.nir.emit import write_nir
+from purespike.targets.nir.emit import to_bytes
 from purespike.targets.nir.read import read_nir
-from purespike.targets.onnx.emit import write_onnx
+from purespike.targets.onnx.emit import step_model
 from purespike.trainer.neuron import IF
 
 corpus = Corpus()
@@ -56,9 +56,10 @@ def model(change: Callable[[Graph], Graph], *, onnx: bool = False) -> Tamper:
     def tamper(folder: Path) -> None:
         graph = change(read_nir(folder / "model.nir"))
         if onnx:
-            write_onnx(graph, folder / "model.onnx")
+            content = step_model(graph).SerializeToString(deterministic=True)
+            (folder / "model.onnx").write_bytes(content)
         else:
-            write_nir(graph, folder / "model.nir")
+            (folder / "model.nir").write_bytes(to_bytes(graph))
 
     return signed(tamper)
 
