@@ -39,9 +39,8 @@ from purespike.compiler.page.page import to_html
 from purespike.compiler.proofs.widths import require_widths
 from purespike.targets.golden_network import write_golden_network
 from purespike.targets.lava.emit import emit
-from purespike.targets.lava.program import Program
 from purespike.targets.lava.program_file import write as write_program
-from purespike.targets.lava.schedule import Schedule, schedule
+from purespike.targets.lava.schedule import schedule
 from purespike.targets.lava.script import write_script
 from purespike.targets.manifest import FORMAT, file_hash, read_json
 from purespike.targets.manifest import MANIFEST as MANIFEST

@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from purespike.accuracy import reference_accuracy, stage_accuracy
-from purespike.compiler.compliance.finding import EXECUTORS, LEGALITY, Finding
+from purespike.compiler.compliance.finding import LEGALITY, Finding
 from purespike.compiler.compliance.measure import measure
 from purespike.compiler.compliance.policy import apply_policy
 from purespike.compiler.compliance.rules import refusal

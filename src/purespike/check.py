@@ -14,7 +14,6 @@ from purespike.compiler.compliance.finding import (
     verdict,
 )
 from purespike.compiler.compliance.policy import STRICT, Policy, apply_policy
-from purespike.compiler.errors import PurespikeError
 from purespike.compiler.formats.schema import mistakes
 from purespike.compiler.ir import Graph
 from purespike.compiler.passes.split_host import chip_part

@@ -23,7 +23,7 @@ from purespike.compiler.page.page import to_html
 from purespike.evidence import Recorder, lava_decisions
 from purespike.reported import differences, expected_manifest, expected_report
 from purespike.tampering import Derived, judged, make_derived, require_recordings
-from purespike.targets.agreement import Mismatch, agreement, compare
+from purespike.targets.agreement import Mismatch, agreement, compare, not_run
 from purespike.targets.bundle import MANIFEST, Bundle
 from purespike.targets.golden_network import JSON, NPZ, replay_rows
 from purespike.targets.lava.guard import LavaRunError
@@ -143,7 +143,6 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = quiet) -> Examin
 
     Raises:
         BundleError: If the golden vectors are not those of the network in the bundle.
-        PurespikeError: If an executor is missing here.
     """
     require_recordings(bundle)
     graph, golden = bundle.graph, bundle.golden
@@ -159,9 +158,12 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = quiet) -> Examin
         derived = make_derived(bundle, again, Path(name))
     replayed = None
     if lava and derived.program is not None and derived.plan is not None:
-        replayed = run_own(
-            bundle, derived.program, derived.plan, len(golden.labels), progress=progress
-        )
+        try:
+            replayed = run_own(
+                bundle, derived.program, derived.plan, len(golden.labels), progress=progress
+            )
+        except PurespikeError as e:  # what was found so far is a verdict all the same
+            replayed = Replay("Lava", (PROGRAM, ARRAYS), 0, (not_run("Lava", e),))
         runs.append(replayed)
     compared = (*derived.findings, *_report(bundle, measured, derived))
     files = (*sorted(bundle.manifest["files"]), MANIFEST)

@@ -24,8 +24,9 @@ from purespike.compiler.compliance.finding import EXECUTORS, Finding, verdict
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ops import Neuron
 from purespike.targets.bundle import MANIFEST, Bundle, BundleError, Golden, Models
+from purespike.targets.lava.emit import emit
 from purespike.targets.lava.program import Program
-from purespike.targets.lava.schedule import Schedule
+from purespike.targets.lava.schedule import Schedule, schedule
 from purespike.targets.netx.read import same_netx
 from purespike.targets.nir.document import difference
 from purespike.targets.nir.guard import load
@@ -120,7 +121,13 @@ def make_derived(bundle: Bundle, golden: Golden, stage: Path) -> Derived:
     program, plan = None, None
     findings: list[Finding] = []
     try:
-        program, plan = _models(bundle).write(bundle.graph, golden, stage)
+        together, extras = _models(bundle).writers(bundle.graph, golden, stage)
+        unwritten = bundle.manifest.get("not_written", {})  # said when it was compiled
+        for name, write in (*together.items(), *extras.items()):
+            if name not in unwritten or name in together:
+                write()
+        plan = schedule(bundle.graph)
+        program = emit(bundle.graph, plan, golden.inputs)
     except PurespikeError as e:
         words = f"{e.message}: {e.found}" if e.found else e.message
         where = f"{MANIFEST}: options"

@@ -106,6 +106,9 @@ def _conclusion(found: Examination, bundle: Bundle, *, lava: bool) -> str:
     wrong = [name for name, _, status, _ in by_file if status == "FAIL"]
     if wrong:
         return f"NOT EQUAL: {', '.join(wrong)}"
+    missing = [f.measured for run in found.runs for f in run.findings if f.status == "NOT RUN"]
+    if missing:
+        return f"NOT PROVED: Lava did not run: {missing[0]}"
     unknown = [name for name, _, status, _ in by_file if status == "NOT RUN"]
     if unknown:
         wrote = bundle.manifest["versions"]["purespike"]
