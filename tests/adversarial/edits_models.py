@@ -59,7 +59,9 @@ def moved(r: Random, values: NDArray[Any], most: float = np.inf) -> NDArray[Any]
     """One value by one."""
     found = np.array(values)
     k = r.integers(found.size)
-    found.flat[k] += 1 if found.flat[k] + 1 <= most else -1
+    if found.dtype.kind in "iu":
+        most = min(most, np.iinfo(found.dtype).max)
+    found.flat[k] += 1 if int(found.flat[k]) + 1 <= most else -1
     return found
 
 
@@ -162,7 +164,9 @@ def more(r: Random, proto: ModelProto) -> None:
 for _file in ("model.onnx", "model.qonnx.onnx"):
     edit("a weight by one", _file)(model(_file, lambda r, m: constant(r, m, "/weight")))
     edit("a fact of the metadata", _file)(model(_file, fact))
-edit("a threshold by one", "model.onnx")(model("model.onnx", lambda r, m: constant(r, m, "thresh")))
+edit("a threshold or limit by one", "model.onnx")(
+    model("model.onnx", lambda r, m: constant(r, m, "const/int32"))
+)
 edit("a fact more", "model.onnx")(model("model.onnx", more))
 
 
@@ -254,7 +258,6 @@ edit("samples in another order", "golden.npz")(archive("golden.npz", samples_tur
 edit("a sample dropped", "golden.npz")(archive("golden.npz", sample_dropped))
 edit("another type of numbers", "golden.npz")(archive("golden.npz", another_type))
 edit("a weight by one", "lava/arrays.npz")(archive("lava/arrays.npz", one_by_one(".weight")))
-edit("a threshold by one", "lava/arrays.npz")(archive("lava/arrays.npz", one_by_one(".vth")))
 edit("an input spike", "lava/arrays.npz")(archive("lava/arrays.npz", one_bit("", ".spikes")))
 edit("two arrays exchanged", "lava/arrays.npz")(archive("lava/arrays.npz", same_shape))
 
