@@ -29,7 +29,7 @@ from purespike.compiler.passes.rewrite import (
 
 def fold_constants(graph: Graph) -> Graph:
     """The graph with every case above applied until none applies."""
-    return rewritten(graph, (_one, _zero_bias, _in_a_row, _side_by_side, _no_weights))
+    return rewritten(graph, (_one, _zero_bias, in_a_row, _side_by_side, _no_weights))
 
 
 def _one(graph: Graph, node: Node) -> Match | None:  # case 1
@@ -46,7 +46,8 @@ def _zero_bias(graph: Graph, node: Node) -> Match | None:  # case 1
     return {node.name: [replace(node, op=reweighted(node.op, lambda w: w, None))]}, {}
 
 
-def _in_a_row(graph: Graph, node: Node) -> Match | None:  # case 2
+def in_a_row(graph: Graph, node: Node) -> Match | None:  # case 2
+    """A linear layer right behind another one, and that one: one layer."""
     first = source_of(graph, node)
     if not isinstance(node.op, Linear) or first is None or not isinstance(first.op, Linear):
         return None

@@ -18,7 +18,8 @@ Cases:
 10. Max pooling of spikes: one-to-many synapses of weight 1 and a memoryless neuron (OR).
 11. A convolution to a single place, then flatten: flatten, then a linear layer.
 12. Sum pooling (a depthwise convolution of equal weights, without bias): as 5 to 7.
-13. A delay behind a layer or a sum of layers: in front of it. See `move_delays`.
+13. A delay behind a layer or a sum of layers: in front of it. See `move_delays`. Two linear layers
+    in a row become one first: what a delay makes of the bias would stand between them.
 Whatever fits no case stays; `unfolded` says why, and the compliance check names it. A reset to
 another value than zero has no place in the graph: capture and the NIR reader refuse it.
 """
@@ -36,6 +37,7 @@ from purespike.compiler.ops import (
     Add,
     AvgPool2d,
     Conv2d,
+    Delay,
     Flatten,
     Linear,
     MaxPool2d,
@@ -45,6 +47,7 @@ from purespike.compiler.ops import (
 )
 from purespike.compiler.ops.synapse import reweighted
 from purespike.compiler.passes import move_delays, pooling
+from purespike.compiler.passes.fold_constants import in_a_row
 from purespike.compiler.passes.rewrite import (
     Match,
     absorb,
@@ -74,6 +77,7 @@ def fold_scales(graph: Graph) -> Graph:
         pooling.pool_into_neurons,
         pooling.max_pool,
         pooling.conv_into_flatten,
+        _in_a_row_before_delay,
         move_delays.delay_before_layer,
         move_delays.delay_before_sum,
     )
@@ -217,6 +221,11 @@ def _mean(graph: Graph, node: Node) -> Match | None:  # case 9
 
 def _divided(op: Linear | Conv2d, steps: int) -> Linear | Conv2d:
     return reweighted(op, lambda w: w / steps, None if op.bias is None else op.bias / steps)
+
+
+def _in_a_row_before_delay(graph: Graph, node: Node) -> Match | None:  # case 13
+    layer = graph.producer(node.inputs[0]) if isinstance(node.op, Delay) else None
+    return None if layer is None else in_a_row(graph, layer)
 
 
 def _integrator(node: Node, source: str) -> Node:

@@ -20,7 +20,7 @@ from purespike.compiler.compliance.policy import read_policy
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Delay, Neuron
+from purespike.compiler.ops import SYNAPSES, Delay, Neuron
 from purespike.compiler.passes.fold_scales import fold_scales, unfolded
 from purespike.compiler.verify import verify
 from purespike.graphs import Stated, read_file
@@ -262,6 +262,12 @@ def forms() -> dict[str, tuple[nir.NIRGraph, Step, Step]]:
         network(without, edges), dense(fc), lambda s: dense(w)(through(s)) + through(s)
     )  # fmt: skip
 
+    row = {"fc": fc, "lif": lif(), "w": w, "w2": second}
+    edges = [*ends, ("lif", "w"), ("w", "w2"), ("w2", "lif")]
+    found["two layers in a row"] = (
+        network(row, edges), dense(fc), lambda s: dense(second)(dense(w)(s))
+    )  # fmt: skip
+
     def kernel(into: int) -> nir.Conv2d:
         weight = sixteenths(r, 3, into, 3, 3)
         return nir.Conv2d((4, 5), weight, 1, 1, 1, 1, sixteenths(r, 3))
@@ -287,7 +293,14 @@ def test_a_loop_however_it_is_written(name: str, when: Any, tmp_path: Path) -> N
     assert (wanted != plain(x, into, inner, when != "always")).any()
     graph = read(source, tmp_path, recurrent_bias=when)
     np.testing.assert_array_equal(output(graph, x), wanted)
-    np.testing.assert_array_equal(output(fold_scales(graph), x), wanted)
+    folded = fold_scales(graph)
+    np.testing.assert_array_equal(output(folded, x), wanted)
+    if name == "a layer that is heard twice":  # by a layer and by a neuron: a number stays
+        return
+    chip = quantized(graph)
+    readers = [n for n in chip.nodes if isinstance(n.op, (Delay, *SYNAPSES))]
+    assert all(chip.edge(n.inputs[0]).domain <= SPIKE for n in readers)
+    assert (output(chip, x) == wanted).mean() > 0.9
 
 
 def test_a_layer_that_another_reads_in_the_same_step(tmp_path: Path) -> None:
