@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from math import prod
 from typing import Any
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph
+
+_HIGHEST = (1 << 62) - 1  # that any network could have
 
 
 def output_classes(graph: Graph) -> tuple[int, str]:
@@ -45,6 +48,8 @@ def checked_labels(
     numbers = f"{samples} whole numbers, one per sample: shape ({samples},)"
     if found.shape != (samples,):
         remedy = "write the index of the class instead of one column per class (argmax)"
+        if found.shape == (samples, 1):  # arg max would call every one of them 0
+            remedy = "leave out the second axis: labels[:, 0]"
         raise _wrong(
             "there is not one label per sample",
             where,
@@ -55,15 +60,17 @@ def checked_labels(
     if found.dtype.kind not in "iuf":
         items = found.tolist()
         index = next((i for i, x in enumerate(items) if type(x) is not int), 0)
-        first = f"labels[{index}] = {items[index]!r}, " if items else ""
+        first = f"labels[{index}] = {reprlib.repr(items[index])}, " if items else ""
         raise _wrong("the labels are no numbers", where, f"{first}type {found.dtype}", numbers)
-    high = classes if classes is not None else 1 << 62
-    with np.errstate(invalid="ignore"):
+    high = classes if classes is not None else _HIGHEST + 1
+    with np.errstate(invalid="ignore", over="ignore"):  # a bound beyond float16 is infinite there
         right = (found >= 0) & (found < high) & (np.trunc(found) == found)
     if not right.all():
         index = int(np.argmin(right))
         allowed = "whole numbers from 0"
-        if classes is not None:
+        if classes is None and float(found[index]) > _HIGHEST:
+            allowed += f" to {_HIGHEST}"
+        elif classes is not None:
             allowed += f" to {classes - 1}: {classes} classes" + (f", {source}" if source else "")
         raise _wrong(
             "a label is none of the classes",

@@ -49,6 +49,8 @@ IMPOSSIBLE: list[tuple[Any, str]] = [
     (None, r"shape \(\)"),
     ([0, 1, 2], r"shape \(3,\)"),
     (np.eye(4), "argmax"),
+    (np.array([[0], [1], [2], [0]]), r"labels\[:, 0\]"),  # argmax would make each of them 0
+    (["x" * 500] * 4, r"labels\[0\] = 'x+\.\.\.x+', type"),
     ([[0], [1, 2], [0], [0]], "no array"),
 ]
 
@@ -69,6 +71,16 @@ def test_what_is_no_label_is_named(labels: Any, found: str) -> None:
 def test_whole_numbers_of_any_type_are_labels(labels: Any) -> None:
     found = checked_labels(labels, 4, "here", 3)
     assert found.dtype == np.int64 and found.tolist() == [int(x) for x in labels]
+
+
+@pytest.mark.parametrize("value", [2**62, 2.0**62, 1e300])
+def test_a_label_that_no_network_has_is_told_the_bound(value: float) -> None:
+    with pytest.raises(LabelError, match="labels") as caught:
+        checked_labels([0, value], 2, "here")
+    assert caught.value.allowed == f"whole numbers from 0 to {2**62 - 1}"
+    with pytest.raises(LabelError, match="labels") as caught:
+        checked_labels(np.array([0, 1.5], np.float16), 2, "here")
+    assert caught.value.allowed == "whole numbers from 0"
 
 
 def test_a_build_refuses_them_before_it_works() -> None:

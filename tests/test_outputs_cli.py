@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 from output_cases import checkout, snapshot
+from process_tools import eventually
 
 # All in one process, so that it costs one start of Python; each command ends as in a terminal.
 SCRIPT = """
@@ -72,3 +75,41 @@ def test_a_name_that_no_terminal_can_show_is_written_and_said(tmp_path: Path) ->
     (tmp_path / name).symlink_to("nowhere")
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 2 and "symbolic link" in done.stderr, done.stderr
+
+
+def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> None:
+    script = """
+        import sys, time
+        from pathlib import Path
+        from purespike import cli
+        from purespike.compiler.files import staged_folder
+        from purespike.compiler.kinds import BUNDLE
+        @cli.app.command()
+        def slow(place: str) -> None:
+            with staged_folder(Path(place) / "new" / "deep", BUNDLE) as stage:
+                (stage / "half").write_text("x")
+                time.sleep(60)
+        sys.argv = ["purespike", "slow", sys.argv[1]]
+        cli.main()
+    """
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    told = {}
+    for number in numbers:
+        (tmp_path / number.name).mkdir()
+        command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / number.name)]
+        told[number] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    command = ["nohup", *command[:-1], str(tmp_path / "nohup")]
+    (tmp_path / "nohup").mkdir()
+    ignores = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    for name in ("SIGTERM", "SIGHUP", "nohup"):
+        assert eventually(lambda n=name: list((tmp_path / n).glob("new/.purespike-*/new/half")))
+    ignores.send_signal(signal.SIGHUP)  # nohup asked for it not to count
+    for number, child in told.items():
+        child.send_signal(number)
+        _, text = child.communicate(timeout=30)
+        assert child.returncode == 128 + number and text.strip() == "interrupted"
+    assert ignores.poll() is None
+    ignores.send_signal(signal.SIGTERM)
+    ignores.communicate(timeout=30)
+    assert ignores.returncode == 128 + signal.SIGTERM
+    assert [list((tmp_path / n).iterdir()) for n in ("SIGTERM", "SIGHUP", "nohup")] == [[], [], []]

@@ -101,6 +101,9 @@ def test_an_edited_program_of_lava_is_caught_without_lava(copy: Path) -> None:
     seal(copy)
     code, out = run("verify", copy, "--no-lava")
     assert code == 1 and "NOT EQUAL: lava/program.json" in out
+    code, out = run("simulate", copy)
+    assert code == 1 and "\nLava did not run\n" in out
+    assert "\nNOT EQUAL: lava/program.json is not the program of model.nir" in out
 
 
 def test_a_network_without_layers_replays_nothing_and_says_so(copy: Path) -> None:

@@ -359,3 +359,13 @@ def test_a_factory_in_the_current_folder_is_found(tmp_path: Path) -> None:
     )
     assert done.stdout.startswith("2\n"), done.stderr
     assert "pip install a_package_that_nobody_has" in done.stdout
+
+
+def test_no_markup_is_printed_where_none_is_read_and_no_table_cuts_words_off() -> None:
+    for path in (ROOT / "src").rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        texts = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)]
+        marked = [t for t in texts if isinstance(t, str) and ("[/]" in t or "[bold" in t)]
+        assert not marked, f"{path}: markup is off, use style="
+        tables = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+        assert path.name == "listing.py" or "rich.table" not in tables, f"{path}: use Listing"

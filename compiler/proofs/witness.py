@@ -47,7 +47,8 @@ class Witness:
     def __str__(self) -> str:
         sent = sum(int(np.count_nonzero(x)) for x in self.inputs.values())
         at = ", ".join(map(str, self.index))
-        return f"{self.value:g} at step {self.step}, index ({at}), from {sent} input values not 0"
+        values = f"{sent} non-zero input value{'' if sent == 1 else 's'}"
+        return f"{self.value:g} at step {self.step}, index ({at}), from {values}"
 
     def data(self) -> dict[str, Any]:
         """As JSON-ready data: the input as [step, ..., value] for each value that is not 0."""

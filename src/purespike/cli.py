@@ -30,6 +30,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.packages import missing_package
 from purespike.console import print_error
 from purespike.reporting import diff, policy_app, report
+from purespike.stopping import Stopped, stop_cleanly
 from purespike.trainer.errors import TrainingInterrupted
 
 app = typer.Typer(
@@ -81,6 +82,7 @@ def main() -> None:
     """The command ``purespike``: one clear error for what a user can cause, never a traceback."""
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what no terminal can show
         sys.stdout.reconfigure(errors="backslashreplace")
+    stop_cleanly()
     sys.exit(_guarded(app))
 
 
@@ -90,7 +92,7 @@ def _guarded(run: Callable[[], object]) -> int:
         run()
         return OK
     except SystemExit as e:
-        if e.code == INTERRUPTED:  # typer's own way of ending on Ctrl-C
+        if isinstance(e, Stopped) or e.code == INTERRUPTED:  # typer's own way of ending on Ctrl-C
             err.print("interrupted", style="yellow")
         return e.code if isinstance(e.code, int) else OK
     except KeyboardInterrupt:

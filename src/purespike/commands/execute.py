@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 from rich.text import Text
 
 from purespike.commands.shared import NOT_COMPLIANT, OK, BundleFolder, Samples, err, out
 from purespike.console import progress_bars, rules
+from purespike.listing import Listing
 
 if TYPE_CHECKING:
     from purespike.examine import Examination, Replay
@@ -57,8 +57,10 @@ def simulate(
     out.print(rules(replay.findings, judged=True))
     if not replay.own:
         out.print(
-            "[bold red]NOT EQUAL: lava/program.json is not the program of model.nir[/]; "
-            "`purespike verify` says what else differs"
+            "NOT EQUAL: lava/program.json is not the program of model.nir; "
+            "`purespike verify` says what else differs",
+            style="bold red",
+            soft_wrap=True,
         )
     equal = replay.own and all(f.status == "PASS" for f in replay.findings)
     raise typer.Exit(OK if equal else NOT_COMPLIANT)
@@ -88,13 +90,11 @@ def verify(
     raise typer.Exit(OK if holds else NOT_COMPLIANT)
 
 
-def _files(found: Examination) -> Table:
-    table = Table("file", "run by", "result", "compared", title="What lies in the bundle")
+def _files(found: Examination) -> Listing:
+    table = Listing("file", "run by", "result", "compared", title="What lies in the bundle")
     colours = {"PASS": "green", "FAIL": "bold red", "NOT RUN": "yellow"}
     for name, executors, status, words in found.by_file():
-        table.add_row(
-            Text(name), ", ".join(executors), Text(status, style=colours[status]), Text(words)
-        )
+        table.add_row(name, ", ".join(executors), Text(status, style=colours[status]), words)
     return table
 
 
@@ -166,7 +166,7 @@ def replay(
 def _print_lava(replay: Replay) -> None:
     run = replay.lava
     if run is None:
-        out.print("[bold red]Lava did not run[/]")
+        out.print("Lava did not run", style="bold red")
         return
     right = "no labels" if replay.correct is None else f"{replay.correct} right"
     out.print(

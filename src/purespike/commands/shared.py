@@ -47,7 +47,7 @@ def write_build(built: Build, folder: Path) -> int:
         OutputError: If the bundle cannot be written; the verdict is printed.
     """
     from purespike.compiler.outputs import OutputError
-    from purespike.console import render
+    from purespike.console import print_error, render
     from purespike.targets.bundle import NotWritten
 
     missing = None
@@ -65,8 +65,7 @@ def write_build(built: Build, folder: Path) -> int:
     if missing and built.report.compliant:
         raise missing
     if missing:
-        words = "\n".join([str(missing), *missing.__notes__])
-        err.print(words, markup=False, highlight=False)
+        print_error(missing)
     return OK if built.report.compliant else NOT_COMPLIANT
 
 
