@@ -1,0 +1,247 @@
+"""A plan made ready for the kernel library: weights laid out, memory taken, run with one call."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purespike.compiler.native import library
+from purespike.targets.cpu.plan import Arm, Buffer, Layer, Plan
+from purespike.targets.cpu.widths import whole_neuron
+
+_SOURCE = Path(__file__).with_name("kernels.cpp")
+# -fwrapv: sums in 16 bits may pass through a value that only the final one fits.
+_FLAGS = ("-std=c++17", "-O3", "-fwrapv", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
+_KINDS = {"tables": 0, "events": 1, "lanewise": 2}
+_TASKS = {"neurons": 0, "logic": 1, "pool": 2, "shift": 3, "flatten": 4}
+_RESETS = {"zero": 0, "subtract": 1, "none": 2}
+_NEVER = 2**31 - 1  # a threshold that no membrane reaches
+_INT, _POINTER = ctypes.c_int32, ctypes.c_void_p
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = [("bits", _POINTER), *((n, _INT) for n in "channels height width bytes border".split())]
+
+
+class _Arm(ctypes.Structure):
+    _fields_ = [
+        *((n, _INT) for n in "kind source delay kh kw sy sx py px dy dx places shared safe".split()),
+        ("weights", _POINTER),
+    ]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *((n, _INT) for n in "task out arms height width channels padded vectors narrow shift".split()),
+        *((n, _INT) for n in "decay current_decay limit reset initial places table member".split()),
+        *((n, _POINTER) for n in "arm bias threshold amount".split()),
+        *((n, _POINTER) for n in "membrane current membranes currents".split()),
+    ]
+
+
+class _Network(ctypes.Structure):
+    _fields_ = [
+        ("buffers", ctypes.POINTER(_Buffer)),
+        ("layers", ctypes.POINTER(_Layer)),
+        *((n, _INT) for n in "count steps samples threads".split()),
+    ]
+
+
+def kernels() -> ctypes.CDLL | str:
+    """The kernel library, or why there is none."""
+    return library(_SOURCE, _FLAGS, "the kernel of the cpu executor")
+
+
+class Program:
+    """A plan for a number of samples, and the memory that it runs in.
+
+    Args:
+        plan: What runs.
+        samples: How many at a time.
+        membranes: Neurons whose membranes, and synaptic currents, are kept at every step.
+        threads: How many; by default one for each processor that this process may use.
+
+    Raises:
+        KernelError: If there is no kernel library.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        samples: int,
+        membranes: Collection[str] = (),
+        threads: int | None = None,
+    ) -> None:
+        self.plan, self.samples = plan, samples
+        found = kernels()
+        if isinstance(found, str):
+            raise RuntimeError(found)
+        self._library = found
+        self._lanes: int = found.lanes()
+        self._kept: list[Any] = []  # what the kernel holds addresses of
+        self.bits = [self._memory(b) for b in plan.buffers]
+        self._buffers = (_Buffer * len(plan.buffers))(
+            *(
+                _Buffer(bits.ctypes.data, *b.place, b.bytes, b.border)
+                for b, bits in zip(plan.buffers, self.bits, strict=True)
+            )
+        )
+        self.membranes: dict[str, NDArray[np.int32]] = {}
+        self.currents: dict[str, NDArray[np.int32]] = {}
+        self._states: list[tuple[NDArray[np.int32], int]] = []
+        self._layers = (_Layer * len(plan.layers))(
+            *(self._layer(x, x.name in membranes) for x in plan.layers)
+        )
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._network = _Network(
+            self._buffers, self._layers, len(plan.layers), plan.steps, samples, self._threads
+        )
+
+    def run(self, inputs: Iterable[NDArray[np.uint8]]) -> None:
+        """Run all steps of all samples; the results lie in `spikes`, `membranes`, `currents`.
+
+        Args:
+            inputs: (T, samples, *shape) of 0 and 1, for each input of the graph.
+        """
+        for k, x in enumerate(inputs):
+            x = np.ascontiguousarray(x, dtype=np.uint8)
+            images = ctypes.c_int64(self.plan.steps * self.samples)
+            self._library.pack(ctypes.byref(self._buffers, k * ctypes.sizeof(_Buffer)),
+                               ctypes.c_void_p(x.ctypes.data), images)  # fmt: skip
+        for state, start in self._states:
+            state.fill(start)
+        if self._library.run(ctypes.byref(self._network)):
+            raise MemoryError("the cpu executor found no memory")
+
+    def spikes(self, name: str) -> NDArray[np.uint8]:
+        """What a neuron sent: (T, samples, C, H, W), a byte each."""
+        k, delay = self.plan.spikes[name]
+        buffer, p = self.plan.buffers[k], self.plan.buffers[k].border
+        c, h, w = buffer.place
+        inner = self.bits[k][:, :, p : p + h, p : p + w]
+        sent = np.moveaxis(np.unpackbits(inner, axis=4, count=c, bitorder="little"), 4, 2)
+        return delayed(sent, delay) if delay else sent
+
+    def _memory(self, b: Buffer) -> NDArray[np.uint8]:
+        c, h, w = b.place
+        shape = (self.plan.steps, self.samples, h + 2 * b.border, w + 2 * b.border, b.bytes)
+        size = int(np.prod(shape))
+        # A word may be read where its last bytes belong to nobody.
+        return self._aligned(np.zeros(size + 8, np.uint8))[:size].reshape(shape)
+
+    def _aligned(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The same numbers at an address that vectors can be read from."""
+        room = np.zeros(values.nbytes + 64, np.uint8)
+        start = -room.ctypes.data % 64
+        at = room[start : start + values.nbytes].view(values.dtype).reshape(values.shape)
+        at[...] = values
+        self._kept.append(at)
+        return at
+
+    def _layer(self, x: Layer, record: bool) -> _Layer:
+        c, h, w = x.place
+        op = x.neuron
+        vectors = next((v for v in (4, 2) if c >= v * self._lanes), 1)
+        tile = vectors * self._lanes
+        padded = -(-c // tile) * tile
+        row = _Layer(out=x.out, arms=len(x.arms), height=h, width=w, channels=c, padded=padded,
+                     vectors=vectors, member=x.loop, table=x.table)  # fmt: skip
+        row.task = _TASKS["neurons" if record else x.task]
+        arms = (_Arm * len(x.arms))(*(self._arm(a, x, padded, tile) for a in x.arms))
+        self._kept.append(arms)
+        row.arm = ctypes.addressof(arms)
+        if op is None:
+            return row
+        unit = 1 << x.shift
+        row.narrow, row.shift = x.narrow, x.shift
+        row.decay, row.current_decay = whole_neuron(op)
+        row.limit = op.fixed.limit if op.fixed else 1 << 30
+        row.reset = _RESETS[op.reset]
+        row.initial = round(op.initial * (1 if x.narrow else unit))
+        scale = 1 if x.narrow else unit
+        never = 32767 if x.narrow else _NEVER
+        threshold = np.ceil(np.clip(x.threshold * scale, -never, never))
+        parts = {"bias": x.bias, "threshold": threshold}
+        parts["amount"] = x.amount * scale if op.reset == "subtract" else np.zeros(1)
+        places = any(p.ndim == 3 for p in parts.values())
+        row.places = h * w if places else 1
+        for name, part in parts.items():
+            full = np.full((row.places, padded), never if name == "threshold" else 0, np.int64)
+            shaped = part if part.ndim == 3 else part.reshape(-1, 1, 1)
+            wide = np.broadcast_to(shaped, (c, h, w) if places else (c, 1, 1))
+            full[:, :c] = wide.reshape(c, -1).T
+            setattr(row, name, self._aligned(full.astype(np.int32)).ctypes.data)
+        if x.loop:
+            for name, start in (("membrane", row.initial), ("current", 0)):
+                state = self._aligned(np.zeros((self.samples, h * w, padded), np.int32))
+                self._states.append((state, start))
+                setattr(row, name, state.ctypes.data)
+        if record or x.out < 0:
+            self._record(x, row)
+        return row
+
+    def _record(self, x: Layer, row: _Layer) -> None:
+        c, h, w = x.place
+        shape = (self.plan.steps, self.samples, h, w, c)
+        assert x.neuron is not None
+        for name, kept, wanted in (
+            ("membranes", self.membranes, True),
+            ("currents", self.currents, bool(x.neuron.current_decay)),
+        ):
+            if wanted:
+                kept[x.name] = np.zeros(shape, np.int32)
+                setattr(row, name, kept[x.name].ctypes.data)
+
+    def _arm(self, a: Arm, x: Layer, padded: int, tile: int) -> _Arm:
+        (kh, kw), (sy, sx), (py, px), (dy, dx) = a.kernel, a.stride, a.padding, a.dilation
+        row = _Arm(_KINDS[a.kind], a.source, a.delay, kh, kw, sy, sx, py, px, dy, dx, shared=a.shared)
+        if x.task in ("shift", "flatten"):
+            out = np.packbits(np.moveaxis(a.weight != 0, 0, -1), axis=-1, bitorder="little") \
+                if x.task == "shift" else np.zeros(1, np.uint8)  # fmt: skip
+            row.weights = self._aligned(out).ctypes.data
+            return row
+        row.weights = self._aligned(laid_out(a, x.place, padded, tile, self.plan)).ctypes.data
+        row.places = a.weight[0, 0].size if a.weight.ndim == 4 and a.kind == "lanewise" else 1
+        row.safe = 32767 // max(1, int(np.abs(a.weight).max(initial=0)))
+        return row
+
+
+def delayed(spikes: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
+    """The same spikes (T, ...) some steps later, none before."""
+    late = np.zeros_like(spikes)
+    late[steps:] = spikes[: max(0, len(spikes) - steps)]
+    return late
+
+
+def laid_out(
+    a: Arm, place: tuple[int, int, int], padded: int, tile: int, plan: Plan
+) -> NDArray[np.int16] | NDArray[np.int32]:
+    """The weights of a synapse as the kernel reads them.
+
+    Tables: [tile][ky][kx][byte][256][lane], sums of the weights whose bits are set. Events:
+    [tile][ky][kx][channel][lane]. Lanewise: [place][tap][channel], 32 bits.
+    """
+    w = a.weight
+    if a.kind == "lanewise":
+        places = w.reshape(w.shape[0], w.shape[1], -1)  # (taps, channels, places)
+        full = np.zeros((places.shape[2], places.shape[0], padded), np.int32)
+        full[:, :, : place[0]] = places.transpose(2, 0, 1)
+        return full
+    out, channels, kh, kw = w.shape
+    lanes = np.zeros((padded, channels, kh, kw), np.int64)
+    lanes[:out] = w
+    tiles = lanes.reshape(-1, tile, channels, kh, kw)
+    if a.kind == "events":
+        return np.ascontiguousarray(tiles.transpose(0, 3, 4, 2, 1), dtype=np.int16)
+    whole = -(-channels // 8)
+    filled = np.zeros((len(tiles), tile, whole * 8, kh, kw), np.int64)
+    filled[:, :, :channels] = tiles
+    by_byte = filled.reshape(len(tiles), tile, whole, 8, kh, kw)
+    bits = np.arange(256)[:, None] >> np.arange(8) & 1
+    return np.einsum("vk,nlbkyx->nyxbvl", bits, by_byte, optimize=True).astype(np.int16)
