@@ -1,13 +1,13 @@
 """Compiles the project's small C++ files where they first run, and loads them.
 
-Plain C++ behind ``ctypes``, without foreign headers, so compiling takes seconds, once for each machine
-and version, into ``$XDG_CACHE_HOME/purespike`` (by default ``~/.cache/purespike``). Without a compiler
-or a folder to write to there is no native code, and nothing else changes: numpy or torch compute the
-same, only slower.
+Plain C++ behind ``ctypes``, without foreign headers, so compiling takes seconds, once for each
+machine and version, into ``$XDG_CACHE_HOME/purespike`` (by default ``~/.cache/purespike``). Without
+a compiler or a folder to write to there is no native code, and nothing else changes: numpy or torch
+compute the same, only slower.
 
-``PURESPIKE_KERNEL`` in the environment: ``auto`` (the default), ``off``, or ``require`` to stop with
-the reason where native code cannot be had. ``ATEN_CPU_CAPABILITY`` (``default``, ``avx2``), which limits
-the instructions that torch uses, limits ours, too.
+``PURESPIKE_KERNEL`` in the environment: ``auto`` (the default), ``off``, or ``require`` to stop
+with the reason where native code cannot be had. ``ATEN_CPU_CAPABILITY`` (``default``, ``avx2``),
+which limits the instructions that torch uses, limits ours, too.
 """
 
 from __future__ import annotations

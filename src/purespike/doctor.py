@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from purespike import telemetry
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.native import level
 from purespike.evidence import versions
+from purespike.targets.cpu.program import kernels
 from purespike.targets.lava.interpreter import VARIABLE, python
 from purespike.targets.lava.probe import probe
 
@@ -30,7 +32,7 @@ def examine() -> list[Line]:
         if name != "lava-nc":  # the interpreter that runs Lava may have another one
             lines.append(Line(name, version, version != "not installed", f"pip install {name}"))
     lines.append(Line("usage telemetry", f"off ({telemetry.VARIABLE}=1)", True))
-    lines.append(neurons())
+    lines += [neurons(), simulator()]
     try:
         lines.append(Line("Python for Lava", f"{python()} (set {VARIABLE} to choose)", True))
         result = probe()
@@ -43,6 +45,18 @@ def examine() -> list[Line]:
     lines.append(Line("Lava", found, True))
     done = f"two layers ran in {result.seconds:.1f} s, {result.spikes} spikes equal to numpy"
     return [*lines, Line("Lava, tiny network", done, True)]
+
+
+def simulator() -> Line:
+    """What the cpu executor runs on: the compiled kernels, or numpy."""
+    what = "cpu executor"
+    try:
+        found = kernels()
+    except PurespikeError as e:
+        return Line(what, f"{e.message}: {e.found}", False, e.remedy)
+    if isinstance(found, str):
+        return Line(what, f"numpy, same results but slower: {found}", True)
+    return Line(what, f"compiled kernels{f' for {level()}' if level() else ''}", True)
 
 
 def neurons() -> Line:

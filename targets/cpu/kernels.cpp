@@ -21,15 +21,18 @@
 
 namespace {
 
+// L lanes of a vector: 16 everywhere, and 32 where a register holds as many.
 #if defined(__AVX512BW__)
-constexpr int LANES = 32;
+constexpr int WIDEST = 32;
 #else
-constexpr int LANES = 16;
+constexpr int WIDEST = 16;
 #endif
-typedef int16_t shorts __attribute__((vector_size(2 * LANES)));
-typedef int32_t ints __attribute__((vector_size(4 * LANES)));
-typedef int32_t word;  // one bit a lane
-constexpr int MOST = 4;             // vectors in the widest tile of channels
+template <int L> struct Vector {
+  typedef int16_t shorts __attribute__((vector_size(2 * L)));
+  typedef int32_t ints __attribute__((vector_size(4 * L)));
+};
+template <int L> using shorts = typename Vector<L>::shorts;
+template <int L> using ints = typename Vector<L>::ints;
 constexpr int BLOCK_BYTES = 16384;  // of currents at a time
 
 struct Buffer {  // spikes of one edge
@@ -55,7 +58,7 @@ enum Reset : int32_t { ZERO, SUBTRACT, NONE };
 
 struct Layer {
   int32_t task, out, arms;
-  int32_t height, width, channels, padded, vectors;  // padded: channels in whole tiles
+  int32_t height, width, channels, padded, tile;  // channels in whole tiles of 16, 32 or 64
   int32_t narrow, shift;   // 16 bits; the membrane counts in 2**-shift of a weight
   int32_t decay, current_decay, limit, reset, initial, places;  // decays in 4096ths
   int32_t table;           // LOGIC: bit k is the output where the inputs are the bits of k
@@ -72,36 +75,41 @@ struct Network {
   int32_t count, steps, samples, threads;
 };
 
-inline shorts load(const int16_t *p) { shorts v; std::memcpy(&v, __builtin_assume_aligned(p, 2 * LANES), sizeof v); return v; }
-inline ints load(const int32_t *p) { ints v; std::memcpy(&v, __builtin_assume_aligned(p, 2 * LANES), sizeof v); return v; }
-inline void store(int16_t *p, shorts v) { std::memcpy(__builtin_assume_aligned(p, 2 * LANES), &v, sizeof v); }
-inline void store(int32_t *p, ints v) { std::memcpy(__builtin_assume_aligned(p, 2 * LANES), &v, sizeof v); }
-inline ints widened(shorts v) { return __builtin_convertvector(v, ints); }
+template <class V> inline V load(const void *p) {
+  V v;
+  std::memcpy(&v, __builtin_assume_aligned(p, 32), sizeof v);
+  return v;
+}
+template <class V> inline void store(void *p, V v) { std::memcpy(__builtin_assume_aligned(p, 32), &v, sizeof v); }
+template <int L> inline ints<L> widened(shorts<L> v) { return __builtin_convertvector(v, ints<L>); }
+template <int L> inline shorts<L> narrowed(ints<L> v) { return __builtin_convertvector(v, shorts<L>); }
 
 // One bit a lane, of lanes that are 0 or -1.
-inline uint32_t bits_of(shorts mask) {
+template <int L> inline uint32_t bits_of(shorts<L> mask) {
 #if defined(__AVX512BW__)
-  return _mm512_movepi16_mask((__m512i)mask);
-#elif defined(__AVX2__)
-  __m256i m = (__m256i)mask;
-  return _mm_movemask_epi8(_mm_packs_epi16(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1)));
-#else
-  uint32_t bits = 0;
-  for (int k = 0; k < LANES; k++) bits |= uint32_t(mask[k] & 1) << k;
-  return bits;
+  if constexpr (L == 32) return _mm512_movepi16_mask((__m512i)mask);
 #endif
+#if defined(__AVX2__)
+  if constexpr (L == 16) {
+    __m256i m = (__m256i)mask;
+    return uint16_t(_mm_movemask_epi8(_mm_packs_epi16(_mm256_castsi256_si128(m), _mm256_extracti128_si256(m, 1))));
+  }
+#endif
+  uint32_t bits = 0;
+  for (int k = 0; k < L; k++) bits |= uint32_t(mask[k] & 1) << k;
+  return bits;
 }
 
-inline ints bit_of_lane() {
-  ints v;
-  for (int k = 0; k < LANES; k++) v[k] = int32_t(1u << k);
+template <int L> inline ints<L> bit_of_lane() {
+  ints<L> v;
+  for (int k = 0; k < L; k++) v[k] = int32_t(1u << k);
   return v;
 }
 
 // x * decay / 4096 rounded towards zero, exact for |x| < 2**30.
-inline ints faded(ints x, int32_t decay) {
-  ints sign = x >> 31, m = (x ^ sign) - sign;
-  ints kept = (m >> 12) * decay + (((m & 4095) * decay) >> 12);
+template <class V> inline V faded(V x, int32_t decay) {
+  V sign = x >> 31, m = (x ^ sign) - sign;
+  V kept = (m >> 12) * decay + (((m & 4095) * decay) >> 12);
   return (kept ^ sign) - sign;
 }
 
@@ -155,6 +163,15 @@ struct Events {
   }
 };
 
+inline uint64_t word_of(const uint8_t *p) {
+  uint64_t m;
+  std::memcpy(&m, p, 8);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+  m = __builtin_bswap64(m);
+#endif
+  return m;
+}
+
 void list_image(const Buffer &b, const Network &net, Events &events, int sample, int t) {
   const size_t image = size_t(sample - events.sample) * events.steps + t - events.step;
   const uint8_t *in = b.bits + (size_t(t) * net.samples + sample) * b.image();
@@ -164,14 +181,12 @@ void list_image(const Buffer &b, const Network &net, Events &events, int sample,
   for (int y = 0; y < high; y++)
     for (int x = 0; x < wide; x++, in += b.bytes) {
       *start++ = uint32_t(e - list);
-      int byte = 0;
-      for (; byte + 8 <= b.bytes; byte += 8) {
-        uint64_t m = 0;
-        for (int k = 7; k >= 0; k--) m = m << 8 | in[byte + k];  // one load where bytes are little-endian
-        for (; m; m &= m - 1) *e++ = uint32_t(x * b.channels + byte * 8 + __builtin_ctzll(m));
+      const uint32_t base = uint32_t(x * b.channels);
+      for (int byte = 0; byte < b.bytes; byte += 8) {
+        uint64_t m = word_of(in + byte);  // what lies behind the pixel is masked
+        if (b.bytes - byte < 8) m &= (uint64_t(1) << (8 * (b.bytes - byte))) - 1;
+        for (; m; m &= m - 1) *e++ = base + uint32_t(byte * 8 + __builtin_ctzll(m));
       }
-      for (; byte < b.bytes; byte++)
-        for (uint32_t m = in[byte]; m; m &= m - 1) *e++ = uint32_t(x * b.channels + byte * 8 + __builtin_ctz(m));
     }
   *start = uint32_t(e - list);
 }
@@ -184,38 +199,58 @@ template <bool NARROW> struct Cell;
 template <> struct Cell<true> { typedef int16_t type; };
 template <> struct Cell<false> { typedef int32_t type; };
 
-// The sums of a tile in registers; WIDE sums are added to 32-bit currents whenever 16 bits may be full.
-template <int N, bool NARROW> struct Sums {
-  shorts a[N];
+// The sums of a tile in registers. They start from `from`, which is the bias for a layer's first arm, else `cur`.
+template <int L, int N, bool NARROW> struct Sums {
+  shorts<L> a[N];
   typename Cell<NARROW>::type *cur;
-  explicit Sums(typename Cell<NARROW>::type *c) : cur(c) {
-    for (int k = 0; k < N; k++) a[k] = NARROW ? load((const int16_t *)cur + k * LANES) : shorts{};
+  const typename Cell<NARROW>::type *from;
+  Sums(typename Cell<NARROW>::type *c, const typename Cell<NARROW>::type *f) : cur(c), from(f) {
+    for (int k = 0; k < N; k++) a[k] = NARROW ? load<shorts<L>>(from + k * L) : shorts<L>{};
   }
-  inline void add(const int16_t *row) { for (int k = 0; k < N; k++) a[k] += load(row + k * LANES); }
-  inline void flush() {
+  inline void add(const int16_t *row) {
+    for (int k = 0; k < N; k++) a[k] += load<shorts<L>>(row + k * L);
+  }
+  inline void flush() {  // into 32 bits whenever 16 may be full
     for (int k = 0; k < N; k++) {
-      if constexpr (NARROW) store((int16_t *)cur + k * LANES, a[k]);
-      else { int32_t *c = (int32_t *)cur + k * LANES; store(c, load(c) + widened(a[k])); a[k] = shorts{}; }
+      if constexpr (NARROW) store(cur + k * L, a[k]);
+      else store(cur + k * L, load<ints<L>>(from + k * L) + widened<L>(a[k])), a[k] = shorts<L>{};
     }
+    from = cur;
   }
 };
 
-template <int N, bool NARROW, int RUN>
-void tables(const Arm &arm, const Buffer &b, const Network &net, const Span &s, typename Cell<NARROW>::type *cur) {
-  constexpr int TILE = N * LANES;
+// Where the currents of a span begin: the bias of each place for the first arm, else what others added.
+template <bool NARROW> struct Start {
+  typedef typename Cell<NARROW>::type cell;
+  const cell *bias;  // null for all arms but the first
+  int stride;        // from place to place
+  const cell *at(int place, const cell *cur) const { return bias ? bias + size_t(place) * stride : cur; }
+};
+
+template <int L, int N, bool NARROW> inline void silent(const typename Cell<NARROW>::type *from, typename Cell<NARROW>::type *cur) {
+  if (from != cur) std::memcpy(cur, from, N * L * sizeof *cur);
+}
+
+template <int L, int N, bool NARROW, int RUN>
+void tables(const Arm &arm, const Buffer &b, const Network &net, const Span &s, Start<NARROW> from, typename Cell<NARROW>::type *cur) {
+  constexpr int TILE = N * L;
   constexpr size_t TAP = 256 * TILE;
   const int run = RUN ? RUN : arm.kw * b.bytes;  // bytes of a row of the kernel
   const int16_t *weights = (const int16_t *)arm.weights + size_t(s.tile) * arm.kh * run * TAP;
-  for (int i = 0; i < s.count; i++)
-    for (int t = s.t0; t < s.t1; t++, cur += TILE) {
-      if (t < arm.delay) continue;
-      const uint8_t *in = b.bits + (size_t(t - arm.delay) * net.samples + s.sample) * b.image() +
-                          size_t(s.y * arm.sy + b.border - arm.py) * b.row() +
-                          size_t((s.x + i) * arm.sx + b.border - arm.px) * b.bytes;
-      Sums<N, NARROW> sums(cur);
+  const size_t row = b.row(), down = arm.dy * row, next = net.samples * b.image();
+  const bool dense = RUN || arm.dx == 1;
+  for (int i = 0; i < s.count; i++) {
+    const int t1 = std::max(s.t0, std::min(s.t1, arm.delay));
+    for (int t = s.t0; t < t1; t++, cur += TILE) silent<L, N, NARROW>(from.at(i, cur), cur);
+    const uint8_t *image = b.bits + (size_t(std::max(0, t1 - arm.delay)) * net.samples + s.sample) * b.image() +
+                           size_t(s.y * arm.sy + b.border - arm.py) * row +
+                           size_t((s.x + i) * arm.sx + b.border - arm.px) * b.bytes;
+    for (int t = t1; t < s.t1; t++, cur += TILE, image += next) {
+      Sums<L, N, NARROW> sums(cur, from.at(i, cur));
       const int16_t *w = weights;
-      for (int ky = 0; ky < arm.kh; ky++, in += arm.dy * b.row()) {
-        if (RUN || arm.dx == 1)
+      const uint8_t *in = image;
+      for (int ky = 0; ky < arm.kh; ky++, in += down) {
+        if (dense)
           for (int j = 0; j < run; j++, w += TAP) sums.add(w + size_t(in[j]) * TILE);
         else
           for (int kx = 0; kx < arm.kw; kx++)
@@ -223,11 +258,12 @@ void tables(const Arm &arm, const Buffer &b, const Network &net, const Span &s, 
       }
       sums.flush();
     }
+  }
 }
 
-template <int N, bool NARROW>
-void events(const Arm &arm, const Buffer &b, const Events &list, const Span &s, typename Cell<NARROW>::type *cur) {
-  constexpr int TILE = N * LANES;
+template <int L, int N, bool NARROW>
+void events(const Arm &arm, const Buffer &b, const Events &list, const Span &s, Start<NARROW> from, typename Cell<NARROW>::type *cur) {
+  constexpr int TILE = N * L;
   const int taps = arm.shared ? 1 : arm.kh * arm.kw;
   const int16_t *weights = (const int16_t *)arm.weights + size_t(s.tile) * taps * b.channels * TILE;
   // Neighbouring columns lie next to each other in the list and in the weights: one run for a row of the kernel.
@@ -236,13 +272,13 @@ void events(const Arm &arm, const Buffer &b, const Events &list, const Span &s, 
   const size_t step = arm.shared ? 0 : size_t(span) * b.channels * TILE;
   for (int i = 0; i < s.count; i++)
     for (int t = s.t0; t < s.t1; t++, cur += TILE) {
-      if (t < arm.delay) continue;
+      if (t < arm.delay) { silent<L, N, NARROW>(from.at(i, cur), cur); continue; }
       const size_t image = size_t(s.sample - list.sample) * list.steps + t - arm.delay - list.step;
       const uint32_t *start = list.start.get() + image * (list.pixels + 1);
       const uint32_t *all = list.list.get() + image * list.room;
       const int x0 = (s.x + i) * arm.sx + b.border - arm.px;
       const uint32_t *at = start + size_t(s.y * arm.sy + b.border - arm.py) * wide + x0;
-      Sums<N, NARROW> sums(cur);
+      Sums<L, N, NARROW> sums(cur, from.at(i, cur));
       const int16_t *w = weights;
       int left = arm.safe;
       for (int ky = 0; ky < arm.kh; ky++, at += size_t(arm.dy) * wide)
@@ -264,14 +300,15 @@ void events(const Arm &arm, const Buffer &b, const Events &list, const Span &s, 
 }
 
 // One weight for each channel and tap: one-to-one synapses, depthwise convolutions, sums of spikes.
-template <int N, bool NARROW>
-void lanewise(const Arm &arm, const Buffer &b, const Network &net, const Layer &l, const Span &s, typename Cell<NARROW>::type *cur) {
-  constexpr int TILE = N * LANES;
-  const ints lane = bit_of_lane();
+template <int L, int N, bool NARROW>
+void lanewise(const Arm &arm, const Buffer &b, const Network &net, const Layer &l, const Span &s, Start<NARROW> from, typename Cell<NARROW>::type *cur) {
+  constexpr int TILE = N * L;
+  const ints<L> lane = bit_of_lane<L>();
   for (int i = 0; i < s.count; i++) {
     const size_t place = arm.places > 1 ? size_t(s.y) * l.width + s.x + i : 0;
     const int32_t *weights = (const int32_t *)arm.weights + place * arm.kh * arm.kw * l.padded + size_t(s.tile) * TILE;
     for (int t = s.t0; t < s.t1; t++, cur += TILE) {
+      silent<L, N, NARROW>(from.at(i, cur), cur);
       if (t < arm.delay) continue;
       const uint8_t *in = b.bits + (size_t(t - arm.delay) * net.samples + s.sample) * b.image() +
                           size_t(s.y * arm.sy + b.border - arm.py) * b.row() +
@@ -280,113 +317,120 @@ void lanewise(const Arm &arm, const Buffer &b, const Network &net, const Layer &
       for (int ky = 0; ky < arm.kh; ky++, in += arm.dy * b.row())
         for (int kx = 0; kx < arm.kw; kx++, w += l.padded)
           for (int k = 0; k < N; k++) {
-            const uint8_t *p = in + kx * arm.dx * b.bytes + k * (LANES / 8);
+            const uint8_t *p = in + kx * arm.dx * b.bytes + k * (L / 8);
             uint32_t bits = 0;
-            for (int j = LANES / 8 - 1; j >= 0; j--) bits = bits << 8 | p[j];
+            for (int j = L / 8 - 1; j >= 0; j--) bits = bits << 8 | p[j];
             if (!bits) continue;
-            const ints set = (ints{} + word(bits)) & lane;
-            const ints added = load(w + k * LANES) & (set != 0);
-            if constexpr (NARROW) { int16_t *c = (int16_t *)cur + k * LANES; store(c, load(c) + __builtin_convertvector(added, shorts)); }
-            else { int32_t *c = (int32_t *)cur + k * LANES; store(c, load(c) + added); }
+            const ints<L> set = (ints<L>{} + int32_t(bits)) & lane;
+            const ints<L> added = load<ints<L>>(w + k * L) & (set != 0);
+            auto *c = cur + k * L;
+            if constexpr (NARROW) store(c, load<shorts<L>>(c) + narrowed<L>(added));
+            else store(c, load<ints<L>>(c) + added);
           }
     }
   }
 }
 
-inline void write_bits(uint8_t *out, uint32_t bits, int channels) {  // of one vector; channels that are left
-  const int bytes = std::min(LANES / 8, (channels + 7) / 8);
+template <int L> inline void write_bits(uint8_t *out, uint32_t bits, int channels) {  // those that are left
+  const int bytes = std::min(L / 8, (channels + 7) / 8);
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+  if (bytes == L / 8) {
+    std::memcpy(out, &bits, L / 8);
+    return;
+  }
+#endif
   for (int j = 0; j < bytes; j++) out[j] = uint8_t(bits >> (8 * j));
 }
 
-template <int N> void fire_narrow(const Network &net, const Layer &l, const Span &s, const int16_t *cur, int16_t *v) {
-  constexpr int TILE = N * LANES;
+template <int L, int N> void fire_narrow(const Network &net, const Layer &l, const Span &s, const int16_t *cur, int16_t *v) {
+  constexpr int TILE = N * L;
   const Buffer *out = l.out >= 0 ? net.buffers + l.out : nullptr;
   const int left = l.channels - s.tile * TILE;
-  shorts threshold[N], amount[N];
+  shorts<L> threshold[N], amount[N];
   for (int i = 0; i < s.count; i++, v += TILE) {
     if (i == 0 || l.places > 1) {
       const size_t place = l.places > 1 ? size_t(s.y) * l.width + s.x + i : 0;
       for (int k = 0; k < N; k++) {
-        const size_t at = place * l.padded + size_t(s.tile) * TILE + k * LANES;
-        threshold[k] = __builtin_convertvector(load(l.threshold + at), shorts);
-        amount[k] = __builtin_convertvector(load(l.amount + at), shorts);
+        const size_t at = place * l.padded + size_t(s.tile) * TILE + k * L;
+        threshold[k] = narrowed<L>(load<ints<L>>(l.threshold + at));
+        amount[k] = narrowed<L>(load<ints<L>>(l.amount + at));
       }
     }
-    shorts m[N];
-    for (int k = 0; k < N; k++) m[k] = load(v + k * LANES);
-    for (int t = s.t0; t < s.t1; t++, cur += TILE) {
-      const size_t image = size_t(t) * net.samples + s.sample;
+    shorts<L> m[N];
+    for (int k = 0; k < N; k++) m[k] = load<shorts<L>>(v + k * L);
+    size_t image = size_t(s.t0) * net.samples + s.sample;
+    uint8_t *to_bits = out ? out->bits + image * out->image() + (s.y + out->border) * out->row() +
+                                 size_t(s.x + i + out->border) * out->bytes + s.tile * TILE / 8
+                           : nullptr;
+    const size_t next = out ? net.samples * out->image() : 0;
+    for (int t = s.t0; t < s.t1; t++, cur += TILE, image += net.samples, to_bits += next) {
       for (int k = 0; k < N; k++) {
-        m[k] = l.decay ? m[k] + load(cur + k * LANES) : load(cur + k * LANES);
+        m[k] = l.decay ? m[k] + load<shorts<L>>(cur + k * L) : load<shorts<L>>(cur + k * L);
         if (l.reset != NONE) {
-          const shorts fired = m[k] >= threshold[k];
+          const shorts<L> fired = m[k] >= threshold[k];
           m[k] = l.reset == ZERO ? m[k] & ~fired : m[k] - (amount[k] & fired);
-          if (left > k * LANES)
-            write_bits(out->bits + image * out->image() + (s.y + out->border) * out->row() +
-                           size_t(s.x + i + out->border) * out->bytes + (s.tile * TILE + k * LANES) / 8,
-                       bits_of(fired), left - k * LANES);
+          if (left > k * L)
+            write_bits<L>(to_bits + k * (L / 8), bits_of<L>(fired), left - k * L);
         }
       }
       if (l.membranes) {
         int32_t *to = l.membranes + ((image * l.height + s.y) * l.width + s.x + i) * l.channels + s.tile * TILE;
         for (int k = 0; k < N; k++)
-          for (int j = 0; j < LANES && k * LANES + j < left; j++) to[k * LANES + j] = m[k][j] * (1 << l.shift);
+          for (int j = 0; j < L && k * L + j < left; j++) to[k * L + j] = m[k][j] * (1 << l.shift);
       }
     }
-    for (int k = 0; k < N; k++) store(v + k * LANES, m[k]);
+    for (int k = 0; k < N; k++) store(v + k * L, m[k]);
   }
 }
 
-template <int N> void fire_wide(const Network &net, const Layer &l, const Span &s, const int32_t *cur, int32_t *v, int32_t *u) {
-  constexpr int TILE = N * LANES;
+template <int L, int N> void fire_wide(const Network &net, const Layer &l, const Span &s, const int32_t *cur, int32_t *v, int32_t *u) {
+  constexpr int TILE = N * L;
   const Buffer *out = l.out >= 0 ? net.buffers + l.out : nullptr;
   const int left = l.channels - s.tile * TILE;
-  const ints limit = ints{} + l.limit;
+  const ints<L> limit = ints<L>{} + l.limit;
   for (int i = 0; i < s.count; i++, v += TILE, u += TILE) {
     const size_t place = l.places > 1 ? size_t(s.y) * l.width + s.x + i : 0;
     const size_t at = place * l.padded + size_t(s.tile) * TILE;
     for (int t = s.t0; t < s.t1; t++, cur += TILE) {
       const size_t image = size_t(t) * net.samples + s.sample;
-      for (int k = 0; k < N && k * LANES < left; k++) {
-        ints x = load(cur + k * LANES) * (1 << l.shift);
+      for (int k = 0; k < N && k * L < left; k++) {
+        ints<L> x = load<ints<L>>(cur + k * L) * (1 << l.shift);
         if (l.current_decay) {
-          x += faded(load(u + k * LANES), l.current_decay);
-          store(u + k * LANES, x);
+          x += faded(load<ints<L>>(u + k * L), l.current_decay);
+          store(u + k * L, x);
         }
-        ints m = load(v + k * LANES);
+        ints<L> m = load<ints<L>>(v + k * L);
         m = l.decay == 4096 ? m + x : l.decay ? faded(m, l.decay) + x : x;
         m = m > limit ? limit : m;
         m = m < -limit ? -limit : m;
         if (l.reset != NONE) {
-          const ints fired = m >= load(l.threshold + at + k * LANES);
-          m = l.reset == ZERO ? m & ~fired : m - (load(l.amount + at + k * LANES) & fired);
-          write_bits(out->bits + image * out->image() + (s.y + out->border) * out->row() +
-                         size_t(s.x + i + out->border) * out->bytes + (s.tile * TILE + k * LANES) / 8,
-                     bits_of(__builtin_convertvector(fired, shorts)), left - k * LANES);
+          const ints<L> fired = m >= load<ints<L>>(l.threshold + at + k * L);
+          m = l.reset == ZERO ? m & ~fired : m - (load<ints<L>>(l.amount + at + k * L) & fired);
+          write_bits<L>(out->bits + image * out->image() + (s.y + out->border) * out->row() +
+                         size_t(s.x + i + out->border) * out->bytes + (s.tile * TILE + k * L) / 8,
+                     bits_of<L>(narrowed<L>(fired)), left - k * L);
         }
-        store(v + k * LANES, m);
-        const size_t to = ((image * l.height + s.y) * l.width + s.x + i) * l.channels + s.tile * TILE + k * LANES;
-        const int lanes = std::min(LANES, left - k * LANES);
-        if (l.membranes) std::memcpy(l.membranes + to, v + k * LANES, size_t(lanes) * 4);
-        if (l.currents) std::memcpy(l.currents + to, u + k * LANES, size_t(lanes) * 4);
+        store(v + k * L, m);
+        const size_t to = ((image * l.height + s.y) * l.width + s.x + i) * l.channels + s.tile * TILE + k * L;
+        const int lanes = std::min(L, left - k * L);
+        if (l.membranes) std::memcpy(l.membranes + to, v + k * L, size_t(lanes) * 4);
+        if (l.currents) std::memcpy(l.currents + to, u + k * L, size_t(lanes) * 4);
       }
     }
   }
 }
 
-template <int N, bool NARROW>
-void add_arm(const Network &net, const Layer &l, const Arm &arm, const Events &list, const Span &s, typename Cell<NARROW>::type *cur) {
+template <int L, int N, bool NARROW>
+void add_arm(const Network &net, const Layer &l, const Arm &arm, const Events &list, const Span &s, Start<NARROW> from, typename Cell<NARROW>::type *cur) {
   const Buffer &b = net.buffers[arm.source];
-  if (arm.kind == LANEWISE) return lanewise<N, NARROW>(arm, b, net, l, s, cur);
-  if (arm.kind == EVENTS) return events<N, NARROW>(arm, b, list, s, cur);
+  if (arm.kind == LANEWISE) return lanewise<L, N, NARROW>(arm, b, net, l, s, from, cur);
+  if (arm.kind == EVENTS) return events<L, N, NARROW>(arm, b, list, s, from, cur);
   if (arm.dx == 1) switch (arm.kw * b.bytes) {
-    case 1: return tables<N, NARROW, 1>(arm, b, net, s, cur);
-    case 3: return tables<N, NARROW, 3>(arm, b, net, s, cur);
-    case 5: return tables<N, NARROW, 5>(arm, b, net, s, cur);
-    case 6: return tables<N, NARROW, 6>(arm, b, net, s, cur);
-    case 10: return tables<N, NARROW, 10>(arm, b, net, s, cur);
+    case 1: return tables<L, N, NARROW, 1>(arm, b, net, s, from, cur);
+    case 3: return tables<L, N, NARROW, 3>(arm, b, net, s, from, cur);
+    case 6: return tables<L, N, NARROW, 6>(arm, b, net, s, from, cur);
   }
-  tables<N, NARROW, 0>(arm, b, net, s, cur);
+  tables<L, N, NARROW, 0>(arm, b, net, s, from, cur);
 }
 
 struct Scratch {  // of one worker
@@ -394,14 +438,14 @@ struct Scratch {  // of one worker
   std::vector<int32_t> states;  // membranes and synaptic currents of a span, with room to align them
 };
 
-template <int N, bool NARROW>
+template <int L, int N, bool NARROW>
 void neurons(const Network &net, const Layer &l, const std::vector<Events> &lists, Scratch &scratch, Span s) {
   typedef typename Cell<NARROW>::type cell;
-  constexpr int TILE = N * LANES;
+  constexpr int TILE = N * L;
   const int end_x = l.width, end_t = s.t1, start_t = s.t0;
   const int fits = std::max(1, BLOCK_BYTES / int(TILE * sizeof(cell)));  // cells of a block: places x steps
   const int steps = std::min(end_t - start_t, fits), places = std::max(1, std::min(end_x, fits / steps));
-  scratch.states.resize(size_t(2) * places * TILE + 64);
+  scratch.states.resize(size_t(3) * places * TILE + 64);
   auto aligned = [](int32_t *p) { return (int32_t *)((uintptr_t(p) + 63) & ~uintptr_t(63)); };
   cell *cur = (cell *)scratch.currents;
   for (s.x = 0; s.x < end_x; s.x += places) {
@@ -409,6 +453,12 @@ void neurons(const Network &net, const Layer &l, const std::vector<Events> &list
     const size_t n = size_t(s.count) * TILE, all = size_t(l.height) * l.width;
     const size_t kept = ((size_t(s.sample) * all + size_t(s.y) * l.width + s.x) * (l.padded / TILE));
     int32_t *v = aligned(scratch.states.data()), *u = v + size_t(places) * TILE;
+    cell *bias = (cell *)(u + size_t(places) * TILE);
+    for (int i = 0; i < (l.places > 1 ? s.count : 1); i++) {
+      const size_t place = l.places > 1 ? size_t(s.y) * l.width + s.x + i : 0;
+      const int32_t *from = l.bias + place * l.padded + size_t(s.tile) * TILE;
+      for (int k = 0; k < TILE; k++) bias[size_t(i) * TILE + k] = cell(from[k]);
+    }
     // The states of a loop lie [sample][place][tile][lane], those of others only as long as the span lasts.
     auto move = [&](int32_t *state, int32_t *local, bool in) {
       for (int i = 0; i < s.count; i++) {
@@ -427,16 +477,10 @@ void neurons(const Network &net, const Layer &l, const std::vector<Events> &list
     if (NARROW) for (size_t k = 0; k < n; k++) narrow[k] = int16_t(v[k]);
     for (s.t0 = start_t; s.t0 < end_t; s.t0 += steps) {
       s.t1 = std::min(end_t, s.t0 + steps);
-      cell *c = cur;
-      for (int i = 0; i < s.count; i++) {
-        const size_t place = l.places > 1 ? size_t(s.y) * l.width + s.x + i : 0;
-        const int32_t *bias = l.bias + place * l.padded + size_t(s.tile) * TILE;
-        for (int t = s.t0; t < s.t1; t++, c += TILE)
-          for (int k = 0; k < TILE; k++) c[k] = cell(bias[k]);
-      }
-      for (int a = 0; a < l.arms; a++) add_arm<N, NARROW>(net, l, l.arm[a], lists[a], s, cur);
-      if constexpr (NARROW) fire_narrow<N>(net, l, s, cur, narrow);
-      else fire_wide<N>(net, l, s, cur, v, u);
+      for (int a = 0; a < l.arms; a++)
+        add_arm<L, N, NARROW>(net, l, l.arm[a], lists[a], s, Start<NARROW>{a ? nullptr : bias, l.places > 1 ? TILE : 0}, cur);
+      if constexpr (NARROW) fire_narrow<L, N>(net, l, s, cur, narrow);
+      else fire_wide<L, N>(net, l, s, cur, v, u);
     }
     if (NARROW) for (size_t k = 0; k < n; k++) v[k] = narrow[k];
     if (l.member) {
@@ -446,15 +490,15 @@ void neurons(const Network &net, const Layer &l, const std::vector<Events> &list
   }
 }
 
+template <int L, int N> void neurons(const Network &net, const Layer &l, const std::vector<Events> &lists, Scratch &scratch, const Span &s) {
+  if (l.narrow) neurons<L, N, true>(net, l, lists, scratch, s);
+  else neurons<L, N, false>(net, l, lists, scratch, s);
+}
+
 void neurons(const Network &net, const Layer &l, const std::vector<Events> &lists, Scratch &scratch, const Span &s) {
-  if (l.narrow) {
-    if (l.vectors == 1) return neurons<1, true>(net, l, lists, scratch, s);
-    if (l.vectors == 2) return neurons<2, true>(net, l, lists, scratch, s);
-    return neurons<MOST, true>(net, l, lists, scratch, s);
-  }
-  if (l.vectors == 1) return neurons<1, false>(net, l, lists, scratch, s);
-  if (l.vectors == 2) return neurons<2, false>(net, l, lists, scratch, s);
-  neurons<MOST, false>(net, l, lists, scratch, s);
+  if (l.tile == 16) return neurons<16, 1>(net, l, lists, scratch, s);
+  if (l.tile == 32) return neurons<WIDEST, 32 / WIDEST>(net, l, lists, scratch, s);
+  neurons<WIDEST, 64 / WIDEST>(net, l, lists, scratch, s);
 }
 
 const uint8_t *row_of(const Network &net, const Arm &arm, int sample, int t, int y) {  // null before the delay is over
@@ -551,7 +595,7 @@ struct Worker {
           for (size_t i = from; i < to; i++) list_image(b, net, lists[a], first + int(i / count), int(i % count));
         });
       }
-      const int tiles = l.padded / (l.vectors * LANES);
+      const int tiles = l.padded / l.tile;
       const size_t items = size_t(tiles) * samples * l.height;
       team.share(items, std::max<size_t>(1, items / (8 * team.size())), [&](size_t from, size_t to) {
         for (size_t i = from; i < to; i++)  // a tile's weights stay in the cache as long as they can
@@ -576,7 +620,7 @@ struct Worker {
                 own[a].make(b, 1, t - l->arm[a].delay, 1, sample);
                 list_image(b, net, own[a], sample, t - l->arm[a].delay);
               }
-            for (int tile = 0; tile < l->padded / (l->vectors * LANES); tile++)
+            for (int tile = 0; tile < l->padded / l->tile; tile++)
               for (int y = 0; y < l->height; y++) neurons(net, *l, own, scratch, Span{sample, y, 0, 0, t, t + 1, tile});
           }
     });
@@ -596,8 +640,6 @@ struct Worker {
 }  // namespace
 
 extern "C" {
-
-int32_t lanes() { return LANES; }
 
 int32_t run(const Network *net) {
   int arms = 1;

@@ -16,7 +16,9 @@ def in_order(layers: Iterable[Layer]) -> list[Layer]:
     given = list(layers)
     maker = {x.out: k for k, x in enumerate(given) if x.out >= 0}
     hears = [{maker[a.source] for a in x.arms if a.source in maker} for x in given]
-    at_once = [{maker[a.source] for a in x.arms if a.source in maker and not a.delay} for x in given]
+    at_once = [
+        {maker[a.source] for a in x.arms if a.source in maker and not a.delay} for x in given
+    ]
     reach = _closure(hears)
     group = [
         min((j for j in reach[k] if k in reach[j]), default=k) if k in reach[k] else k

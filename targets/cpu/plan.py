@@ -1,8 +1,8 @@
-"""What runs: layers over packed spikes, in order, with the bounds that say how wide their sums are.
+"""What runs: layers over packed spikes, in order, and how wide their sums are.
 
-A layer is a neuron with the synapses ("arms") whose currents meet at it, a gate or pool that needs no
-currents, or a rearrangement of spikes. Delays in front of synapses cost nothing: an arm reads earlier
-steps. Layers that hear each other are a loop and run step by step; all others run over all T at once.
+A layer is a neuron with the synapses ("arms") whose currents meet at it, a gate or pool that needs
+no currents, or a rearrangement of spikes. Delays in front of synapses cost nothing: an arm reads
+earlier steps. Layers that hear each other are a loop and run step by step, all others over all T.
 """
 
 from __future__ import annotations

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import product
 
 import numpy as np
 
@@ -21,23 +20,23 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
+from purespike.targets.cpu import gates
 from purespike.targets.cpu.errors import CpuError
 from purespike.targets.cpu.loops import in_order
-from purespike.targets.cpu.plan import Arm, Buffer, Ints, Layer, Place, Plan, Task
+from purespike.targets.cpu.plan import Arm, Buffer, Ints, Kind, Layer, Place, Plan
 from purespike.targets.cpu.widths import fitted
 
 # A byte table takes 512 bytes for each tap and output channel: worth it where it stays in the cache
 # and a byte of the input holds few silent channels.
 TABLE_BYTES = 700_000
 TABLE_CHANNELS = 16
-GATE_INPUTS = 3
 
 
 def plan(graph: Graph) -> Plan:
     """How ``graph`` runs here.
 
     Args:
-        graph: A compiled network, the part on the chip alone (`chip_part`): spikes in, whole weights.
+        graph: A compiled network, its part on the chip (`chip_part`): spikes in, whole weights.
 
     Raises:
         CpuError: If a node has no exact form in integers.
@@ -59,11 +58,11 @@ def plan(graph: Graph) -> Plan:
             draft.pool(node, node.op)
     sent = {}
     for name in graph.outputs:
-        node = graph.producer(name)
+        made = graph.producer(name)
         if graph.edge(name).domain <= SPIKE:
             sent[name] = draft.source(name)
-        elif node is not None and not isinstance(node.op, Neuron):
-            draft.output(node)
+        elif made is not None and not isinstance(made.op, Neuron):
+            draft.output(made)
     layers = in_order(draft.layers.values())
     _borders(draft.buffers, layers)
     spikes = {x.name: (x.out, 0) for x in layers if x.neuron and x.out >= 0}
@@ -79,7 +78,9 @@ def placed(shape: tuple[int, ...]) -> Place:
 
 
 def _refuse(where: str, found: str, allowed: str) -> None:
-    raise CpuError("the cpu executor has no form for this", where=where, found=found, allowed=allowed)
+    raise CpuError(
+        "the cpu executor has no form for this", where=where, found=found, allowed=allowed
+    )
 
 
 @dataclass(frozen=True)
@@ -215,12 +216,12 @@ class _Draft:
         if self.buffers[source.buffer].place != placed(shape):
             _refuse(node.name, f"an input of {shape}", "the image that the neurons before it form")
         w = whole(op.weight, node.name)
-        geometry = {"stride": op.stride, "padding": op.padding, "dilation": op.dilation}
+        geometry = (op.stride, op.padding, op.dilation)
         kernel = (w.shape[2], w.shape[3])
         if op.groups > 1 and op.groups == len(w) and w.shape[1] == 1:
             taps = w.reshape(len(w), -1).T
             return Arm(node.name, "lanewise", source.buffer, delay + source.delay, taps, kernel,
-                       **geometry)  # fmt: skip
+                       *geometry)  # fmt: skip
         if op.groups > 1:  # zeros between the groups: spikes are few, and rows are added whole
             each = w.shape[1]
             wide = np.zeros((len(w), shape[0], *kernel), np.int64)
@@ -229,7 +230,7 @@ class _Draft:
                 wide[k, first : first + each] = row
             w = wide
         kind = dense(w, node.name)
-        return Arm(node.name, kind, source.buffer, delay + source.delay, w, kernel, **geometry)
+        return Arm(node.name, kind, source.buffer, delay + source.delay, w, kernel, *geometry)
 
     def linear(self, node: Node, op: Linear, delay: int) -> Arm:
         source = self.source(node.inputs[0])
@@ -253,7 +254,9 @@ class _Draft:
         full = np.broadcast_to(weight, self.graph.edge(reads).shape).reshape(place)
         same = bool((full == full[:, :1, :1]).all())
         taps = full[None, :, 0, 0] if same else full[None]
-        return Arm(name, "lanewise", source.buffer, delay + source.delay, np.ascontiguousarray(taps))
+        return Arm(
+            name, "lanewise", source.buffer, delay + source.delay, np.ascontiguousarray(taps)
+        )
 
     # Layers.
 
@@ -275,7 +278,7 @@ class _Draft:
             setattr(layer, name, squeezed(full))
         if op.fires:
             layer.out = self.claim(node, place)
-            layer = simplified(layer)
+            layer = gates.simplified(layer)
         self.layers[node.name] = layer
 
     def claim(self, node: Node, place: Place) -> int:
@@ -289,14 +292,16 @@ class _Draft:
         place = self.place_of(node)
         reads = [self.one_to_one(node.name, i, np.ones(()), place, 0) for i in node.inputs]
         count = 0
-        while len(reads) > GATE_INPUTS:
+        while len(reads) > gates.INPUTS:
             name = f"{node.name} (part {count})"
             count += 1
             out = self.buffer(name, place)
-            first, reads = tuple(reads[:GATE_INPUTS]), reads[GATE_INPUTS:]
-            self.layers[name] = Layer(name, "logic", place, first, out, table=truth(op.kind, first))
+            first, reads = tuple(reads[: gates.INPUTS]), reads[gates.INPUTS :]
+            self.layers[name] = Layer(
+                name, "logic", place, first, out, table=gates.truth(op.kind, first)
+            )
             reads.append(replace(first[0], source=out, delay=0))
-        table = truth(op.kind, tuple(reads))
+        table = gates.truth(op.kind, tuple(reads))
         out = self.claim(node, place)
         self.layers[node.name] = Layer(node.name, "logic", place, tuple(reads), out, table=table)
 
@@ -327,11 +332,13 @@ def whole(values: Array, where: str) -> Ints:
     """The same numbers as integers."""
     rounded = np.rint(values)
     if not bool((rounded == values).all()) or (values.size and np.abs(values).max() >= 1 << 24):
-        _refuse(where, f"weights of {values.min():g} to {values.max():g}", "whole numbers below 2**24")
+        _refuse(
+            where, f"weights of {values.min():g} to {values.max():g}", "whole numbers below 2**24"
+        )
     return rounded.astype(np.int64)
 
 
-def dense(weight: Ints, where: str) -> str:
+def dense(weight: Ints, where: str) -> Kind:
     """The kind of a synapse with all weights: tables for few channels, else events."""
     if weight.size and np.abs(weight).max() > 32767:
         _refuse(where, f"a weight of {np.abs(weight).max()}", "weights of 16 bits")
@@ -340,52 +347,6 @@ def dense(weight: Ints, where: str) -> str:
     sums = np.abs(weight).sum(axis=(1, 2, 3)).max() if weight.size else 0
     few = channels <= TABLE_CHANNELS and size <= TABLE_BYTES and sums <= 32767
     return "tables" if few else "events"
-
-
-def simplified(layer: Layer) -> Layer:
-    """A memoryless neuron as logic on bits, where it is that."""
-    op, arms = layer.neuron, layer.arms
-    assert op is not None
-    if op.decay or op.current_decay or op.initial or any(a.kind != "lanewise" for a in arms):
-        return layer
-    unit = 1 << layer.shift
-    limit = op.fixed.limit if op.fixed else np.inf
-    same: Callable[[Array], bool] = lambda a: bool((a == a.flat[0]).all())  # noqa: E731
-    if not all(same(x) for x in (layer.bias, layer.threshold, *(a.weight for a in arms))):
-        return layer
-    bias, threshold = float(layer.bias.flat[0]), float(layer.threshold.flat[0])
-    weights = [int(a.weight.flat[0]) for a in arms]
-
-    def fires(*bits: int) -> bool:
-        current = sum(w for w, b in zip(weights, bits, strict=True) if b) + bias
-        return min(max(current * unit, -limit), limit) >= threshold * unit
-
-    if all(a.weight.shape[0] == 1 and a.kernel == (1, 1) for a in arms) and len(arms) <= GATE_INPUTS:
-        cases = product((0, 1), repeat=len(arms))  # the last input varies fastest
-        table = sum(1 << sum(b << k for k, b in enumerate(bits)) for bits in cases if fires(*bits))
-        if not table & 1:  # silence stays silent, also where a byte has no channel
-            return _bits(layer, "logic", table)
-    # An OR over a window: any one spike is enough, and none is not.
-    if len(arms) == 1 and bias == 0 and weights[0] > 0 and fires(1) and not fires(0):
-        return _bits(layer, "pool", 0)
-    return layer
-
-
-def truth(kind: str, inputs: tuple[Arm, ...]) -> int:
-    """Of a gate: bit k is its output where its inputs are the bits of k."""
-    n = len(inputs)
-    every = (1 << n) - 1
-    rule: dict[str, Callable[[int], bool]] = {
-        "and": lambda k: k == every,
-        "or": lambda k: k > 0,
-        "xor": lambda k: k.bit_count() % 2 == 1,
-        "iand": lambda k: k == 2,  # not the first, and the second
-    }
-    return sum(1 << k for k in range(1 << n) if rule[kind](k))
-
-
-def _bits(layer: Layer, task: Task, table: int) -> Layer:
-    return replace(layer, task=task, table=table)
 
 
 def _borders(buffers: list[Buffer], layers: list[Layer]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.targets.cpu.plan import Arm, Ints, Layer, Plan
-from purespike.targets.cpu.program import delayed
+from purespike.targets.cpu.weights import delayed
 from purespike.targets.cpu.widths import whole_neuron
 
 Bytes = NDArray[np.uint8]
@@ -69,7 +69,9 @@ def _read(arm: Arm, spikes: Sequence[Bytes], t: int) -> Bytes:
 def _moved(layer: Layer, spikes: Sequence[Bytes], t: int) -> NDArray[Any]:
     """What needs no currents: gates, pools, spikes that wait by place, flattened ones."""
     if layer.task == "logic":
-        case = sum(_read(a, spikes, t).astype(np.int64) << k for k, a in enumerate(layer.arms))
+        case = np.zeros((spikes[0].shape[1], *layer.place), np.int64)
+        for k, a in enumerate(layer.arms):
+            case += _read(a, spikes, t).astype(np.int64) << k
         return layer.table >> case & 1
     if layer.task == "pool":
         x = _read(layer.arms[0], spikes, t)
@@ -77,7 +79,10 @@ def _moved(layer: Layer, spikes: Sequence[Bytes], t: int) -> NDArray[Any]:
     if layer.task == "flatten":
         x = _read(layer.arms[0], spikes, t)
         return x.reshape(len(x), -1, 1, 1)
-    return sum((_read(a, spikes, t) * a.weight for a in layer.arms), start=np.zeros((), np.int64))
+    total = np.zeros((spikes[0].shape[1], *layer.place), np.int64)
+    for a in layer.arms:
+        total += _read(a, spikes, t) * a.weight
+    return total
 
 
 def _current(layer: Layer, spikes: Sequence[Bytes], t: int) -> Ints:
@@ -126,6 +131,6 @@ def _step(layer: Layer, v: Ints, u: Ints, x: Ints) -> tuple[Ints, Ints, NDArray[
 
 
 def _faded(x: Ints, decay: int) -> Ints:
-    """x * decay / 4096, rounded towards zero."""
+    """X * decay / 4096, rounded towards zero."""
     kept: Ints = np.sign(x) * ((np.abs(x) * decay) >> 12)
     return kept

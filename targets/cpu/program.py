@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.native import library
 from purespike.targets.cpu.plan import Arm, Buffer, Layer, Plan
+from purespike.targets.cpu.weights import delayed, laid_out
 from purespike.targets.cpu.widths import whole_neuron
 
 _SOURCE = Path(__file__).with_name("kernels.cpp")
@@ -26,22 +27,69 @@ _INT, _POINTER = ctypes.c_int32, ctypes.c_void_p
 
 
 class _Buffer(ctypes.Structure):
-    _fields_ = [("bits", _POINTER), *((n, _INT) for n in "channels height width bytes border".split())]
+    _fields_ = [
+        ("bits", _POINTER),
+        *((n, _INT) for n in ["channels", "height", "width", "bytes", "border"]),
+    ]
 
 
 class _Arm(ctypes.Structure):
     _fields_ = [
-        *((n, _INT) for n in "kind source delay kh kw sy sx py px dy dx places shared safe".split()),
+        *(
+            (n, _INT)
+            for n in [
+                "kind",
+                "source",
+                "delay",
+                "kh",
+                "kw",
+                "sy",
+                "sx",
+                "py",
+                "px",
+                "dy",
+                "dx",
+                "places",
+                "shared",
+                "safe",
+            ]
+        ),
         ("weights", _POINTER),
     ]
 
 
 class _Layer(ctypes.Structure):
     _fields_ = [
-        *((n, _INT) for n in "task out arms height width channels padded vectors narrow shift".split()),
-        *((n, _INT) for n in "decay current_decay limit reset initial places table member".split()),
-        *((n, _POINTER) for n in "arm bias threshold amount".split()),
-        *((n, _POINTER) for n in "membrane current membranes currents".split()),
+        *(
+            (n, _INT)
+            for n in [
+                "task",
+                "out",
+                "arms",
+                "height",
+                "width",
+                "channels",
+                "padded",
+                "tile",
+                "narrow",
+                "shift",
+            ]
+        ),
+        *(
+            (n, _INT)
+            for n in [
+                "decay",
+                "current_decay",
+                "limit",
+                "reset",
+                "initial",
+                "places",
+                "table",
+                "member",
+            ]
+        ),
+        *((n, _POINTER) for n in ["arm", "bias", "threshold", "amount"]),
+        *((n, _POINTER) for n in ["membrane", "current", "membranes", "currents"]),
     ]
 
 
@@ -49,7 +97,7 @@ class _Network(ctypes.Structure):
     _fields_ = [
         ("buffers", ctypes.POINTER(_Buffer)),
         ("layers", ctypes.POINTER(_Layer)),
-        *((n, _INT) for n in "count steps samples threads".split()),
+        *((n, _INT) for n in ["count", "steps", "samples", "threads"]),
     ]
 
 
@@ -83,7 +131,6 @@ class Program:
         if isinstance(found, str):
             raise RuntimeError(found)
         self._library = found
-        self._lanes: int = found.lanes()
         self._kept: list[Any] = []  # what the kernel holds addresses of
         self.bits = [self._memory(b) for b in plan.buffers]
         self._buffers = (_Buffer * len(plan.buffers))(
@@ -129,7 +176,7 @@ class Program:
         return delayed(sent, delay) if delay else sent
 
     def _memory(self, b: Buffer) -> NDArray[np.uint8]:
-        c, h, w = b.place
+        _c, h, w = b.place
         shape = (self.plan.steps, self.samples, h + 2 * b.border, w + 2 * b.border, b.bytes)
         size = int(np.prod(shape))
         # A word may be read where its last bytes belong to nobody.
@@ -147,11 +194,10 @@ class Program:
     def _layer(self, x: Layer, record: bool) -> _Layer:
         c, h, w = x.place
         op = x.neuron
-        vectors = next((v for v in (4, 2) if c >= v * self._lanes), 1)
-        tile = vectors * self._lanes
+        tile = next((n for n in (64, 32) if c >= n), 16)
         padded = -(-c // tile) * tile
         row = _Layer(out=x.out, arms=len(x.arms), height=h, width=w, channels=c, padded=padded,
-                     vectors=vectors, member=x.loop, table=x.table)  # fmt: skip
+                     tile=tile, member=x.loop, table=x.table)  # fmt: skip
         row.task = _TASKS["neurons" if record else x.task]
         arms = (_Arm * len(x.arms))(*(self._arm(a, x, padded, tile) for a in x.arms))
         self._kept.append(arms)
@@ -200,48 +246,15 @@ class Program:
 
     def _arm(self, a: Arm, x: Layer, padded: int, tile: int) -> _Arm:
         (kh, kw), (sy, sx), (py, px), (dy, dx) = a.kernel, a.stride, a.padding, a.dilation
-        row = _Arm(_KINDS[a.kind], a.source, a.delay, kh, kw, sy, sx, py, px, dy, dx, shared=a.shared)
+        row = _Arm(
+            _KINDS[a.kind], a.source, a.delay, kh, kw, sy, sx, py, px, dy, dx, shared=a.shared
+        )
         if x.task in ("shift", "flatten"):
             out = np.packbits(np.moveaxis(a.weight != 0, 0, -1), axis=-1, bitorder="little") \
                 if x.task == "shift" else np.zeros(1, np.uint8)  # fmt: skip
             row.weights = self._aligned(out).ctypes.data
             return row
-        row.weights = self._aligned(laid_out(a, x.place, padded, tile, self.plan)).ctypes.data
+        row.weights = self._aligned(laid_out(a, x.place, padded, tile)).ctypes.data
         row.places = a.weight[0, 0].size if a.weight.ndim == 4 and a.kind == "lanewise" else 1
         row.safe = 32767 // max(1, int(np.abs(a.weight).max(initial=0)))
         return row
-
-
-def delayed(spikes: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
-    """The same spikes (T, ...) some steps later, none before."""
-    late = np.zeros_like(spikes)
-    late[steps:] = spikes[: max(0, len(spikes) - steps)]
-    return late
-
-
-def laid_out(
-    a: Arm, place: tuple[int, int, int], padded: int, tile: int, plan: Plan
-) -> NDArray[np.int16] | NDArray[np.int32]:
-    """The weights of a synapse as the kernel reads them.
-
-    Tables: [tile][ky][kx][byte][256][lane], sums of the weights whose bits are set. Events:
-    [tile][ky][kx][channel][lane]. Lanewise: [place][tap][channel], 32 bits.
-    """
-    w = a.weight
-    if a.kind == "lanewise":
-        places = w.reshape(w.shape[0], w.shape[1], -1)  # (taps, channels, places)
-        full = np.zeros((places.shape[2], places.shape[0], padded), np.int32)
-        full[:, :, : place[0]] = places.transpose(2, 0, 1)
-        return full
-    out, channels, kh, kw = w.shape
-    lanes = np.zeros((padded, channels, kh, kw), np.int64)
-    lanes[:out] = w
-    tiles = lanes.reshape(-1, tile, channels, kh, kw)
-    if a.kind == "events":
-        return np.ascontiguousarray(tiles.transpose(0, 3, 4, 2, 1), dtype=np.int16)
-    whole = -(-channels // 8)
-    filled = np.zeros((len(tiles), tile, whole * 8, kh, kw), np.int64)
-    filled[:, :, :channels] = tiles
-    by_byte = filled.reshape(len(tiles), tile, whole, 8, kh, kw)
-    bits = np.arange(256)[:, None] >> np.arange(8) & 1
-    return np.einsum("vk,nlbkyx->nyxbvl", bits, by_byte, optimize=True).astype(np.int16)

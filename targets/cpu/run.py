@@ -33,8 +33,8 @@ def run_cpu(
         threads: How many; by default one for each processor that this process may use.
 
     Returns:
-        The spikes of all neurons (bytes), the outputs of integrators, and the membranes and synaptic
-        currents that were asked for (32-bit integers, in the neurons' own units).
+        The spikes of all neurons (bytes), the outputs of integrators, and the membranes and
+        synaptic currents that were asked for (32-bit integers, in the neurons' own units).
 
     Raises:
         CpuError: If a node has no exact form in integers, or the input does not fit.
@@ -49,8 +49,11 @@ def run_cpu(
     program = Program(made, samples, kept, threads)
     program.run(inputs)
     spikes = {name: program.spikes(name) for name in made.spikes}
-    first = lambda held: {n: np.moveaxis(v, 4, 2) for n, v in held.items()}  # noqa: E731
-    return _trace(made, spikes, first(program.membranes), first(program.currents))
+    states = [
+        {n: np.moveaxis(v, 4, 2) for n, v in held.items()}
+        for held in (program.membranes, program.currents)
+    ]
+    return _trace(made, spikes, *states)
 
 
 def _trace(
@@ -59,10 +62,12 @@ def _trace(
     membranes: Mapping[str, NDArray[Any]],
     currents: Mapping[str, NDArray[Any]],
 ) -> Trace:
-    """With the shapes of the graph's edges, and what integrators send: their membranes in weights."""
+    """In the shapes of the graph's edges; integrators send their membranes, in weights."""
 
     def shaped(held: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
-        return {n: v.reshape(*v.shape[:2], *made.shapes.get(n, v.shape[2:])) for n, v in held.items()}
+        return {
+            n: v.reshape(*v.shape[:2], *made.shapes.get(n, v.shape[2:])) for n, v in held.items()
+        }
 
     values, kept = shaped(spikes), shaped(membranes)
     for layer in made.neurons():
@@ -71,9 +76,7 @@ def _trace(
     return Trace(values, kept, shaped(currents))
 
 
-def _inputs(
-    graph: Graph, x: NDArray[Any] | Mapping[str, NDArray[Any]]
-) -> list[NDArray[np.uint8]]:
+def _inputs(graph: Graph, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> list[NDArray[np.uint8]]:
     held = x if isinstance(x, Mapping) else {graph.inputs[0].name: x}
     arrays = []
     for edge in graph.inputs:

@@ -74,7 +74,9 @@ def _require(layer: Layer, steps: int) -> None:
         current = current * op.current_decay + largest
     membrane = float(op.fixed.limit) if op.fixed else abs(op.initial) + current * steps
     if op.reset == "subtract":
-        membrane += float(np.abs(layer.amount).max()) * (1 << layer.shift) * (1 if op.fixed else steps)
+        membrane += (
+            float(np.abs(layer.amount).max()) * (1 << layer.shift) * (1 if op.fixed else steps)
+        )
     if max(current, membrane) > WIDE:
         raise CpuError(
             "the cpu executor computes in 32 bits",

@@ -15,9 +15,8 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import Trace, run
 from purespike.compiler.ir import Graph
 from purespike.compiler.ops import Neuron
-from purespike.targets.cpu.portable import run_portable
 from purespike.targets.cpu.planner import plan
-from purespike.targets.cpu.program import kernels
+from purespike.targets.cpu.portable import run_portable
 from purespike.targets.cpu.run import run_cpu
 
 
@@ -44,7 +43,11 @@ def check(graph: Graph, x: Any) -> None:
         made = plan(graph)
         held = run_portable(made, [x.astype(np.uint8)], {v.name for v in made.neurons()})
         shaped = [
-            {n: v.reshape(*v.shape[:2], *made.shapes[n]) for n, v in part.items() if n in made.shapes}
+            {
+                n: v.reshape(*v.shape[:2], *made.shapes[n])
+                for n, v in part.items()
+                if n in made.shapes
+            }
             for part in held
         ]
         assert not differences(graph, x, Trace(*shaped), expected)

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from purespike.compiler import native as compiled
+from purespike.compiler.native import KernelError
 from purespike.doctor import neurons
 from purespike.trainer import kernel, native
-from purespike.trainer.errors import ConfigError
 from purespike.trainer.neuron import IF, PLIF, Neuron
 from purespike.trainer.surrogate import (
     ATan,
@@ -233,7 +234,7 @@ def test_the_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.works and "torch operations" in said.found and said.found.endswith("KERNEL=off")
     monkeypatch.setenv("PURESPIKE_KERNEL", "fast")
     assert not neurons().works and "unknown value" in neurons().found
-    with pytest.raises(ConfigError, match="unknown value of PURESPIKE_KERNEL"):
+    with pytest.raises(KernelError, match="unknown value of PURESPIKE_KERNEL"):
         IF()(torch.zeros(2, 2))
 
 
@@ -249,6 +250,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def forget() -> None:
     native._library.cache_clear()
+    compiled._loaded.cache_clear()
     native.function.cache_clear()
 
 
@@ -273,7 +275,7 @@ def test_without_a_kernel_nothing_is_said_and_nothing_breaks(
     assert reason[case] in native.available()
     assert not list(fresh.rglob("*.so")) and not list((fresh / "cache").rglob("tmp*"))
     monkeypatch.setenv("PURESPIKE_KERNEL", "require")
-    with pytest.raises(ConfigError, match="cannot be built") as caught:
+    with pytest.raises(KernelError, match="cannot be built") as caught:
         IF()(x)
     assert reason[case] in caught.value.found
     said = neurons()
@@ -283,14 +285,14 @@ def test_without_a_kernel_nothing_is_said_and_nothing_breaks(
 @built
 @pytest.mark.slow
 def test_processes_that_build_at_once_all_get_a_whole_kernel(fresh: Path) -> None:
-    children = [get_context("fork").Process(target=native._built) for _ in range(2)]
+    children = [get_context("fork").Process(target=native.available) for _ in range(2)]
     for child in children:
         child.start()
     for child in children:
         child.join()
         assert child.exitcode == 0
     (library,) = (fresh / "cache" / "purespike").iterdir()  # one, and nothing left beside it
-    assert native._built() == library
+    assert not native.available() and [*library.parent.iterdir()] == [library]
     compare(Neuron(decay=0.5), random((4, 2, 50), 13), random((4, 2, 50), 14))
     assert neurons().works and "compiled kernel" in neurons().found
 
