@@ -62,7 +62,7 @@ def library(source: Path, flags: tuple[str, ...], what: str) -> ctypes.CDLL | st
     """The compiled file, or why there is none.
 
     Args:
-        source: One C++ file that includes the standard library only.
+        source: One C++ file; it includes the standard library and headers beside it.
         flags: For the compiler, beside the level of the processor.
         what: Stands in the error, such as "the kernel of the neurons".
 
@@ -110,7 +110,10 @@ def _loaded(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | str:
 def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """Compile, unless it has been done; safe with any number of processes at once."""
     flags = (*flags, *(_LEVELS[level()][0] if level() else ()))
-    told = "\0".join([source.read_text(), *flags, platform.system(), platform.machine()])
+    files = [source, *sorted(source.parent.glob("*.h"))]
+    told = "\0".join(
+        [*(f.read_text() for f in files), *flags, platform.system(), platform.machine()]
+    )
     key = hashlib.sha256(told.encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "purespike"
     built = folder / f"{source.stem}-{key[:24]}.so"

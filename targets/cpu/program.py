@@ -16,7 +16,7 @@ from purespike.targets.cpu.plan import Arm, Buffer, Layer, Plan
 from purespike.targets.cpu.weights import delayed, laid_out
 from purespike.targets.cpu.widths import whole_neuron
 
-_SOURCE = Path(__file__).with_name("kernels.cpp")
+_SOURCE = Path(__file__).with_name("kernels") / "kernels.cpp"
 # -fwrapv: sums in 16 bits may pass through a value that only the final one fits.
 _FLAGS = ("-std=c++17", "-O3", "-fwrapv", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
 _KINDS = {"tables": 0, "events": 1, "lanewise": 2}
