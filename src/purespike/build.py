@@ -34,6 +34,7 @@ from purespike.evidence import (
     accuracy_finding,
     activity,
     census,
+    compare_cpu,
     compare_lava,
     compare_nir,
     compare_onnx,
@@ -183,7 +184,11 @@ def _judge(
     leak = options.policy.leak_multiplies
     findings += check_graph(chip, findings, leak_multiplies=leak, strict=options.nir_strict)
     golden = make_golden(chip, fed[:, : options.golden], subject.labels[: options.golden])
-    for name, compare in (("ONNX Runtime", compare_onnx), ("NIR, read back", compare_nir)):
+    for name, compare in (
+        ("ONNX Runtime", compare_onnx),
+        ("cpu", compare_cpu),
+        ("NIR, read back", compare_nir),
+    ):
         with _kept(name, findings):
             rows = compare(chip, golden)
             executors[name] = Executor(len(golden.labels), tuple(rows))

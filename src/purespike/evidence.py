@@ -26,6 +26,7 @@ from purespike.compiler.report import Accuracy, Activity, Chance, LayerCount
 from purespike.compiler.wording import RUN_LAVA, Advice
 from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.bundle import Golden
+from purespike.targets.cpu.run import run_cpu
 from purespike.targets.lava.simulate import LavaRun
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
@@ -96,6 +97,14 @@ def compare_nir(graph: Graph, golden: Golden) -> list[Mismatch]:
         back = read_nir(path)
     again = make_golden(back, golden.inputs, golden.labels).trace()
     return compare(golden.trace(), again.values, again.membranes)
+
+
+def compare_cpu(graph: Graph, golden: Golden) -> list[Mismatch]:
+    """What the cpu executor computes otherwise on the golden samples."""
+    found = run_cpu(graph, golden.inputs, membranes=golden.membranes.keys())
+    return compare(
+        golden.trace(), {n: found.values[n] for n in golden.spikes}, dict(found.membranes)
+    )
 
 
 def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:
