@@ -54,7 +54,7 @@ def check(graph: Graph, x: Any) -> None:
 
 
 @given(graph=recurrent_graphs(), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_recurrent_graphs(graph: Graph, seed: int) -> None:
     rng = np.random.default_rng(seed)
     x = (rng.random((graph.steps, 3, *graph.inputs[0].shape)) < 0.4).astype(float)
