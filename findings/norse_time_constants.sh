@@ -12,7 +12,7 @@ set -euo pipefail
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"
-"$work/venv/bin/pip" install -q pbr==7.1.3 setuptools==84.2.1 wheel==0.48.0
+"$work/venv/bin/pip" install -q pbr==7.1.3 setuptools-scm==10.3.4 setuptools==84.2.1 wheel==0.48.0
 "$work/venv/bin/pip" install -q --no-build-isolation torch==2.13.0 nir==1.0.8 nirtorch==2.6 norse==1.1.0
 cd "$work"
 "$work/venv/bin/python" -W ignore - <<'PY'
