@@ -89,7 +89,7 @@ def test_its_words_say_what_was_run_and_compared_and_nothing_else(bundle: Path) 
     files = [p for p in bundle.rglob("*") if p.is_file()]
     assert f"4 of {len(files)} files were run" in out  # model.nir, model.onnx, golden_network.*
     assert f"{len(files)} compared" in out and "all bit for bit equal" in out
-    assert "on 8 samples: interpreter 3, ONNX Runtime 3, numpy 3; Lava did not run" in out
+    assert "on 8 samples: interpreter 3, cpu 3, ONNX Runtime 3, numpy 3; Lava did not run" in out
     assert "the 4 others are not in the bundle" in out  # the report is about 12
     assert "that the labels are true" in out
     assert not re.search(r"PS0\d\d", out)  # it judges no rule

@@ -1,9 +1,9 @@
 """Everything that lies in a bundle, executed or compared with what follows from its network.
 
-`purespike verify` and `purespike check` share this. The interpreter runs model.nir, ONNX Runtime
-model.onnx, numpy alone golden_network.json, and Lava, in its guarded child, the bundle's own
-program: each layer of each is compared with golden.npz. Scripts of a bundle are never executed:
-they are compared with what this version would write.
+`purespike verify` and `purespike check` share this. The interpreter and the cpu executor run
+model.nir, ONNX Runtime model.onnx, numpy alone golden_network.json, and Lava, in its guarded child,
+the bundle's own program: each layer of each is compared with golden.npz. Scripts of a bundle are
+never executed: they are compared with what this version would write.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from purespike.compiler.compliance.measure import Measured, measure
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.formats.schema import mistakes
 from purespike.compiler.page.page import to_html
-from purespike.evidence import Recorder, lava_decisions
+from purespike.evidence import Recorder, compare_cpu, lava_decisions
 from purespike.reported import differences, expected_manifest, expected_report
 from purespike.tampering import Derived, judged, make_derived, require_recordings
 from purespike.targets.agreement import Mismatch, agreement, compare, not_run
@@ -153,7 +153,8 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = quiet) -> Examin
     again = recorder.golden(golden.inputs, golden.labels)
     trace = again.trace()
     rows = compare(golden.trace(), trace.values, trace.membranes)
-    runs = [_run("interpreter", ("model.nir",), bundle, rows), _onnx(bundle), _numpy(bundle)]
+    runs = [_run("interpreter", ("model.nir",), bundle, rows), _cpu(bundle), _onnx(bundle)]
+    runs.append(_numpy(bundle))
     with tempfile.TemporaryDirectory(prefix="purespike-") as name:
         derived = make_derived(bundle, again, Path(name))
     replayed = None
@@ -188,6 +189,14 @@ def _failed(executor: str, files: tuple[str, ...], error: PurespikeError) -> Run
         remedy=error.remedy or "compile again; the file was changed after the compile",
     )
     return Run(executor, files, 0, (finding,))
+
+
+def _cpu(bundle: Bundle) -> Run:
+    files = ("model.nir",)
+    try:
+        return _run("cpu", files, bundle, compare_cpu(bundle.graph, bundle.golden))
+    except PurespikeError as e:
+        return Run("cpu", files, 0, (not_run("cpu", e),))
 
 
 def _onnx(bundle: Bundle) -> Run:

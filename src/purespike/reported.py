@@ -187,7 +187,9 @@ def _executors(bundle: Bundle, part: Part) -> dict[str, Executor]:
         return (*spikes, *(Mismatch(n, "membranes", values[n], 0, None) for n in membranes))
 
     every = rows(part.golden, [n.name for n in neurons])
-    found = {name: Executor(part.golden, every) for name in ("ONNX Runtime", "NIR, read back")}
+    found = {
+        name: Executor(part.golden, every) for name in ("ONNX Runtime", "cpu", "NIR, read back")
+    }
     if part.lava:
         integrators = [n.name for n in neurons if n.name not in fires]
         found["Lava"] = Executor(part.lava, rows(part.lava, integrators))

@@ -39,21 +39,49 @@ def run_cpu(
     Raises:
         CpuError: If a node has no exact form in integers, or the input does not fit.
     """
-    made = plan(graph)
-    inputs = _inputs(graph, x)
-    names = {v.name for v in made.neurons()}
-    kept = names if membranes is True else set(membranes or ()) & names
-    samples = inputs[0].shape[1]
-    if isinstance(kernels(), str):
-        return _trace(made, *run_portable(made, inputs, kept))
-    program = Program(made, samples, kept, threads)
-    program.run(inputs)
-    spikes = {name: program.spikes(name) for name in made.spikes}
-    states = [
-        {n: np.moveaxis(v, 4, 2) for n, v in held.items()}
-        for held in (program.membranes, program.currents)
-    ]
-    return _trace(made, spikes, *states)
+    return Runner(graph, membranes=membranes, threads=threads).run(x)
+
+
+class Runner:
+    """A graph made ready once, for any number of runs.
+
+    Args:
+        graph: As `run_cpu`.
+        membranes: As `run_cpu`.
+        threads: As `run_cpu`.
+
+    Raises:
+        CpuError: If a node has no exact form in integers.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        membranes: bool | Collection[str] = False,
+        threads: int | None = None,
+    ) -> None:
+        self._graph, self._plan, self._threads = graph, plan(graph), threads
+        names = {v.name for v in self._plan.neurons()}
+        self._kept = names if membranes is True else set(membranes or ()) & names
+        self._program: Program | None = None  # for as many samples as it ran last
+
+    def run(self, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> Trace:
+        """As `run_cpu`; the arrays belong to the caller."""
+        inputs = _inputs(self._graph, x)
+        if isinstance(kernels(), str):
+            return _trace(self._plan, *run_portable(self._plan, inputs, self._kept))
+        program = self._program
+        if program is None or program.samples != inputs[0].shape[1]:
+            program = Program(self._plan, inputs[0].shape[1], self._kept, self._threads)
+            self._program = program
+        program.run(inputs)
+        spikes = {name: program.spikes(name) for name in self._plan.spikes}
+        states = [
+            {n: np.moveaxis(v, 4, 2).copy() for n, v in held.items()}
+            for held in (program.membranes, program.currents)
+        ]
+        return _trace(self._plan, spikes, *states)
 
 
 def _trace(

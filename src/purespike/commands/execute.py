@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.text import Text
 
-from purespike.commands.shared import NOT_COMPLIANT, OK, BundleFolder, Samples, err, out
+from purespike.commands.shared import NOT_COMPLIANT, OK, BundleFolder, err, out
 from purespike.console import progress_bars, rules
 from purespike.listing import Listing
 
@@ -18,7 +19,16 @@ if TYPE_CHECKING:
 
 def simulate(
     bundle: BundleFolder,
-    samples: Samples = 64,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="Samples to run; golden: 64, data: all.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="A whole test set on the cpu executor instead of golden samples on Lava: a .npz "
+            "file with inputs (T, B, ...), spikes, and perhaps labels (B,)."
+        ),
+    ] = None,
     stock: Annotated[
         bool, typer.Option("--stock", help="Lava's own convolution model: many times slower.")
     ] = False,
@@ -31,7 +41,9 @@ def simulate(
         typer.Option(help="Run on a Dask cluster instead: address of its scheduler."),
     ] = None,
 ) -> None:
-    """Run the bundle's Lava program on golden samples and compare every layer with golden.npz."""
+    """Run the bundle's Lava program on golden samples, or its network on a whole test set."""
+    if data is not None:
+        _test_set(bundle, data, samples, stock=stock, jobs=jobs, scheduler=scheduler)
     from purespike.examine import run_own
     from purespike.tampering import require_recordings
     from purespike.targets.bundle import read_bundle
@@ -47,7 +59,7 @@ def simulate(
             loaded,
             follows,
             plan,
-            samples,
+            samples or 64,
             stock=stock,
             jobs=jobs,
             scheduler=scheduler,
@@ -64,6 +76,45 @@ def simulate(
         )
     equal = replay.own and all(f.status == "PASS" for f in replay.findings)
     raise typer.Exit(OK if equal else NOT_COMPLIANT)
+
+
+def _test_set(
+    folder: Path,
+    data: Path,
+    samples: int | None,
+    *,
+    stock: bool,
+    jobs: int | None,
+    scheduler: str | None,
+) -> NoReturn:
+    from purespike.errors import InputError
+    from purespike.targets.bundle import read_bundle
+    from purespike.testset import run_test_set
+
+    for option, given in (("--stock", stock), ("--jobs", jobs), ("--scheduler", scheduler)):
+        if given:
+            raise InputError(
+                "a test set runs on the cpu executor",
+                found=f"{option}, which is for Lava",
+                remedy=f"leave {option} out, or run golden samples without --data",
+            )
+    loaded = read_bundle(folder)
+    with progress_bars(err) as progress:
+        found = run_test_set(loaded.graph, data, samples, progress=progress)
+    for line in found.lines():
+        out.print(line, soft_wrap=True)
+    if found.classes:
+        table = Listing("class", "samples", "right", "decided so", title="By class")
+        for row in found.classes:
+            table.add_row(*map(str, row))
+        out.print(table)
+    rates = Listing("layer", "spikes per neuron and step", title="Firing rates")
+    for name, rate in found.rates.items():
+        rates.add_row(name, f"{rate:.4f}")
+    out.print(rates)
+    if found.different:
+        out.print(f"NOT EQUAL: {found.different}", style="bold red", soft_wrap=True)
+    raise typer.Exit(NOT_COMPLIANT if found.different else OK)
 
 
 def verify(
@@ -108,7 +159,7 @@ def _conclusion(found: Examination, bundle: Bundle, *, lava: bool) -> str:
         return f"NOT EQUAL: {', '.join(wrong)}"
     missing = [f.measured for run in found.runs for f in run.findings if f.status == "NOT RUN"]
     if missing:
-        return f"NOT PROVED: Lava did not run: {missing[0]}"
+        return f"NOT PROVED: an executor did not run: {missing[0]}"
     unknown = [name for name, _, status, _ in by_file if status == "NOT RUN"]
     if unknown:
         wrote = bundle.manifest["versions"]["purespike"]
