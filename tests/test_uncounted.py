@@ -20,7 +20,6 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from purespike.build import Build, Options, Subject, build
-from purespike.check import replay_lava
 from purespike.commands.execute import _print_lava
 from purespike.compiler.domain import ANALOG
 from purespike.compiler.formats.diff import compare_reports, read_gates, tripped
@@ -29,7 +28,10 @@ from purespike.compiler.formats.schema import mistakes
 from purespike.compiler.formats.text import to_markdown, to_text
 from purespike.compiler.page.page import to_html
 from purespike.console import render
+from purespike.examine import run_own
 from purespike.targets.bundle import read_bundle
+from purespike.targets.lava.emit import emit
+from purespike.targets.lava.schedule import schedule
 from purespike.trainer.layers import BatchNorm2d, Conv2d
 from purespike.trainer.neuron import IF
 
@@ -247,7 +249,9 @@ def test_a_bundle_without_labels_is_not_told_how_many_were_right(
     made = build(unlabelled, FAST)
     assert made.report.accuracy == () and "Accuracy: not measured" in shown(made)
     made.write(tmp_path / "b")
-    replay = replay_lava(read_bundle(tmp_path / "b"), 1, progress=lambda *_: None)
+    bundle = read_bundle(tmp_path / "b")
+    plan = schedule(bundle.graph)
+    replay = run_own(bundle, emit(bundle.graph, plan, bundle.golden.inputs), plan, 1)
     assert replay.correct is None
     _print_lava(replay)
     assert "1 samples, no labels" in capsys.readouterr().out
