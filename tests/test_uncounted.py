@@ -254,4 +254,4 @@ def test_a_bundle_without_labels_is_not_told_how_many_were_right(
     replay = run_own(bundle, emit(bundle.graph, plan, bundle.golden.inputs), plan, 1)
     assert replay.correct is None
     _print_lava(replay)
-    assert "1 samples, no labels" in capsys.readouterr().out
+    assert "1 samples: no labels" in capsys.readouterr().out
