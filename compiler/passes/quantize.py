@@ -20,6 +20,10 @@ Cases:
    identity synapse or its own reset amount ("greater than") gets one unit more than that.
 4. A leaky membrane moves on the chip's finer grid and the chip fires strictly above a whole
    threshold k, that is from ``k + 2**-fraction_bits`` on: the nearest such value is taken.
+   Where weights are, or add up to, exactly the threshold (an identity synapse; numbers of few
+   bits) they become whole parts of it, so that ties stay ties, and a neuron that fires at its
+   threshold fires above the whole number below. A membrane that faded to less than one unit below
+   the threshold then fires, too; every tie would be lost otherwise.
 5. The decays of membrane and current round to the chip's grid; a current cannot be kept for ever.
 6. A scale for each channel (``Grid.per_channel``) in groups of one neuron that fires and starts at
    rest. Integrators keep one: their channels are compared with each other. So do gates (case 1).
@@ -44,7 +48,7 @@ from purespike.compiler.passes.groups import group_members, require_integer_form
 from purespike.compiler.passes.scales import Grid as Grid
 from purespike.compiler.passes.scales import Scaling as Scaling
 from purespike.compiler.passes.scales import choose_scales as choose_scales
-from purespike.compiler.passes.scales import legal_scale, resolves
+from purespike.compiler.passes.scales import fires_at, legal_scale, resolves
 from purespike.compiler.ranges import bound_neurons
 
 
@@ -184,7 +188,8 @@ def _neuron(op: Neuron, scale: Scaling, grid: Grid) -> Neuron:
         threshold = np.ceil(real - slack * np.maximum(1.0, np.abs(real)))
     else:
         unit = 2.0**-grid.fixed.fraction_bits
-        threshold = np.maximum(np.rint(real - unit), 0.0) + unit  # case 4
+        below = np.rint(real - unit) - fires_at(real)
+        threshold = np.maximum(below, 0.0) + unit  # case 4
     # What a reset subtracts is whole; where the threshold is too, equal ones stay equal.
     whole = not leaks and np.array_equal(op.amount, op.threshold)
     amount = threshold if whole else np.rint(op.amount * scale)

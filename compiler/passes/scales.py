@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.domain import Array
 from purespike.compiler.ir import Graph, Node
@@ -85,6 +86,7 @@ def exact_scale(graph: Graph, nodes: list[Node], grid: Grid) -> float | None:
     whole = _whole([*rest, *(a for n in nodes for a in _thresholds(n.op))], 1.0)
     steady = all(op.fires and op.decay in (0.0, 1.0) and not op.current_decay for op in neurons)
     rest += [op.amount for op in neurons if op.fires and op.reset == "subtract"]
+    whole = whole and not parts_of_threshold(graph, nodes)[0]
     if not whole and not (steady and _whole(rest, _FINEST)):
         return None
     limit = min(scale_limit(graph, nodes, grid), _weight_scale(nodes, grid))  # takes a while
@@ -171,12 +173,45 @@ def legal_scale(graph: Graph, nodes: list[Node], wanted: Array, grid: Grid) -> S
     scale = np.minimum(wanted, limit)  # case 2
     scale = np.where(np.isfinite(scale), scale, 1.0)
     levels = {float(x) for n in nodes for a in _thresholds(n.op) for x in a.flat}
-    level, strict = min(levels, default=0.0), _fires_above(nodes)
+    level = min(levels, default=0.0)
     if 0.0 < level and max(levels) <= level * (1 + _SAME):  # the target refuses any other
         units = np.floor(scale * level * (1 + 1e-12))  # rounding must not cost a whole unit
-        units -= strict & (units >= grid.threshold_limit)
-        scale = np.where(units >= 1, units / level * (1 + 2 * _SAME * strict), scale)  # case 3
+        parts, above = parts_of_threshold(graph, nodes)
+        units -= above & (units >= grid.threshold_limit)
+        tied = (parts > 0) & (units >= max(2, parts))
+        units = np.where(tied, units - units % max(1, parts), units)
+        aside = 2 * _SAME * (1.0 if above else -1.0 * tied)
+        scale = np.where(units >= 1, units / level * (1 + aside), scale)  # case 3
     return float(scale) if scale.ndim == 0 else scale
+
+
+def parts_of_threshold(graph: Graph, nodes: list[Node]) -> tuple[int, bool]:
+    """(equal parts of the threshold of leaky neurons that weights add up to it in, fires above it).
+
+    1 is a weight of exactly the threshold; parts are numbers of few bits, written by hand. 0: no
+    weights add up to it, or there are several thresholds.
+    """
+    neurons = [n.op for n in nodes if isinstance(n.op, Neuron)]
+    levels = {float(x) for op in neurons for a in _thresholds(op) for x in a.flat}
+    level, above = min(levels, default=0.0), _fires_above(nodes)
+    leaks = any(op.fires and op.leaks for op in neurons)
+    if not leaks or level <= 0 or max(levels) > level * (1 + _SAME):
+        return 0, above
+    values = [a for n in nodes for a in values_of(n.op)]
+    values += [b for n in nodes if isinstance(n.op, Neuron) for b in _biases(graph, n.inputs[0])]
+    threshold = round(level * _FINEST)  # without what puts it just above
+    few = max(level, *map(_peak, values)) <= _FINEST and _whole(values, _FINEST)
+    if not few or abs(level * _FINEST - threshold) > _SAME * threshold:
+        return int(any(bool((a == level).any()) for a in values)), above
+    found = [np.abs(a * _FINEST).astype(np.int64).ravel() for a in values]
+    parts = threshold // int(np.gcd.reduce(np.concatenate([*found, [threshold]])))
+    return parts, above or any(x * _FINEST > threshold for x in levels)
+
+
+def fires_at(level: Array) -> NDArray[np.bool_]:
+    """Whether a scale has put thresholds just below a whole number, at which neurons shall fire."""
+    off = np.rint(level) - level
+    return np.asarray((off > _SAME * level) & (off < 4 * _SAME * level))
 
 
 def _fires_above(nodes: list[Node]) -> bool:
@@ -197,7 +232,7 @@ def resolves(nodes: list[Node], scale: Scaling) -> bool:
     least = float(np.min(scale))
     levels = [float(a[a > 0].min()) for n in nodes for a in _thresholds(n.op) if (a > 0).any()]
     peaks = [_peak(a) for n in nodes for a in values_of(n.op)]
-    return all(least * x >= 1 - 1e-9 for x in (*levels, max(peaks, default=np.inf)))
+    return all(least * x >= 1 - 4 * _SAME for x in (*levels, max(peaks, default=np.inf)))
 
 
 def _peak(x: Array) -> float:

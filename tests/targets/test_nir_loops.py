@@ -483,7 +483,8 @@ def test_a_large_bias_is_shared_and_keeps_the_scale_of_the_weights(tmp_path: Pat
         # What arrives is the bias in whole numbers, from the second step on.
         bias = made["w.late.bias"]
         assert not bias[0].any() and (bias[1:] == bias[1]).all() and bias[1].any()
-    assert sizes == [(1,), (4,)] and scales[0] == scales[1]
+    # The same but for what makes all weights whole parts of the threshold.
+    assert sizes == [(1,), (4,)] and 0.9 < scales[0] / scales[1] < 1.1
 
 
 def test_the_ledger_says_what_delivers_it(tmp_path: Path) -> None:
