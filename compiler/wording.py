@@ -94,3 +94,10 @@ def _both(name: str, slot: str) -> str:
 
 QUANTIZE = Advice("quantize it for this target: {compile}")
 RUN_LAVA = Advice("run Lava, too: {lava}")
+
+
+def figure(x: float, decimals: int = 0, sign: str = "") -> str:
+    """A number with its thousands apart; a small one by two digits: only nothing prints as 0."""
+    if x and abs(x) < 10.0**-decimals:
+        return f"{x:{sign}.2g}"
+    return f"{x:{sign},.{decimals}f}"

@@ -27,7 +27,9 @@ from purespike.compiler.formats.read import upgrade
 from purespike.compiler.formats.schema import mistakes
 from purespike.compiler.formats.text import to_markdown, to_text
 from purespike.compiler.page.page import to_html
+from purespike.compiler.wording import figure
 from purespike.console import render
+from purespike.reporting import _change, _number
 from purespike.examine import run_own
 from purespike.targets.bundle import read_bundle
 from purespike.targets.lava.emit import emit
@@ -255,3 +257,23 @@ def test_a_bundle_without_labels_is_not_told_how_many_were_right(
     assert replay.correct is None
     _print_lava(replay)
     assert "1 samples: no labels" in capsys.readouterr().out
+
+
+def test_what_is_small_never_prints_as_nothing() -> None:
+    """A layer that fires for one of many samples, and what its energy is in every text."""
+    assert [figure(x) for x in (0, 0.0, 0.04, 0.5, 1.4, 12345.0)] == [
+        "0", "0", "0.04", "0.5", "1", "12,345"
+    ]  # fmt: skip
+    assert figure(0.0095, 1) == "0.0095" and figure(-0.13, 2, "+") == "-0.13"
+    data = data_of("sew")
+    for layer in data["census"]["layers"]:
+        layer["counts"]["ac"] *= 1e-6
+    for row in data["energy"]:
+        row["nanojoule_per_sample"] = 0.0095
+        row["nanojoule_range"] = [0.002, 0.03]
+    page = to_html(data)
+    assert "0.0095 nJ" in page and "0.002 to 0.03" in page and "0.0 nJ" not in page
+    other = json.loads(json.dumps(data))
+    other["energy"][0]["nanojoule_per_sample"] = 0.0042
+    (row,) = [r for r in compare_reports(data, other).rows if r.old != r.new]
+    assert (_number(row.old, row), _change(row)) == ("0.0095 nJ", "-0.0053 (-55.79 %)")

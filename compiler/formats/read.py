@@ -11,6 +11,7 @@ from typing import Any
 from purespike.compiler.compliance.finding import RULES
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.formats.schema import mistakes
+from purespike.compiler.wording import figure
 
 Data = Mapping[str, Any]  # a report.json that was checked against its schema
 STATUSES = ("FAIL", "NOT RUN", "WAIVED", "PASS")  # worst first
@@ -142,7 +143,7 @@ def limit(finding: Data) -> str:
 
 def amount(count: float | None) -> str:
     """A count in whole numbers, or that nothing was counted; 0 is 0 only where it was."""
-    return NOT_COUNTED if count is None else f"{count:,.0f}"
+    return NOT_COUNTED if count is None else figure(count)
 
 
 def counted(data: Data) -> str:

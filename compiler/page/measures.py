@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from purespike.compiler.formats.read import Data, amount, counted, joins, resource_map
 from purespike.compiler.page.charts import bar, decades, slack, span, step_bars
 from purespike.compiler.page.elements import Child, Html, el, section, table
+from purespike.compiler.wording import figure
 
 _BOXES = 128  # cores of a layer that are drawn
 
@@ -34,8 +35,8 @@ def counts(data: Data) -> Html | None:
                 "" if c["arrays"] is None else f"{c['arrays']:,}",
                 amount(n["ac"]),
                 bar(n["ac"], largest),
-                "{:,.0f} to {:,.0f}".format(*ends) if ends else "",
-                step_bars(c["ac_by_step"], steps, "{:,.0f}".format) if c["ac_by_step"] else None,
+                " to ".join(map(figure, ends)) if ends else "",
+                step_bars(c["ac_by_step"], steps, figure) if c["ac_by_step"] else None,
                 amount(n["mac"]),
                 bar(n["mac"], largest, "mac") if multiplies else None,
                 amount(n["mul"]),
@@ -72,8 +73,8 @@ def conventions(data: Data) -> Html | None:
     rows = [
         (
             tool,
-            f"{found['total'][tool]['ac']:,.0f}",
-            f"{found['total'][tool]['mac']:,.0f}",
+            figure(found["total"][tool]["ac"]),
+            figure(found["total"][tool]["mac"]),
             found["why"].get(tool, "the proven domain of every input, exact at borders"),
         )
         for tool in tools
@@ -81,7 +82,7 @@ def conventions(data: Data) -> Html | None:
     layers = [
         (
             layer["name"],
-            *(f"{layer[tool][kind]:,.0f}" for tool in tools for kind in ("ac", "mac")),
+            *(figure(layer[tool][kind]) for tool in tools for kind in ("ac", "mac")),
         )
         for layer in found["layers"]
     ]
@@ -103,10 +104,10 @@ def conventions(data: Data) -> Html | None:
 def _aap(costs: Data) -> Html:
     low, high = costs["ec_nanojoule"]
     rows = [
-        ("DC, Eq. 7", f"{costs['dc_nanojoule']:,.1f} nJ", "the operations that were counted"),
+        ("DC, Eq. 7", f"{figure(costs['dc_nanojoule'], 1)} nJ", "the operations that were counted"),
         (
             "EC, Eq. 15",
-            f"{low:,.1f} to {high:,.1f} nJ",
+            f"{figure(low, 1)} to {figure(high, 1)} nJ",
             "no spikes reach a synapse"
             if costs["firing_rate"] is None
             else f"any firing rate from 0 to 1; here it is {100 * costs['firing_rate']:.2f} %",
@@ -284,10 +285,10 @@ def energy(data: Data) -> Html | None:
             e["table"],
             "no figure"
             if e["nanojoule_per_sample"] is None
-            else f"{e['nanojoule_per_sample']:,.1f} nJ",
+            else f"{figure(e['nanojoule_per_sample'], 1)} nJ",
             ""
             if None in e["nanojoule_range"]
-            else "{:,.1f} to {:,.1f}".format(*e["nanojoule_range"]),
+            else " to ".join(figure(x, 1) for x in e["nanojoule_range"]),
             decades(e["nanojoule_range"], ends)
             if ends and all(e["nanojoule_range"])  # neither unknown nor zero
             else None,
@@ -302,8 +303,8 @@ def energy(data: Data) -> Html | None:
         "Energy (a projection, not a result)",
         el(
             "p",
-            f"Between {min(known):,.1f} and {max(known):,.1f} nJ, by table and sample. The scale "
-            "of the bars is logarithmic.",
+            f"Between {figure(min(known), 1)} and {figure(max(known), 1)} nJ, by table and "
+            "sample. The scale of the bars is logarithmic.",
         ),
         table("Energy of one sample on the chip, projected", head, rows, (1, 2), (4, 5)),
     )

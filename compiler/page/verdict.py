@@ -19,6 +19,7 @@ from purespike.compiler.formats.read import (
     worst,
 )
 from purespike.compiler.page.elements import Child, Html, el, section, table
+from purespike.compiler.wording import figure
 
 _LONG = 200  # characters of a cell before it is cut; report.json has everything
 
@@ -133,7 +134,7 @@ def multiplications(data: Data) -> float | None:
 
 
 def _energy(nanojoule: float) -> str:
-    return f"{nanojoule:,.1f} nJ" if nanojoule < 1000 else f"{nanojoule / 1000:,.1f} µJ"
+    return f"{figure(nanojoule, 1)} nJ" if nanojoule < 1000 else f"{nanojoule / 1000:,.1f} µJ"
 
 
 def waivers(data: Data) -> Html | None:

@@ -23,7 +23,7 @@ from purespike.compiler.counts import Counts
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.formats.read import NO_ACCURACY, amount, operations, percent
 from purespike.compiler.report import Report
-from purespike.compiler.wording import spoken
+from purespike.compiler.wording import figure, spoken
 from purespike.listing import Listing
 
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "WAIVED": "yellow", "NOT RUN": "yellow"}
@@ -197,7 +197,7 @@ def _census(report: Report) -> Listing:
         if not any((c.ac, c.mac, c.mul, c.add, c.cmp, c.logic, c.unknown)):
             continue
         rate = "" if row.firing_rate is None else f"{100 * row.firing_rate:.1f} %"
-        numbers = [f"{n:,.0f}" if n else "" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)]
+        numbers = [figure(n) if n else "" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)]
         place = "" if row.runs_on == "chip" else " (host)"
         place += f" ({row.arrays} arrays)" if (row.arrays or 1) > 1 else ""
         table.add_row(f"{row.name}{place}", *numbers, rate)
@@ -221,8 +221,8 @@ def _energy(report: Report) -> Listing:
         known = value is not None
         table.add_row(
             row["table"],
-            f"{value:,.1f}" if known else "no figure",
-            "" if None in ends else "{:,.1f} to {:,.1f}".format(*ends),
+            figure(value, 1) if known else "no figure",
+            "" if None in ends else " to ".join(figure(x, 1) for x in ends),
             row["boundary"],
         )
     return table

@@ -20,6 +20,7 @@ from purespike.compiler.formats.sarif import to_sarif
 from purespike.compiler.formats.schema import schema_text
 from purespike.compiler.formats.text import to_markdown, to_text
 from purespike.compiler.outputs import require_file
+from purespike.compiler.wording import figure
 from purespike.console import out
 from purespike.listing import Listing
 from purespike.targets.manifest import read_manifest
@@ -159,7 +160,7 @@ def _print_difference(difference: Difference) -> None:
 def _number(x: float | None, row: Row) -> str:
     if x is None:
         return "not measured"
-    return f"{x:,.2f} {row.unit}".strip() if row.unit else f"{x:,.0f}"
+    return f"{figure(x, 2)} {row.unit}" if row.unit else figure(x)
 
 
 def _change(row: Row) -> str:
@@ -167,8 +168,8 @@ def _change(row: Row) -> str:
         return ""
     if row.unit == "%":
         return f"{row.change:+.2f} points"
-    percent = row.percent or 0.0
-    return f"{row.change:+,.0f} ({percent:+.2f} %)" if row.old else f"{row.change:+,.0f}"
+    change = figure(row.change, 2 if row.unit else 0, "+")
+    return f"{change} ({row.percent or 0.0:+.2f} %)" if row.old else change
 
 
 @policy_app.command("show")
