@@ -29,8 +29,8 @@ from purespike.compiler.formats.text import to_markdown, to_text
 from purespike.compiler.page.page import to_html
 from purespike.compiler.wording import figure
 from purespike.console import render
-from purespike.reporting import _change, _number
 from purespike.examine import run_own
+from purespike.reporting import _change, _number
 from purespike.targets.bundle import read_bundle
 from purespike.targets.lava.emit import emit
 from purespike.targets.lava.schedule import schedule
