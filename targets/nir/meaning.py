@@ -148,11 +148,18 @@ def _decay(where: str, name: str, fields: Fields, dt: float) -> tuple[float, flo
             allowed=f"dt <= {name}",
             remedy="check the unit of dt: NIR's time constants are in seconds",
         )
-    leaves = 1 - dt / tau
-    plain = np.rint(leaves * _PLAIN) / _PLAIN  # else a half in float32 is none, and ties are lost
-    if abs(plain - leaves) <= _rounded(fields):
-        leaves = float(plain)
-    return leaves, dt / tau
+    # Rounded constants are taken for what they were meant to be: else a half in float32 is none,
+    # and ties are lost.
+    off, takes, whole = _rounded(fields), dt / tau, np.rint(tau / dt)
+    if abs(tau / dt - whole) <= off * whole:
+        takes = 1 / float(whole)
+    leaves = 1 - takes
+    plain = float(np.rint(leaves * _PLAIN) / _PLAIN)
+    if abs(plain - leaves) <= off:
+        leaves = plain
+        if abs(1 - plain - takes) <= off * takes:
+            takes = 1 - plain
+    return leaves, takes
 
 
 def _rounded(fields: Fields) -> float:

@@ -23,6 +23,7 @@ from purespike.cli import app
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.interpret import run
 from purespike.compiler.ir import Graph
+from purespike.compiler.ops import Neuron
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.compiler.wording import option
 from purespike.graphs import Stated, read_named
@@ -100,7 +101,7 @@ def weighted(*neurons: Any) -> nn.Sequential:
 # ---- the frameworks, and their own exports where they write one ------------------------------
 
 
-@pytest.mark.parametrize("kind", ["IF", "LIF"])
+@pytest.mark.parametrize("kind", ["IF", "LIF", "LIF of tau 2", "LIF of tau 3"])
 def test_spikingjelly_fires_at_the_threshold(kind: str, tmp_path: Path) -> None:
     activation = pytest.importorskip("spikingjelly.activation_based")
     from spikingjelly.activation_based import neuron, nir_exchange
@@ -108,9 +109,13 @@ def test_spikingjelly_fires_at_the_threshold(kind: str, tmp_path: Path) -> None:
     def make() -> Any:
         if kind == "IF":
             return neuron.IFNode(v_reset=0.0)
+        if kind != "LIF":  # a part of the input, as is its default
+            return neuron.LIFNode(tau=float(kind[-1]), v_reset=0.0)
         return neuron.LIFNode(tau=2.0, decay_input=False, v_reset=0.0)
 
     model = weighted(make(), make())
+    for layer in (model[0], model[2]):  # else few spikes come through, and no tie
+        layer.weight.data *= {"2": 2, "3": 3}.get(kind[-1], 1)
     with torch.no_grad():
         theirs = np.stack([model(frame).numpy() for frame in torch.from_numpy(X)])
     activation.functional.reset_net(model)
@@ -134,6 +139,22 @@ def test_spikingjelly_by_hand(tmp_path: Path) -> None:
         assert spikes(graph, x).ravel().tolist() == wanted
         chip = compile_graph(graph, standard_passes(), x).graph
         assert spikes(chip, x).ravel().tolist() == wanted
+
+
+@pytest.mark.parametrize("tau", [*range(2, 20), 8 / 3, 8 / 5, 1000, 4085])
+def test_a_leak_in_float32_takes_the_part_that_was_meant(tau: float, tmp_path: Path) -> None:
+    """v + (x - v) / tau of SpikingJelly, sinabs and Norse meets 1 with an input of tau exactly."""
+    one, x = np.ones(1, np.float32), torch.tensor(tau)
+    assert (0 + (x - 0) / torch.tensor(tau)).item() == 1
+    lif = nir.LIF(np.float32(tau * 1e-3) * one, one, 0 * one, one, 0 * one)
+    weight = np.zeros((1, IN))
+    weight[0, 0] = tau
+    graph = reading(chain(nir.Linear(weight), lif), tmp_path, steps=2, fires="at")
+    train = np.zeros((2, 1, IN))
+    train[0, 0, 0] = 1
+    assert spikes(graph, train).ravel().tolist() == [1, 0]
+    (decay,) = [n.op.decay for n in graph.nodes if isinstance(n.op, Neuron)]
+    assert decay == pytest.approx(1 - 1 / tau, abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["Leaky", "Synaptic"])
