@@ -20,7 +20,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.archives import DAMAGED
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files import OutputError, staged_folder
 from purespike.compiler.interpret import Trace
@@ -46,6 +46,7 @@ from purespike.targets.manifest import FORMAT, file_hash, read_json
 from purespike.targets.manifest import MANIFEST as MANIFEST
 from purespike.targets.manifest import BundleError as BundleError
 from purespike.targets.manifest import read_manifest as read_manifest
+from purespike.targets.manifest import require_files as require_files
 from purespike.targets.netx.emit import write_netx
 from purespike.targets.nir.document import Document
 from purespike.targets.nir.emit import write_nir
@@ -288,13 +289,8 @@ def read_bundle(folder: Path) -> Bundle:
         LabelError: If a golden label is none of the network's classes.
     """
     manifest = read_manifest(folder)
-    for name in ("model.nir", "golden.npz", "report.json"):
-        if name not in manifest["files"]:
-            raise BundleError(
-                f"the bundle has no {name}",
-                where=str(folder),
-                remedy="the network was refused when it was compiled: see report.json",
-            )
+    require_files(folder, "model.nir", "golden.npz", "report.json")
+    _require_meaning(manifest, folder)
     report = read_json(folder / "report.json")
     graph, document = read_both(folder / "model.nir", Conventions())
     if not document.metadata:
@@ -308,6 +304,21 @@ def read_bundle(folder: Path) -> Bundle:
     where = str(folder / "golden.npz")
     labels = checked_labels(golden.labels, samples, where, *output_classes(graph))
     return Bundle(folder, graph, document, replace(golden, labels=labels), report, manifest)
+
+
+def _require_meaning(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Raise unless what else the manifest says has the form that `write_bundle` gives it."""
+    for name in ("versions", "not_written"):
+        said = manifest.get(name, {})
+        texts = isinstance(said, dict) and all(isinstance(text, str) for text in said.values())
+        if not texts or (name == "versions" and "purespike" not in said):
+            raise BundleError(
+                f"the manifest's {name} have no meaning",
+                where=str(folder / MANIFEST),
+                found=f"{json.dumps(said):.60}",
+                allowed="a text by name" + (", that of purespike too" * (name == "versions")),
+                remedy="copy the bundle again, or compile again",
+            )
 
 
 def _pack(golden: Golden) -> bytes:
@@ -327,7 +338,7 @@ def read_golden(path: Path) -> Golden:
         BundleError: If the file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return Golden(
             arrays["inputs"],
@@ -339,5 +350,10 @@ def read_golden(path: Path) -> Golden:
                 if n.startswith("membranes/")
             },
         )
-    except (KeyError, ValueError, OSError, zipfile.BadZipFile) as e:
-        raise BundleError("the golden vectors cannot be read", where=str(path), found=str(e)) from e
+    except DAMAGED as e:
+        raise BundleError(
+            "the golden vectors cannot be read",
+            where=str(path),
+            found=str(e) or type(e).__name__,
+            remedy="copy the bundle again, or compile again",
+        ) from e

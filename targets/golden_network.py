@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.archives import DAMAGED
 from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import Graph, Node
 from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
 from purespike.compiler.wording import QUANTIZE
-from purespike.targets.manifest import BundleError, read_manifest
+from purespike.targets.manifest import BundleError, read_manifest, require_files
 from purespike.targets.replay import Row, replay
 
 FORMAT = 1
@@ -80,26 +80,10 @@ def replay_bundle(folder: Path, samples: int | None = None) -> tuple[int, list[R
 
 def replay_rows(folder: Path, samples: int | None = None) -> list[Row]:
     """As `replay_bundle`, of a bundle whose hashes are checked."""
-    for name in (JSON, NPZ, "golden.npz"):
-        if not (folder / name).is_file():
-            raise BundleError(
-                f"the bundle has no {name}",
-                where=str(folder),
-                remedy="compile again; a network that was refused has a report.json only",
-            )
+    require_files(folder, JSON, NPZ, "golden.npz")
     try:
         return replay(folder, samples)
-    except (
-        KeyError,
-        IndexError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-        OSError,
-        EOFError,
-        zipfile.BadZipFile,
-    ) as e:
+    except DAMAGED as e:
         raise BundleError(
             "the golden vectors cannot be replayed",
             where=str(folder),

@@ -11,6 +11,7 @@ from purespike.compiler.errors import PurespikeError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+_AGAIN = "copy the bundle again, or compile again"
 _LARGEST = {MANIFEST: 1 << 20, "report.json": 1 << 28}
 
 
@@ -26,31 +27,37 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     manifest = read_json(folder / MANIFEST)
     listed = manifest.get("files")
-    if manifest.get("format") != FORMAT or not isinstance(listed, dict):
+    files: dict[str, Any] = listed if isinstance(listed, dict) else {"": None}
+    entries = all(isinstance(entry, dict) for entry in files.values())
+    if manifest.get("format") != FORMAT or not entries:
         raise BundleError(
             "this is no bundle of this version",
             where=str(folder / MANIFEST),
-            found=f"format {manifest.get('format')!r}",
-            allowed=f"format {FORMAT}",
+            found=f"format {manifest.get('format')!r}, files {type(listed).__name__}",
+            allowed=f"format {FORMAT}, files with bytes and sha256 of each by its name",
+            remedy=_AGAIN,
         )
     present = {
-        p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() or p.is_symlink()
+        p.relative_to(folder).as_posix()
+        for p in folder.rglob("*")
+        if p.is_symlink() or not p.is_dir()  # a pipe or a socket is no file, and does not belong
     }
-    wrong = sorted(present - {MANIFEST} - set(listed))
+    wrong = sorted(present - {MANIFEST} - set(files))
     if wrong:
         raise BundleError(
             "the bundle holds a file that is not listed",
-            where=wrong[0],
+            where=str(folder / wrong[0]),
             remedy="keep your own files somewhere else, or compile again",
         )
-    for name, entry in listed.items():
+    for name, entry in files.items():
         path = folder / name
-        if name not in present or path.is_symlink():
+        if name not in present or path.is_symlink() or not path.is_file():
+            kind = "no file" if name in present else "nothing"
             raise BundleError(
                 "a file of the bundle is missing",
                 where=str(path),
-                found="a link" if path.is_symlink() else "nothing",
-                remedy="copy the bundle again, or compile again",
+                found="a link" if path.is_symlink() else kind,
+                remedy=_AGAIN,
             )
         if file_hash(path) != entry.get("sha256"):
             raise BundleError(
@@ -58,9 +65,29 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 where=str(path),
                 found=f"sha256 {file_hash(path)}",
                 allowed=f"sha256 {entry.get('sha256')}",
-                remedy="copy the bundle again, or compile again",
+                remedy=_AGAIN,
             )
     return manifest
+
+
+def require_files(folder: Path, *names: str) -> None:
+    """Raise if a bundle lacks one of these files.
+
+    Raises:
+        BundleError: With what to do, which is another thing where the report is all there is.
+    """
+    listed = set(read_json(folder / MANIFEST)["files"])
+    missing = [name for name in names if name not in listed]
+    if not missing:
+        return
+    if listed <= {"report.json", "report.html"} and "report.json" in listed:
+        raise BundleError(
+            "the bundle holds a report and no network: it was refused when it was compiled",
+            where=str(folder),
+            found=f"no {missing[0]}",
+            remedy=f"read why: purespike report {folder}",
+        )
+    raise BundleError(f"the bundle has no {missing[0]}", where=str(folder), remedy=_AGAIN)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -85,10 +112,15 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError, RecursionError) as e:
         raise BundleError(
-            "a file of the bundle cannot be read", where=str(path), found=str(e)
+            "a file of the bundle cannot be read", where=str(path), found=str(e), remedy=_AGAIN
         ) from e
     if not isinstance(data, dict):
-        raise BundleError("a file of the bundle is no JSON object", where=str(path))
+        raise BundleError(
+            "a file of the bundle is no JSON object",
+            where=str(path),
+            found=type(data).__name__,
+            remedy=_AGAIN,
+        )
     return data
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +22,9 @@ from typer.testing import CliRunner
 
 from purespike.build import build
 from purespike.cli import app
+from purespike.compiler.errors import PurespikeError
 from purespike.examine import examine
-from purespike.targets.bundle import BundleError, read_bundle
+from purespike.targets.bundle import MANIFEST, BundleError, read_bundle
 from purespike.targets.golden_network import replay_bundle
 from purespike.trainer.neuron import IF, Neuron
 
@@ -188,3 +192,104 @@ def test_a_bundle_whose_samples_are_all_samples_decides_every_figure(
         "report.json: census.layers",
         "report.html",
     }
+
+
+@pytest.mark.parametrize(
+    "name", ["model.onnx", "model.qonnx.onnx", "model.net", "replay.py", "lava", "report.html"]
+)
+def test_a_missing_file_is_named_though_no_manifest_misses_it(name: str, copy: Path) -> None:
+    path = copy / name
+    gone = [p.relative_to(copy).as_posix() for p in path.rglob("*")] or [name]
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    seal(copy)
+    code, out = run("verify", copy, "--no-lava")
+    assert code == 1 and "all bit for bit equal" not in out
+    assert set(re.findall(r"NOT EQUAL: (.*)", out)[0].split(", ")) >= set(gone), out
+
+
+@pytest.mark.parametrize("name", ["golden.npz", "model.onnx", "model.qonnx.onnx", "model.net"])
+def test_damage_inside_a_file_is_an_error_or_a_finding_and_never_ours(
+    name: str, bundle: Path, copy: Path
+) -> None:
+    whole = (bundle / name).read_bytes()
+    damaged = [b"", whole[: len(whole) // 2]]
+    if name != "model.net":  # HDF5 has gaps: there the content would be the same
+        damaged.append(whole[:200] + bytes(400) + whole[600:])
+    for content in damaged:
+        (copy / name).write_bytes(content)
+        seal(copy)
+        try:
+            found = examine(read_bundle(copy), lava=False)
+        except BundleError as e:
+            assert e.where.endswith(name) and e.found and "compile again" in e.remedy
+        else:
+            assert any(f.where == name and f.status == "FAIL" for f in found.compared)
+
+
+def test_what_lies_between_the_files_is_refused(copy: Path) -> None:
+    pipe = copy / "lava" / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(BundleError, match="not listed") as e:
+        read_bundle(copy)
+    assert e.value.where == str(pipe)
+    edit_manifest(copy, lambda m: m["files"].update({"lava/pipe": {"bytes": 0, "sha256": ""}}))
+    with pytest.raises(BundleError, match="missing") as e:  # and never waits for a writer
+        read_bundle(copy)
+    assert e.value.found == "no file"
+
+
+def edit_manifest(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    data = json.loads((folder / MANIFEST).read_text())
+    change(data)
+    (folder / MANIFEST).write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("versions", []),
+        ("versions", {}),
+        ("versions", {"purespike": None}),
+        ("not_written", 5),
+        ("not_written", {"model.net": 5}),
+        ("files", {"model.nir": None}),
+    ],
+)
+def test_a_manifest_without_meaning_is_one_clear_error(key: str, value: Any, copy: Path) -> None:
+    edit_manifest(copy, lambda m: m.update({key: value}))
+    with pytest.raises(BundleError) as e:
+        read_bundle(copy)
+    assert e.value.found and e.value.allowed and e.value.remedy
+    assert e.value.where == str(copy / MANIFEST)
+
+
+@pytest.mark.parametrize("name", ["model.net", "model.qonnx.onnx"])
+def test_a_file_that_can_be_written_is_not_called_impossible(name: str, copy: Path) -> None:
+    edit_manifest(copy, lambda m: m.update(not_written={name: "netx chains layers"}))
+    code, out = run("verify", copy, "--no-lava")
+    assert code == 1 and "NOT EQUAL: manifest.json" in out
+    (copy / name).unlink()
+    seal(copy)
+    code, out = run("verify", copy, "--no-lava")
+    assert code == 1 and f"NOT EQUAL: {name}, manifest.json" in out
+
+
+def test_a_bundle_without_its_network_says_whether_it_was_refused(
+    copy: Path, tmp_path: Path
+) -> None:
+    (copy / "golden.npz").unlink()
+    seal(copy)
+    refused = tmp_path / "refused"
+    build(subject(Plain(nn.ReLU())), FAST).write(refused)
+    for command in (["verify"], ["simulate"], ["replay"], ["check"], ["check", "--static"]):
+        _, error = failing(*command, copy)
+        assert error.message == "the bundle has no golden.npz" and "compile" in error.remedy
+        _, error = failing(*command, refused)
+        assert "it was refused when it was compiled" in error.message
+        assert error.remedy == f"read why: purespike report {refused}"
+
+
+def failing(*arguments: str | Path) -> tuple[str, PurespikeError]:
+    done = CliRunner().invoke(app, [str(a) for a in arguments])
+    assert isinstance(done.exception, PurespikeError), done.output
+    return done.output, done.exception

@@ -10,6 +10,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.archives import DAMAGED
 from purespike.compiler.labels import LabelError, checked_labels
 from purespike.errors import InputError
 
@@ -70,7 +71,7 @@ def peek(path: Path) -> Header:
                 remedy="write them with labels.astype(int)",
             )
         labels = _load(path, "labels") if "labels" in forms else None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as e:
+    except DAMAGED as e:
         raise _unreadable(path, e) from None
     shape, dtype = forms.get("inputs", ((), np.dtype(object)))
     if len(shape) < 3 or dtype.kind not in "iufb" or 0 in shape or set(forms) - KNOWN:
@@ -106,7 +107,7 @@ def read_data(path: Path | None) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             data = {k: np.asarray(file[k]) for k in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as e:
+    except DAMAGED as e:
         raise _unreadable(path, e) from None
     x = data["inputs"]
     data["inputs"] = x.astype(np.uint8) if is_binary(x) else x.astype(np.float32)

@@ -167,14 +167,20 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = quiet) -> Examin
             replayed = Replay("Lava", (PROGRAM, ARRAYS), 0, (not_run("Lava", e),))
         runs.append(replayed)
     compared = (*derived.findings, *_report(bundle, measured, derived))
-    files = (*sorted(bundle.manifest["files"]), MANIFEST)
+    named = {f.where.partition(": ")[0] for f in compared}  # those that should lie there, too
+    files = (*sorted({*bundle.manifest["files"], *named} - {MANIFEST}), MANIFEST)
     return Examination(tuple(runs), compared, measured, replayed, files)
 
 
 def _run(executor: str, files: tuple[str, ...], bundle: Bundle, rows: Iterable[Mismatch]) -> Run:
     samples = len(bundle.golden.labels)
-    found = agreement(f"{executor} on {files[0]}", samples, rows)
-    return Run(executor, files, samples, tuple(found))
+    return Run(executor, files, samples, _agreement(f"{executor} on {files[0]}", samples, rows))
+
+
+def _agreement(executor: str, samples: int, rows: Iterable[Mismatch]) -> tuple[Finding, ...]:
+    """PS010 about files that lie there: what differs was most likely changed by someone."""
+    remedy = "compile again; if no file was changed after the compile, please report this"
+    return tuple(replace(f, remedy=remedy) for f in agreement(executor, samples, rows))
 
 
 def _failed(executor: str, files: tuple[str, ...], error: PurespikeError) -> Run:
@@ -296,7 +302,7 @@ def run_own(
     )
     rows = compare(part.trace(), run.spikes, run.membranes)
     name = "Lava, stock convolution" if stock else "Lava"
-    found = tuple(agreement(f"{name} on {PROGRAM}", len(labels), rows))
+    found = _agreement(f"{name} on {PROGRAM}", len(labels), rows)
     labelled = bool(bundle.report.get("accuracy"))
     correct = int((lava_decisions(bundle.graph, run) == labels).sum()) if labelled else None
     return Replay(name, files, len(labels), found, run, correct, same(own, follows))
@@ -355,7 +361,7 @@ def _report(bundle: Bundle, measured: Measured, derived: Derived) -> Iterator[Fi
     yield from _places(bundle, REPORT, wrong)
     yield from _places(bundle, PAGE, _page(bundle))
     try:
-        found = differences(dict(bundle.manifest), expected_manifest(bundle))
+        found = differences(dict(bundle.manifest), expected_manifest(bundle, derived.unwritten))
         wrong = [(d.at, d.words) for d in islice(found, SHOWN)]
     except (*_BROKEN, PurespikeError) as e:
         wrong = [("", f"cannot be of this bundle: {_line(e)}")]

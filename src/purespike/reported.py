@@ -41,7 +41,7 @@ from purespike.independent import compare_verdicts, second_verdict
 from purespike.static import chip_findings, network_findings
 from purespike.tampering import foreign_version
 from purespike.targets.agreement import Executor, Mismatch, agreement
-from purespike.targets.bundle import EXTRAS, Bundle, make_manifest
+from purespike.targets.bundle import Bundle, make_manifest
 from purespike.targets.lava.schedule import Schedule
 from purespike.targets.onnx.read import read_onnx
 from purespike.targets.resources.chips import CHIPS
@@ -317,8 +317,8 @@ def _ledger(said: Mapping[str, Any], bundle: Bundle, part: Part) -> list[dict[st
     return lines
 
 
-def expected_manifest(bundle: Bundle) -> dict[str, Any]:
-    """The manifest that belongs to the files and to the report."""
+def expected_manifest(bundle: Bundle, unwritten: Mapping[str, str]) -> dict[str, Any]:
+    """The manifest that belongs to the files, to the report, and to what could not be written."""
     said = bundle.report
     policy = {"name": said["policy"], **said["policy_choices"]}
     options = {**said.get("options", {}), "policy": policy, "waivers": said["waivers"]}
@@ -326,5 +326,4 @@ def expected_manifest(bundle: Bundle) -> dict[str, Any]:
     if foreign_version(bundle):  # then comparisons may fail; the golden model names its writer too
         versions["purespike"] = read_onnx(bundle.folder / "model.onnx").producer_version
     manifest = make_manifest(bundle.folder, options, versions)
-    unwritten = {k: v for k, v in bundle.manifest.get("not_written", {}).items() if k in EXTRAS}
-    return {**manifest, **({"not_written": unwritten} if unwritten else {})}
+    return {**manifest, **({"not_written": dict(unwritten)} if unwritten else {})}

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
 
 import purespike
+from purespike.compiler.archives import DAMAGED
 from purespike.compiler.compliance.finding import EXECUTORS, Finding, verdict
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ops import Neuron
@@ -31,6 +31,7 @@ from purespike.targets.netx.read import same_netx
 from purespike.targets.nir.document import difference
 from purespike.targets.nir.guard import load
 from purespike.targets.onnx.emit import FORMS
+from purespike.targets.onnx.read import parse_onnx
 
 MADE_FROM_REPORT = ("report.json", "report.html", MANIFEST)  # `reported` judges these
 ARRAYS = "lava/arrays.npz"
@@ -45,11 +46,13 @@ class Derived:
         program: The Lava program of the golden samples; None if nothing follows.
         plan: Its schedule.
         findings: PS010, one per file.
+        unwritten: Files that cannot say this network, as the compile said, and why.
     """
 
     program: Program | None
     plan: Schedule | None
     findings: tuple[Finding, ...]
+    unwritten: Mapping[str, str] = field(default_factory=dict)
 
 
 def require_recordings(bundle: Bundle) -> None:
@@ -120,12 +123,18 @@ def make_derived(bundle: Bundle, golden: Golden, stage: Path) -> Derived:
     """
     program, plan = None, None
     findings: list[Finding] = []
+    unwritten: dict[str, str] = {}
     try:
         together, extras = _models(bundle).writers(bundle.graph, golden, stage)
-        unwritten = bundle.manifest.get("not_written", {})  # said when it was compiled
-        for name, write in (*together.items(), *extras.items()):
-            if name not in unwritten or name in together:
+        for write in together.values():
+            write()
+        for name, write in extras.items():
+            try:
                 write()
+            except PurespikeError as e:
+                if name not in bundle.manifest.get("not_written", {}):
+                    raise
+                unwritten[name] = str(e)
         plan = schedule(bundle.graph)
         program = emit(bundle.graph, plan, golden.inputs)
     except PurespikeError as e:
@@ -142,7 +151,7 @@ def make_derived(bundle: Bundle, golden: Golden, stage: Path) -> Derived:
     for file in sorted(listed - made.keys() - set(MADE_FROM_REPORT)):
         words = "follows from nothing in the bundle"
         findings.append(judged(bundle, file, False, words, "files that purespike writes"))
-    return Derived(program, plan, tuple(findings))
+    return Derived(program, plan, tuple(findings), unwritten)
 
 
 def _models(bundle: Bundle) -> Models:
@@ -170,7 +179,7 @@ def _same(made: Path, there: Path) -> str:
     if ours == theirs:
         return "the same bytes"
     repacked = "the same content, packed otherwise"
-    with suppress(PurespikeError, ValueError, OSError, KeyError, zipfile.BadZipFile, EOFError):
+    with suppress(PurespikeError, *DAMAGED):  # what cannot be read is not the same
         if made.suffix == ".npz":
             return repacked if _arrays(ours) == _arrays(theirs) else ""
         if made.suffix == ".nir":
@@ -178,8 +187,7 @@ def _same(made: Path, there: Path) -> str:
         if made.suffix == ".net":
             return repacked if same_netx(made, there) else ""
         if made.suffix == ".onnx":
-            models = [ModelProto.FromString(content) for content in (ours, theirs)]
-            return repacked if models[0] == models[1] else ""
+            return repacked if parse_onnx(made) == parse_onnx(there) else ""
         if made.name == "program.json":  # it names the hash of its arrays, however packed
             hashes = [_hash(p.with_name("arrays.npz")) for p in (made, there)]
             return repacked if ours.replace(hashes[0], hashes[1]) == theirs else ""

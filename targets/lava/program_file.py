@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from purespike.compiler.archives import DAMAGED
 from purespike.compiler.files import write_file
 from purespike.targets.lava.program import (
     KINDS,
@@ -119,7 +120,7 @@ def read(folder: Path) -> Program:
             conv=text["conv"],
         )
         check(replace(program, processes=tuple(_with_file(p, folder) for p in processes)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except DAMAGED as error:
         raise ProgramError(
             "this folder holds no Lava program that can be read",
             found=f"{type(error).__name__}: {error}",

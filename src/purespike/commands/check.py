@@ -27,7 +27,6 @@ from purespike.commands.shared import NOT_COMPLIANT, OK, HostEncoder, err, out
 from purespike.compiler.compliance.finding import Finding, compliant, headline
 from purespike.compiler.compliance.policy import Policy, read_policy
 from purespike.compiler.compliance.waiver import Waivers
-from purespike.compiler.errors import PurespikeError
 from purespike.console import progress_bars, rules
 from purespike.reporting import PolicyName, Today, WaiverFile, load_waivers
 
@@ -68,7 +67,7 @@ def check(
     from purespike.graphs import NIR, Stated, is_graph_file, read_file
     from purespike.independent import second_verdict
     from purespike.static import STATIC, is_integer
-    from purespike.targets.bundle import MANIFEST, read_bundle, read_manifest
+    from purespike.targets.bundle import MANIFEST, read_bundle
     from purespike.targets.nir.guard import load
 
     chosen, accepted = read_policy(policy), load_waivers(waivers, today)
@@ -101,12 +100,6 @@ def check(
         mode: LavaMode = "fast" if lava and not static else "none"
         findings = _built(source, stated, mode, host_encoder, chosen, accepted)
         accepted = None  # the build has applied them
-    elif "model.nir" not in read_manifest(path)["files"]:
-        raise PurespikeError(
-            "this network was refused when it was compiled",
-            where=str(path),
-            remedy="read report.json in it",
-        )
     elif static:
         stated.refuse("a bundle")
         graph, document = read_bundle(path).graph, load(path / "model.nir")

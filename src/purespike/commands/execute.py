@@ -180,9 +180,10 @@ def _conclusion(found: Examination, bundle: Bundle, *, lava: bool) -> str:
             f"report.json is about {reported} samples: the {reported - samples} others are not in "
             "the bundle, and bound its means only"
         )
+    labels = "that the labels are true, and " if bundle.report["accuracy"] else ""
     words.append(
-        "not in the bundle, and so not verified: that the labels are true, and what the report "
-        "says of the trained network, its name, its source files and other packages' versions"
+        f"not in the bundle, and so not verified: {labels}what the report says of the trained "
+        "network, its name, its source files and other packages' versions"
     )
     return "\n".join(words)
 
