@@ -103,16 +103,19 @@ def read_json(path: Path) -> dict[str, Any]:
                 "a file of the bundle is too large", where=str(path), found=f"{size} bytes"
             )
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
             "this is no bundle",
             where=str(path.parent),
-            found=f"no {path.name}",
+            found=f"no {path.name}" if path.parent.is_dir() else "no folder",
             remedy="name a folder that `purespike compile` wrote",
         ) from None
     except (OSError, ValueError, RecursionError) as e:
         raise BundleError(
-            "a file of the bundle cannot be read", where=str(path), found=str(e), remedy=_AGAIN
+            "a file of the bundle cannot be read",
+            where=str(path),
+            found=getattr(e, "strerror", None) or str(e) or type(e).__name__,
+            remedy=_AGAIN,
         ) from e
     if not isinstance(data, dict):
         raise BundleError(

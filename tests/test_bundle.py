@@ -132,9 +132,9 @@ def test_a_changed_golden_spike_is_found_by_the_replay(bundle: Path) -> None:
     name = next(iter(loaded.golden.spikes))
     loaded.golden.spikes[name].flat[5] ^= 1
     runs = examine(loaded, lava=False).runs
-    assert [r.executor for r in runs] == ["interpreter", "ONNX Runtime", "numpy"]
-    wrong = [f for run in runs[:2] for f in run.findings if f.status == "FAIL"]
-    assert [f.where.split(": ")[1] for f in wrong] == [name] * 2
+    assert [r.executor for r in runs] == ["interpreter", "cpu", "ONNX Runtime", "numpy"]
+    wrong = [f for run in runs[:3] for f in run.findings if f.status == "FAIL"]
+    assert [f.where.split(": ")[1] for f in wrong] == [name] * 3
     assert "1 of" in wrong[0].measured
     assert str(np.unravel_index(5, loaded.golden.spikes[name].shape)[0]) in wrong[0].measured
 

@@ -293,3 +293,18 @@ def failing(*arguments: str | Path) -> tuple[str, PurespikeError]:
     done = CliRunner().invoke(app, [str(a) for a in arguments])
     assert isinstance(done.exception, PurespikeError), done.output
     return done.output, done.exception
+
+
+def test_what_is_no_folder_is_no_bundle(bundle: Path, tmp_path: Path) -> None:
+    for place, found in (
+        (tmp_path / "nowhere", "no folder"),
+        (bundle / "model.nir", "no folder"),
+        (tmp_path, "no manifest.json"),
+    ):
+        for command in ("verify", "simulate", "replay"):
+            _, error = failing(command, place)
+            assert (error.message, error.where, error.found) == (
+                "this is no bundle",
+                str(place),
+                found,
+            )

@@ -94,7 +94,8 @@ def read_text(path: Path, error: type[PurespikeError], what: str) -> str:
             raise error(f"{what} is too large", where=str(path), allowed="1 MiB")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise error(f"{what} cannot be read", where=str(path), found=str(e)) from e
+        words = getattr(e, "strerror", None) or str(e)  # without the path a second time
+        raise error(f"{what} cannot be read", where=str(path), found=words) from e
 
 
 def _built_in(name: str) -> str:
