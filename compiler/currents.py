@@ -154,3 +154,15 @@ def _numbers(graph: Graph, ways: Mapping[str, _Ways]) -> frozenset[str]:
         if node is not None and _passes(node) and name in ways:
             stack.extend(node.inputs)
     return frozenset(numbers)
+
+
+def is_current(graph: Graph, name: str) -> bool:
+    """Does an edge carry what synapses deliver, as it is, flattened or late?
+
+    Zero and one by chance of the weights are no spikes: nothing fired them.
+    """
+    node, seen = graph.producer(name), {name}
+    while node is not None and isinstance(node.op, Flatten | Delay) and node.inputs[0] not in seen:
+        seen.add(node.inputs[0])
+        node = graph.producer(node.inputs[0])
+    return node is not None and isinstance(node.op, (*SYNAPSES, Add))

@@ -22,6 +22,7 @@ from purespike.compiler.compliance.finding import (
     verdict,
 )
 from purespike.compiler.counts import Counts
+from purespike.compiler.currents import is_current
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.interpret import Trace
@@ -85,7 +86,7 @@ def check_domains(graph: Graph, *, budget: int = 256, seed: int = 0) -> Iterator
     for node in synapses:
         source = node.inputs[0]
         domain = proved[source]
-        current = domain <= SPIKE and _is_current(graph, source)
+        current = domain <= SPIKE and is_current(graph, source)
         finding = verdict(
             SPIKE_DOMAIN,
             place(node),
@@ -126,12 +127,6 @@ def check_run(graph: Graph, trace: Trace) -> Iterator[Finding]:
             limit="0 or 1",
             remedy=_remedy(graph, source),
         )
-
-
-def _is_current(graph: Graph, name: str) -> bool:
-    """Zero and one by chance of its weights are no spikes: nothing fired them."""
-    node = graph.producer(name)
-    return node is not None and isinstance(node.op, (*SYNAPSES, Add))
 
 
 def _culprit(graph: Graph, name: str) -> str:

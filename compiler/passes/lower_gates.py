@@ -19,9 +19,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from purespike.compiler.currents import is_current
 from purespike.compiler.domain import SPIKE
 from purespike.compiler.ir import Edge, Graph, Node, Op
-from purespike.compiler.ops import SYNAPSES, Add, Gate, Neuron, Scale
+from purespike.compiler.ops import Add, Gate, Neuron, Scale
 
 
 def lower_gates(graph: Graph) -> Graph:
@@ -73,7 +74,7 @@ def _threshold(
 def _carry(graph: Graph, node: Node) -> Iterator[Node]:  # case 5
     inputs = []
     for k, source in enumerate(node.inputs):
-        if graph.edge(source).domain <= SPIKE and not _is_current(graph, source):
+        if graph.edge(source).domain <= SPIKE and not is_current(graph, source):
             inputs.append(f"{node.name}.in{k}")
             yield _like(node, inputs[-1], Scale(np.asarray(1.0)), (source,))
         else:
@@ -87,11 +88,6 @@ def _only_into_neurons(graph: Graph, node: Node) -> bool:
         isinstance(r.op, Neuron) or (isinstance(r.op, Add) and _only_into_neurons(graph, r))
         for r in readers
     )
-
-
-def _is_current(graph: Graph, name: str) -> bool:
-    node = graph.producer(name)
-    return node is not None and isinstance(node.op, (*SYNAPSES, Add))
 
 
 def _like(node: Node, name: str, op: Op, inputs: tuple[str, ...]) -> Node:

@@ -24,8 +24,10 @@ from purespike.compiler import checker
 from purespike.compiler.checker import Statement, inspect
 from purespike.compiler.checker.statement import read_statement
 from purespike.compiler.checker.values import ANYTHING, SPIKES, ZERO, Values, scaled, weighted
+from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph
+from purespike.compiler.ir import Edge, Graph, Op, build
+from purespike.compiler.ops import Delay, FixedPoint, Flatten, Linear, Neuron, Scale
 from purespike.targets.nir.emit import to_document, write_nir
 from purespike.targets.nir.errors import NirError
 
@@ -82,6 +84,20 @@ def test_a_current_that_is_added_twice_is_no_multiplication() -> None:
         twin["weight"], document.nodes["a"]["weight"]
     )
     assert compare(graph, strict=False)
+
+
+@pytest.mark.parametrize("between", [Flatten(), Delay(1)])
+def test_a_current_is_one_however_it_is_handed_on(between: Op) -> None:
+    """Weights of 0 or 1 make a current that looks like spikes, also flattened or late."""
+    nodes: list[tuple[str, Op, tuple[str, ...]]] = [
+        ("scale", Scale(np.zeros(())), ("x",)),
+        ("between", between, ("scale",)),
+        ("fc", Linear(np.array([[2.0, 3.0, -1.0]])), ("between",)),
+        ("out", Neuron(np.array(1.0), fixed=FixedPoint()), ("fc",)),
+    ]
+    graph = build((Edge("x", (3,), SPIKE),), nodes, ("out",), 2)
+    assert ("PS001", "fc") in {(r, w) for r, w in broken(graph)}
+    assert compare(graph, strict=False) is False
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
