@@ -19,7 +19,8 @@ void bitwise(const Network &net, const Layer &l, int sample, int t, int y) {
   uint8_t *out = b.bits + (size_t(t) * net.samples + sample) * b.image() + size_t(y + b.border) * b.row() + size_t(b.border) * b.bytes;
   const size_t n = size_t(b.width) * b.bytes;
   if (l.task == LOGIC) {  // any function of up to three spikes, as the sum of its minterms
-    static const std::vector<uint8_t> nothing(1 << 20, 0);
+    static thread_local std::vector<uint8_t> nothing;
+    if (nothing.size() < n) nothing.resize(n, 0);
     const uint8_t *in[3];
     for (int a = 0; a < 3; a++) {
       in[a] = a < l.arms ? row_of(net, l.arm[a], sample, t, y) : nothing.data();
