@@ -35,20 +35,20 @@ def compile_one(name: str, size: int, threads: int) -> dict[str, float]:
     """Seconds and largest megabytes so far by stage: the keys ``stage.s``, ``.cpu``, ``.mb``."""
     import torch
 
-    from purespike.compiler.domain import SPIKE
+    from purespike.compiler.ir.domain import SPIKE
     from purespike.compiler.pipeline import compile_graph, standard_passes
     from purespike.compiler.proofs.domains import prove_domains
+    from purespike.compiler.proofs.ranges import bound_neurons
     from purespike.compiler.proofs.widths import unproved
-    from purespike.compiler.ranges import bound_neurons
-    from purespike.targets.golden_network import write_golden_network
-    from purespike.targets.lava.emit import emit
-    from purespike.targets.lava.program_file import write as write_program
-    from purespike.targets.lava.schedule import schedule
+    from purespike.targets.bundle.golden_network import write_golden_network
+    from purespike.targets.lava.lower.emit import emit
+    from purespike.targets.lava.lower.schedule import schedule
+    from purespike.targets.lava.program.file import write as write_program
     from purespike.targets.nir.emit import write_nir
     from purespike.targets.onnx import write_onnx
     from purespike.targets.spec import LOIHI2
-    from purespike.trainer.capture import capture
-    from purespike.trainer.models import build_network
+    from purespike.trainer.capture.trace import capture
+    from purespike.trainer.networks.models import build_network
 
     torch.set_num_threads(threads)
     rows: dict[str, float] = {}

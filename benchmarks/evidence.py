@@ -31,11 +31,11 @@ from typing import Any
 
 import torch
 
-from purespike.trainer.auxiliary import BalanceSchedule
 from purespike.trainer.data.config import DataConfig
-from purespike.trainer.fit import train
-from purespike.trainer.learner import DeadLayerWarning
-from purespike.trainer.presets import DEMO
+from purespike.trainer.nn.auxiliary import BalanceSchedule
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.learner import DeadLayerWarning
+from purespike.trainer.training.presets import DEMO
 
 CONSTANT = BalanceSchedule(1.0, "constant")
 EVOLUTIONARY = BalanceSchedule(0.25, "linear")

@@ -68,7 +68,7 @@ def plain(module: Any) -> Any:
     import torch
     from torch import nn
 
-    from purespike.trainer import layers
+    from purespike.trainer.nn import layers
 
     class Merged(nn.Module):
         def __init__(self, layer: Any) -> None:

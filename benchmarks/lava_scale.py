@@ -26,24 +26,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
-from purespike.compiler.passes.quantize import choose_scales, quantize
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.passes.quantize.quantize import choose_scales, quantize
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.compiler.ranges import bound_neurons
-from purespike.targets.lava.emit import NEVER, emit, from_lava
-from purespike.targets.lava.guard import Result, run_guarded
-from purespike.targets.lava.program import Program
-from purespike.targets.lava.program_file import write
-from purespike.targets.lava.schedule import incoming, schedule
+from purespike.compiler.proofs.ranges import bound_neurons
+from purespike.targets.lava.lower.emit import NEVER, emit, from_lava
+from purespike.targets.lava.lower.schedule import incoming, schedule
+from purespike.targets.lava.program.file import write
+from purespike.targets.lava.program.program import Program
+from purespike.targets.lava.run.guard import Result, run_guarded
 from purespike.targets.lava.worker import session
-from purespike.trainer.blocks import ResidualBlock
-from purespike.trainer.capture import capture
-from purespike.trainer.configuration import ModelConfig, NeuronConfig
-from purespike.trainer.layers import BatchNorm2d, Flatten, MaxPool2d, TimeMean
-from purespike.trainer.models import build
-from purespike.trainer.units import SpikingUnit
+from purespike.trainer.capture.trace import capture
+from purespike.trainer.networks.blocks import ResidualBlock
+from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
+from purespike.trainer.networks.models import build
+from purespike.trainer.networks.units import SpikingUnit
+from purespike.trainer.nn.layers import BatchNorm2d, Flatten, MaxPool2d, TimeMean
 
 SPREAD = 0.7  # of a batch norm's output: what makes layers fire at 5 to 30 %
 SECONDS = 3600.0

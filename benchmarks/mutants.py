@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from mutant_search import networks, noticed
-from mutants import MUTANTS
+from helpers.mutant_search import networks, noticed
+from helpers.mutants import MUTANTS
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ the loss takes the images, not the recordings, as independent.
 With ``--methods`` instead one table a network, without fine-tuning: each way to choose scales by
 each way to round: correct samples, and in brackets the decisions that differ from the real-valued
 network's. ``nearest`` rounds to the nearest, ``together`` biases and thresholds together as
-`purespike.compiler.passes.rounding` chooses. With ``--channels`` each channel has a scale.
+`purespike.compiler.passes.quantize.rounding` chooses. With ``--channels`` each channel has a scale.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from typing import NamedTuple, get_args
 import numpy as np
 import torch
 
-from purespike.build import Subject
-from purespike.compiler.domain import Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.passes.calibrate import Method, calibrate
-from purespike.compiler.passes.quantize import quantize
-from purespike.compiler.passes.rounding import choose_rounding
-from purespike.compiler.passes.scales import Grid
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.passes.quantize.calibrate import Method, calibrate
+from purespike.compiler.passes.quantize.quantize import quantize
+from purespike.compiler.passes.quantize.rounding import choose_rounding
+from purespike.compiler.passes.quantize.scales import Grid
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.compiler.statistics import wilson_interval
-from purespike.subjects import digits_subject
-from purespike.trainer.capture import capture
+from purespike.flow.build import Subject
+from purespike.flow.inputs.checkpoints import digits_subject
+from purespike.trainer.capture.trace import capture
 from purespike.trainer.data import digits
 from purespike.trainer.data.event_digits import SIDE, Camera, watch
 from purespike.trainer.data.events import to_frames
-from purespike.trainer.fit import train
-from purespike.trainer.presets import DEMO
-from purespike.trainer.qat import FineTuneConfig, fine_tune
-from purespike.trainer.recipe import read_recipe
+from purespike.trainer.training.fine_tuning import FineTuneConfig, fine_tune
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.presets import DEMO
+from purespike.trainer.training.recipe import read_recipe
 
 BATCH = 120
 METHOD: Method = "percentile"  # the command line's

@@ -49,7 +49,7 @@ def weights(shape: tuple[int, ...], rng: np.random.Generator) -> Any:
 
 def random_layer(rng: np.random.Generator) -> tuple[Any, tuple[int, ...]]:
     """A convolution or a linear layer of the graph, and the shape of its input."""
-    from purespike.compiler.ops import Conv2d, Linear
+    from purespike.compiler.ir.ops import Conv2d, Linear
 
     if rng.random() < 0.4:
         n, m = (int(k) for k in rng.integers(1, 40, 2))
@@ -72,7 +72,7 @@ def as_torch(op: Any) -> Any:
     import torch
     from torch import nn
 
-    from purespike.compiler.ops import Linear
+    from purespike.compiler.ir.ops import Linear
 
     shape = op.weight.shape
     layer: Any
@@ -100,10 +100,10 @@ def layers() -> list[dict[str, Any]]:
     from neurobench.metrics.utils.layers import single_layer_MACs
     from syops.ops import MODULES_MAPPING
 
-    from purespike.compiler.compliance.conventions import neurobench_layer, syops_layer
-    from purespike.compiler.domain import ANALOG
-    from purespike.compiler.ir import Edge, build
-    from purespike.compiler.ops import Neuron
+    from purespike.compiler.ir.domain import ANALOG
+    from purespike.compiler.ir.graph import Edge, build
+    from purespike.compiler.ir.ops import Neuron
+    from purespike.compiler.rules.conventions import neurobench_layer, syops_layer
 
     rows = []
     for seed in range(LAYERS):
@@ -142,10 +142,10 @@ def network(seed: int) -> dict[str, Any]:
     from syops import get_model_complexity_info
     from torch import nn
 
-    from purespike.compiler.compliance.measure import measure
-    from purespike.compiler.domain import SPIKE
-    from purespike.compiler.ir import Edge, build
-    from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
+    from purespike.compiler.ir.domain import SPIKE
+    from purespike.compiler.ir.graph import Edge, build
+    from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
+    from purespike.compiler.rules.measure import measure
 
     rng = np.random.default_rng(1000 + seed)
     steps, size = int(rng.integers(1, 5)), 6

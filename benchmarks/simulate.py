@@ -17,9 +17,9 @@ from collections.abc import Callable
 import lava_scale
 import numpy as np
 
-from purespike.compiler.interpret import run
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.native import level
-from purespike.compiler.ops import Neuron
 from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.program import Program
 from purespike.targets.onnx.emit import step_model

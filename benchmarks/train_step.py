@@ -35,10 +35,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purespike.trainer import native
-from purespike.trainer.layers import AvgPool2d, BatchNorm2d, Conv2d
-from purespike.trainer.neuron import LIF
-from purespike.trainer.processor import multiplies_bf16
+from purespike.trainer.nn import native
+from purespike.trainer.nn.layers import AvgPool2d, BatchNorm2d, Conv2d
+from purespike.trainer.nn.neuron import LIF
+from purespike.trainer.training.processor import multiplies_bf16
 
 STEPS, WIDTHS, SIZE, CLASSES = 4, (3, 32, 64, 128), 32, 10
 HALF = bool(multiplies_bf16())

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph
+from purespike.compiler.ir.graph import Graph
 
 _HIGHEST = (1 << 62) - 1  # that any network could have
 

@@ -8,29 +8,29 @@ from functools import lru_cache
 
 import numpy as np
 
-from purespike.compiler.counts import Counts, dense_census, total_counts
-from purespike.compiler.divergence import Divergence, first_divergence
-from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.interpret import Trace, run
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import Neuron
-from purespike.compiler.passes.calibrate import Method, calibrate
+from purespike.compiler.ir.divergence import Divergence, first_divergence
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.ir.verify import verify
 from purespike.compiler.passes.fold_constants import fold_constants
-from purespike.compiler.passes.fold_scales import fold_scales, unfolded
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
-from purespike.compiler.passes.groups import scale_groups
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.merge_equal import merge_equal, merged
-from purespike.compiler.passes.quantize import fit_scales, fitting_notes, quantize
-from purespike.compiler.passes.readout import readout_notes
+from purespike.compiler.passes.quantize.calibrate import Method, calibrate
+from purespike.compiler.passes.quantize.groups import scale_groups
+from purespike.compiler.passes.quantize.quantize import fit_scales, fitting_notes, quantize
+from purespike.compiler.passes.quantize.readout import readout_notes
+from purespike.compiler.passes.quantize.rounding import choose_rounding
+from purespike.compiler.passes.quantize.scales import Grid, Scaling
 from purespike.compiler.passes.remove_dead import remove_dead, removed
-from purespike.compiler.passes.rounding import choose_rounding
-from purespike.compiler.passes.scales import Grid, Scaling
 from purespike.compiler.passes.split_host import split_host
 from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary
-from purespike.compiler.ranges import bound_neurons
-from purespike.compiler.verify import verify
+from purespike.compiler.proofs.counts import Counts, dense_census, total_counts
+from purespike.compiler.proofs.ranges import bound_neurons
 
 
 class PassError(PurespikeError):

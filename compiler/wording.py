@@ -40,7 +40,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "lava": ("--lava (of compile: --lava fast)", "Options(lava='fast')"),
     "onnx": ("--onnx step", "Options(onnx='step')"),
     "nir_strict": ("--nir-strict", "Options(nir_strict=True)"),
-    "compile": ("`purespike compile NETWORK`", "purespike.build.build(subject)"),
+    "compile": ("`purespike compile NETWORK`", "purespike.flow.build.build(subject)"),
     "resume": ("--resume", "resume_from=..."),
     "epoch": ("--epoch N", "epoch=N"),
     "device": ("--set train.device=cpu", "device='cpu'"),

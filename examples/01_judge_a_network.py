@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich import print
 
-from purespike.build import Options, build
-from purespike.compiler.compliance.policy import STRICT
-from purespike.console import render
-from purespike.subjects import digits_subject
-from purespike.trainer.fit import train
-from purespike.trainer.presets import DEMO
+from purespike.cli.console import render
+from purespike.compiler.rules.policy import STRICT
+from purespike.flow.build import Options, build
+from purespike.flow.inputs.checkpoints import digits_subject
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.presets import DEMO
 
 
 def main() -> None:

@@ -6,10 +6,10 @@ python examples/02_find_a_violation.py
 import numpy as np
 from torch import Tensor, nn
 
-from purespike.build import Options, Subject, build
-from purespike.trainer.gates import Add, Iand
-from purespike.trainer.layers import Conv2d, Flatten, GlobalAvgPool2d, TimeMean
-from purespike.trainer.neuron import IF
+from purespike.flow.build import Options, Subject, build
+from purespike.trainer.nn.gates import Add, Iand
+from purespike.trainer.nn.layers import Conv2d, Flatten, GlobalAvgPool2d, TimeMean
+from purespike.trainer.nn.neuron import IF
 
 STEPS, SAMPLES, CLASSES = 4, 16, 10
 

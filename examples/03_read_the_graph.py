@@ -5,13 +5,13 @@ python examples/03_read_the_graph.py
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, build
-from purespike.compiler.ops import Conv2d, Gate, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Conv2d, Gate, Neuron
+from purespike.compiler.ir.verify import verify
 from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.compiler.ranges import bound_neurons
-from purespike.compiler.verify import verify
+from purespike.compiler.proofs.ranges import bound_neurons
 
 
 def main() -> None:

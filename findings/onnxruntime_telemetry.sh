@@ -7,6 +7,7 @@
 #            folder; in a process of some seconds its threads look up mobile.events.data.microsoft.com.
 #            `disable_telemetry_events()` cannot come before that. ORT_DISABLE_TELEMETRY=1 (or true, yes; not 0, 2 or
 #            nothing) in the environment before the import prevents it; set behind the import it does nothing.
+#            CI=true or GITHUB_ACTIONS=true prevents it as well, so a test that looks for such files sees none there.
 # Expected:  as its Privacy.md says of the variable; the files of an import are said nowhere.
 # Why it matters: torchmetrics, and so Lightning, imports it where librosa is installed: training a confidential
 #            network leaves records, and asks a name server for their endpoint.
@@ -20,7 +21,7 @@ python3 -m venv "$work/venv"
 seen=""
 trial() { # name, variable, code
   mkdir -p "$work/$1/home" "$work/$1/tmp"
-  env -i HOME="$work/$1/home" TMPDIR="$work/$1/tmp" ORT_DISABLE_TELEMETRY="$2" "$work/venv/bin/python" -B -c "$3"
+  env -i ${export_ci:-} HOME="$work/$1/home" TMPDIR="$work/$1/tmp" ORT_DISABLE_TELEMETRY="$2" "$work/venv/bin/python" -B -c "$3"
   files=$(find "$work/$1" -type f | wc -l)
   echo "$1: $files files"
   seen="$seen $files"
@@ -32,4 +33,5 @@ trial set_before "" "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; impor
 trial environment_1 1 "import onnxruntime"
 trial environment_true true "import onnxruntime"
 trial environment_0 0 "import onnxruntime"
-[ "$seen" = " 3 3 3 0 0 0 3" ] || { echo "changed: see the header for what was seen before"; exit 1; }
+export_ci=CI=true trial in_ci "" "import onnxruntime"
+[ "$seen" = " 3 3 3 0 0 0 3 0" ] || { echo "changed: see the header for what was seen before"; exit 1; }

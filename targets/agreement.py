@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.compliance.finding import EXECUTORS, TIMING, Finding, verdict
-from purespike.compiler.domain import Array
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.interpret import Trace
-from purespike.targets.lava.schedule import Schedule
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.interpret import Trace
+from purespike.compiler.rules.finding import EXECUTORS, TIMING, Finding, verdict
+from purespike.targets.lava.lower.schedule import Schedule
 
 
 @dataclass(frozen=True)

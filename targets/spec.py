@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from purespike.compiler.compliance.finding import LEGALITY, Finding, verdict
-from purespike.compiler.compliance.rules import chip_nodes, place
-from purespike.compiler.domain import Array
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Add, Conv2d, FixedPoint, Linear, Neuron, Scale
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Add, Conv2d, FixedPoint, Linear, Neuron, Scale
+from purespike.compiler.rules.finding import LEGALITY, Finding, verdict
+from purespike.compiler.rules.graph_rules import chip_nodes, place
 from purespike.compiler.wording import QUANTIZE
 
 

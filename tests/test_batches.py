@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from strategies import FIXED, Draft, spikes
+from helpers.strategies import FIXED, Draft, spikes
 
-from purespike.compiler.compliance import measure as module
-from purespike.compiler.compliance.measure import BATCH, batch_size, measure
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
-from purespike.evidence import make_golden
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.rules import measure as module
+from purespike.compiler.rules.measure import BATCH, batch_size, measure
+from purespike.judge.evidence import make_golden
 
 
 def network() -> Graph:

@@ -10,20 +10,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flow_cases import Plain, ReluInstead, resnet, subject
-from test_verdict import FAST
+from helpers.flow_cases import FAST, Plain, ReluInstead, resnet, subject
 from torch import nn
 
-from purespike.build import build
-from purespike.check import static_findings
-from purespike.compiler.files import OutputError
-from purespike.compiler.interpret import run
-from purespike.examine import examine
-from purespike.targets.bundle import BundleError, NotWritten, read_bundle
-from purespike.targets.golden_network import replay_bundle
+from purespike.compiler.files.writing import OutputError
+from purespike.compiler.ir.interpret import run
+from purespike.flow.build import build
+from purespike.judge.bundle.contents import examine
+from purespike.judge.compiled import static_findings
+from purespike.targets.bundle.bundle import BundleError, NotWritten, read_bundle
+from purespike.targets.bundle.golden_network import replay_bundle
 from purespike.targets.netx.read import read_netx
-from purespike.trainer.layers import MaxPool2d
-from purespike.trainer.neuron import IF, Neuron
+from purespike.trainer.nn.layers import MaxPool2d
+from purespike.trainer.nn.neuron import IF, Neuron
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +160,7 @@ def test_verify_runs_where_torch_cannot_be_imported(bundle: Path) -> None:
     script = (
         "import sys; sys.modules['torch'] = None; sys.modules['lightning'] = None\n"
         f"sys.argv = ['purespike', 'verify', {str(bundle)!r}, '--no-lava']\n"
-        "from purespike.cli import main; main()"
+        "from purespike.cli.app import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -12,16 +12,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from flow_cases import resnet, subject
-from process_tools import eventually
-from test_verdict import LENIENT
+from helpers.flow_cases import LENIENT, resnet, subject
+from helpers.process_tools import eventually
 
-from purespike.build import Options, build
+from purespike.flow.build import Options, build
 from purespike.targets.lava.worker import session
-from purespike.trainer.checkpoint import save_checkpoint
-from purespike.trainer.configuration import ModelConfig
-from purespike.trainer.learner import TrainConfig
-from purespike.trainer.models import build as build_model
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.networks.models import build as build_model
+from purespike.trainer.training.checkpoint import save_checkpoint
+from purespike.trainer.training.learner import TrainConfig
 
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -236,7 +235,7 @@ import sys
 
 class Interrupted:
     def find_spec(self, name, path=None, target=None):
-        if name == "purespike.cli":
+        if name == "purespike.cli.app":
             raise KeyboardInterrupt
 
 sys.meta_path.insert(0, Interrupted())

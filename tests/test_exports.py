@@ -13,18 +13,17 @@ import nir
 import numpy as np
 import onnx
 import pytest
-from flow_cases import Plain, resnet, subject
-from nir_cases import differences
-from test_verdict import FAST
+from helpers.flow_cases import FAST, Plain, resnet, subject
+from helpers.nir_cases import differences
 from torch import nn
 
-from purespike.build import Build, build
-from purespike.compiler.ops import Conv2d, Linear, Neuron, Scale
-from purespike.examine import examine
-from purespike.targets.bundle import read_bundle
+from purespike.compiler.ir.ops import Conv2d, Linear, Neuron, Scale
+from purespike.flow.build import Build, build
+from purespike.judge.bundle.contents import examine
+from purespike.targets.bundle.bundle import read_bundle
 from purespike.targets.nir.read import read_extra
 from purespike.targets.onnx.metadata import metadata
-from purespike.trainer.neuron import IF
+from purespike.trainer.nn.neuron import IF
 
 
 def soft() -> nn.Module:

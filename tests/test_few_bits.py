@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.passes.quantize import Grid
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.passes.quantize.quantize import Grid
 from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.flow.inputs.checkpoints import digits_subject
 from purespike.options import Subject
-from purespike.subjects import digits_subject
-from purespike.trainer.capture import capture
-from purespike.trainer.fit import train
-from purespike.trainer.presets import DEMO
+from purespike.trainer.capture.trace import capture
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.presets import DEMO
 
 EVENT_DIGITS = Path(__file__).parent / "data" / "event-digits"
 

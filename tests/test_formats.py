@@ -12,19 +12,18 @@ from xml.etree import ElementTree
 
 import jsonschema
 import pytest
-from flow_cases import ReluInstead, resnet, subject
+from helpers.flow_cases import FAST, ReluInstead, resnet, subject
 from rich.console import Console
-from test_verdict import FAST
 
-from purespike.build import Build, build
-from purespike.compiler.compliance.finding import RULES
-from purespike.compiler.formats.diff import GateError, compare_reports, read_gates, tripped
-from purespike.compiler.formats.junit import to_junit
-from purespike.compiler.formats.read import ReportError, node_of, read_report
-from purespike.compiler.formats.sarif import to_sarif
-from purespike.compiler.formats.schema import mistakes, schema_text
-from purespike.compiler.formats.text import to_markdown, to_text
-from purespike.console import render
+from purespike.cli.console import render
+from purespike.compiler.report.formats.diff import GateError, compare_reports, read_gates, tripped
+from purespike.compiler.report.formats.junit import to_junit
+from purespike.compiler.report.formats.read import ReportError, node_of, read_report
+from purespike.compiler.report.formats.sarif import to_sarif
+from purespike.compiler.report.formats.schema import mistakes, schema_text
+from purespike.compiler.report.formats.text import to_markdown, to_text
+from purespike.compiler.rules.finding import RULES
+from purespike.flow.build import Build, build
 
 Data = dict[str, Any]
 
@@ -184,8 +183,8 @@ def test_sarif_has_every_finding_that_does_not_pass_with_its_place(refused: Data
     relu = next(r for r in results if r["ruleId"] == "PS004" and r["level"] == "error")
     (location,) = relu["locations"]
     assert location["logicalLocations"][0]["fullyQualifiedName"] == "neuron1"
-    assert location["physicalLocation"]["artifactLocation"]["uri"] == "flow_cases.py"
-    lines = (Path(__file__).parent / "flow_cases.py").read_text().splitlines()
+    assert location["physicalLocation"]["artifactLocation"]["uri"] == "helpers/flow_cases.py"
+    lines = (Path(__file__).parent / "helpers" / "flow_cases.py").read_text().splitlines()
     line = location["physicalLocation"]["region"]["startLine"]
     assert lines[line - 1].startswith("class ReluInstead")
     assert all(r["help"]["text"].endswith(f"docs/rules/{r['id']}.md") for r in rules)

@@ -9,22 +9,22 @@ import nir
 import numpy as np
 import pytest
 from adversarial import breaking_graphs
-from checker_cases import edit, insert, residual
+from helpers.checker_cases import edit, insert, residual
 from typer.testing import CliRunner
 
-from purespike.check import static_findings
-from purespike.cli import app
+from purespike.cli.app import app
 from purespike.compiler.checker import inspect
 from purespike.compiler.checker.statement import read_statement
-from purespike.compiler.compliance.finding import Finding
-from purespike.compiler.compliance.policy import Policy, read_policy
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Graph
-from purespike.independent import check_graph, compare_verdicts, second_verdict
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.rules.finding import Finding
+from purespike.compiler.rules.policy import Policy, read_policy
+from purespike.judge.compiled import static_findings
+from purespike.judge.independent import check_graph, compare_verdicts, second_verdict
 from purespike.targets.nir.emit import to_bytes, to_document, write_nir
 from purespike.targets.nir.errors import NirError
-from purespike.targets.nir.foreign import Conventions
-from purespike.targets.nir.guard import load
+from purespike.targets.nir.foreign.read import Conventions
+from purespike.targets.nir.guard.guard import load
 from purespike.targets.nir.read import read_nir
 
 

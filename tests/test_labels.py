@@ -12,22 +12,22 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from flow_cases import CLASSES, STEPS, resnet, subject
+from helpers.flow_cases import CLASSES, STEPS, resnet, subject
+from helpers.user_files import foreign
 from rich.console import Console
-from test_loading import foreign
 
-from purespike.build import Options, build
-from purespike.compiler.formats.read import read_report
-from purespike.compiler.formats.text import to_markdown, to_text
+from purespike.cli.console import render
 from purespike.compiler.labels import LabelError, checked_labels
-from purespike.compiler.page.page import to_html
-from purespike.compiler.report import Accuracy, Chance
-from purespike.console import render
-from purespike.datafile import peek
-from purespike.graphs import Stated
-from purespike.opening import open_source
-from purespike.targets.bundle import read_bundle
-from purespike.targets.manifest import MANIFEST, file_hash
+from purespike.compiler.report.formats.read import read_report
+from purespike.compiler.report.formats.text import to_markdown, to_text
+from purespike.compiler.report.page.page import to_html
+from purespike.compiler.report.report import Accuracy, Chance
+from purespike.flow.build import Options, build
+from purespike.flow.inputs.datafile import peek
+from purespike.flow.inputs.exchange import Stated
+from purespike.flow.inputs.opening import open_source
+from purespike.targets.bundle.bundle import read_bundle
+from purespike.targets.bundle.manifest import MANIFEST, file_hash
 from purespike.trainer.data.config import DataConfig
 from purespike.trainer.data.custom import open_custom
 from purespike.trainer.errors import DataError

@@ -7,19 +7,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nir
 import numpy as np
 import pytest
 from adversarial.graphs import chain
-from checker_cases import residual
+from helpers.checker_cases import residual
+from helpers.user_files import foreign
 from typer.testing import CliRunner
 
-from purespike.build import Options, build
-from purespike.cli import app
+from purespike.cli.app import app
 from purespike.compiler.errors import PurespikeError
 from purespike.errors import InputError
-from purespike.graphs import Stated
-from purespike.loading import load_subject
+from purespike.flow.build import Options, build
+from purespike.flow.inputs.exchange import Stated
+from purespike.flow.inputs.load import load_subject
 from purespike.targets.netx import write_netx
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.onnx.emit import write_onnx
@@ -28,8 +28,8 @@ QUICK = Options(lava="none", golden=4)
 USER = """
 import torch
 from torch import nn
-from purespike.trainer.neuron import Neuron
-from purespike.trainer import layers
+from purespike.trainer.nn.neuron import Neuron
+from purespike.trainer.nn import layers
 
 class Net(nn.Module):
     def __init__(self):
@@ -71,18 +71,6 @@ def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "user_network", raising=False)
     return "user_network"
-
-
-def foreign(path: Path) -> Path:
-    ones = np.ones(3)
-    nodes = {
-        "in": nir.Input(np.array([2])),
-        "w": nir.Affine(np.array([[0.5, 1.0], [1.0, -0.3], [0.7, 0.7]]), 0 * ones),
-        "if": nir.IF(ones, ones),
-        "out": nir.Output(np.array([3])),
-    }
-    nir.write(path, nir.NIRGraph(nodes, [("in", "w"), ("w", "if"), ("if", "out")]))
-    return path
 
 
 def rules(findings: Any, status: str) -> set[str]:
@@ -209,7 +197,7 @@ def test_check_and_compile_take_each_of_them(tmp_path: Path) -> None:
 def test_what_only_training_needs_is_not_loaded_to_compile() -> None:
     """Lightning, the digits and plots take seconds and 200 MB."""
     script = (
-        "import sys, purespike.loading, purespike.build\n"
+        "import sys, purespike.flow.inputs.load, purespike.flow.build\n"
         "print(*sorted({'lightning', 'sklearn', 'matplotlib', 'torch._dynamo'} & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -231,7 +219,7 @@ def test_a_module_decides_in_parts_what_it_decides_at_once(
 ) -> None:
     stated = Stated(shape=(6,), steps=4)
     at_once = load_subject(f"{user}:factory", stated).labels
-    monkeypatch.setattr("purespike.loading._VALUES_AT_ONCE", 4 * 6 * 5)
+    monkeypatch.setattr("purespike.flow.inputs.load._VALUES_AT_ONCE", 4 * 6 * 5)
     np.testing.assert_array_equal(load_subject(f"{user}:factory", stated).labels, at_once)
-    monkeypatch.setattr("purespike.loading._VALUES_AT_ONCE", 1)
+    monkeypatch.setattr("purespike.flow.inputs.load._VALUES_AT_ONCE", 1)
     np.testing.assert_array_equal(load_subject(f"{user}:factory", stated).labels, at_once)

@@ -9,21 +9,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flow_cases import Plain, subject
-from test_verdict import FAST, LENIENT
+from helpers.flow_cases import FAST, LENIENT, Plain, subject
 from torch import nn
 from typer.testing import CliRunner
 
-from purespike.build import Build, Options, build
-from purespike.cli import app
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph
-from purespike.compiler.ir import build as graph_from
-from purespike.compiler.ops import Add, FixedPoint, Linear, Neuron
+from purespike.cli.app import app
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph
+from purespike.compiler.ir.graph import build as graph_from
+from purespike.compiler.ir.ops import Add, FixedPoint, Linear, Neuron
+from purespike.flow.build import Build, Options, build
 from purespike.options import Subject
-from purespike.targets.bundle import NotWritten, write_bundle
+from purespike.targets.bundle.bundle import NotWritten, write_bundle
 from purespike.targets.nir.emit import write_nir
-from purespike.trainer.neuron import LIF
+from purespike.trainer.nn.neuron import LIF
 
 REPORT_ONLY = {"report.json", "report.html", "manifest.json"}
 
@@ -116,7 +115,7 @@ def test_the_command_writes_all_but_the_file_that_cannot_be(
     folder = tmp_path / "b"
     assert {"model.nir", "lava/run.py"} | REPORT_ONLY < names(folder), done.output
     assert "model.net" not in names(folder)
-    if code == 2:  # the error is what the command line prints; see `purespike.cli`
+    if code == 2:  # the error is what the command line prints; see `purespike.cli.app`
         assert isinstance(done.exception, NotWritten)
         assert "SPIKE-ONLY: every rule" in done.output
         assert "leave out --netx" in done.exception.remedy

@@ -9,13 +9,13 @@ import sys
 import textwrap
 from pathlib import Path
 
-from output_cases import checkout, snapshot
-from process_tools import eventually
+from helpers.output_cases import checkout, snapshot
+from helpers.process_tools import eventually
 
 # All in one process, so that it costs one start of Python; each command ends as in a terminal.
 SCRIPT = """
 import sys
-from purespike.cli import main
+from purespike.cli.app import main
 for line in sys.stdin.read().splitlines():
     sys.argv = ["purespike", *line.split("\\t")]
     try:
@@ -81,9 +81,9 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> 
     script = """
         import sys, time
         from pathlib import Path
-        from purespike import cli
-        from purespike.compiler.files import staged_folder
-        from purespike.compiler.kinds import BUNDLE
+        from purespike.cli import app as cli
+        from purespike.compiler.files.writing import staged_folder
+        from purespike.compiler.files.kinds import BUNDLE
         @cli.app.command()
         def slow(place: str) -> None:
             with staged_folder(Path(place) / "new" / "deep", BUNDLE) as stage:

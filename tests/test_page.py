@@ -15,14 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flow_cases import ReluInstead, resnet, subject
-from test_verdict import FAST
+from helpers.flow_cases import FAST, ReluInstead, resnet, subject
 
-from purespike.build import build
-from purespike.compiler.formats.read import layers_in_order
-from purespike.compiler.formats.schema import mistakes
-from purespike.compiler.page.elements import Html, el
-from purespike.compiler.page.page import to_html
+from purespike.compiler.report.formats.read import layers_in_order
+from purespike.compiler.report.formats.schema import mistakes
+from purespike.compiler.report.page.elements import Html, el
+from purespike.compiler.report.page.page import to_html
+from purespike.flow.build import build
 
 Data = dict[str, Any]
 CHROMIUM = next(

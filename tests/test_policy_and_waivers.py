@@ -9,7 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purespike.compiler.compliance.finding import (
+from purespike.compiler.ir.domain import ANALOG, SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, TimeMean
+from purespike.compiler.proofs.counts import dense_counts
+from purespike.compiler.rules.finding import (
     ARITHMETIC,
     BOUNDARY,
     COUNTING,
@@ -19,8 +23,13 @@ from purespike.compiler.compliance.finding import (
     compliant,
     headline,
 )
-from purespike.compiler.compliance.measure import BATCH, measure
-from purespike.compiler.compliance.policy import (
+from purespike.compiler.rules.graph_rules import (
+    check_arithmetic,
+    check_domains,
+    check_operations,
+)
+from purespike.compiler.rules.measure import BATCH, measure
+from purespike.compiler.rules.policy import (
     BUILT_IN,
     POLICIES,
     STRICT,
@@ -28,22 +37,13 @@ from purespike.compiler.compliance.policy import (
     apply_policy,
     read_policy,
 )
-from purespike.compiler.compliance.rules import (
-    check_arithmetic,
-    check_domains,
-    check_operations,
-)
-from purespike.compiler.compliance.waiver import (
+from purespike.compiler.rules.waiver import (
     Waiver,
     WaiverError,
     Waivers,
     apply_waivers,
     read_waivers,
 )
-from purespike.compiler.counts import dense_counts
-from purespike.compiler.domain import ANALOG, SPIKE
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, TimeMean
 
 TODAY = date(2026, 6, 1)
 WAIVER = Waiver("PS005", "blocks.*.neuron", "A. Person", "hardware leak", date(2026, 6, 30))

@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-from purespike import probes
-from purespike.build import Options, build
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge
-from purespike.compiler.ir import build as build_graph
-from purespike.compiler.ops import Linear, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge
+from purespike.compiler.ir.graph import build as build_graph
+from purespike.compiler.ir.ops import Linear, Neuron
+from purespike.flow import probe as probes
+from purespike.flow.build import Options, build
+from purespike.flow.probe import choose_probe
 from purespike.options import Subject
-from purespike.probes import choose_probe
-from purespike.trainer import layers
-from purespike.trainer.neuron import Neuron as TorchNeuron
+from purespike.trainer.nn import layers
+from purespike.trainer.nn.neuron import Neuron as TorchNeuron
 
 
 @pytest.mark.parametrize(

@@ -12,27 +12,26 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
-from flow_cases import LeakingAuxiliary, Plain, ReluInstead, resnet, subject
-from test_verdict import FAST
+from helpers.flow_cases import FAST, LeakingAuxiliary, Plain, ReluInstead, resnet, subject
 from torch import nn
 
-from purespike.build import Subject, build
-from purespike.compiler.compliance.measure import decide
-from purespike.compiler.compliance.policy import LEAKY, PAPER
-from purespike.compiler.compliance.waiver import Waiver, Waivers
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Op
-from purespike.compiler.ir import build as graph_of
-from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
-from purespike.trainer.neuron import LIF
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Op
+from purespike.compiler.ir.graph import build as graph_of
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.rules.measure import decide
+from purespike.compiler.rules.policy import LEAKY, PAPER
+from purespike.compiler.rules.waiver import Waiver, Waivers
+from purespike.flow.build import Subject, build
+from purespike.trainer.nn.neuron import LIF
 
 DATE = date(2026, 6, 1)
 
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    folder = resources.files("purespike.compiler.compliance")
+    folder = resources.files("purespike.compiler.report")
     data: dict[str, Any] = json.loads((folder / "report.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(data)
     return data
@@ -65,10 +64,10 @@ def test_a_complete_report_is_valid_and_says_what_was_seen(
 
 
 def test_sources_name_the_class_and_never_this_machine(whole: dict[str, Any]) -> None:
-    assert whole["sources"]["blocks.0.conv1"]["file"] == "purespike/trainer/blocks.py"
+    assert whole["sources"]["blocks.0.conv1"]["file"] == "purespike/trainer/networks/blocks.py"
     assert all(s["line"] > 0 and not s["file"].startswith("/") for s in whole["sources"].values())
     own = build(subject(ReluInstead()), FAST).report.data()["sources"]["neuron1"]
-    assert (own["class"], own["file"]) == ("ReluInstead", "flow_cases.py")
+    assert (own["class"], own["file"]) == ("ReluInstead", "helpers/flow_cases.py")
 
 
 @pytest.mark.parametrize("case", [ReluInstead, LeakingAuxiliary])

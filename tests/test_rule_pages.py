@@ -9,8 +9,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from purespike.cli import app
-from purespike.compiler.compliance.finding import RULES, WAIVERS, Rule
+from purespike.cli.app import app
+from purespike.compiler.rules.finding import RULES, WAIVERS, Rule
 
 ROOT = Path(__file__).parents[1]
 SECTIONS = ["What it checks", "Why", "An example that fails", "How to fix it"]

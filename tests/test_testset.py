@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flow_cases import CLASSES, STEPS, resnet, subject
-from test_verdict import FAST
+from helpers.flow_cases import CLASSES, FAST, STEPS, resnet, subject
 from typer.testing import CliRunner
 
-from purespike import testset
-from purespike.build import build
-from purespike.cli import app
+from purespike.cli.app import app
 from purespike.compiler.labels import LabelError
 from purespike.errors import InputError
-from purespike.targets.bundle import read_bundle
+from purespike.flow import testset
+from purespike.flow.build import build
+from purespike.flow.testset import run_test_set
+from purespike.targets.bundle.bundle import read_bundle
 from purespike.targets.onnx.run import run_onnx
-from purespike.testset import run_test_set
 
 SAMPLES = 45
 

@@ -15,27 +15,27 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from flow_cases import CHANNELS, SIZE, STEPS, Head, Plain, ReluInstead, subject
+from helpers.flow_cases import CHANNELS, SIZE, STEPS, Head, Plain, ReluInstead, subject
 from rich.console import Console
 from torch import Tensor, nn
 
-from purespike.build import Build, Options, Subject, build
-from purespike.commands.execute import _print_lava
-from purespike.compiler.domain import ANALOG
-from purespike.compiler.formats.diff import compare_reports, read_gates, tripped
-from purespike.compiler.formats.read import upgrade
-from purespike.compiler.formats.schema import mistakes
-from purespike.compiler.formats.text import to_markdown, to_text
-from purespike.compiler.page.page import to_html
+from purespike.cli.commands.execute import _print_lava
+from purespike.cli.commands.report import _change, _number
+from purespike.cli.console import render
+from purespike.compiler.ir.domain import ANALOG
+from purespike.compiler.report.formats.diff import compare_reports, read_gates, tripped
+from purespike.compiler.report.formats.read import upgrade
+from purespike.compiler.report.formats.schema import mistakes
+from purespike.compiler.report.formats.text import to_markdown, to_text
+from purespike.compiler.report.page.page import to_html
 from purespike.compiler.wording import figure
-from purespike.console import render
-from purespike.examine import run_own
-from purespike.reporting import _change, _number
-from purespike.targets.bundle import read_bundle
-from purespike.targets.lava.emit import emit
-from purespike.targets.lava.schedule import schedule
-from purespike.trainer.layers import BatchNorm2d, Conv2d
-from purespike.trainer.neuron import IF
+from purespike.flow.build import Build, Options, Subject, build
+from purespike.judge.bundle.contents import run_own
+from purespike.targets.bundle.bundle import read_bundle
+from purespike.targets.lava.lower.emit import emit
+from purespike.targets.lava.lower.schedule import schedule
+from purespike.trainer.nn.layers import BatchNorm2d, Conv2d
+from purespike.trainer.nn.neuron import IF
 
 FAST = Options(golden=4, lava="none")
 SAMPLES = 5

@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from flow_cases import (
+from helpers.flow_cases import (
     CLASSES,
+    FAST,
+    LENIENT,
     LeakingAuxiliary,
     Plain,
     ReluInstead,
@@ -19,16 +21,14 @@ from flow_cases import (
 )
 from torch import nn
 
-from purespike.build import Build, Options, build
-from purespike.compiler.compliance.finding import RULES
-from purespike.compiler.compliance.policy import LEAKY, Policy
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.passes.calibrate import Method
-from purespike.trainer.neuron import LIF
+from purespike.compiler.passes.quantize.calibrate import Method
+from purespike.compiler.rules.finding import RULES
+from purespike.compiler.rules.policy import LEAKY, Policy
+from purespike.flow.build import Build, Options, build
+from purespike.trainer.nn.neuron import LIF
 
 # The labels are the untrained network's own decisions: accuracy is not what is tested here.
-LENIENT = Policy("lenient", leak_multiplies=False, accuracy_drop=100.0)
-FAST = Options(golden=8, lava="none", lava_samples=8, policy=LENIENT)
 
 
 def broken(built: Build) -> list[tuple[str, str, str]]:

@@ -15,18 +15,17 @@ import numpy as np
 import pytest
 from adversarial.campaign import KINDS, campaign, chosen, sight, three_bundles
 from adversarial.edits import Edit, seal
-from flow_cases import Plain, subject
-from test_verdict import FAST
+from helpers.flow_cases import FAST, Plain, subject
 from torch import nn
 from typer.testing import CliRunner
 
-from purespike.build import build
-from purespike.cli import app
+from purespike.cli.app import app
 from purespike.compiler.errors import PurespikeError
-from purespike.examine import examine
-from purespike.targets.bundle import MANIFEST, BundleError, read_bundle
-from purespike.targets.golden_network import replay_bundle
-from purespike.trainer.neuron import IF, Neuron
+from purespike.flow.build import build
+from purespike.judge.bundle.contents import examine
+from purespike.targets.bundle.bundle import MANIFEST, BundleError, read_bundle
+from purespike.targets.bundle.golden_network import replay_bundle
+from purespike.trainer.nn.neuron import IF, Neuron
 
 SEED = 20261129
 
@@ -139,8 +138,8 @@ def test_replay_names_the_first_difference_over_all_batches(copy: Path) -> None:
 
 def written_by(version: str, folder: Path) -> None:
     """Say that another version wrote a bundle, wherever a bundle says so without its network."""
-    from purespike.compiler.page.page import to_html
-    from purespike.targets.bundle import read_golden
+    from purespike.compiler.report.page.page import to_html
+    from purespike.targets.bundle.bundle import read_golden
 
     for name in ("report.json", "manifest.json"):
         data = json.loads((folder / name).read_text())

@@ -18,27 +18,27 @@ from typing import Any
 import numpy as np
 import pytest
 import typer
+from helpers.user_files import foreign
 from rich.console import Console
 from rich.text import Text
-from test_loading import foreign
 from typer.testing import CliRunner
 
-from purespike.cli import app
-from purespike.compiler.compliance.finding import LEGALITY, Finding
-from purespike.compiler.compliance.rules import NO_SPIKES, check_domains
-from purespike.compiler.domain import SPIKE
+from purespike.cli.app import app
+from purespike.cli.console import rules
+from purespike.cli.listing import Listing
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Edge
-from purespike.compiler.ir import build as build_graph
-from purespike.compiler.ops import Linear, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge
+from purespike.compiler.ir.graph import build as build_graph
+from purespike.compiler.ir.ops import Linear, Neuron
 from purespike.compiler.packages import EXTRAS, missing_package
+from purespike.compiler.rules.finding import LEGALITY, Finding
+from purespike.compiler.rules.graph_rules import NO_SPIKES, check_domains
 from purespike.compiler.wording import WORDS, Advice, option, spoken
-from purespike.console import rules
-from purespike.graphs import Stated
-from purespike.listing import Listing
-from purespike.opening import open_source
+from purespike.flow.inputs.exchange import Stated
+from purespike.flow.inputs.opening import open_source
 from purespike.options import Options, Subject
-from purespike.targets.nir.conventions import Conventions
+from purespike.targets.nir.foreign.conventions import Conventions
 
 ROOT = Path(__file__).parent.parent
 COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
@@ -349,8 +349,8 @@ def test_a_factory_in_the_current_folder_is_found(tmp_path: Path) -> None:
         "from purespike.trainer.data.config import DataConfig\n"
         "from purespike.trainer.data.custom import open_custom\n"
         "print(len(open_custom(DataConfig(name='my_frames:factory', encoder='events'), 4).names))\n"
-        "from purespike.loading import load_subject\n"
-        "from purespike.graphs import Stated\n"
+        "from purespike.flow.inputs.load import load_subject\n"
+        "from purespike.flow.inputs.exchange import Stated\n"
         "try: load_subject('my_frames:network', Stated(shape=(1,), steps=2))\n"
         "except Exception as e: print(e)\n"
     )

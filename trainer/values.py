@@ -8,7 +8,7 @@ import typing
 from typing import Any, TypeVar
 
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.surrogate import Surrogate, surrogate_from_dict, surrogate_to_dict
+from purespike.trainer.nn.surrogate import Surrogate, surrogate_from_dict, surrogate_to_dict
 
 __all__ = ["from_dict", "to_dict"]
 

@@ -1,7 +1,7 @@
 """What an edge of a NIR file can carry: an interval, its granularity, and whether it was fired.
 
-The compiler proves the same things with a class of its own (`purespike.compiler.domain`). This one
-is written anew, from the meaning of NIR's nodes, so that one mistake cannot hide in both.
+The compiler proves the same things with a class of its own (`purespike.compiler.ir.domain`). This
+one is written anew, from the meaning of NIR's nodes, so that one mistake cannot hide in both.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import Add, Conv2d, Linear, Scale
-from purespike.compiler.ops.synapse import reweighted
-from purespike.compiler.passes.rewrite import (
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import Add, Conv2d, Linear, Scale
+from purespike.compiler.ir.ops.synapse import reweighted
+from purespike.compiler.ir.rewrite import (
     Match,
     is_current,
     only_reader,

@@ -24,11 +24,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import Add, AvgPool2d, BatchNorm, Conv2d, Linear
-from purespike.compiler.passes.rewrite import (
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import Add, AvgPool2d, BatchNorm, Conv2d, Linear
+from purespike.compiler.ir.rewrite import (
     Match,
     absorb,
     applied,

@@ -19,10 +19,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from purespike.compiler.currents import is_current
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, Node, Op
-from purespike.compiler.ops import Add, Gate, Neuron, Scale
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op
+from purespike.compiler.ir.ops import Add, Gate, Neuron, Scale
+from purespike.compiler.proofs.currents import is_current
 
 
 def lower_gates(graph: Graph) -> Graph:

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from purespike.compiler.ir import Graph, Op
-from purespike.compiler.ops import SYNAPSES, Add, Linear
+from purespike.compiler.ir.graph import Graph, Op
+from purespike.compiler.ir.ops import SYNAPSES, Add, Linear
 
 
 def merge_equal(graph: Graph) -> Graph:

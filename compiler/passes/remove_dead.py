@@ -23,12 +23,12 @@ from dataclasses import fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.domain import Array
-from purespike.compiler.ir import Graph, Node, Op, Shape
-from purespike.compiler.ops import SYNAPSES, Add, Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.graph import Graph, Node, Op, Shape
+from purespike.compiler.ir.ops import SYNAPSES, Add, Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.ir.rewrite import Match, applied, only_reader
 from purespike.compiler.passes.fold_constants import drop_layer
-from purespike.compiler.passes.rewrite import Match, applied, only_reader
-from purespike.compiler.ranges import current_interval
+from purespike.compiler.proofs.ranges import current_interval
 
 Mask = NDArray[np.bool_]
 _MARGIN = 1e-9  # of rounding, in sums of real numbers

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.wording import Advice
 
 NO_SPIKES = Advice(

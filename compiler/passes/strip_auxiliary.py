@@ -17,8 +17,8 @@ from dataclasses import fields, replace
 import numpy as np
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import Neuron, RectifiedNeuron
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import Neuron, RectifiedNeuron
 
 
 class AuxiliaryLeak(PurespikeError):

@@ -9,8 +9,8 @@ Source: Cousot & Cousot, "Abstract interpretation", POPL 1977 (least fixed point
 
 from __future__ import annotations
 
-from purespike.compiler.domain import Domain, join, widen
-from purespike.compiler.ir import Edge, Graph, IRError
+from purespike.compiler.ir.domain import Domain, join, widen
+from purespike.compiler.ir.graph import Edge, Graph, IRError
 
 PATIENCE = 3  # rounds that a loop may grow before it is widened: most settle in two
 REST = Domain(0, 0, 1)  # what a delay gives back before anything has reached its end

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph
-from purespike.compiler.ranges import Bounds, bound_neurons
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.proofs.ranges import Bounds, bound_neurons
 
 
 class WidthError(PurespikeError):

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.counts import dense_census, total_counts
-from purespike.compiler.domain import ANALOG, SPIKE, Array, Domain
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.domain import ANALOG, SPIKE, Array, Domain
+from purespike.compiler.ir.graph import Edge, Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.proofs.counts import dense_census, total_counts
 
 ROUND = 16  # inputs that run together
 WORK = 4e9  # operations that one search may cost; large networks get fewer tries for it

@@ -6,7 +6,7 @@ import sys
 def main() -> None:
     """Run the command line; what stops it while it is being loaded is said without a traceback."""
     try:
-        from purespike.cli import main as run
+        from purespike.cli.app import main as run
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from purespike.compiler.compliance.policy import STRICT, Policy
-from purespike.compiler.compliance.waiver import Waivers
-from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph
+from purespike.compiler.ir.domain import SPIKE, Domain
+from purespike.compiler.ir.graph import Graph
 from purespike.compiler.labels import checked_labels, output_classes
-from purespike.compiler.passes.calibrate import Method
+from purespike.compiler.passes.quantize.calibrate import Method
+from purespike.compiler.rules.policy import STRICT, Policy
+from purespike.compiler.rules.waiver import Waivers
 from purespike.compiler.wording import Advice
 from purespike.targets.onnx.emit import Form
 
@@ -65,7 +65,7 @@ class Options:
     Attributes:
         weight_bits: Of the integer weights, 2 to 8.
         calibration: How scales are chosen: ``max``, ``percentile``, ``mse`` or ``agreement``
-            (`purespike.compiler.passes.calibrate`); the last needs calibration data.
+            (`purespike.compiler.passes.quantize.calibrate`); the last needs calibration data.
         per_channel: Whether each channel has a scale of its own, folded into its threshold.
         fit_membranes: Whether scales are lowered until no membrane can saturate, for any input.
         qat: Epochs of quantization-aware fine-tuning on the subject's training data.

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.domain import Array
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.ops import Neuron
 
 Kind = Literal["tables", "events", "lanewise"]
 Task = Literal["neurons", "logic", "pool", "shift", "flatten"]

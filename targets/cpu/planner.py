@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE, Array
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import (
     Add,
     Conv2d,
     Delay,

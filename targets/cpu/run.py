@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.interpret import Trace
-from purespike.compiler.ir import Graph
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Trace
 from purespike.targets.cpu.errors import CpuError
 from purespike.targets.cpu.plan import Plan
 from purespike.targets.cpu.planner import plan

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
-from purespike.compiler.ranges import bound_neurons
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.proofs.ranges import bound_neurons
 from purespike.targets.cpu.errors import CpuError
 from purespike.targets.cpu.plan import Arm, Ints, Layer
 

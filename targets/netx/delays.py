@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.ir import Op
-from purespike.compiler.ops import Add, Delay, Linear
+from purespike.compiler.ir.graph import Op
+from purespike.compiler.ir.ops import Add, Delay, Linear
 from purespike.targets.netx.document import Fields
 from purespike.targets.netx.errors import NetxFileError
 

@@ -11,12 +11,12 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.domain import SPIKE, Array
-from purespike.compiler.files import write_file
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
-from purespike.compiler.ranges import bound_neurons
-from purespike.compiler.verify import verify
+from purespike.compiler.files.writing import write_file
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.ir.verify import verify
+from purespike.compiler.proofs.ranges import bound_neurons
 from purespike.compiler.wording import QUANTIZE
 from purespike.targets.netx.document import DECAY, NEVER, Document, Field
 from purespike.targets.netx.errors import NetxError

@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.domain import SPIKE, Domain
-from purespike.compiler.ir import Edge, Shape
-from purespike.compiler.ops import Conv2d, Linear, Neuron
-from purespike.compiler.ops.synapse import Pair
+from purespike.compiler.ir.domain import SPIKE, Domain
+from purespike.compiler.ir.graph import Edge, Shape
+from purespike.compiler.ir.ops import Conv2d, Linear, Neuron
+from purespike.compiler.ir.ops.synapse import Pair
 from purespike.targets.netx.document import DECAY, NEVER, Fields
 from purespike.targets.netx.errors import NetxFileError
 from purespike.targets.netx.synapse import survives

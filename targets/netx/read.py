@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Edge, Graph, Node, Op, build
-from purespike.compiler.ops import Flatten, Linear, Neuron, Scale
-from purespike.compiler.ranges import bound_neurons
+from purespike.compiler.ir.domain import SPIKE, Domain
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op, build
+from purespike.compiler.ir.ops import Flatten, Linear, Neuron, Scale
+from purespike.compiler.proofs.ranges import bound_neurons
 from purespike.targets.netx.delays import Steps, delayed, read_delay
 from purespike.targets.netx.document import NEVER, Document, Field
 from purespike.targets.netx.emit import FORMAT, to_document
@@ -28,7 +28,7 @@ from purespike.targets.netx.layers import (
     read_synapse,
     shape_of,
 )
-from purespike.targets.nir.guard import Format, Frame, parsed
+from purespike.targets.nir.guard.guard import Format, Frame, parsed
 from purespike.targets.spec import LOIHI2
 
 NETX = Format("netx", NetxFileError)
@@ -49,8 +49,8 @@ def read_netx(
 ) -> Graph:
     """The network in a netx file, in Loihi's fixed point as Lava runs it.
 
-    The file is parsed in a child process with limits (`purespike.targets.nir.guard`). A file that
-    purespike wrote comes back equal; it is refused if it was modified.
+    The file is parsed in a child process with limits (`purespike.targets.nir.guard.guard`). A file
+    that purespike wrote comes back equal; it is refused if it was modified.
 
     Args:
         path: The file.

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from purespike.compiler.domain import Array, Domain
-from purespike.compiler.ir import Edge, Graph, Node, Op, Shape
-from purespike.compiler.ops import Add, Conv2d, Delay, FixedPoint, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ir.domain import Array, Domain
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op, Shape
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, FixedPoint, Flatten, Linear, Neuron, Scale
 from purespike.targets.nir.document import JSON, Fields
 from purespike.targets.nir.membrane import grid, loose_threshold
 

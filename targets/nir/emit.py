@@ -15,9 +15,9 @@ import nir
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.files import write_file
-from purespike.compiler.ir import Graph, Node, Shape
-from purespike.compiler.ops import (
+from purespike.compiler.files.writing import write_file
+from purespike.compiler.ir.graph import Graph, Node, Shape
+from purespike.compiler.ir.ops import (
     SYNAPSES,
     Add,
     Conv2d,
@@ -27,7 +27,7 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
-from purespike.compiler.verify import verify
+from purespike.compiler.ir.verify import verify
 from purespike.compiler.wording import Advice
 from purespike.targets.nir.describe import OPS, describe
 from purespike.targets.nir.document import JSON, KEY, Document, Fields, canonical, sealed

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.domain import INTEGER, Array, Domain
-from purespike.compiler.ir import Shape
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.domain import INTEGER, Array, Domain
+from purespike.compiler.ir.graph import Shape
+from purespike.compiler.ir.ops import Neuron
 from purespike.targets.nir.document import Fields
 
 

@@ -8,7 +8,7 @@ from typing import IO, Any, cast
 import nir
 import numpy as np
 
-from purespike.compiler.ir import Shape
+from purespike.compiler.ir.graph import Shape
 from purespike.targets.nir.document import KEY, Document, Fields
 
 

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, NoReturn
 
-from purespike.compiler.domain import Domain
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph, Shape
+from purespike.compiler.ir.domain import Domain
+from purespike.compiler.ir.graph import Graph, Shape
 from purespike.targets.nir.describe import FORMAT, restore
 from purespike.targets.nir.document import JSON, Document, content_hash, difference
 from purespike.targets.nir.emit import to_document
 from purespike.targets.nir.errors import NirFileError
-from purespike.targets.nir.foreign import Conventions, from_foreign
-from purespike.targets.nir.guard import load
+from purespike.targets.nir.foreign.read import Conventions, from_foreign
+from purespike.targets.nir.guard.guard import load
 from purespike.targets.nir.schema import check
 
 # The NIR types that each op may have become, with an array for every value that the node sends:

@@ -11,7 +11,7 @@ from math import prod
 
 import numpy as np
 
-from purespike.compiler.ir import Shape
+from purespike.compiler.ir.graph import Shape
 from purespike.targets.nir.document import Document, Field, Fields
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.shapes import LARGEST, array, few, shapes

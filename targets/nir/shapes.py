@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.ir import Shape
+from purespike.compiler.ir.graph import Shape
 from purespike.targets.nir.document import Document, Fields
 from purespike.targets.nir.errors import NirFileError
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from onnx import GraphProto, TensorProto, ValueInfoProto, helper
 
-from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Edge, Shape
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Shape
 
 BOOL, U8, I32, I64 = (
     int(TensorProto.BOOL),

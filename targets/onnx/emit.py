@@ -19,10 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from onnx import GraphProto, ModelProto, checker
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.files import write_file
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import (
+from purespike.compiler.files.writing import write_file
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import (
     Add,
     Conv2d,
     Delay,

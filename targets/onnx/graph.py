@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
-from purespike.compiler.domain import ANALOG, SPIKE, TERNARY, Array, Domain
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Edge, Graph, Node, Op
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, SPIKE, TERNARY, Array, Domain
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op
+from purespike.compiler.ir.ops import (
     Add,
     Conv2d,
     Delay,
@@ -32,7 +32,7 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
-from purespike.compiler.ops.join import GateKind
+from purespike.compiler.ir.ops.join import GateKind
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.emit import Form, sequence_model, step_model
 from purespike.targets.onnx.metadata import OPSET, is_own, metadata

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE, Array, Domain, integer
-from purespike.compiler.ir import Graph, Node, Op
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE, Array, Domain, integer
+from purespike.compiler.ir.graph import Graph, Node, Op
+from purespike.compiler.ir.ops import (
     Add,
     Conv2d,
     Delay,
@@ -19,7 +19,7 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
-from purespike.compiler.verify import verify
+from purespike.compiler.ir.verify import verify
 from purespike.targets.onnx.body import OnnxError, whole
 
 KNOWN: tuple[type[Op], ...] = (

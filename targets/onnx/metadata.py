@@ -11,8 +11,8 @@ from typing import Any
 
 from onnx import ModelProto, helper
 
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Neuron
 from purespike.targets.onnx.body import OnnxError, State
 from purespike.targets.onnx.neuron import membrane_unit
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from purespike.compiler.domain import Domain
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import FixedPoint, Neuron
+from purespike.compiler.ir.domain import Domain
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import FixedPoint, Neuron
 from purespike.targets.onnx.body import BOOL, I32, I64, Body, whole
 
 

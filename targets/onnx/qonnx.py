@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorAnnotation, TensorProto, checker, helper, numpy_helper
 
-from purespike.compiler.domain import SPIKE, Array, Domain
-from purespike.compiler.ir import Graph, Node, Shape
-from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, MaxPool2d, Neuron, Scale
+from purespike.compiler.ir.domain import SPIKE, Array, Domain
+from purespike.compiler.ir.graph import Graph, Node, Shape
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, MaxPool2d, Neuron, Scale
 from purespike.compiler.wording import Advice
 from purespike.targets.onnx.body import OnnxError, State
 from purespike.targets.onnx.legality import check, place

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 from onnx.reference import ReferenceEvaluator
 
-from purespike.compiler.interpret import Trace
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Trace
+from purespike.compiler.ir.ops import Neuron
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.metadata import metadata
 from purespike.targets.onnx.neuron import fixed_neuron

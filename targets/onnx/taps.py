@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from onnx import GraphProto
 
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Neuron
 from purespike.targets.onnx.body import BOOL, I32, U8, Body, OnnxError, cast_name, tensor
 from purespike.targets.onnx.neuron import emit_reset, fixed_neuron, membrane_unit
 

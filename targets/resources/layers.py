@@ -8,12 +8,12 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.compliance.rules import chip_nodes, place
-from purespike.compiler.currents import Feed, find_currents
-from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph, Node, Shape
-from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph, Node, Shape
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
+from purespike.compiler.proofs.currents import Feed, find_currents
+from purespike.compiler.rules.graph_rules import chip_nodes, place
 
 Synapse = Conv2d | Linear | Scale
 

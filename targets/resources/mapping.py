@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, Linear
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Conv2d, Linear
 from purespike.compiler.wording import Advice
 from purespike.targets.resources.chips import Chip, Value
 from purespike.targets.resources.layers import Layer, Link, layers

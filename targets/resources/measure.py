@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.ops import Conv2d, Linear
+from purespike.compiler.ir.ops import Conv2d, Linear
 from purespike.targets.resources.layers import Layer, Link
 
 Mask = NDArray[np.bool_]

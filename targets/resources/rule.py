@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from purespike.compiler.compliance.finding import RESOURCES, Finding, verdict
+from purespike.compiler.rules.finding import RESOURCES, Finding, verdict
 from purespike.targets.resources.mapping import LABEL, Mapping
 
 # PS008 judges these with the target's own table.

@@ -19,9 +19,9 @@ from adversarial.graphs import (
     vector,
 )
 
-from purespike.compiler.domain import ANALOG, INTEGER, SPIKE, TERNARY
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, INTEGER, SPIKE, TERNARY
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     BatchNorm,

@@ -12,11 +12,11 @@ from adversarial.networks import CHANNELS, WIDTH, Between, Head, Net, On, change
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from purespike.compiler.domain import ANALOG, TERNARY, Domain
-from purespike.trainer import gates
-from purespike.trainer.auxiliary import AapDownsample, Accumulate, AuxiliaryLinear
-from purespike.trainer.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, TimeMean
-from purespike.trainer.neuron import IF, LIF, Neuron
+from purespike.compiler.ir.domain import ANALOG, TERNARY, Domain
+from purespike.trainer.nn import gates
+from purespike.trainer.nn.auxiliary import AapDownsample, Accumulate, AuxiliaryLinear
+from purespike.trainer.nn.layers import AvgPool2d, BatchNorm2d, Conv2d, Flatten, MaxPool2d, TimeMean
+from purespike.trainer.nn.neuron import IF, LIF, Neuron
 
 corpus = Corpus()
 breaks = corpus.breaks

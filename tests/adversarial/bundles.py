@@ -13,15 +13,15 @@ import numpy as np
 from adversarial.case import Corpus, Tamper, Trial
 from adversarial.networks import Net, changed
 
-from purespike.build import Options, build
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, Neuron
-from purespike.targets.bundle import MANIFEST
-from purespike.targets.manifest import file_hash
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Conv2d, Neuron
+from purespike.flow.build import Options, build
+from purespike.targets.bundle.bundle import MANIFEST
+from purespike.targets.bundle.manifest import file_hash
 from purespike.targets.nir.emit import to_bytes
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx.emit import step_model
-from purespike.trainer.neuron import IF
+from purespike.trainer.nn.neuron import IF
 
 corpus = Corpus()
 breaks, holds = corpus.breaks, corpus.holds

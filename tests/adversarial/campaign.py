@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 from adversarial import edits_models, edits_texts
 from adversarial.edits import EDITS, Edit, Inapplicable, apply
-from flow_cases import Plain, resnet, subject
+from helpers.flow_cases import Plain, resnet, subject
 from torch import nn
 
-from purespike.build import Options, build
-from purespike.compiler.compliance.policy import STRICT
 from purespike.compiler.errors import PurespikeError
-from purespike.examine import examine
-from purespike.targets.bundle import read_bundle
-from purespike.trainer.neuron import IF
+from purespike.compiler.rules.policy import STRICT
+from purespike.flow.build import Options, build
+from purespike.judge.bundle.contents import examine
+from purespike.targets.bundle.bundle import read_bundle
+from purespike.trainer.nn.neuron import IF
 
 KINDS = EDITS if edits_models and edits_texts else []  # importing them fills the list
 

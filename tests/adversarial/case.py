@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from purespike.build import Options, Subject, build
-from purespike.check import bundle_findings, static_findings
-from purespike.compiler.compliance.finding import RULES, Finding
-from purespike.compiler.compliance.policy import STRICT, Policy
-from purespike.compiler.domain import SPIKE, Domain
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Graph
-from purespike.static import STATIC
-from purespike.targets.bundle import read_bundle
+from purespike.compiler.ir.domain import SPIKE, Domain
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.rules.finding import RULES, Finding
+from purespike.compiler.rules.policy import STRICT, Policy
+from purespike.flow.build import Options, Subject, build
+from purespike.judge.compiled import bundle_findings, static_findings
+from purespike.judge.static import STATIC
+from purespike.targets.bundle.bundle import read_bundle
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from purespike.targets.bundle import MANIFEST
-from purespike.targets.manifest import file_hash
+from purespike.targets.bundle.bundle import MANIFEST
+from purespike.targets.bundle.manifest import file_hash
 
 Random = np.random.Generator
 Change = Callable[[Random, Path], None]

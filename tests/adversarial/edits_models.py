@@ -17,9 +17,9 @@ from adversarial.edits import MANIFEST, Change, Inapplicable, Random, edit
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import Conv2d, Linear, Neuron
-from purespike.targets.bundle import read_golden
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import Conv2d, Linear, Neuron
+from purespike.targets.bundle.bundle import read_golden
 from purespike.targets.nir.emit import to_bytes
 from purespike.targets.nir.read import read_extra, read_nir
 from purespike.targets.onnx.metadata import content_hash

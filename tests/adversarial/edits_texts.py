@@ -10,8 +10,8 @@ from typing import Any
 
 from adversarial.edits import MANIFEST, Change, Inapplicable, Random, edit
 
-from purespike.compiler.page.page import to_html
-from purespike.targets.bundle import read_golden
+from purespike.compiler.report.page.page import to_html
+from purespike.targets.bundle.bundle import read_golden
 
 # JSON: any leaf, list or key.
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, Node, Op, build
-from purespike.compiler.ops import Conv2d, FixedPoint, Linear, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op, build
+from purespike.compiler.ir.ops import Conv2d, FixedPoint, Linear, Neuron
 
 FIXED = FixedPoint()
 IMAGE = Edge("x", (1, 4, 4), SPIKE)

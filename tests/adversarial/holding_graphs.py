@@ -18,9 +18,9 @@ from adversarial.graphs import (
     vector,
 )
 
-from purespike.compiler.domain import ANALOG, SPIKE
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Neuron, Scale
+from purespike.compiler.ir.domain import ANALOG, SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Neuron, Scale
 
 corpus = Corpus()
 holds = corpus.holds

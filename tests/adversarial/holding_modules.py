@@ -22,11 +22,12 @@ from adversarial.networks import (
 )
 from torch import Tensor, nn
 
-from purespike.compiler.compliance.policy import LEAKY
-from purespike.compiler.domain import ANALOG
-from purespike.trainer import gates
-from purespike.trainer.configuration import ModelConfig
-from purespike.trainer.layers import (
+from purespike.compiler.ir.domain import ANALOG
+from purespike.compiler.rules.policy import LEAKY
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.networks.models import build as build_model
+from purespike.trainer.nn import gates
+from purespike.trainer.nn.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
@@ -35,8 +36,7 @@ from purespike.trainer.layers import (
     MaxPool2d,
     TimeMean,
 )
-from purespike.trainer.models import build as build_model
-from purespike.trainer.neuron import IF, LIF, Neuron
+from purespike.trainer.nn.neuron import IF, LIF, Neuron
 
 corpus = Corpus()
 holds = corpus.holds

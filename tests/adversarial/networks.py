@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from purespike.trainer.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, TimeMean
-from purespike.trainer.neuron import IF
+from purespike.trainer.nn.layers import BatchNorm2d, Conv2d, Flatten, GlobalAvgPool2d, TimeMean
+from purespike.trainer.nn.neuron import IF
 
 CHANNELS, WIDTH, CLASSES = 2, 3, 4
 

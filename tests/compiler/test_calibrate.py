@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Node, build
-from purespike.compiler.ops import Conv2d, Delay, Flatten, Linear, Neuron
-from purespike.compiler.passes.calibrate import calibrate
-from purespike.compiler.passes.quantize import Grid, choose_scales, quantize
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Node, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Conv2d, Delay, Flatten, Linear, Neuron
+from purespike.compiler.passes.quantize.calibrate import calibrate
+from purespike.compiler.passes.quantize.quantize import Grid, choose_scales, quantize
 
 RNG = np.random.default_rng(3)
 

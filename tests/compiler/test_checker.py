@@ -14,20 +14,20 @@ import numpy as np
 import pytest
 from adversarial import breaking_graphs, holding_graphs
 from adversarial.case import Case
-from checker_cases import broken, edit, insert, judged, put, remove, residual
+from helpers.checker_cases import broken, edit, insert, judged, put, remove, residual
+from helpers.nir_cases import graphs
+from helpers.strategies import chip_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from nir_cases import graphs
-from strategies import chip_graphs
 
 from purespike.compiler import checker
 from purespike.compiler.checker import Statement, inspect
 from purespike.compiler.checker.statement import read_statement
 from purespike.compiler.checker.values import ANYTHING, SPIKES, ZERO, Values, scaled, weighted
-from purespike.compiler.domain import SPIKE
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir import Edge, Graph, Op, build
-from purespike.compiler.ops import Delay, FixedPoint, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Op, build
+from purespike.compiler.ir.ops import Delay, FixedPoint, Flatten, Linear, Neuron, Scale
 from purespike.targets.nir.emit import to_document, write_nir
 from purespike.targets.nir.errors import NirError
 

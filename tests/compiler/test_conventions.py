@@ -5,16 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from purespike.compiler.compliance.conventions import (
+from purespike.compiler.ir.domain import ANALOG, SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Op, build
+from purespike.compiler.ir.ops import Conv2d, Linear, Neuron
+from purespike.compiler.rules.conventions import (
     Column,
     aap_cost,
     neurobench_layer,
     syops_layer,
 )
-from purespike.compiler.compliance.measure import measure
-from purespike.compiler.domain import ANALOG, SPIKE
-from purespike.compiler.ir import Edge, Graph, Op, build
-from purespike.compiler.ops import Conv2d, Linear, Neuron
+from purespike.compiler.rules.measure import measure
 
 SAMPLES = 4
 

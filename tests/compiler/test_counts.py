@@ -8,23 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import graph_of
+from helpers.graph_cases import graph_of
+from helpers.strategies import conv_geometry, convolution, input_shapes, spikes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import conv_geometry, convolution, input_shapes, spikes
 
-from purespike.compiler.counts import (
-    Counts,
-    connections,
-    dense_counts,
-    fan_out,
-    measured_counts,
-    total_counts,
-)
-from purespike.compiler.domain import ANALOG, SPIKE, TERNARY, Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Node, Op, Shape, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, SPIKE, TERNARY, Array
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op, Shape, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     BatchNorm,
@@ -38,6 +30,14 @@ from purespike.compiler.ops import (
     Relu,
     Scale,
     TimeMean,
+)
+from purespike.compiler.proofs.counts import (
+    Counts,
+    connections,
+    dense_counts,
+    fan_out,
+    measured_counts,
+    total_counts,
 )
 
 

@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import graph_of
+from helpers.graph_cases import graph_of
+from helpers.recurrent_cases import recurrent_graphs
+from helpers.strategies import FIXED, spikes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recurrent_cases import recurrent_graphs
-from strategies import FIXED, spikes
 
-from purespike.compiler.counts import dense_counts
-from purespike.compiler.domain import ANALOG, INTEGER, SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, IRError, build
-from purespike.compiler.ops import Linear, Neuron
-from purespike.compiler.passes.quantize import quantize
-from purespike.compiler.ranges import bound_neurons
+from purespike.compiler.ir.domain import ANALOG, INTEGER, SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, IRError, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Linear, Neuron
+from purespike.compiler.passes.quantize.quantize import quantize
+from purespike.compiler.proofs.counts import dense_counts
+from purespike.compiler.proofs.ranges import bound_neurons
 
 LIMIT = 131071
 SLOW: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}

@@ -14,22 +14,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import graph_of
+from helpers.graph_cases import graph_of
+from helpers.strategies import FIXED, spikes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import FIXED, spikes
 
-from purespike.compiler.compliance.measure import measure
-from purespike.compiler.counts import Counts, dense_census, total_counts
-from purespike.compiler.currents import find_currents
-from purespike.compiler.domain import ANALOG, SPIKE, Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Node, build
-from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Relu, Scale
-from purespike.evidence import ac_range, census
-from purespike.targets.lava.emit import emit
-from purespike.targets.lava.program import Conv, Dense, Sparse
-from purespike.targets.lava.schedule import schedule
+from purespike.compiler.ir.domain import ANALOG, SPIKE, Array
+from purespike.compiler.ir.graph import Edge, Graph, Node, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Relu, Scale
+from purespike.compiler.proofs.counts import Counts, dense_census, total_counts
+from purespike.compiler.proofs.currents import find_currents
+from purespike.compiler.rules.measure import measure
+from purespike.judge.evidence import ac_range, census
+from purespike.targets.lava.lower.emit import emit
+from purespike.targets.lava.lower.schedule import schedule
+from purespike.targets.lava.program.program import Conv, Dense, Sparse
 from purespike.targets.resources.layers import ResourceError, layers
 
 SYNAPSE = Conv2d | Linear | Scale

@@ -12,9 +12,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from purespike.compiler import domain as domain_module
 from purespike.compiler import statistics
-from purespike.compiler.domain import (
+from purespike.compiler.ir import domain as domain_module
+from purespike.compiler.ir.domain import (
     ANALOG,
     INTEGER,
     SPIKE,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from graph_cases import graph_of
+from helpers.graph_cases import graph_of
 
-from purespike.compiler.domain import SPIKE, Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph
-from purespike.compiler.ops import FixedPoint, Linear, Neuron
-from purespike.compiler.passes.calibrate import calibrate
-from purespike.compiler.passes.quantize import Grid, choose_scales, quantize
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Edge, Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import FixedPoint, Linear, Neuron
+from purespike.compiler.passes.quantize.calibrate import calibrate
+from purespike.compiler.passes.quantize.quantize import Grid, choose_scales, quantize
 from purespike.compiler.pipeline import Compiled, compile_graph, standard_passes
-from purespike.compiler.ranges import Bounds, bound_neurons
+from purespike.compiler.proofs.ranges import Bounds, bound_neurons
 
 NARROW = FixedPoint(width=18)  # membranes up to 2047 weights: small layers saturate, too
 X = Edge("x", (64,), SPIKE)

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.strategies import conv_geometry, convolution, trained_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import conv_geometry, convolution, trained_graphs
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     Conv2d,
@@ -24,7 +24,7 @@ from purespike.compiler.ops import (
     Scale,
     TimeMean,
 )
-from purespike.compiler.passes.fold_scales import fold_scales, unfolded
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 
 R = np.random.default_rng(0)

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Op, build
-from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
-from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Op, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 
 R = np.random.default_rng(3)
 X = Edge("x", (2, 6, 8), SPIKE)

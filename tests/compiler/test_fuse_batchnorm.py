@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.strategies import conv_geometry, convolution
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import conv_geometry, convolution
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     BatchNorm,
@@ -25,7 +25,7 @@ from purespike.compiler.ops import (
     MaxPool2d,
     Neuron,
 )
-from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import BatchNormError, fuse_batchnorm
 
 R = np.random.default_rng(0)

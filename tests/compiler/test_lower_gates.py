@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.strategies import trained_graphs
 from hypothesis import HealthCheck, given, settings
-from strategies import trained_graphs
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Node, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Node, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     SYNAPSES,
     Add,
     Conv2d,
@@ -25,11 +25,11 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
-from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.ir.verify import verify
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.compiler.passes.quantize import quantize
-from purespike.compiler.verify import verify
+from purespike.compiler.passes.quantize.quantize import quantize
 
 ONE = Conv2d(np.full((1, 1, 1, 1), 0.7))
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.strategies import trained_graphs
 from hypothesis import HealthCheck, given, settings
-from strategies import trained_graphs
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, Node
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Node
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     Conv2d,

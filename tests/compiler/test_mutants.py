@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mutant_search import executed, networks, noticed, sample
-from mutants import MUTANTS
-from random_graphs import compiled, executor_alarms, pass_alarms
+from helpers.mutant_search import executed, networks, noticed, sample
+from helpers.mutants import MUTANTS
+from helpers.random_graphs import compiled, executor_alarms, pass_alarms
 
 QUICK = 24
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "proofs.md"

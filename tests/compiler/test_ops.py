@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.strategies import FIXED, conv_geometry, convolution, input_shapes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import FIXED, conv_geometry, convolution, input_shapes
 from torch import nn
 
-from purespike.compiler.domain import ANALOG, INTEGER, SPIKE, TERNARY, Array, Domain, integer
-from purespike.compiler.ir import Edge, IRError, Node, Op, Shape, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, INTEGER, SPIKE, TERNARY, Array, Domain, integer
+from purespike.compiler.ir.graph import Edge, IRError, Node, Op, Shape, build
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     BatchNorm,

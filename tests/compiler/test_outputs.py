@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from output_cases import OTHERS, checkout, disk, snapshot
-from process_tools import eventually
+from helpers.output_cases import OTHERS, checkout, disk, snapshot
+from helpers.process_tools import eventually
 
-from purespike.compiler.files import OutputError, staged_folder, write_file
-from purespike.compiler.kinds import BUNDLE, CHECKPOINT, TRAINING
-from purespike.compiler.outputs import require_file, require_folder, require_open_folder
+from purespike.compiler.files.kinds import BUNDLE, CHECKPOINT, TRAINING
+from purespike.compiler.files.outputs import require_file, require_folder, require_open_folder
+from purespike.compiler.files.writing import OutputError, staged_folder, write_file
 
 
 def fill(stage: Path, *, mark: bool = True, text: str = "{}") -> None:
@@ -215,8 +215,8 @@ def test_ctrl_c_leaves_everything_as_it_was(bundle: Path) -> None:
     script = f"""
         import time
         from pathlib import Path
-        from purespike.compiler.files import staged_folder
-        from purespike.compiler.kinds import BUNDLE
+        from purespike.compiler.files.writing import staged_folder
+        from purespike.compiler.files.kinds import BUNDLE
         with staged_folder(Path({str(bundle)!r}), BUNDLE) as stage:
             (stage / "half").write_text("x" * 10_000)
             time.sleep(60)
@@ -308,7 +308,7 @@ def test_a_file_that_grows_beyond_the_users_limit_is_one_error(tmp_path: Path) -
     script = f"""
         import resource
         from pathlib import Path
-        from purespike.compiler.files import OutputError, write_file
+        from purespike.compiler.files.writing import OutputError, write_file
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
         try:
             write_file(Path({str(tmp_path / "deep" / "file")!r}), b"x" * 5000)
@@ -327,9 +327,9 @@ def test_a_folder_of_another_user_is_refused_before_any_work(bundle: Path) -> No
     script = """
         import os, sys
         from pathlib import Path
-        from purespike.compiler.files import OutputError
-        from purespike.compiler.kinds import BUNDLE
-        from purespike.compiler.outputs import require_folder
+        from purespike.compiler.files.writing import OutputError
+        from purespike.compiler.files.kinds import BUNDLE
+        from purespike.compiler.files.outputs import require_folder
         os.setuid(65534)
         for name in ("bundle", "new", "new/deep"):
             try:

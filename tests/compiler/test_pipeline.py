@@ -8,18 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import graph_of
+from helpers.graph_cases import graph_of
+from helpers.strategies import FIXED, spikes, trained_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import FIXED, spikes, trained_graphs
 
-from purespike.compiler.counts import Counts
-from purespike.compiler.divergence import first_divergence
-from purespike.compiler.domain import SPIKE, Array
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, IRError, Node
-from purespike.compiler.ops import (
+from purespike.compiler.ir.divergence import first_divergence
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Edge, Graph, IRError, Node
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     Conv2d,
@@ -30,7 +29,7 @@ from purespike.compiler.ops import (
     Scale,
     TimeMean,
 )
-from purespike.compiler.passes.quantize import QuantizeError
+from purespike.compiler.passes.quantize.quantize import QuantizeError
 from purespike.compiler.pipeline import (
     REWRITES,
     SAME,
@@ -41,6 +40,7 @@ from purespike.compiler.pipeline import (
     compile_graph,
     standard_passes,
 )
+from purespike.compiler.proofs.counts import Counts
 
 R = np.random.default_rng(0)
 

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import IMAGE, graph_of
+from helpers.graph_cases import IMAGE, graph_of
+from helpers.onnx_cases import layout_of, realise
+from helpers.strategies import chip_graphs, spikes, trained_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx_cases import layout_of, realise
-from strategies import chip_graphs, spikes, trained_graphs
 
-from purespike.compiler.compliance.rules import check_domains
-from purespike.compiler.domain import ANALOG, INTEGER, SPIKE, TERNARY, Domain, integer
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, IRError, Node
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, INTEGER, SPIKE, TERNARY, Domain, integer
+from purespike.compiler.ir.graph import Edge, Graph, IRError, Node
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     Conv2d,
@@ -32,6 +31,7 @@ from purespike.compiler.ops import (
 )
 from purespike.compiler.proofs.domains import prove_domains
 from purespike.compiler.proofs.witness import Witness, find_witness, find_witnesses
+from purespike.compiler.rules.graph_rules import check_domains
 
 # Domains over the whole graph.
 

@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.strategies import FIXED, trained_graphs
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from strategies import FIXED, trained_graphs
 
-from purespike.compiler.domain import INTEGER, SPIKE, Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Op, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import INTEGER, SPIKE, Array
+from purespike.compiler.ir.graph import Edge, Graph, Op, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     BatchNorm,
@@ -31,11 +31,11 @@ from purespike.compiler.ops import (
     Scale,
     TimeMean,
 )
-from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.ir.verify import verify
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.compiler.passes.quantize import Grid, QuantizeError, choose_scales, quantize
-from purespike.compiler.verify import verify
+from purespike.compiler.passes.quantize.quantize import Grid, QuantizeError, choose_scales, quantize
 
 VECTOR = Edge("x", (3,), SPIKE)
 

@@ -7,10 +7,10 @@ saturation, drift below zero, leaks at both ends of their grid and thresholds th
 from __future__ import annotations
 
 import pytest
-from random_graphs import captured, compiled, executor_alarms, integer, pass_alarms
+from helpers.random_graphs import captured, compiled, executor_alarms, integer, pass_alarms
 
-from purespike.compiler.interpret import run
-from purespike.compiler.ops import AvgPool2d, BatchNorm, Conv2d, Delay, Gate, MaxPool2d
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import AvgPool2d, BatchNorm, Conv2d, Delay, Gate, MaxPool2d
 
 CHUNK = 50
 EXECUTORS = ("ONNX Runtime", "replay")

@@ -6,17 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import graph_of
+from helpers.graph_cases import graph_of
+from helpers.onnx_cases import layout_of, realise
+from helpers.strategies import FIXED, chip_graphs, spikes, trained_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx_cases import layout_of, realise
-from strategies import FIXED, chip_graphs, spikes, trained_graphs
 
-from purespike.compiler.domain import ANALOG, SPIKE, Array, Domain
-from purespike.compiler.firing import bound_flows
-from purespike.compiler.interpret import Trace, run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, SPIKE, Array, Domain
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     Conv2d,
@@ -29,9 +28,10 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
-from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
-from purespike.compiler.ranges import Bounds, bound_neurons, tightness
+from purespike.compiler.proofs.firing import bound_flows
+from purespike.compiler.proofs.ranges import Bounds, bound_neurons, tightness
 
 LIMIT = 131071.0
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Linear, Neuron
-from purespike.compiler.passes.quantize import Grid, quantize
-from purespike.compiler.passes.readout import readout_limit
-from purespike.compiler.passes.scales import choose_scales
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Linear, Neuron
+from purespike.compiler.passes.quantize.quantize import Grid, quantize
+from purespike.compiler.passes.quantize.readout import readout_limit
+from purespike.compiler.passes.quantize.scales import choose_scales
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.targets.lava.emit import NEVER, emit
-from purespike.targets.lava.layout import EmitError
-from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.lower.emit import NEVER, emit
+from purespike.targets.lava.lower.layout import EmitError
+from purespike.targets.lava.lower.schedule import schedule
 
 STEPS, CLASSES = 4, 3
 

@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.strategies import FIXED, spikes, trained_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import FIXED, spikes, trained_graphs
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Op
-from purespike.compiler.ops import Add, Conv2d, Flatten, Gate, Linear, Neuron, Scale
-from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Op
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Conv2d, Flatten, Gate, Linear, Neuron, Scale
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.compiler.passes.quantize import quantize
+from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.passes.remove_dead import never_fires, remove_dead, removed
 from purespike.compiler.pipeline import SAME, Pass, compile_graph, standard_passes
 

@@ -7,15 +7,15 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE, Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, Scale
-from purespike.compiler.passes.calibrate import Method, calibrate
-from purespike.compiler.passes.groups import QuantizeError
-from purespike.compiler.passes.quantize import quantize
-from purespike.compiler.passes.rounding import choose_rounding
-from purespike.compiler.passes.scales import Grid, choose_scales
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.compiler.passes.quantize.calibrate import Method, calibrate
+from purespike.compiler.passes.quantize.groups import QuantizeError
+from purespike.compiler.passes.quantize.quantize import quantize
+from purespike.compiler.passes.quantize.rounding import choose_rounding
+from purespike.compiler.passes.quantize.scales import Grid, choose_scales
 from purespike.compiler.pipeline import compile_graph, standard_passes
 
 STEPS = 4

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graph_cases import assert_same_outputs, graph_of
+from helpers.graph_cases import assert_same_outputs, graph_of
 
-from purespike.compiler.domain import SPIKE, Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, IRError
-from purespike.compiler.ops import AvgPool2d, Conv2d, Flatten, Linear, Neuron, TimeMean
-from purespike.compiler.ops.synapse import reweighted
-from purespike.compiler.passes.fold_scales import fold_scales
-from purespike.compiler.passes.quantize import quantize
-from purespike.compiler.passes.scales import choose_scales
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Edge, Graph, IRError
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import AvgPool2d, Conv2d, Flatten, Linear, Neuron, TimeMean
+from purespike.compiler.ir.ops.synapse import reweighted
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
+from purespike.compiler.passes.quantize.quantize import quantize
+from purespike.compiler.passes.quantize.scales import choose_scales
 
 RNG = np.random.default_rng(0)
 KEPT = RNG.standard_normal((5, 3))

@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from graph_cases import graph_of
+from helpers.graph_cases import graph_of
+from helpers.strategies import FIXED
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import FIXED
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, Linear, Neuron, Scale
-from purespike.compiler.passes.calibrate import calibrate
-from purespike.compiler.passes.quantize import Grid, choose_scales, quantize
-from purespike.compiler.passes.scales import exact_scale
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Linear, Neuron, Scale
+from purespike.compiler.passes.quantize.calibrate import calibrate
+from purespike.compiler.passes.quantize.quantize import Grid, choose_scales, quantize
+from purespike.compiler.passes.quantize.scales import exact_scale
 
 VECTOR = Edge("x", (3,), SPIKE)
 

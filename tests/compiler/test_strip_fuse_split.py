@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.graph_cases import assert_printed, assert_same_outputs, graph_of
+from helpers.strategies import trained_graphs
 from hypothesis import HealthCheck, given, settings
-from strategies import trained_graphs
 
-from purespike.compiler.domain import ANALOG, SPIKE, Domain
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Node
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, SPIKE, Domain
+from purespike.compiler.ir.graph import Edge, Graph, Node
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     BatchNorm,
     Conv2d,
@@ -25,10 +25,10 @@ from purespike.compiler.ops import (
     Neuron,
     Relu,
 )
+from purespike.compiler.ir.verify import verify
 from purespike.compiler.passes.fuse_batchnorm import BatchNormError, fuse_batchnorm
 from purespike.compiler.passes.split_host import HostBoundaryError, split_host
 from purespike.compiler.passes.strip_auxiliary import AuxiliaryLeak, describe, strip_auxiliary
-from purespike.compiler.verify import verify
 
 R = np.random.default_rng(0)
 CONV = Conv2d(R.normal(size=(2, 1, 3, 3)), None, (1, 1), (1, 1))

@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import IMAGE, graph_of
+from helpers.graph_cases import IMAGE, graph_of
+from helpers.recurrent_cases import recurrent_graphs
+from helpers.strategies import spikes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recurrent_cases import recurrent_graphs
-from strategies import spikes
 
-from purespike.compiler.domain import ANALOG, SPIKE, Domain
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, IRError, Node, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, SPIKE, Domain
+from purespike.compiler.ir.graph import Edge, Graph, IRError, Node, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     Conv2d,
     Delay,
@@ -27,7 +27,7 @@ from purespike.compiler.ops import (
     Scale,
     TimeMean,
 )
-from purespike.compiler.verify import verify
+from purespike.compiler.ir.verify import verify
 
 CONV = Conv2d(np.full((2, 1, 3, 3), 1.0), None, (1, 1), (1, 1))
 CURRENT = Domain(0, 9, 1)

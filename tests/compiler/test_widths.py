@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from torch import nn
 
-from purespike.build import build
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph
-from purespike.compiler.ir import build as graph_from
-from purespike.compiler.ops import FixedPoint, Linear, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph
+from purespike.compiler.ir.graph import build as graph_from
+from purespike.compiler.ir.ops import FixedPoint, Linear, Neuron
 from purespike.compiler.proofs.widths import WidthError, require_widths, unproved
+from purespike.flow.build import build
 from purespike.options import Options, Subject
-from purespike.targets.bundle import write_bundle
-from purespike.trainer.layers import Flatten
-from purespike.trainer.neuron import IF
+from purespike.targets.bundle.bundle import write_bundle
+from purespike.trainer.nn.layers import Flatten
+from purespike.trainer.nn.neuron import IF
 
 LIMIT = 131071
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Conv2d, Gate, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Conv2d, Gate, Neuron
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.targets.agreement import agreement, compare, timing
-from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.lower.schedule import schedule
 
 
 def residual() -> Graph:

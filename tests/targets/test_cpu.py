@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import random_graphs
+from helpers import random_graphs
+from helpers.recurrent_cases import recurrent_graphs
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recurrent_cases import recurrent_graphs
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.interpret import Trace, run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.ops import Neuron
 from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.portable import run_portable
 from purespike.targets.cpu.run import run_cpu

@@ -8,15 +8,15 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized, random_spikes
+from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized, random_spikes
 
-from purespike.compiler.domain import ANALOG, SPIKE
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Op, build
-from purespike.compiler.ops import Add, Conv2d, Delay, Linear, Neuron, Scale
-from purespike.compiler.passes.fold_scales import fold_scales
-from purespike.targets.lava.simulate import simulate
+from purespike.compiler.ir.domain import ANALOG, SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Op, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Linear, Neuron, Scale
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
+from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.nir.read import read_nir
 
 R = np.random.default_rng(4)

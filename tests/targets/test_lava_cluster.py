@@ -15,17 +15,17 @@ from threading import Thread
 
 import numpy as np
 import pytest
-from process_tools import children, eventually
-from strategies import FIXED, Draft, spikes
+from helpers.process_tools import children, eventually
+from helpers.strategies import FIXED, Draft, spikes
 
-from purespike.compiler.domain import Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
-from purespike.targets.lava import cluster
-from purespike.targets.lava.cluster import ClusterError
-from purespike.targets.lava.guard import LavaRunError
-from purespike.targets.lava.simulate import LavaRun, simulate
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
+from purespike.targets.lava.run import cluster
+from purespike.targets.lava.run.cluster import ClusterError
+from purespike.targets.lava.run.guard import LavaRunError
+from purespike.targets.lava.run.simulate import LavaRun, simulate
 from purespike.targets.lava.worker import session
 
 

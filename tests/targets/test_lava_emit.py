@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.lava_reference import simulate as simulate_program
+from helpers.strategies import FIXED, LEAK, Draft, chip_graphs, spikes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lava_reference import simulate as simulate_program
-from strategies import FIXED, LEAK, Draft, chip_graphs, spikes
 
-from purespike.compiler.domain import ANALOG, SPIKE, TERNARY, Array, Domain
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import ANALOG, SPIKE, TERNARY, Array, Domain
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     Conv2d,
@@ -32,14 +32,14 @@ from purespike.compiler.ops import (
     TimeMean,
 )
 from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.compiler.passes.quantize import quantize
+from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.compiler.ranges import bound_neurons
-from purespike.targets.lava.emit import emit, from_lava
-from purespike.targets.lava.layout import EmitError
-from purespike.targets.lava.program_check import check
-from purespike.targets.lava.schedule import schedule
-from purespike.targets.lava.simulate import simulate
+from purespike.compiler.proofs.ranges import bound_neurons
+from purespike.targets.lava.lower.emit import emit, from_lava
+from purespike.targets.lava.lower.layout import EmitError
+from purespike.targets.lava.lower.schedule import schedule
+from purespike.targets.lava.program.check import check
+from purespike.targets.lava.run.simulate import simulate
 
 MANY = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from process_tools import SHM, children, eventually, mapped
+from helpers.process_tools import SHM, children, eventually, mapped
 
-from purespike.targets.lava import guard, interpreter
-from purespike.targets.lava.guard import LavaRunError, run_guarded
-from purespike.targets.lava.program import Connection, Lif, Program, SoftIf, Source
-from purespike.targets.lava.program_file import write
+from purespike.targets.lava.program.file import write
+from purespike.targets.lava.program.program import Connection, Lif, Program, SoftIf, Source
+from purespike.targets.lava.run import guard
+from purespike.targets.lava.run import python as interpreter
+from purespike.targets.lava.run.guard import LavaRunError, run_guarded
 from purespike.targets.lava.worker import session
 
 FAULTS = Path(__file__).parent / "lava_faults" / "worker.py"
@@ -28,7 +29,7 @@ LONG = 1_000_000
 PARENT = """
 import sys
 from pathlib import Path
-from purespike.targets.lava.guard import run_guarded
+from purespike.targets.lava.run.guard import run_guarded
 try:
     run_guarded(Path(sys.argv[1]), timeout=100, on_progress=lambda *s: print(*s, flush=True))
 except KeyboardInterrupt:

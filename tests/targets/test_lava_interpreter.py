@@ -9,13 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purespike.targets.lava import interpreter
-from purespike.targets.lava.guard import run_guarded
-from purespike.targets.lava.interpreter import LavaUnavailable
-from purespike.targets.lava.probe import probe
-from purespike.targets.lava.program import Connection, Conv, Dense, Lif, Program, SoftIf, Source
-from purespike.targets.lava.program import Sparse as SparseLayer
-from purespike.targets.lava.program_file import write
+from purespike.targets.lava.program.file import write
+from purespike.targets.lava.program.program import (
+    Connection,
+    Conv,
+    Dense,
+    Lif,
+    Program,
+    SoftIf,
+    Source,
+)
+from purespike.targets.lava.program.program import Sparse as SparseLayer
+from purespike.targets.lava.run import python as interpreter
+from purespike.targets.lava.run.guard import run_guarded
+from purespike.targets.lava.run.probe import probe
+from purespike.targets.lava.run.python import LavaUnavailable
 
 ROOT = Path(__file__).parents[2]
 

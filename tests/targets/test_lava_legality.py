@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.strategies import FIXED, Draft, chip_graphs
 from hypothesis import HealthCheck, given, settings
-from strategies import FIXED, Draft, chip_graphs
 
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, Linear, Neuron, Scale
-from purespike.targets.lava import interpreter
-from purespike.targets.lava.legality import held, registers, scaled, sign_mode
-from purespike.targets.lava.program import Dense, Sparse
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Conv2d, Linear, Neuron, Scale
+from purespike.targets.lava.lower.legality import held, registers, scaled, sign_mode
+from purespike.targets.lava.program.program import Dense, Sparse
+from purespike.targets.lava.run import python as interpreter
 
 LAVA = """
 import sys

@@ -10,25 +10,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.lava_reference import simulate as simulate_program
+from helpers.recurrent_cases import recurrent_graphs
+from helpers.strategies import FIXED, spikes
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from lava_reference import simulate as simulate_program
-from recurrent_cases import recurrent_graphs
-from strategies import FIXED, spikes
 
-from purespike.compiler.domain import SPIKE, Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, Delay, Linear, Neuron, Scale
-from purespike.compiler.verify import verify
-from purespike.targets.lava.emit import emit, from_lava
-from purespike.targets.lava.guard import run_guarded
-from purespike.targets.lava.layout import EmitError
-from purespike.targets.lava.program import Lif, Program, Sparse
-from purespike.targets.lava.program_check import check
-from purespike.targets.lava.program_file import write
-from purespike.targets.lava.schedule import Schedule, ScheduleError, schedule
-from purespike.targets.lava.simulate import simulate
+from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Delay, Linear, Neuron, Scale
+from purespike.compiler.ir.verify import verify
+from purespike.targets.lava.lower.emit import emit, from_lava
+from purespike.targets.lava.lower.layout import EmitError
+from purespike.targets.lava.lower.schedule import Schedule, ScheduleError, schedule
+from purespike.targets.lava.program.check import check
+from purespike.targets.lava.program.file import write
+from purespike.targets.lava.program.program import Lif, Program, Sparse
+from purespike.targets.lava.run.guard import run_guarded
+from purespike.targets.lava.run.simulate import simulate
 
 MANY: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 Recorded = tuple[dict[str, Any], dict[str, Any]]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from graph_cases import graph_of
+from helpers.graph_cases import graph_of
+from helpers.strategies import chip_graphs
 from hypothesis import HealthCheck, given, settings
-from strategies import chip_graphs
 
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import (
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import (
     SYNAPSES,
     Add,
     AvgPool2d,
@@ -26,7 +26,7 @@ from purespike.compiler.ops import (
     TimeMean,
 )
 from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.targets.lava.schedule import Arrival, ScheduleError, incoming, schedule
+from purespike.targets.lava.lower.schedule import Arrival, ScheduleError, incoming, schedule
 
 ONE = Conv2d(np.ones((1, 1, 1, 1)))
 N = Neuron(1.0)

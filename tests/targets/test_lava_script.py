@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from strategies import FIXED, Draft, spikes
+from helpers.strategies import FIXED, Draft, spikes
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
-from purespike.targets.lava import interpreter
-from purespike.targets.lava.emit import emit
-from purespike.targets.lava.program_file import write
-from purespike.targets.lava.schedule import schedule
-from purespike.targets.lava.script import SCRIPT, write_script
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
+from purespike.targets.lava.lower.emit import emit
+from purespike.targets.lava.lower.schedule import schedule
+from purespike.targets.lava.lower.script import SCRIPT, write_script
+from purespike.targets.lava.program.file import write
+from purespike.targets.lava.run import python as interpreter
 
 RUFF = Path(sys.executable).with_name("ruff")
 

@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from process_tools import children, eventually
-from strategies import FIXED, Draft, spikes
+from helpers.process_tools import children, eventually
+from helpers.strategies import FIXED, Draft, spikes
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, Flatten, Linear, Neuron
-from purespike.targets.lava.emit import emit
-from purespike.targets.lava.guard import LavaRunError
-from purespike.targets.lava.recordings import Layers, Recording
-from purespike.targets.lava.schedule import schedule
-from purespike.targets.lava.shards import default_jobs, split
-from purespike.targets.lava.simulate import simulate
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
+from purespike.targets.lava.lower.emit import emit
+from purespike.targets.lava.lower.schedule import schedule
+from purespike.targets.lava.run.guard import LavaRunError
+from purespike.targets.lava.run.recordings import Layers, Recording
+from purespike.targets.lava.run.shards import default_jobs, split
+from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.lava.worker import session
 
 LOOP = """

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lava_reference import simulate
+from helpers.lava_reference import simulate
 
-from purespike.targets.lava.guard import Result, run_guarded
-from purespike.targets.lava.program import (
+from purespike.targets.lava.program.file import write
+from purespike.targets.lava.program.program import (
     Connection,
     Conv,
     Dense,
@@ -24,7 +24,7 @@ from purespike.targets.lava.program import (
     membrane_steps,
     output_shape,
 )
-from purespike.targets.lava.program_file import write
+from purespike.targets.lava.run.guard import Result, run_guarded
 
 NEVER = 2**17 - 1
 MEMORYLESS = {"du": 4095, "dv": 4095}

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from purespike.targets.lava.program import (
+from purespike.targets.lava.program.check import ProgramError, check
+from purespike.targets.lava.program.file import read, write
+from purespike.targets.lava.program.program import (
     Connection,
     Conv,
     Dense,
@@ -24,8 +26,6 @@ from purespike.targets.lava.program import (
     membrane_steps,
     output_shape,
 )
-from purespike.targets.lava.program_check import ProgramError, check
-from purespike.targets.lava.program_file import read, write
 
 
 def example() -> Program:

@@ -12,16 +12,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from helpers.netx_cases import CASES, network, neuron
+from helpers.nir_cases import differences
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from netx_cases import CASES, network, neuron
-from nir_cases import differences
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, IRError, build
-from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron
-from purespike.compiler.outputs import OutputError
+from purespike.compiler.files.outputs import OutputError
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, IRError, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Conv2d, Flatten, Linear, Neuron
 from purespike.targets.netx import NetxError, NetxFileError, read_netx, write_netx
 from purespike.targets.netx.synapse import survives
 from purespike.targets.nir.document import canonical

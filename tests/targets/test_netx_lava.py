@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from netx_cases import CASES, lava_dl_tests, network
-from nir_targets import agree_on_lava, agree_on_onnx_and_nir
-from strategies import spikes
+from helpers.netx_cases import CASES, lava_dl_tests, network
+from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir
+from helpers.strategies import spikes
 
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part, split_host
-from purespike.targets.lava.emit import emit, from_lava
-from purespike.targets.lava.guard import LavaRunError, _run
-from purespike.targets.lava.interpreter import WORKER
-from purespike.targets.lava.program_file import write
-from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.lower.emit import emit, from_lava
+from purespike.targets.lava.lower.schedule import schedule
+from purespike.targets.lava.program.file import write
+from purespike.targets.lava.run.guard import LavaRunError, _run
+from purespike.targets.lava.run.python import WORKER
 from purespike.targets.netx import read_netx, write_netx
 
 CHILD = Path(__file__).parent / "netx_child" / "worker.py"

@@ -10,16 +10,16 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from netx_cases import lava_dl_tests
+from helpers.netx_cases import lava_dl_tests
 
-from purespike.build import build
-from purespike.compiler.compliance.policy import LEAKY
-from purespike.compiler.interpret import Trace, run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Conv2d, Delay, Linear, Neuron
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.ops import Conv2d, Delay, Linear, Neuron
 from purespike.compiler.passes.split_host import HostBoundaryError, chip_part, split_host
-from purespike.graphs import Stated
-from purespike.loading import load_subject
+from purespike.compiler.rules.policy import LEAKY
+from purespike.flow.build import build
+from purespike.flow.inputs.exchange import Stated
+from purespike.flow.inputs.load import load_subject
 from purespike.options import Options
 from purespike.targets.netx import NetxFileError, read_netx
 

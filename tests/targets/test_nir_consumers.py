@@ -16,12 +16,12 @@ import nir
 import numpy as np
 import pytest
 import torch
-from strategies import spikes
+from helpers.strategies import spikes
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Conv2d, Flatten, Linear, Neuron
 from purespike.targets.nir.emit import write_nir
 
 SAMPLES = 5

@@ -6,18 +6,18 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
+from helpers.nir_cases import execute, graphs, samples
 from hypothesis import given, settings
-from nir_cases import execute, graphs, samples
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge as GraphEdge
-from purespike.compiler.ir import Graph, build
-from purespike.compiler.ops import Conv2d, Delay, Neuron, Scale
-from purespike.compiler.verify import verify
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge as GraphEdge
+from purespike.compiler.ir.graph import Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Conv2d, Delay, Neuron, Scale
+from purespike.compiler.ir.verify import verify
 from purespike.targets.nir.emit import to_document, write_nir
 from purespike.targets.nir.errors import NirError, NirFileError
-from purespike.targets.nir.foreign import Conventions, from_foreign
+from purespike.targets.nir.foreign.read import Conventions, from_foreign
 from purespike.targets.nir.read import read_nir
 from purespike.targets.nir.schema import check
 

@@ -7,14 +7,14 @@ from resource import RUSAGE_CHILDREN, getrusage
 import nir
 import numpy as np
 import pytest
-from nir_cases import differences
+from helpers.nir_cases import differences
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Linear, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.ops import Linear, Neuron
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.errors import NirFileError
-from purespike.targets.nir.guard import SECONDS
+from purespike.targets.nir.guard.guard import SECONDS
 from purespike.targets.nir.read import read_nir
 
 

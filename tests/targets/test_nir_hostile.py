@@ -10,15 +10,15 @@ from typing import Any
 import h5py
 import nir
 import pytest
-from nir_hostile import CASES, SECRET, TEXT, good
+from helpers.nir_hostile import CASES, SECRET, TEXT, good
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, build
-from purespike.compiler.ops import Add, Delay, Linear, Neuron
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, build
+from purespike.compiler.ir.ops import Add, Delay, Linear, Neuron
 from purespike.targets.nir.document import Document, canonical, content_hash
 from purespike.targets.nir.emit import to_document, write_nir
 from purespike.targets.nir.errors import NirFileError
-from purespike.targets.nir.foreign import Conventions
+from purespike.targets.nir.foreign.read import Conventions
 from purespike.targets.nir.read import _read, read_nir
 
 SAID: dict[str, Any] = {

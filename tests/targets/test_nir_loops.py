@@ -12,23 +12,23 @@ import nir
 import numpy as np
 import pytest
 import torch
-from nir_targets import agree_on_lava, agree_on_onnx_and_nir, agree_on_replay, quantized
+from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir, agree_on_replay, quantized
 from torch import nn
 
-from purespike.check import static_findings
-from purespike.compiler.compliance.policy import read_policy
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import SYNAPSES, Delay, Neuron
-from purespike.compiler.passes.fold_scales import fold_scales, unfolded
-from purespike.compiler.verify import verify
-from purespike.graphs import Stated, read_file
-from purespike.targets.lava.simulate import simulate
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import SYNAPSES, Delay, Neuron
+from purespike.compiler.ir.verify import verify
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales, unfolded
+from purespike.compiler.rules.policy import read_policy
+from purespike.flow.inputs.exchange import Stated, read_file
+from purespike.judge.compiled import static_findings
+from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.errors import NirError, NirFileError
-from purespike.targets.nir.foreign import Conventions, from_foreign
-from purespike.targets.nir.guard import read_back
+from purespike.targets.nir.foreign.read import Conventions, from_foreign
+from purespike.targets.nir.guard.guard import read_back
 from purespike.targets.nir.read import read_nir
 from purespike.targets.nir.schema import check
 

@@ -9,10 +9,10 @@ import nir
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ops import Neuron
-from purespike.graphs import Stated, read_file
-from purespike.loading import load_subject
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.ops import Neuron
+from purespike.flow.inputs.exchange import Stated, read_file
+from purespike.flow.inputs.load import load_subject
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.read import read_nir
 

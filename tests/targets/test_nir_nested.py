@@ -9,8 +9,8 @@ import nir
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.interpret import run
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.read import read_nir
 

@@ -13,14 +13,14 @@ import nir
 import numpy as np
 import pytest
 import torch
-from nir_paper_cases import DT, Form, braille, chain, cnn, ramp, single_lif, two_lifs
-from nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized
+from helpers.nir_paper_cases import DT, Form, braille, chain, cnn, ramp, single_lif, two_lifs
+from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import SYNAPSES, Neuron
-from purespike.compiler.verify import verify
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import SYNAPSES, Neuron
+from purespike.compiler.ir.verify import verify
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.read import read_nir
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE, integer
-from purespike.compiler.ir import Edge, Graph, Node, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE, integer
+from purespike.compiler.ir.graph import Edge, Graph, Node, build
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     BatchNorm,

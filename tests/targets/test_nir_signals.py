@@ -11,18 +11,18 @@ import nir
 import numpy as np
 import pytest
 import torch
-from nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized, random_spikes
+from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized, random_spikes
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import AvgPool2d, Conv2d
-from purespike.compiler.verify import verify
-from purespike.independent import second_verdict
-from purespike.targets.lava.simulate import simulate
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import AvgPool2d, Conv2d
+from purespike.compiler.ir.verify import verify
+from purespike.judge.independent import second_verdict
+from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.nir.errors import NirFileError
-from purespike.targets.nir.foreign import Conventions
-from purespike.targets.nir.guard import load
+from purespike.targets.nir.foreign.read import Conventions
+from purespike.targets.nir.guard.guard import load
 from purespike.targets.nir.read import read_nir
 
 SAID: dict[str, Any] = {

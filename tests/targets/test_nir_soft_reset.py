@@ -8,17 +8,17 @@ from typing import Any
 import nir
 import numpy as np
 import pytest
-from nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized, random_spikes
+from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized, random_spikes
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
-from purespike.compiler.verify import verify
-from purespike.independent import second_verdict
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.ir.verify import verify
+from purespike.judge.independent import second_verdict
 from purespike.targets.nir.errors import NirFileError
-from purespike.targets.nir.foreign import Conventions
-from purespike.targets.nir.guard import load
+from purespike.targets.nir.foreign.read import Conventions
+from purespike.targets.nir.guard.guard import load
 from purespike.targets.nir.read import read_nir
 
 SAID: dict[str, Any] = {

@@ -19,18 +19,18 @@ from hypothesis import strategies as st
 from torch import nn
 from typer.testing import CliRunner
 
-from purespike.cli import app
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.cli.app import app
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.compiler.wording import option
-from purespike.graphs import Stated, read_named
+from purespike.flow.inputs.exchange import Stated, read_named
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.errors import NirFileError
-from purespike.targets.nir.foreign import Conventions, from_foreign
-from purespike.targets.nir.guard import read_back
+from purespike.targets.nir.foreign.read import Conventions, from_foreign
+from purespike.targets.nir.guard.guard import read_back
 from purespike.targets.nir.read import read_nir
 from purespike.targets.nir.schema import check
 

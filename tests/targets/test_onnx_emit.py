@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from helpers.onnx_cases import LOIHI, difference, layout_of, realise
 from onnx import ModelProto, TensorProto, checker, helper
-from onnx_cases import LOIHI, difference, layout_of, realise
 
-from purespike.compiler.domain import SPIKE, TERNARY, Domain, integer
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Node, Op, build
-from purespike.compiler.ops import (
+from purespike.compiler.files.outputs import OutputError
+from purespike.compiler.ir.domain import SPIKE, TERNARY, Domain, integer
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     Conv2d,
@@ -29,7 +30,6 @@ from purespike.compiler.ops import (
     Neuron,
     Scale,
 )
-from purespike.compiler.outputs import OutputError
 from purespike.targets.onnx import (
     OnnxError,
     float_tensors,

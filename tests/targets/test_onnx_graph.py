@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from checker_cases import residual
+from helpers.checker_cases import residual
+from helpers.nir_cases import op_differences
+from helpers.onnx_cases import layout_of, realise
+from helpers.recurrent_cases import recurrent_graphs
 from hypothesis import HealthCheck, given, settings
-from nir_cases import op_differences
 from onnx import TensorProto, helper
-from onnx_cases import layout_of, realise
-from recurrent_cases import recurrent_graphs
 
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import Neuron
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Neuron
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.emit import write_onnx
 from purespike.targets.onnx.graph import is_golden, read_graph

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.onnx_cases import Case, difference, layout_of, realise
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
-from onnx_cases import Case, difference, layout_of, realise
 
-from purespike.compiler.interpret import Trace, run
+from purespike.compiler.ir.interpret import Trace, run
 from purespike.targets.onnx import run_onnx, step_model
 
 NETWORKS = 60

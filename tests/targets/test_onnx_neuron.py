@@ -7,12 +7,12 @@ import json
 import numpy as np
 import onnxruntime
 import pytest
-from onnx_cases import LOIHI, difference
+from helpers.onnx_cases import LOIHI, difference
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import Trace, run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Add, FixedPoint, Linear, Neuron, Scale
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.ops import Add, FixedPoint, Linear, Neuron, Scale
 from purespike.targets.onnx import run_onnx, sequence_model, step_model
 
 LIMIT = LOIHI.limit

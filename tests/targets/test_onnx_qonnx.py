@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from netx_cases import network, neuron
+from helpers.netx_cases import network, neuron
+from helpers.strategies import spikes
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-from strategies import spikes
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, Node, build
-from purespike.compiler.ops import Add, Conv2d, Delay, Gate, Linear, MaxPool2d, Neuron, Scale
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Node, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Gate, Linear, MaxPool2d, Neuron, Scale
 from purespike.targets.onnx import OnnxError, qonnx_model, write_onnx
 from purespike.targets.onnx.metadata import metadata
 

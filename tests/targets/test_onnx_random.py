@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from helpers.onnx_cases import Layout, choose_layout, difference, realise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx_cases import Layout, choose_layout, difference, realise
 
-from purespike.compiler.interpret import run
+from purespike.compiler.ir.interpret import run
 from purespike.targets.onnx import float_tensors, run_onnx, sequence_model, step_model
 
 
@@ -64,6 +64,6 @@ def test_comparison_sees_one_wrong_value() -> None:
 
 
 def _deep() -> list[Layout]:
-    from onnx_cases import layout_of
+    from helpers.onnx_cases import layout_of
 
     return [lay for lay in map(layout_of, range(50)) if len(lay.blocks) == 3]

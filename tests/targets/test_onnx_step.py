@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nir_targets import agree_on_lava, quantized
-from onnx_steps import Step, mismatch, on_grid, read, spikes
+from helpers.nir_targets import agree_on_lava, quantized
+from helpers.onnx_steps import Step, mismatch, on_grid, read, spikes
 from torch import Tensor, nn
 
-from purespike.compiler.domain import ANALOG
-from purespike.compiler.interpret import run
-from purespike.compiler.ops import BatchNorm, Conv2d, Delay, Linear, Neuron
+from purespike.compiler.ir.domain import ANALOG
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import BatchNorm, Conv2d, Delay, Linear, Neuron
 from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.step import read_step
+from purespike.targets.onnx.foreign.step import read_step
 
 snntorch = pytest.importorskip("snntorch")
 T = 8

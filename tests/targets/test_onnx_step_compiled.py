@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from onnx_steps import Step, on_grid, spikes
+from helpers.onnx_steps import Step, on_grid, spikes
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from purespike.cli import app
-from purespike.compiler.ops import Neuron
-from purespike.targets.bundle import read_bundle
+from purespike.cli.app import app
+from purespike.compiler.ir.ops import Neuron
+from purespike.targets.bundle.bundle import read_bundle
 from purespike.targets.onnx.graph import is_golden
 
 snntorch = pytest.importorskip("snntorch")

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.onnx_steps import Step, mismatch, on_grid, read, spikes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx_steps import Step, mismatch, on_grid, read, spikes
 from torch import Tensor, nn
 
 WIDTH = 4

@@ -12,15 +12,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from helpers.onnx_steps import Step
 from onnx import TensorProto, helper, numpy_helper
-from onnx_steps import Step
 from torch import Tensor, nn
 
 from purespike.compiler.errors import PurespikeError
 from purespike.errors import InputError
-from purespike.graphs import Stated, read_file
+from purespike.flow.inputs.exchange import Stated, read_file
 from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.step import read_step
+from purespike.targets.onnx.foreign.step import read_step
 
 Call = Callable[..., tuple[Tensor, ...]]
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.lava_reference import simulate
+from helpers.strategies import Draft, spikes, trained_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lava_reference import simulate
-from strategies import Draft, spikes, trained_graphs
 
-from purespike.compiler.domain import Array
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     BatchNorm,
@@ -28,12 +28,12 @@ from purespike.compiler.ops import (
     Neuron,
     TimeMean,
 )
-from purespike.compiler.passes.groups import QuantizeError
-from purespike.compiler.passes.scales import Grid
+from purespike.compiler.passes.quantize.groups import QuantizeError
+from purespike.compiler.passes.quantize.scales import Grid
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.targets.lava.emit import emit, from_lava
-from purespike.targets.lava.program_check import check as check_program
-from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.lower.emit import emit, from_lava
+from purespike.targets.lava.lower.schedule import schedule
+from purespike.targets.lava.program.check import check as check_program
 from purespike.targets.onnx import run_onnx, sequence_model
 from purespike.targets.spec import LOIHI2, check
 

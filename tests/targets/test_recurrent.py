@@ -8,19 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.lava_reference import simulate as simulate_program
+from helpers.nir_cases import differences
+from helpers.nir_targets import agree_on_replay
+from helpers.onnx_cases import difference
+from helpers.recurrent_cases import recurrent_graphs
+from helpers.strategies import spikes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lava_reference import simulate as simulate_program
-from nir_cases import differences
-from nir_targets import agree_on_replay
-from onnx_cases import difference
-from recurrent_cases import recurrent_graphs
-from strategies import spikes
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import (
     Add,
     BatchNorm,
     Conv2d,
@@ -32,10 +32,10 @@ from purespike.compiler.ops import (
     Scale,
     TimeMean,
 )
+from purespike.compiler.ir.verify import verify
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.compiler.verify import verify
-from purespike.targets.lava.emit import emit, from_lava
-from purespike.targets.lava.schedule import schedule
+from purespike.targets.lava.lower.emit import emit, from_lava
+from purespike.targets.lava.lower.schedule import schedule
 from purespike.targets.nir.describe import restore
 from purespike.targets.nir.emit import to_document
 from purespike.targets.nir.read import _metadata

@@ -12,23 +12,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.strategies import FIXED, chip_graphs, spikes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import FIXED, chip_graphs, spikes
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, Node, build
-from purespike.compiler.ops import Add, Conv2d, Delay, Gate, Linear, Neuron, Scale
-from purespike.compiler.report import Report
-from purespike.evidence import make_golden
-from purespike.targets.bundle import write_bundle
-from purespike.targets.golden_network import (
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Node, build
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Gate, Linear, Neuron, Scale
+from purespike.compiler.report.report import Report
+from purespike.judge.evidence import make_golden
+from purespike.targets.bundle.bundle import write_bundle
+from purespike.targets.bundle.golden_network import (
     GoldenNetworkError,
     replay_bundle,
     write_golden_network,
 )
-from purespike.targets.manifest import BundleError
-from purespike.targets.replay import Row, replay
+from purespike.targets.bundle.manifest import BundleError
+from purespike.targets.bundle.replay import Row, replay
 
 BARRED = ["torch", "lightning", "nir", "onnx", "onnxruntime", "h5py", "lava", "sklearn", "scipy"]
 
@@ -174,7 +174,7 @@ def test_the_command_replays_where_only_numpy_can_be_imported(tmp_path: Path) ->
     script = (
         f"import sys; sys.modules.update(dict.fromkeys({BARRED}))\n"
         f"sys.argv = ['purespike', 'replay', {str(folder)!r}]\n"
-        "from purespike.cli import main; main()"
+        "from purespike.cli.app import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

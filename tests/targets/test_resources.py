@@ -9,13 +9,13 @@ from math import ceil, prod
 
 import numpy as np
 import pytest
+from helpers.strategies import FIXED, chip_graphs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from strategies import FIXED, chip_graphs
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, Node, Op, build
-from purespike.compiler.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Relu, Scale
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op, build
+from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Relu, Scale
 from purespike.targets.resources.chips import CHIPS, LOIHI1, LOIHI2, Chip
 from purespike.targets.resources.layers import Link, ResourceError, layers
 from purespike.targets.resources.mapping import Mapping, map_network

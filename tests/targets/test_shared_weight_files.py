@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import Conv2d, FixedPoint, Flatten, Linear, Neuron
-from purespike.targets.golden_network import write_golden_network
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.ops import Conv2d, FixedPoint, Flatten, Linear, Neuron
+from purespike.targets.bundle.golden_network import write_golden_network
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.onnx import write_onnx
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.strategies import FIXED, chip_graphs, trained_graphs
 from hypothesis import HealthCheck, given, settings
-from strategies import FIXED, chip_graphs, trained_graphs
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.ops import FixedPoint, Linear, Neuron
-from purespike.compiler.passes.fold_scales import fold_scales
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.ops import FixedPoint, Linear, Neuron
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.compiler.passes.quantize import QuantizeError, quantize
+from purespike.compiler.passes.quantize.quantize import QuantizeError, quantize
 from purespike.targets.spec import LOIHI2, check
 
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from purespike.trainer.configuration import ModelConfig
-from purespike.trainer.layers import Conv2d
-from purespike.trainer.losses import total_loss
-from purespike.trainer.models import build
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.networks.models import build
+from purespike.trainer.nn.layers import Conv2d
+from purespike.trainer.training.losses import total_loss
 
 LAST, PLAIN = torch.channels_last, torch.contiguous_format
 

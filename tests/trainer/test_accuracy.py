@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from purespike.trainer.fit import train
-from purespike.trainer.presets import DEMO
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.presets import DEMO
 
 
 @pytest.mark.slow
@@ -17,7 +17,7 @@ def test_the_demo_network_reaches_97_percent_without_its_auxiliary_paths(tmp_pat
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("gate", ["iand", "or", "xor", "sn"])
-@pytest.mark.filterwarnings("ignore::purespike.trainer.learner.DeadLayerWarning")
+@pytest.mark.filterwarnings("ignore::purespike.trainer.training.learner.DeadLayerWarning")
 def test_the_accumulation_pathway_lifts_the_spike_stream_of_a_zero_init_network(gate, tmp_path):
     # The claim of the full-spike paper. The residual functions start silent, so without the
     # pathway the blocks learn slowly. Three seeds: docs/results.md, digits, shallow.

@@ -13,19 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from purespike.compiler import ops
-from purespike.compiler.domain import ANALOG, SPIKE, Domain
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph, IRError
+from purespike.compiler.ir import ops
+from purespike.compiler.ir.domain import ANALOG, SPIKE, Domain
+from purespike.compiler.ir.graph import Graph, IRError
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.verify import verify
 from purespike.compiler.passes.strip_auxiliary import strip_auxiliary
-from purespike.compiler.verify import verify
-from purespike.trainer import gates, layers
-from purespike.trainer.auxiliary import Accumulate, AuxiliaryLinear
-from purespike.trainer.capture import CaptureError, capture
-from purespike.trainer.configuration import ModelConfig, NeuronConfig
+from purespike.trainer.capture.trace import CaptureError, capture
 from purespike.trainer.errors import ShapeError
-from purespike.trainer.models import build
-from purespike.trainer.neuron import IF, LIF, PLIF, Neuron
+from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
+from purespike.trainer.networks.models import build
+from purespike.trainer.nn import gates, layers
+from purespike.trainer.nn.auxiliary import Accumulate, AuxiliaryLinear
+from purespike.trainer.nn.neuron import IF, LIF, PLIF, Neuron
 
 SHAPE = (2, 6, 5)
 STEPS = 3

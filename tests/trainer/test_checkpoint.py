@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.output_cases import disk, snapshot
 from hypothesis import given
 from hypothesis import strategies as st
-from output_cases import disk, snapshot
 from safetensors.torch import load_file, save_file
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.outputs import OutputError
-from purespike.trainer.auxiliary import BalanceSchedule
-from purespike.trainer.checkpoint import load_checkpoint, save_checkpoint
-from purespike.trainer.configuration import ModelConfig, NeuronConfig, from_dict, to_dict
+from purespike.compiler.files.outputs import OutputError
 from purespike.trainer.errors import CheckpointError, ConfigError
-from purespike.trainer.learner import TrainConfig
-from purespike.trainer.models import build
-from purespike.trainer.surrogate import Sigmoid, Tanh
+from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig, from_dict, to_dict
+from purespike.trainer.networks.models import build
+from purespike.trainer.nn.auxiliary import BalanceSchedule
+from purespike.trainer.nn.surrogate import Sigmoid, Tanh
+from purespike.trainer.training.checkpoint import load_checkpoint, save_checkpoint
+from purespike.trainer.training.learner import TrainConfig
 
 MODEL = ModelConfig(
     5,

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from purespike.compiler.domain import ANALOG, SPIKE
+from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.passes.split_host import HostBoundaryError
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.trainer.capture import capture
-from purespike.trainer.configuration import ModelConfig, from_dict, to_dict
+from purespike.trainer.capture.trace import capture
 from purespike.trainer.data import (
     BatchOrder,
     DataConfig,
@@ -18,9 +17,10 @@ from purespike.trainer.data import (
     loader,
     shifted,
 )
-from purespike.trainer.encoders import encode
 from purespike.trainer.errors import ConfigError, DataError
-from purespike.trainer.models import build, main_only
+from purespike.trainer.networks.configuration import ModelConfig, from_dict, to_dict
+from purespike.trainer.networks.models import build, main_only
+from purespike.trainer.nn.encoders import encode
 
 FIRST_TEST_LABELS = [7, 6, 3, 7, 7, 3, 2, 8, 9, 3]
 

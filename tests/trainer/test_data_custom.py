@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.utils.data import Dataset, TensorDataset
 
-from purespike.compiler.domain import SPIKE
+from purespike.compiler.ir.domain import SPIKE
 from purespike.trainer.data import DataConfig, load_data
-from purespike.trainer.encoders import encode
 from purespike.trainer.errors import ConfigError, DataError
+from purespike.trainer.nn.encoders import encode
 
 MODULE = """
 import torch

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purespike.compiler.domain import SPIKE
+from purespike.compiler.ir.domain import SPIKE
 from purespike.trainer.data import DataConfig, digits, load_data
 from purespike.trainer.data.event_digits import DARK, SIDE, Camera, watch
 from purespike.trainer.data.events import EVENT, to_frames

@@ -10,8 +10,8 @@ from PIL import Image
 
 from purespike.trainer.data import DataConfig, load_data
 from purespike.trainer.data.imagenet import Middle, RandomPart, read_image
-from purespike.trainer.encoders import encode
 from purespike.trainer.errors import DataError
+from purespike.trainer.nn.encoders import encode
 
 CIFAR10_NAMES = ["airplane", "automobile", *(f"animal {i}" for i in range(7)), "truck"]
 

@@ -12,16 +12,16 @@ import torch
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
-from purespike.trainer import layers
-from purespike.trainer.checkpoint import load_checkpoint
-from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.data import DataConfig, load_data
-from purespike.trainer.distributed import World, world
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.feed import feed, feed_digits
-from purespike.trainer.fit import train
-from purespike.trainer.models import build
-from purespike.trainer.training import TrainConfig
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.networks.models import build
+from purespike.trainer.nn import layers
+from purespike.trainer.training.batches import feed, feed_digits
+from purespike.trainer.training.checkpoint import load_checkpoint
+from purespike.trainer.training.distributed import World, world
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.settings import TrainConfig
 
 MODEL = ModelConfig(5, 10, steps=2, stem=4, widths=(4, 6), strides=(2, 1))
 # 1437 - 200 images: the last batch has 85, which two processes share as 42 and 43. One epoch only:
@@ -106,8 +106,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_distributed import CONFIG, MODEL
-from purespike.trainer.fit import train
-from purespike.trainer.models import build
+from purespike.trainer.training.fit import train
+from purespike.trainer.networks.models import build
 result = train(MODEL, CONFIG, Path({folder!r}), progress=False)
 print("right:", result.correct)
 """
@@ -177,9 +177,9 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_distributed import CONFIG, MODEL, ONE_STEP
 from purespike.trainer.errors import TrainingInterrupted
-from purespike.trainer.fit import train
-from purespike.trainer.models import build
-from purespike.trainer.learner import Learner
+from purespike.trainer.training.fit import train
+from purespike.trainer.networks.models import build
+from purespike.trainer.training.learner import Learner
 
 folder = Path({folder!r})
 config = replace(CONFIG, epochs=2, patience=1, sync_batchnorm={joined})

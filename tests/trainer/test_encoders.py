@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from purespike.trainer.data import digits
-from purespike.trainer.encoders import ENCODERS, bit_plane, encode, latency, rate
 from purespike.trainer.errors import ConfigError, ShapeError
+from purespike.trainer.nn.encoders import ENCODERS, bit_plane, encode, latency, rate
 
 ALL_LEVELS = torch.arange(17, dtype=torch.uint8).view(1, 1, 1, 17)
 BYTES = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)

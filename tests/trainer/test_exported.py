@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from typer.testing import CliRunner
 
-from purespike.cli import app
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
+from purespike.cli.app import app
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
 from purespike.errors import InputError
-from purespike.graphs import Stated
-from purespike.loading import load_subject
-from purespike.trainer import gates, layers
-from purespike.trainer.attention import AttentionScores
-from purespike.trainer.capture import CaptureError, capture
-from purespike.trainer.configuration import ModelConfig, NeuronConfig
+from purespike.flow.inputs.exchange import Stated
+from purespike.flow.inputs.load import load_subject
+from purespike.trainer.capture.exported import read_exported
+from purespike.trainer.capture.trace import CaptureError, capture
 from purespike.trainer.errors import CheckpointError
-from purespike.trainer.exported import read_exported
-from purespike.trainer.models import build, main_only
-from purespike.trainer.neuron import IF, PLIF, Neuron
+from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
+from purespike.trainer.networks.models import build, main_only
+from purespike.trainer.nn import gates, layers
+from purespike.trainer.nn.attention import AttentionScores
+from purespike.trainer.nn.neuron import IF, PLIF, Neuron
 
 STEPS, SAMPLES, SHAPE = 3, 2, (2, 6, 6)
 CONFIG = ModelConfig(

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from output_cases import disk, snapshot
+from helpers.output_cases import disk, snapshot
 
-from purespike.compiler.outputs import OutputError
+from purespike.compiler.files.outputs import OutputError
 from purespike.compiler.statistics import wilson_interval
-from purespike.trainer.auxiliary import BalanceSchedule
-from purespike.trainer.checkpoint import load_checkpoint
-from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.data import digits
 from purespike.trainer.errors import CheckpointError, ConfigError, TrainingDiverged
-from purespike.trainer.fit import evaluate, train
-from purespike.trainer.learner import DeadLayerWarning, Learner, TrainConfig
-from purespike.trainer.models import build, main_only
-from purespike.trainer.places import require_training
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.networks.models import build, main_only
+from purespike.trainer.nn.auxiliary import BalanceSchedule
+from purespike.trainer.training.checkpoint import load_checkpoint
+from purespike.trainer.training.fit import evaluate, train
+from purespike.trainer.training.learner import DeadLayerWarning, Learner, TrainConfig
+from purespike.trainer.training.places import require_training
 
 MODEL = ModelConfig(5, 10, steps=2, stem=4, widths=(4, 6), strides=(2, 1))
 CONFIG = TrainConfig(epochs=2, batch_size=128, optimizer="sgd", learning_rate=0.1, seed=3)
@@ -79,9 +79,9 @@ INTERRUPTED = """
 import os, signal, sys
 from pathlib import Path
 import lightning as L
-from purespike.trainer import fit
+from purespike.trainer.training import fit
 from purespike.trainer.errors import TrainingInterrupted
-from purespike.trainer.learner import Learner
+from purespike.trainer.training.learner import Learner
 sys.path[:0] = {tests!r}
 from test_fit import CONFIG, MODEL
 

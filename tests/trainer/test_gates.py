@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.gates import Add, And, Iand, Or, Xor, residual_gate
+from purespike.trainer.nn.gates import Add, And, Iand, Or, Xor, residual_gate
 
 A = torch.tensor([0.0, 0.0, 1.0, 1.0])
 S = torch.tensor([0.0, 1.0, 0.0, 1.0])

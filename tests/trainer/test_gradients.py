@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.gradients import layer_gradients, scan_surrogates, tune_width
-from purespike.trainer.layers import BatchNorm2d, Conv2d
-from purespike.trainer.models import build_network
-from purespike.trainer.neuron import IF, Neuron
-from purespike.trainer.surrogate import ATan, FastSigmoid, Shaped
+from purespike.trainer.networks.models import build_network
+from purespike.trainer.nn.layers import BatchNorm2d, Conv2d
+from purespike.trainer.nn.neuron import IF, Neuron
+from purespike.trainer.nn.surrogate import ATan, FastSigmoid, Shaped
+from purespike.trainer.training.gradients import layer_gradients, scan_surrogates, tune_width
 
 LABELS = torch.tensor([0, 2, 1, 3])
 

@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from purespike.compiler import ops
-from purespike.compiler.compliance.rules import check_domains
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Graph
+from purespike.compiler.ir import ops
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.verify import verify
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.compiler.verify import verify
-from purespike.fidelity import check_capture
-from purespike.static import network_findings
-from purespike.trainer import layers as ours
-from purespike.trainer.capture import CaptureError, capture
+from purespike.compiler.rules.graph_rules import check_domains
+from purespike.judge.capture_check import check_capture
+from purespike.judge.static import network_findings
+from purespike.trainer.capture.interop.imported import Imported
+from purespike.trainer.capture.trace import CaptureError, capture
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.interop.imported import Imported
-from purespike.trainer.neuron import IF
+from purespike.trainer.nn import layers as ours
+from purespike.trainer.nn.neuron import IF
 
 pytest.importorskip("spikingjelly")
 from spikingjelly.activation_based import functional, layer, neuron, surrogate

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from purespike.cli.installation import neurons
 from purespike.compiler import native as compiled
 from purespike.compiler.native import KernelError
-from purespike.doctor import neurons
-from purespike.trainer import kernel, native
-from purespike.trainer.neuron import IF, PLIF, Neuron
-from purespike.trainer.surrogate import (
+from purespike.trainer.nn import kernel, native
+from purespike.trainer.nn.neuron import IF, PLIF, Neuron
+from purespike.trainer.nn.surrogate import (
     ATan,
     FastSigmoid,
     PiecewiseQuadratic,

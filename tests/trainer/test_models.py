@@ -4,18 +4,19 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from purespike.trainer.auxiliary import (
+from purespike.trainer.errors import ConfigError, ShapeError
+from purespike.trainer.networks.blocks import ResidualBlock
+from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
+from purespike.trainer.networks.models import build, main_only
+from purespike.trainer.nn.auxiliary import (
     AapDownsample,
     Accumulate,
     ShortcutBranch,
     auxiliary_modules,
     is_auxiliary,
 )
-from purespike.trainer.blocks import ResidualBlock
-from purespike.trainer.configuration import ModelConfig, NeuronConfig
-from purespike.trainer.errors import ConfigError, ShapeError
-from purespike.trainer.gates import GATES
-from purespike.trainer.layers import (
+from purespike.trainer.nn.gates import GATES
+from purespike.trainer.nn.layers import (
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
@@ -25,8 +26,7 @@ from purespike.trainer.layers import (
     ThresholdBatchNorm2d,
     TimeMean,
 )
-from purespike.trainer.models import build, main_only
-from purespike.trainer.neuron import Neuron
+from purespike.trainer.nn.neuron import Neuron
 
 KINDS = (*GATES, "sn")
 CONFIG = ModelConfig(5, 10, stem=6, widths=(6, 8, 8), strides=(1, 2, 1))

@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from network_cases import CHANNELS, small, spikes
+from helpers.network_cases import CHANNELS, small, spikes
 from torch import Tensor, nn
 
-from purespike.compiler.domain import Domain
-from purespike.compiler.interpret import run
+from purespike.compiler.ir.domain import Domain
+from purespike.compiler.ir.interpret import run
 from purespike.compiler.passes.strip_auxiliary import strip_auxiliary
-from purespike.trainer.attention import AttentionMix, AttentionScores
-from purespike.trainer.auxiliary import auxiliary_modules
-from purespike.trainer.capture import capture
-from purespike.trainer.models import build_network
+from purespike.trainer.capture.trace import capture
 from purespike.trainer.networks.catalogue import CATALOGUE
 from purespike.trainer.networks.counts import (
     PaperCounts,
@@ -23,6 +20,9 @@ from purespike.trainer.networks.counts import (
     layer_counts,
     paper_counts,
 )
+from purespike.trainer.networks.models import build_network
+from purespike.trainer.nn.attention import AttentionMix, AttentionScores
+from purespike.trainer.nn.auxiliary import auxiliary_modules
 
 # Dense operations of one time step, in millions, from layer lists of the reference code.
 DENSE = {

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from purespike.trainer.configuration import from_dict
 from purespike.trainer.data import DataConfig, load_data
 from purespike.trainer.errors import DataError
-from purespike.trainer.learner import Learner
-from purespike.trainer.losses import total_loss
-from purespike.trainer.models import build, model_config
 from purespike.trainer.networks.catalogue import CATALOGUE
-from purespike.trainer.recipe import read_recipe, shipped_recipes
-from purespike.trainer.training import TrainConfig
+from purespike.trainer.networks.configuration import from_dict
+from purespike.trainer.networks.models import build, model_config
+from purespike.trainer.training.learner import Learner
+from purespike.trainer.training.losses import total_loss
+from purespike.trainer.training.recipe import read_recipe, shipped_recipes
+from purespike.trainer.training.settings import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = {"imagenet": 1000, "cifar10": 10, "cifar100": 100, "dvs_gesture": 11, "cifar10_dvs": 10}

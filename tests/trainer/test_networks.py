@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from network_cases import (
+from helpers.network_cases import (
     CHANNELS,
     CLASSES,
     STEPS,
@@ -20,31 +20,31 @@ from network_cases import (
 )
 from torch import nn
 
-from purespike.compiler import ops
-from purespike.compiler.compliance.rules import check_arithmetic
-from purespike.compiler.counts import dense_counts
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import ops
 from purespike.compiler.passes.strip_auxiliary import strip_auxiliary
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.trainer.auxiliary import auxiliary_modules
-from purespike.trainer.blocks import BottleneckBlock, DualStreamBlock
-from purespike.trainer.capture import capture
-from purespike.trainer.checkpoint import load_checkpoint, save_checkpoint
-from purespike.trainer.configuration import (
+from purespike.compiler.proofs.counts import dense_counts
+from purespike.compiler.rules.graph_rules import check_arithmetic
+from purespike.trainer.capture.trace import capture
+from purespike.trainer.errors import CheckpointError, ConfigError
+from purespike.trainer.networks.blocks import BottleneckBlock, DualStreamBlock
+from purespike.trainer.networks.catalogue import CATALOGUE, network_config
+from purespike.trainer.networks.configuration import (
     ModelConfig,
     NetworkConfig,
     NeuronConfig,
     from_dict,
     to_dict,
 )
-from purespike.trainer.errors import CheckpointError, ConfigError
-from purespike.trainer.layers import BatchNorm2d, ThresholdBatchNorm2d
-from purespike.trainer.learner import TrainConfig
-from purespike.trainer.losses import total_loss
-from purespike.trainer.models import as_dsnn, build, build_network, main_only, model_config
-from purespike.trainer.networks.catalogue import CATALOGUE, network_config
-from purespike.trainer.neuron import Neuron
-from purespike.trainer.surrogate import Shaped
+from purespike.trainer.networks.models import as_dsnn, build, build_network, main_only, model_config
+from purespike.trainer.nn.auxiliary import auxiliary_modules
+from purespike.trainer.nn.layers import BatchNorm2d, ThresholdBatchNorm2d
+from purespike.trainer.nn.neuron import Neuron
+from purespike.trainer.nn.surrogate import Shaped
+from purespike.trainer.training.checkpoint import load_checkpoint, save_checkpoint
+from purespike.trainer.training.learner import TrainConfig
+from purespike.trainer.training.losses import total_loss
 
 # Parameters of the deployed network: torchvision's ResNets, Guo's released networks, SEW ResNet's
 # event networks (and one number for each PLIF), Spikformer's (less 6,144 of layer norms that it

@@ -3,8 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from purespike.trainer.errors import ConfigError, ShapeError
-from purespike.trainer.neuron import IF, LIF, PLIF, Neuron
-from purespike.trainer.surrogate import (
+from purespike.trainer.nn.neuron import IF, LIF, PLIF, Neuron
+from purespike.trainer.nn.surrogate import (
     ATan,
     FastSigmoid,
     PiecewiseQuadratic,

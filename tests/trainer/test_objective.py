@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from purespike.trainer.auxiliary import BalanceSchedule
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.losses import default_fusion, total_loss
+from purespike.trainer.nn.auxiliary import BalanceSchedule
+from purespike.trainer.training.losses import default_fusion, total_loss
 
 G = torch.Generator().manual_seed(0)
 LABELS = torch.tensor([0, 2, 1])

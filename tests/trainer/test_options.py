@@ -12,24 +12,24 @@ from pathlib import Path
 import pytest
 import torch
 
-from purespike.trainer import fit as fit_module
-from purespike.trainer.checkpoint import load_checkpoint
-from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.data import digits, loader
 from purespike.trainer.errors import ConfigError, TrainingInterrupted
-from purespike.trainer.fit import train
-from purespike.trainer.learner import Learner
-from purespike.trainer.losses import total_loss
-from purespike.trainer.manners import (
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.networks.models import build
+from purespike.trainer.nn.neuron import LIF, Neuron
+from purespike.trainer.training import fit as fit_module
+from purespike.trainer.training.checkpoint import load_checkpoint
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.learner import Learner
+from purespike.trainer.training.lightning_setup import (
     SlowPrecisionWarning,
     ThreadsWarning,
     warn_of_slow_precision,
 )
-from purespike.trainer.models import build
-from purespike.trainer.neuron import LIF, Neuron
-from purespike.trainer.processor import multiplies_bf16
-from purespike.trainer.recompute import blocks, recompute
-from purespike.trainer.training import TrainConfig, learning_rate
+from purespike.trainer.training.losses import total_loss
+from purespike.trainer.training.processor import multiplies_bf16
+from purespike.trainer.training.recompute import blocks, recompute
+from purespike.trainer.training.settings import TrainConfig, learning_rate
 
 MODEL = ModelConfig(5, 10, steps=2, stem=4, widths=(4, 6), strides=(2, 1))
 CONFIG = TrainConfig(epochs=2, batch_size=128, learning_rate=0.1, seed=3)
@@ -250,9 +250,9 @@ MEMORY = """
 import sys, torch
 from contextlib import nullcontext
 from pathlib import Path
-from purespike.trainer.configuration import ModelConfig
-from purespike.trainer.models import build
-from purespike.trainer.recompute import recompute
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.networks.models import build
+from purespike.trainer.training.recompute import recompute
 
 def kib(name):
     return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])

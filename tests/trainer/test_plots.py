@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from purespike.compiler.outputs import OutputError
-from purespike.trainer.logs import LogError, read_run
-from purespike.trainer.places import CURVES, require_figures
-from purespike.trainer.plots import _gradients, draw
+from purespike.compiler.files.outputs import OutputError
+from purespike.trainer.training.logs import LogError, read_run
+from purespike.trainer.training.places import CURVES, require_figures
+from purespike.trainer.training.plots import _gradients, draw
 
 
 def log(folder: Path, *parts: list[str], layers: tuple[str, ...] = ("stem.0", "b.0", "fc")) -> Path:

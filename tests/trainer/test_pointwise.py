@@ -19,15 +19,15 @@ from torch import nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ops import Conv2d as Convolution
-from purespike.trainer.capture import capture
-from purespike.trainer.configuration import ModelConfig
-from purespike.trainer.interop.imported import Imported
-from purespike.trainer.layers import Conv1d, Conv2d, Flatten, GlobalAvgPool2d, TimeMean
-from purespike.trainer.models import build, build_network
-from purespike.trainer.neuron import IF
-from purespike.trainer.pointwise import conv2d, safe_pointwise
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.ops import Conv2d as Convolution
+from purespike.trainer.capture.interop.imported import Imported
+from purespike.trainer.capture.trace import capture
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.networks.models import build, build_network
+from purespike.trainer.nn.layers import Conv1d, Conv2d, Flatten, GlobalAvgPool2d, TimeMean
+from purespike.trainer.nn.neuron import IF
+from purespike.trainer.nn.pointwise import conv2d, safe_pointwise
 
 CHILD = Path(__file__).parent / "pointwise_child.py"
 STRIDED = re.compile(r"backward_weights.*kh1sh(\d+)dh0ph\d+_iw\d+ow\d+kw1sw(\d+)")

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from purespike.trainer import native
-from purespike.trainer.layers import AvgPool2d
-from purespike.trainer.pooling import halves
+from purespike.trainer.nn import native
+from purespike.trainer.nn.layers import AvgPool2d
+from purespike.trainer.nn.pooling import halves
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]

@@ -6,21 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from purespike.compiler import ops
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.interpret import run
-from purespike.compiler.ir import Edge, Graph, build
-from purespike.compiler.passes.calibrate import calibrate
-from purespike.compiler.passes.quantize import Grid, quantize
+from purespike.compiler.ir import ops
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.passes.quantize.calibrate import calibrate
+from purespike.compiler.passes.quantize.quantize import Grid, quantize
 from purespike.compiler.pipeline import compile_graph, standard_passes
-from purespike.trainer.capture import capture
-from purespike.trainer.configuration import ModelConfig, NeuronConfig
+from purespike.trainer.capture.trace import capture
 from purespike.trainer.data import digits, loader
-from purespike.trainer.encoders import encode
-from purespike.trainer.fit import train
-from purespike.trainer.models import build as build_model
-from purespike.trainer.presets import DEMO
-from purespike.trainer.qat import FineTuneConfig, IntegerNetwork, QatError, fine_tune
+from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
+from purespike.trainer.networks.models import build as build_model
+from purespike.trainer.nn.encoders import encode
+from purespike.trainer.training.fine_tuning import (
+    FineTuneConfig,
+    IntegerNetwork,
+    QatError,
+    fine_tune,
+)
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.presets import DEMO
 
 MODEL = ModelConfig(5, 10, steps=3, stem=4, widths=(4, 6), strides=(2, 1))
 LEAKY = NeuronConfig(decay=0.7, input_scale=0.3, threshold=0.5, reset="subtract")

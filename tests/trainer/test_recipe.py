@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from purespike.compiler.domain import SPIKE
-from purespike.subjects import digits_subject
-from purespike.trainer.checkpoint import load_checkpoint
-from purespike.trainer.configuration import NetworkConfig
+from purespike.compiler.ir.domain import SPIKE
+from purespike.flow.inputs.checkpoints import digits_subject
 from purespike.trainer.data import DataConfig, load_data
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.fit import count_correct, train
-from purespike.trainer.models import main_only
-from purespike.trainer.presets import DEMO
-from purespike.trainer.recipe import RecipeError, read_recipe, shipped_recipes
-from purespike.trainer.training import TrainConfig
+from purespike.trainer.networks.configuration import NetworkConfig
+from purespike.trainer.networks.models import main_only
+from purespike.trainer.training.checkpoint import load_checkpoint
+from purespike.trainer.training.fit import count_correct, train
+from purespike.trainer.training.presets import DEMO
+from purespike.trainer.training.recipe import RecipeError, read_recipe, shipped_recipes
+from purespike.trainer.training.settings import TrainConfig
 
 RECIPE = """
 [model]
@@ -119,7 +119,7 @@ def test_every_shipped_recipe_can_be_read(name):
         assert read.data.code in read.data.encoders
 
 
-@pytest.mark.filterwarnings("ignore::purespike.trainer.learner.DeadLayerWarning")
+@pytest.mark.filterwarnings("ignore::purespike.trainer.training.learner.DeadLayerWarning")
 def test_any_network_trains_on_any_data_and_comes_back(recipe, tmp_path):
     read = read_recipe(recipe)
     folder = tmp_path / "run"

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from purespike.compiler import ops
-from purespike.compiler.interpret import run
+from purespike.compiler.ir import ops
+from purespike.compiler.ir.interpret import run
 from purespike.compiler.passes.strip_auxiliary import AuxiliaryLeak, describe, strip_auxiliary
-from purespike.trainer.capture import capture
+from purespike.trainer.capture.trace import capture
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.neuron import Neuron
-from purespike.trainer.rectificator import rectify, rectify_slope
-from purespike.trainer.surrogate import Rectangular, Tanh
+from purespike.trainer.nn.neuron import Neuron
+from purespike.trainer.nn.rectificator import rectify, rectify_slope
+from purespike.trainer.nn.surrogate import Rectangular, Tanh
 
 
 def phi(u: float) -> float:

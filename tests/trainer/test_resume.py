@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from purespike.trainer import feed
-from purespike.trainer.auxiliary import BalanceSchedule
-from purespike.trainer.checkpoint import load_checkpoint
-from purespike.trainer.configuration import ModelConfig
 from purespike.trainer.data import DataConfig, digits
 from purespike.trainer.errors import TrainingInterrupted
-from purespike.trainer.fit import train
-from purespike.trainer.learner import Learner
-from purespike.trainer.logs import read_run
-from purespike.trainer.training import TrainConfig
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.nn.auxiliary import BalanceSchedule
+from purespike.trainer.training import batches as feed
+from purespike.trainer.training.checkpoint import load_checkpoint
+from purespike.trainer.training.fit import train
+from purespike.trainer.training.learner import Learner
+from purespike.trainer.training.logs import read_run
+from purespike.trainer.training.settings import TrainConfig
 
 MODEL = ModelConfig(5, 10, steps=2, stem=4, widths=(4, 6), strides=(2, 1))
 CONFIG = TrainConfig(epochs=3, batch_size=30, learning_rate=0.1, seed=3)

@@ -8,15 +8,15 @@ import torch
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from purespike.cli import app
+from purespike.cli.app import app
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.files import OutputError
+from purespike.compiler.files.writing import OutputError
 from purespike.trainer.errors import ConfigError, DataError
-from purespike.trainer.gradients import layer_gradients
-from purespike.trainer.models import build_network
-from purespike.trainer.recipe import read_recipe
-from purespike.trainer.scan import draw_scan, first_batch, scan, write_scan
-from purespike.trainer.surrogate import Shaped
+from purespike.trainer.networks.models import build_network
+from purespike.trainer.nn.surrogate import Shaped
+from purespike.trainer.training.gradients import layer_gradients
+from purespike.trainer.training.recipe import read_recipe
+from purespike.trainer.training.scan import draw_scan, first_batch, scan, write_scan
 
 SMALL = ["model.stem=4", "model.widths=[4,6]", "model.strides=[2,1]", "model.steps=2"]
 DEEP = ["model.width=0.0625", "model.size=8", "model.steps=2"]

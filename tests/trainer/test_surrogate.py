@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.surrogate import (
+from purespike.trainer.nn.surrogate import (
     SHAPES,
     SURROGATES,
     ATan,

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from purespike.trainer.configuration import NeuronConfig
 from purespike.trainer.data import digits, loader
 from purespike.trainer.data.samples import collate
-from purespike.trainer.encoders import encode
-from purespike.trainer.models import build_network
-from purespike.trainer.units import SpikingUnit
+from purespike.trainer.networks.configuration import NeuronConfig
+from purespike.trainer.networks.models import build_network
+from purespike.trainer.networks.units import SpikingUnit
+from purespike.trainer.nn.encoders import encode
 
 STEPS = 4
 

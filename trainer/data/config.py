@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from purespike.trainer.data.augment import check_augmentation
-from purespike.trainer.encoders import ENCODERS
 from purespike.trainer.errors import ConfigError
+from purespike.trainer.nn.encoders import ENCODERS
 
 __all__ = ["BINS", "DATA_SETS", "DataConfig", "Kind"]
 

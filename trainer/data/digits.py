@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from purespike.trainer.data.config import DataConfig
 from purespike.trainer.data.samples import Splits, Stored
-from purespike.trainer.encoders import LEVELS, encode
+from purespike.trainer.nn.encoders import LEVELS, encode
 
 __all__ = [
     "SPLIT_SEED",
@@ -171,7 +171,7 @@ def loader(
     Args:
         images: grey levels, uint8 (N, 1, 8, 8).
         labels: (N,).
-        encoder: a name of :data:`purespike.trainer.encoders.ENCODERS`.
+        encoder: a name of :data:`purespike.trainer.nn.encoders.ENCODERS`.
         steps: T.
         batch_size: B; the last batch may be smaller.
         seed: of the order, the encoder and the shift.

@@ -25,7 +25,7 @@ from purespike.trainer.data.config import DataConfig
 from purespike.trainer.data.digits import digits
 from purespike.trainer.data.events import EVENT, to_frames
 from purespike.trainer.data.samples import Splits
-from purespike.trainer.encoders import LEVELS
+from purespike.trainer.nn.encoders import LEVELS
 
 __all__ = ["SIDE", "Camera", "EventStreams", "open_event_digits", "watch"]
 

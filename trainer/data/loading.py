@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from purespike.compiler.domain import SPIKE, Domain
+from purespike.compiler.ir.domain import SPIKE, Domain
 from purespike.trainer.data.augment import augmentation, temporal_delete
 from purespike.trainer.data.cifar import open_cifar10, open_cifar100
 from purespike.trainer.data.config import DataConfig

@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset, Sampler
 
-from purespike.trainer.encoders import ENCODERS, encode
+from purespike.trainer.nn.encoders import ENCODERS, encode
 
 __all__ = [
     "Code",

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from purespike.trainer.configuration import NetworkConfig, NeuronConfig, from_dict, to_dict
-from purespike.trainer.dual_stream import DualStreamNetwork
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.gates import GATES, JOINS
+from purespike.trainer.networks.configuration import NetworkConfig, NeuronConfig, from_dict, to_dict
+from purespike.trainer.networks.dual_stream import DualStreamNetwork
 from purespike.trainer.networks.dvs import seven_block_network
 from purespike.trainer.networks.parts import Parts
 from purespike.trainer.networks.resnet import ResNetPlan, residual_network
 from purespike.trainer.networks.spikformer import spikformer_network
 from purespike.trainer.networks.vgg import vgg_network
-from purespike.trainer.surrogate import Rectangular, Shaped
+from purespike.trainer.nn.gates import GATES, JOINS
+from purespike.trainer.nn.surrogate import Rectangular, Shaped
 
 __all__ = ["CATALOGUE", "Architecture", "assemble", "network_config"]
 

@@ -11,7 +11,7 @@ decided by what an edge can carry (its proven domain), not by the values of one 
 - A neuron costs one AC a step. Batch normalizations are folded; gates, sums, pooling are left out.
 - A layer counts once, however many layers of neurons read what it delivers.
 
-The census of a compiled network (:mod:`purespike.compiler.counts`) counts what a chip really does.
+The census of a compiled network (:mod:`purespike.compiler.proofs.counts`) counts what a chip does.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from purespike.compiler.domain import SPIKE
-from purespike.compiler.ir import Graph, Node
-from purespike.compiler.ops import (
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.ops import (
     AttentionMix,
     AttentionScores,
     Conv2d,

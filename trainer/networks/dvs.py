@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from purespike.trainer.auxiliary import AapDownsample, AapMaxPool
-from purespike.trainer.blocks import ResidualBlock
-from purespike.trainer.configuration import NetworkConfig
-from purespike.trainer.layers import MaxPool2d
+from purespike.trainer.networks.blocks import ResidualBlock
+from purespike.trainer.networks.configuration import NetworkConfig
 from purespike.trainer.networks.parts import Parts, scaled
-from purespike.trainer.units import SpikingUnit
+from purespike.trainer.networks.units import SpikingUnit
+from purespike.trainer.nn.auxiliary import AapDownsample, AapMaxPool
+from purespike.trainer.nn.layers import MaxPool2d
 
 __all__ = ["PooledBlock", "seven_block_network"]
 

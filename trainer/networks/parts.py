@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from purespike.trainer.configuration import NetworkConfig
 from purespike.trainer.errors import ConfigError
+from purespike.trainer.networks.configuration import NetworkConfig
 
 __all__ = ["Parts", "check_size", "scaled"]
 

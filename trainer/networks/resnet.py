@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from purespike.trainer.blocks import (
+from purespike.trainer.networks.blocks import (
     EXPANSION,
     BottleneckBlock,
     DualStreamBlock,
     ResidualBlock,
 )
-from purespike.trainer.configuration import NetworkConfig
-from purespike.trainer.layers import MaxPool2d
+from purespike.trainer.networks.configuration import NetworkConfig
 from purespike.trainer.networks.parts import Parts, check_size, scaled
-from purespike.trainer.units import SpikingUnit
+from purespike.trainer.networks.units import SpikingUnit
+from purespike.trainer.nn.layers import MaxPool2d
 
 __all__ = ["ResNetPlan", "residual_network"]
 

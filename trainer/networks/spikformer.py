@@ -6,7 +6,7 @@ embedding, the attention and the perceptron become IAND of spikes, and the accum
 adds up the outputs of attention and perceptron; nothing is down-sampled on the way.
 
 What is spike-only: everything but the second product of each attention
-(:mod:`purespike.trainer.attention`).
+(:mod:`purespike.trainer.nn.attention`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from purespike.trainer.attention import AttentionMix, AttentionScores, check_heads
-from purespike.trainer.auxiliary import Accumulate
-from purespike.trainer.configuration import NetworkConfig, NeuronConfig
-from purespike.trainer.gates import residual_gate
-from purespike.trainer.layers import MaxPool2d
+from purespike.trainer.networks.configuration import NetworkConfig, NeuronConfig
 from purespike.trainer.networks.parts import Parts, scaled
-from purespike.trainer.units import SpikingUnit
+from purespike.trainer.networks.units import SpikingUnit
+from purespike.trainer.nn.attention import AttentionMix, AttentionScores, check_heads
+from purespike.trainer.nn.auxiliary import Accumulate
+from purespike.trainer.nn.gates import residual_gate
+from purespike.trainer.nn.layers import MaxPool2d
 
 __all__ = ["PatchEmbedding", "SpikingAttention", "TransformerBlock", "spikformer_network"]
 

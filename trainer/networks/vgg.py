@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from purespike.trainer.configuration import NetworkConfig, NeuronConfig
-from purespike.trainer.layers import AvgPool2d, MaxPool2d
+from purespike.trainer.networks.configuration import NetworkConfig, NeuronConfig
 from purespike.trainer.networks.parts import Parts, check_size, scaled
-from purespike.trainer.units import SpikingUnit
+from purespike.trainer.networks.units import SpikingUnit
+from purespike.trainer.nn.layers import AvgPool2d, MaxPool2d
 
 __all__ = ["PlainBlock", "vgg_network"]
 

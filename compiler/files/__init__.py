@@ -1,0 +1,1 @@
+"""What is written, where, and of which kind; whole or not at all."""

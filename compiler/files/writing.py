@@ -1,0 +1,114 @@
+"""Outputs appear whole or not at all: all that purespike writes, it writes here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from purespike.compiler.files.kinds import Kind
+from purespike.compiler.files.outputs import (
+    OutputError,
+    hidden_name,
+    require_file,
+    require_folder,
+    said,
+)
+
+__all__ = ["OutputError", "staged_folder", "write_file"]
+
+
+@contextmanager
+def staged_folder(folder: Path, kind: Kind) -> Iterator[Path]:
+    """A fresh folder to write into, which takes the place of ``folder`` when all went well.
+
+    Args:
+        folder: Where the result belongs; an older result there is replaced.
+        kind: What is written; the new folder's manifest has to hold `Kind.mark`.
+
+    Raises:
+        OutputError: If ``folder`` holds anything that is not ours, or cannot be written. Then,
+            as after any other exception, everything is as it was before.
+    """
+    target = require_folder(folder, kind)
+    with _beside(target, folder) as (fresh, old):
+        fresh.mkdir()
+        yield fresh
+        require_folder(target, kind)  # again: all the work lies between
+        with suppress(FileNotFoundError):
+            os.rename(target, old)
+        os.rename(fresh, target)
+
+
+def write_file(
+    path: Path, content: str | bytes | memoryview, *, ours: Callable[[Path], bool] | None = None
+) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: Where; a file there is replaced.
+        content: Of the file.
+        ours: Whether a file that is there may be replaced; None if the user named it.
+
+    Raises:
+        OutputError: If it cannot be written; then everything is as it was before.
+    """
+    target = require_file(path, ours)
+    with _beside(target, path) as (fresh, _):
+        with fresh.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(fresh, target)
+
+
+@contextmanager
+def _beside(target: Path, path: Path) -> Iterator[tuple[Path, Path]]:
+    """Two free places on the target's file system: for what is new, and for what it replaces.
+
+    Whatever happens, the second goes back to the target unless the first has taken that place, and
+    nothing else is left.
+    """
+    hidden = target.parent / hidden_name()  # known before it exists: Ctrl-C may come in between
+    fresh, old = hidden / "new", hidden / "old"
+    with said(path), _folders(target.parent):
+        try:
+            hidden.mkdir(mode=0o700)
+            yield fresh, old
+        finally:
+            if os.path.lexists(old) and os.path.lexists(fresh):  # stopped half-way
+                _put_back(old, target, path)
+            shutil.rmtree(hidden, ignore_errors=True)
+        if hidden.exists():
+            raise OutputError(
+                "the output was written, but what it replaced cannot be removed",
+                where=str(hidden),
+                remedy="remove it",
+            )
+
+
+def _put_back(old: Path, target: Path, path: Path) -> None:
+    try:
+        os.rename(old, target)
+    except OSError as e:
+        raise OutputError(
+            "another program has taken the place of the output",
+            where=str(path),
+            found=e.strerror or str(e),
+            remedy=f"what was there before is now {old}",
+        ) from e
+
+
+@contextmanager
+def _folders(folder: Path) -> Iterator[None]:
+    """The folder and those above it; the ones that were made for it go if they stay empty."""
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    finally:
+        for made in missing:
+            with suppress(OSError):  # not empty: something was written
+                made.rmdir()

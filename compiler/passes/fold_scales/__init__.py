@@ -1,0 +1,1 @@
+"""Averages, factors and delays taken into weights, thresholds and neurons."""

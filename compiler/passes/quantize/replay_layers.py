@@ -1,0 +1,85 @@
+"""Run a network layer by layer over all steps, so that one layer can be tried again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.graph import Graph, Node, Op
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Add, Flatten, Neuron
+from purespike.compiler.passes.quantize.groups import require_integer_form
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What every spike edge carries, in real numbers and in the layers settled so far.
+
+    Attributes:
+        graph: Synapses, sums, neurons and flattens; host nodes keep their real values.
+        real: Every edge of the real-valued network (T, B, *shape).
+        carried: The edges that are settled (T, B, *shape).
+    """
+
+    graph: Graph
+    real: Mapping[str, Array]
+    carried: dict[str, Array]
+
+    @classmethod
+    def start(cls, graph: Graph, x: NDArray[Any]) -> Layers | None:
+        """Nothing settled but the inputs; None for a recurrent graph, where no layer runs alone.
+
+        Raises:
+            QuantizeError: If an operation of the chip has no integer form.
+        """
+        require_integer_form(graph)
+        if any(n.op.delays for n in graph.nodes):
+            return None
+        real = run(graph, x).values
+        return cls(graph, real, {e.name: real[e.name] for e in graph.inputs})
+
+    def neurons(self) -> Iterator[Node]:
+        """The neurons of the chip in order; each must be settled before the next is asked for."""
+        for node in self.graph.nodes:
+            if node.role == "host":
+                self.carried[node.name] = self.real[node.name]
+            elif isinstance(node.op, Flatten):
+                source = self.carried[node.inputs[0]]
+                self.carried[node.name] = source.reshape(*source.shape[:2], -1)
+            elif isinstance(node.op, Neuron):
+                yield node
+
+    def settle(self, node: Node, ops: Mapping[str, Op]) -> None:
+        """Fix what a layer does from here on."""
+        self.carried[node.name] = self.output(node, ops)
+
+    def output(self, node: Node, ops: Mapping[str, Op]) -> Array:
+        """What the neurons do (T, B, *shape) with ``ops`` in the place of the real operations."""
+        return self.fire(node, ops[node.name], self.current(node.inputs[0], ops))
+
+    @staticmethod
+    def fire(node: Node, op: Op, current: Array) -> Array:
+        """What neurons make of a current (T, B, *shape)."""
+        state = op.start(current.shape[1], node.output.shape)
+        steps = []
+        for now in current:
+            state, y = op.step(state, now)
+            steps.append(y)
+        return np.stack(steps)
+
+    def current(self, name: str, ops: Mapping[str, Op]) -> Array:
+        """The current at an edge (T, B, *shape)."""
+        node = self.graph.producer(name)
+        assert node is not None
+        if isinstance(node.op, Add):
+            parts = [self.current(i, ops) for i in node.inputs]
+            return np.asarray(sum(parts[1:], start=parts[0]))
+        x = self.carried[node.inputs[0]]
+        _, y = ops.get(node.name, node.op).step(None, x.reshape(-1, *x.shape[2:]))
+        whole: Array = y.reshape(*x.shape[:2], *y.shape[1:])
+        return whole

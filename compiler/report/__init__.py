@@ -1,0 +1,1 @@
+"""The report: its data, its formats, its page."""

@@ -1,0 +1,87 @@
+"""SARIF 2.1.0 (OASIS): code scanning services show each finding at its layer's class."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from purespike.compiler.report.formats.read import Data, is_open, limit, source_of
+from purespike.compiler.rules.finding import RULES, WAIVERS
+
+_SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+
+
+def to_sarif(data: Data) -> str:
+    """What does not pass, as SARIF; what passes is counted in the run's properties.
+
+    Broken findings have level ``error``; what was not run is a ``warning``, or a ``note`` where the
+    policy does not demand it; what was waived is an error with an accepted suppression. A rule's
+    page is named in its help text: ``helpUri`` would have to be an absolute URI.
+    """
+    rules = [WAIVERS, *RULES]
+    shown = [f for f in data["findings"] if f["status"] != "PASS"]
+    index = {r.id: k for k, r in enumerate(rules)}
+    run = {
+        "tool": {
+            "driver": {
+                "name": "purespike",
+                "version": data["versions"].get("purespike", "unknown"),
+                "rules": [
+                    {
+                        "id": r.id,
+                        "shortDescription": {"text": r.title},
+                        "fullDescription": {"text": r.why},
+                        "help": {"text": f"What it checks and how to fix it: {r.help}"},
+                        "defaultConfiguration": {"level": r.severity},
+                    }
+                    for r in rules
+                ],
+            }
+        },
+        "results": [_result(f, data, index) for f in shown],
+        "properties": {
+            "headline": data["verdict"]["headline"],
+            "compliant": data["verdict"]["compliant"],
+            "policy": data["policy"],
+            "passed": len(data["findings"]) - len(shown),
+        },
+    }
+    document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
+    return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+
+def _result(f: Data, data: Data, index: dict[str, int]) -> dict[str, Any]:
+    allowed = f" (allowed: {limit(f)})" if limit(f) else ""
+    remedy = f". To do: {f['remedy']}" if f["remedy"] else ""
+    place = f["where"] or "whole network"
+    text = f"{f['status']} at {place}: {f['measured']}{allowed}{remedy}"
+    source = source_of(f, data)
+    file = source["file"] if source else "report.json"
+    line = max(1, source["line"]) if source else 1
+    level = f["severity"]
+    if f["status"] == "NOT RUN":
+        level = "warning" if is_open(f, data) else "note"
+    result: dict[str, Any] = {
+        "ruleId": f["rule"],
+        "level": level,
+        "message": {"text": text},
+        "locations": [
+            {
+                "physicalLocation": {
+                    "artifactLocation": {"uri": file},
+                    "region": {"startLine": line},
+                },
+                "logicalLocations": [{"fullyQualifiedName": place, "kind": "module"}],
+            }
+        ],
+        "partialFingerprints": {"purespike/v1": f"{f['rule']}:{place}"},
+    }
+    if f["rule"] in index:
+        result["ruleIndex"] = index[f["rule"]]
+    if f["waiver"]:
+        w = f["waiver"]
+        why = f"{w['who']}: {w['why']} (until {w['until']})"
+        result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": why}]
+    return result

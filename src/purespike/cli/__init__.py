@@ -1,0 +1,1 @@
+"""The command line: the commands, and what people see in the terminal."""

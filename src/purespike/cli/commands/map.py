@@ -1,0 +1,39 @@
+"""purespike map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from purespike.cli.commands.shared import NOT_COMPLIANT, OK, out
+from purespike.compiler.errors import PurespikeError
+
+
+def map_(
+    model: Annotated[Path, typer.Argument(help="A bundle or a model.nir.")],
+    chip: Annotated[str, typer.Option("--chip", help="loihi2 or loihi1.")] = "loihi2",
+    chips: Annotated[
+        int | None, typer.Option("--chips", min=1, help="Chips that it may take; any by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every core as JSON.")] = False,
+) -> None:
+    """Lay a network out on a chip's cores: an estimate; exit 1 if it does not fit."""
+    import json
+
+    from purespike.cli.core_map import render_mapping
+    from purespike.targets.bundle.bundle import read_bundle
+    from purespike.targets.nir.read import read_nir
+    from purespike.targets.resources.chips import CHIPS
+    from purespike.targets.resources.mapping import map_network
+
+    if chip not in CHIPS:
+        raise PurespikeError("unknown chip", found=chip, allowed=", ".join(CHIPS))
+    graph = read_nir(model) if model.is_file() else read_bundle(model).graph
+    mapping = map_network(graph, CHIPS[chip], chips=chips)
+    if as_json:
+        print(json.dumps(mapping.data(), indent=1, sort_keys=True))
+    else:
+        out.print(render_mapping(mapping))
+    raise typer.Exit(OK if mapping.fits else NOT_COMPLIANT)

@@ -1,0 +1,44 @@
+"""purespike plot."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from purespike.cli.commands.shared import Output, out
+from purespike.compiler.errors import PurespikeError
+from purespike.trainer.training.places import CURVES, require_figures
+
+
+def require_matplotlib() -> None:
+    """Refuse to draw where there is nothing to draw with.
+
+    Raises:
+        PurespikeError: if matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise PurespikeError(
+            "plots need a package that is not installed",
+            allowed="matplotlib",
+            remedy="pip install 'purespike[report]'",
+        )
+
+
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Folders that `train --out` wrote.")],
+    folder: Output = Path("plots"),
+    epoch: Annotated[
+        int, typer.Option(min=0, help="Whose gradients are shown by depth; 0 is the first.")
+    ] = 0,
+) -> None:
+    """Draw training curves, firing rates by layer, and gradients by depth, of one or more runs."""
+    require_figures(folder, CURVES)
+    require_matplotlib()
+    from purespike.trainer.training.logs import read_run
+    from purespike.trainer.training.plots import draw
+
+    for path in draw([read_run(run) for run in runs], folder, epoch=epoch):
+        out.print(str(path), markup=False, highlight=False)

@@ -1,0 +1,78 @@
+"""What commands share: exit codes, consoles, and options that several of them take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from purespike.cli.console import err as err
+from purespike.cli.console import out as out
+from purespike.cli.console import progress_bars
+
+if TYPE_CHECKING:
+    from purespike.flow.build import Build, Options
+
+OK, NOT_COMPLIANT, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
+
+Output = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; replaced if ours.")]
+BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `purespike compile` wrote.")]
+HostEncoder = Annotated[
+    bool,
+    typer.Option(
+        "--host-encoder", help="Declare that the first layers, up to spikes, run on the host."
+    ),
+]
+Samples = Annotated[int, typer.Option("--samples", min=1, help="Samples to run.")]
+
+
+def compile_checkpoint(checkpoint: Path, options: Options) -> Build:
+    """Build the network of a checkpoint, with progress bars."""
+    from purespike.flow.build import build
+    from purespike.flow.inputs.checkpoints import digits_subject
+
+    with progress_bars(err) as progress:
+        return build(digits_subject(checkpoint), options, progress)
+
+
+def write_build(built: Build, folder: Path) -> int:
+    """Write the bundle of a build, and print the verdict and what the bundle holds.
+
+    Returns:
+        The exit code of the verdict.
+
+    Raises:
+        NotWritten: If the verdict holds, but a file that belongs to the bundle is missing.
+        OutputError: If the bundle cannot be written; the verdict is printed.
+    """
+    from purespike.cli.console import print_error, render
+    from purespike.compiler.files.outputs import OutputError
+    from purespike.targets.bundle.bundle import NotWritten
+
+    missing = None
+    try:
+        built.write(folder)
+    except NotWritten as e:
+        missing = e
+    except OutputError:
+        out.print(render(built.report))
+        raise
+    out.print(render(built.report))
+    out.print(f"Bundle: {folder}", markup=False, highlight=False)
+    if built.withheld:
+        out.print(f"It holds the report only: {built.withheld}", markup=False, highlight=False)
+    if missing and built.report.compliant:
+        raise missing
+    if missing:
+        print_error(missing)
+    return OK if built.report.compliant else NOT_COMPLIANT
+
+
+def print_trained(correct: int, n: int, interval: tuple[float, float], seconds: float) -> None:
+    """Say how good the deployed network is."""
+    low, high = (100 * x for x in interval)
+    out.print(
+        f"Trained in {seconds:.0f} s; without its auxiliary paths {correct}/{n} test samples are "
+        f"right: {100 * correct / n:.2f} % (95 % interval {low:.2f} to {high:.2f} %)"
+    )

@@ -1,0 +1,255 @@
+"""From a trained module and its test data to a verdict with evidence, and a bundle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import numpy as np
+from torch import nn
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.labels import LabelError
+from purespike.compiler.passes.split_host import chip_part
+from purespike.compiler.pipeline import (
+    Compiled,
+    Pass,
+    PassError,
+    compile_graph,
+)
+from purespike.compiler.proofs.ranges import bound_neurons
+from purespike.compiler.proofs.widths import unproved
+from purespike.compiler.report.report import Accuracy
+from purespike.compiler.rules.finding import LEGALITY, Finding
+from purespike.compiler.rules.graph_rules import refusal
+from purespike.compiler.rules.measure import measure
+from purespike.compiler.rules.policy import apply_policy
+from purespike.flow.pass_lists import chosen_passes
+from purespike.flow.probe import choose_probe, noted
+from purespike.judge.accuracy import reference_accuracy, stage_accuracy
+from purespike.judge.capture_check import check_capture, wrong_inputs
+from purespike.judge.draft import Build, Draft
+from purespike.judge.evidence import (
+    ac_range,
+    accuracy_finding,
+    activity,
+    census,
+    compare_cpu,
+    compare_lava,
+    compare_nir,
+    compare_onnx,
+    encode,
+    lava_decisions,
+    make_golden,
+    not_asked_for,
+)
+from purespike.judge.independent import check_graph
+from purespike.judge.static import chip_findings, is_integer, network_findings
+from purespike.options import (
+    LavaMode,
+    Options,
+    Progress,
+    Subject,
+    require_classes,
+    require_samples,
+    silent,
+)
+from purespike.targets.agreement import Executor, agreement, not_run
+from purespike.targets.lava.lower.schedule import ScheduleError, schedule
+from purespike.targets.lava.run.simulate import simulate
+from purespike.targets.resources.chips import CHIPS
+from purespike.targets.resources.layers import ResourceError
+from purespike.targets.resources.mapping import map_network
+from purespike.targets.spec import LOIHI2
+from purespike.trainer.capture.trace import Capture, capture
+
+__all__ = ["Build", "LavaMode", "Options", "Subject", "build"]
+
+
+def build(subject: Subject, options: Options | None = None, progress: Progress = silent) -> Build:
+    """Capture, compile, run on every executor, and judge.
+
+    Args:
+        subject: What to compile.
+        options: What the compiler is told.
+        progress: Called with (stage, done, total).
+
+    Returns:
+        A build whose report says whether the network is spike-only; a network that is not comes
+        back with the findings that say why, never as an exception.
+
+    Raises:
+        LabelError: If a label of the subject can be none.
+        CaptureError: If the module has no graph.
+        PassError: If the compiler broke its own promise.
+        PurespikeError: If there is nothing to judge. An executor that fails is a rule not run.
+    """
+    options = options or Options()
+    subject = require_samples(subject, options)
+    progress("capture", 0, 1)
+    captured = _captured(subject)
+    require_classes(subject, captured.graph)
+    passes = chosen_passes(subject, options, progress)
+    if is_integer(captured.graph):  # compiled before: what is left is to name the host, and judge
+        passes = tuple(p for p in passes if p.name == "split_host" and options.host_encoder)
+    probe, short = choose_probe(captured.graph, subject.spikes)
+    trained = reference_accuracy(subject, progress)
+    draft = Draft(subject, options, trained, captured.dead, captured.graph)
+    wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
+    if wrong:
+        return draft.refused(wrong, None)
+    rest = [p for p in passes if p.name in ("fine_tune", "quantize")]
+    first = [p for p in passes if p not in rest]
+    front: Compiled | None = None
+    findings: list[Finding] = []
+    executors: dict[str, Executor] = {}
+    try:
+        front = compile_graph(captured.graph, first, probe, lambda name: progress(name, 0, 1))
+        front = noted(front, short)
+        graph = front.graph
+        findings = network_findings(graph, front.ledger[0].notes if front.ledger else ())
+        if isinstance(subject.model, nn.Module):
+            samples = probe.shape[1]
+            finding, layers = check_capture(
+                subject.model, captured.graph, subject.spikes[:, :samples].astype(np.float64)
+            )
+            findings.append(finding)
+            executors["torch, captured"] = Executor(samples, tuple(layers))
+        if any(f.status == "FAIL" for f in apply_policy(findings, graph, options.policy)):
+            named = _named(graph, "fused")
+            return draft.refused(findings, front, graph, named, executors, progress)
+        if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
+            return draft.counted(findings, front, executors, progress)
+        back = compile_graph(graph, rest, probe, lambda name: progress(name, 0, 1))
+    except (PassError, LabelError):  # a defect of ours, a mistake in the data: no verdict
+        raise
+    except PurespikeError as e:
+        graph = front.graph if front else _rewritten(captured.graph, first)
+        named = _named(graph, "fused" if front else "up to the pass that refused it")
+        return draft.refused([*findings, refusal(e)], front, graph, named, executors, progress)
+    stages = {**front.stages, **back.stages, "quantize": back.graph}
+    del stages["captured"]
+    stages = {"captured": front.stages["captured"], **stages}
+    compiled = Compiled(stages, front.ledger + back.ledger)
+    return _judge(draft, compiled, findings, executors, progress)
+
+
+def _named(graph: Graph, how_far: str) -> str:
+    return "integer network, as read" if is_integer(graph) else f"float network, {how_far}"
+
+
+def _rewritten(graph: Graph, passes: list[Pass]) -> Graph:
+    """The network as far as the passes come before one refuses it."""
+    for p in passes:
+        try:
+            graph = p.rewrite(graph)
+        except PurespikeError:
+            break
+    return graph
+
+
+def _captured(subject: Subject) -> Capture:
+    if not isinstance(subject.model, nn.Module):
+        return Capture(subject.model, ())
+    return capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
+
+
+def _judge(
+    draft: Draft,
+    compiled: Compiled,
+    findings: list[Finding],
+    executors: dict[str, Executor],
+    progress: Progress,
+) -> Build:
+    subject, options, graph = draft.subject, draft.options, compiled.graph
+    x = subject.spikes
+    floating = measure(
+        compiled.stages.get("split_host", graph), x, lambda d, n: progress("float network", d, n)
+    )
+    integers = measure(graph, x, lambda d, n: progress("integer network", d, n))
+    # From here on the chip alone: what a declared encoder sends is its input.
+    chip, fed = chip_part(graph), encode(graph, x)
+    # What cannot be scheduled or laid out, `chip_findings` says.
+    plan = resources = None
+    with suppress(ScheduleError):
+        plan = schedule(chip)
+    with suppress(ResourceError):
+        resources = map_network(chip, CHIPS[LOIHI2.name])
+    bounds = bound_neurons(chip, current_limit=LOIHI2.current_limit)
+    findings += integers.findings
+    findings += chip_findings(graph, options.policy, integers.counts)
+    leak = options.policy.leak_multiplies
+    findings += check_graph(chip, findings, leak_multiplies=leak, strict=options.nir_strict)
+    golden = make_golden(chip, fed[:, : options.golden], subject.labels[: options.golden])
+    for name, compare in (
+        ("ONNX Runtime", compare_onnx),
+        ("cpu", compare_cpu),
+        ("NIR, read back", compare_nir),
+    ):
+        with _kept(name, findings):
+            rows = compare(chip, golden)
+            executors[name] = Executor(len(golden.labels), tuple(rows))
+            findings += agreement(name, len(golden.labels), rows)
+    ledger = [
+        stage_accuracy("float, fused", floating, subject, None),
+        stage_accuracy("integer (interpreter)", integers, subject, floating),
+    ]
+    lava = None
+    if options.lava != "none":
+        samples = min(max(options.lava_samples, options.golden), x.shape[1])
+        with _kept("Lava", findings):
+            lava = simulate(
+                chip,
+                fed[:, :samples],
+                conv=options.lava,
+                on_progress=lambda d, n: progress("Lava", d, n),
+            )
+            rows = compare_lava(chip, fed[:, :samples], lava)
+            executors["Lava"] = Executor(samples, tuple(rows))
+            findings += agreement("Lava", samples, rows)
+            decided = lava_decisions(chip, lava)
+            right = int((decided == subject.labels[:samples]).sum())
+            same = int((decided == integers.decisions[:samples]).sum())
+            ledger.append(Accuracy(f"Lava ({options.lava} convolution)", right, samples, same))
+    findings.append(accuracy_finding(draft.trained, ledger[1], options.policy, draft.chance))
+    if options.lava == "none":
+        findings.append(not_asked_for())
+    updates = sum(
+        float(np.prod(n.output.shape)) * graph.steps
+        for n in graph.nodes
+        if isinstance(n.op, Neuron) and n.role != "host"
+    )
+    report = draft.report(
+        findings,
+        compiled,
+        census(graph, integers),
+        tuple(ledger),
+        plan,
+        updates,
+        activity(integers, bounds),
+        resources.data() if resources else {},
+        integers.conventions,
+        ac_range(graph, integers),
+        {name: e.data() for name, e in executors.items()},
+        counted="integer network",
+        counted_samples=integers.samples,
+    )
+    # A chip file that the chip cannot hold would not say what the chip does.
+    illegal = any(f.rule == LEGALITY and f.status == "FAIL" for f in report.findings)
+    withheld = "PS008 does not hold" if illegal else "a current may wrap around (PS006)"
+    kept = None if illegal or unproved(bounds) else golden
+    return Build(report, compiled, kept, lava, draft.dead, options, "" if kept else withheld)
+
+
+@contextmanager
+def _kept(executor: str, findings: list[Finding]) -> Iterator[None]:
+    """Keep the verdict where an executor gives no result, whatever the reason: it was not run."""
+    try:
+        yield
+    except Exception as e:
+        if os.environ.get("PURESPIKE_DEBUG"):
+            raise
+        findings.append(not_run(executor, e))

@@ -1,0 +1,1 @@
+"""Every kind of NETWORK argument and of data, as something to compile."""

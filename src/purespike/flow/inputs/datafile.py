@@ -1,0 +1,147 @@
+"""The data that a user gives beside a network: a .npz file, looked at before it is read."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purespike.compiler.files.archives import DAMAGED
+from purespike.compiler.labels import LabelError, checked_labels
+from purespike.errors import InputError
+
+LARGEST = 1 << 30  # bytes of the file
+KNOWN = {"inputs", "labels", "calibration"}
+FORM = "a .npz file with inputs (T, B, *shape), numbers; perhaps labels (B,) and calibration"
+SAVE = "save it with numpy: np.savez(file, inputs=x, labels=y)"
+_MAGIC = b"\x93NUMPY"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a data file says before its inputs are read.
+
+    Attributes:
+        path: Of the file.
+        steps: T.
+        samples: B.
+        shape: Of one sample at one step.
+        labels: (B,), checked but for the classes that the network has; None without.
+    """
+
+    path: Path
+    steps: int
+    samples: int
+    shape: tuple[int, ...]
+    labels: NDArray[np.int64] | None
+
+
+def peek(path: Path) -> Header:
+    """The form of a data file and its labels; the inputs are not read.
+
+    Raises:
+        InputError: If it is no such file.
+        LabelError: If the labels cannot be labels of the inputs.
+    """
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_MAGIC)) == _MAGIC:
+                raise InputError(
+                    "this is one array, and does not say which",
+                    where=str(path),
+                    found="a .npy file",
+                    allowed=FORM,
+                    remedy=SAVE,
+                )
+        if path.stat().st_size > LARGEST:
+            raise InputError("the data file is too large", where=str(path), allowed="1 GiB")
+        with zipfile.ZipFile(path) as file:
+            forms = {n.removesuffix(".npy"): _form(file.open(n)) for n in file.namelist()}
+        shape, dtype = forms.get("labels", ((), np.dtype(object)))
+        if "labels" in forms and dtype.hasobject:
+            raise LabelError(
+                "the labels are no numbers",
+                where=str(path),
+                found=f"type {dtype}, which is not read: it may hold a program",
+                allowed="whole numbers, one per sample",
+                remedy="write them with labels.astype(int)",
+            )
+        labels = _load(path, "labels") if "labels" in forms else None
+    except DAMAGED as e:
+        raise _unreadable(path, e) from None
+    shape, dtype = forms.get("inputs", ((), np.dtype(object)))
+    if len(shape) < 3 or dtype.kind not in "iufb" or 0 in shape or set(forms) - KNOWN:
+        raise InputError(
+            "the data does not have the form that is needed",
+            where=str(path),
+            found=", ".join(f"{k} {s} {d}" for k, (s, d) in forms.items()) or "no array",
+            allowed=FORM,
+            remedy=SAVE,
+        )
+    more = forms.get("calibration")
+    if more and (more[0][:1] + more[0][2:] != shape[:1] + shape[2:] or more[1].kind not in "iufb"):
+        raise InputError(
+            "the calibration data does not have the form of the inputs",
+            where=str(path),
+            found=f"{more[0]} {more[1]}",
+            allowed=f"({shape[0]}, B, {', '.join(map(str, shape[2:]))}), numbers",
+        )
+    if labels is not None:
+        labels = checked_labels(labels, shape[1], str(path))
+    return Header(path, shape[0], shape[1], tuple(shape[2:]), labels)
+
+
+def read_data(path: Path | None) -> dict[str, NDArray[Any]]:
+    """The arrays of a data file, checked; nothing without one.
+
+    Raises:
+        As `peek`.
+    """
+    if path is None:
+        return {}
+    header = peek(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data = {k: np.asarray(file[k]) for k in file.files}
+    except DAMAGED as e:
+        raise _unreadable(path, e) from None
+    x = data["inputs"]
+    data["inputs"] = x.astype(np.uint8) if is_binary(x) else x.astype(np.float32)
+    if header.labels is not None:
+        data["labels"] = header.labels
+    return data
+
+
+def is_binary(x: NDArray[Any]) -> bool:
+    """Are all values 0 or 1?"""
+    return bool(((x == 0) | (x == 1)).all())
+
+
+def _form(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of an array in a .npz file."""
+    with file:
+        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
+        read = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
+        if read is None:
+            raise ValueError(f"an array in version {version} of the format")
+        shape, _, dtype = read(file)
+        return shape, dtype
+
+
+def _load(path: Path, name: str) -> NDArray[Any]:
+    with np.load(path, allow_pickle=False) as file:
+        return np.asarray(file[name])
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(
+        "the data cannot be read",
+        where=str(path),
+        found=getattr(error, "strerror", None) or str(error)[:120] or type(error).__name__,
+        allowed=FORM,
+        remedy=SAVE,
+    )

@@ -1,0 +1,160 @@
+"""Networks in files of exchange formats, as graphs, without torch: NIR, ONNX, netx."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from purespike.compiler.checker import Verdict
+from purespike.compiler.ir.domain import ANALOG, SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.passes.fold_scales.move_delays import spikes_wait
+from purespike.compiler.wording import Advice
+from purespike.errors import InputError
+from purespike.judge.independent import second_verdict
+from purespike.targets.netx.read import read_netx
+from purespike.targets.nir.document import Document
+from purespike.targets.nir.foreign.read import Conventions
+from purespike.targets.nir.read import read_both
+from purespike.targets.onnx.foreign.step import read_step
+from purespike.targets.onnx.graph import is_golden, read_graph
+
+FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
+NIR = (
+    "dt",
+    "reset",
+    "if_r",
+    "steps",
+    "spike_input",
+    "feedback",
+    "current",
+    "recurrent_bias",
+    "fires",
+)
+
+
+@dataclass(frozen=True)
+class Stated:
+    """What files leave open and the caller states; None says nothing.
+
+    Attributes:
+        dt: Seconds a time step.
+        reset: What a spike does to the membrane.
+        if_r: Whether IF and I add ``r * x`` or ``dt * r * x``.
+        steps: Time steps a sample.
+        spike_input: Whether the inputs carry spikes.
+        feedback: Which value an edge carries that closes a loop.
+        current: Which synaptic current a membrane takes: the ``new`` one or the one before.
+        fires: Whether a membrane that equals its threshold fires (``at``) or not (``above``).
+        shape: Of one sample at one step; torch modules only.
+        data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
+        trust: Whether the code may run that a checkpoint names as its data set.
+        recurrent_bias: Whether the bias in a loop is there ``always``, or ``delayed`` by a step.
+    """
+
+    dt: float | None = None
+    reset: Literal["zero", "subtract"] | None = None
+    if_r: Literal["step", "dt"] | None = None
+    steps: int | None = None
+    spike_input: bool = False
+    feedback: Literal["previous"] | None = None
+    shape: tuple[int, ...] | None = None
+    data: Path | None = None
+    current: Literal["new", "previous"] | None = None
+    trust: bool = False
+    recurrent_bias: Literal["always", "delayed"] | None = None
+    fires: Literal["above", "at"] | None = None
+
+    def refuse(self, what: str, *allowed: str) -> None:
+        """Raise InputError if something is stated that ``what`` has no use for."""
+        said = {n for n, v in vars(self).items() if v not in (None, False)}
+        if wrong := sorted(said - set(allowed)):
+            raise InputError(
+                Advice(f"{what} does not take " + _listed(wrong)),
+                allowed=Advice(_listed(allowed) or "nothing: it says all itself"),
+                remedy="leave them out",
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"{{{name}}}" for name in names)
+
+
+def is_graph_file(path: Path) -> bool:
+    """Is this a file that `read_file` may know?"""
+    return path.is_file() and path.suffix in FORMATS
+
+
+def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
+    """The graph in a file, and what the independent checker says of a NIR file.
+
+    Raises:
+        As `read_named`.
+    """
+    if FORMATS.get(path.suffix) != "NIR":
+        return read_named(path, stated)[0], None
+    graph, document, conventions = _nir(path, stated, None)
+    if not document.metadata:  # a delay that only a convention put there is no node to judge
+        graph = spikes_wait(graph, document.nodes)
+    return graph, second_verdict(document, conventions)
+
+
+def read_named(path: Path, stated: Stated, steps: int | None = None) -> tuple[Graph, str]:
+    """The graph in a file, and what a report calls it: with what was taken from NIR metadata.
+
+    Args:
+        path: The file.
+        stated: What it leaves open.
+        steps: That a sample of the data lasts, where neither the file nor the caller says it.
+
+    Raises:
+        InputError: If nothing is known about such files, or something is stated in vain.
+        PurespikeError: What the format's reader refuses, with the reason.
+    """
+    kind = FORMATS.get(path.suffix)
+    if kind == "NIR":
+        graph, document, conventions = _nir(path, stated, steps)
+        taken = [f"{k} {v}" for k, v in document.said.items() if getattr(conventions, k) is None]
+        notes = [f"{', '.join(taken)}: from its metadata"] if taken else []
+        fires = any(isinstance(n.op, Neuron) and n.op.fires for n in graph.nodes)
+        if fires and not document.metadata and conventions.fires is None:  # else it was asked for
+            notes.append("fires above its thresholds: no membrane can equal one")
+        return graph, path.name + (f" ({'; '.join(notes)})" if notes else "")
+    if kind == "ONNX":
+        if is_golden(path):
+            stated.refuse("an ONNX file of purespike", "data")
+            return read_graph(path), path.name
+        stated.refuse("an ONNX file of another tool", "steps", "dt", "spike_input", "data")
+        domain = SPIKE if stated.spike_input else ANALOG
+        dt = 1e-3 if stated.dt is None else stated.dt  # a name for a step: nothing depends on it
+        lasts = steps if stated.steps is None else stated.steps
+        return read_step(path, steps=lasts, dt=dt, domain=domain), path.name
+    if kind == "netx":
+        stated.refuse("a netx file", "dt", "steps", "data")
+        return read_netx(path, steps=stated.steps, dt=stated.dt, assumed=steps), path.name
+    raise InputError(
+        "no network can be read from a file of this name",
+        where=str(path),
+        allowed=", ".join((*FORMATS, ".pt2")),
+        remedy="give the file the suffix of its format",
+    )
+
+
+def _nir(path: Path, stated: Stated, steps: int | None) -> tuple[Graph, Document, Conventions]:
+    stated.refuse("a NIR file", *NIR, "data")
+    domain = SPIKE if stated.spike_input else None
+    conventions = Conventions(
+        stated.dt,
+        stated.reset,
+        stated.if_r,
+        stated.steps,
+        domain,
+        stated.feedback,
+        stated.current,
+        stated.recurrent_bias,
+        fires=stated.fires,
+    )
+    return *read_both(path, conventions, steps), conventions

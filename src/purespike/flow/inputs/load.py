@@ -1,0 +1,172 @@
+"""Whatever holds a network, as a subject to compile: `load_subject` knows all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir.domain import ANALOG, SPIKE
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.rules.measure import measure
+from purespike.compiler.wording import Advice
+from purespike.errors import InputError
+from purespike.flow.inputs.checkpoints import digits_subject
+from purespike.flow.inputs.datafile import is_binary, read_data
+from purespike.flow.inputs.exchange import Stated
+from purespike.flow.inputs.opening import CHECKPOINT, Opened, open_source
+from purespike.options import Subject
+from purespike.targets.bundle.bundle import MANIFEST, read_bundle
+from purespike.trainer.capture.exported import read_exported
+from purespike.trainer.capture.trace import capture
+from purespike.trainer.dotted import dotted, import_remedy
+
+SAMPLES = 64  # made up where no data is given
+_VALUES_AT_ONCE = 1 << 22  # of the input of a torch module, whose layers hold many times as much
+
+
+def load_subject(
+    source: str | Opened, stated: Stated | None = None, *, samples: int = SAMPLES
+) -> Subject:
+    """What the source names, with the data to judge it by.
+
+    Args:
+        source: A checkpoint folder, a bundle, a file (.nir, .onnx, .net, .pt2), or a torch module
+            by its dotted path, ``package.module:name``: a module, or a callable that gives one.
+            Or what `purespike.flow.inputs.opening.open_source` made of it.
+        stated: What the source leaves open.
+        samples: How many to make up where there is no data.
+
+    Returns:
+        The subject. Without data, its inputs are random spikes, each sample at a rate of its own,
+        its labels are what the network itself decides, and ``labelled`` is False.
+
+    Raises:
+        InputError: If the source is nothing of that, or something is missing or stated in vain.
+        LabelError: If a label of the data can be none.
+        PurespikeError: What the reader of the source refuses, with the reason.
+    """
+    opened = source if isinstance(source, Opened) else open_source(source, stated or Stated())
+    stated, path = opened.stated, Path(opened.source)
+    if opened.graph is not None:
+        return _from_graph(opened.name, opened.graph, stated, samples)
+    if (path / CHECKPOINT).is_file():
+        return digits_subject(path, trusted=stated.trust)
+    if (path / MANIFEST).is_file():
+        bundle = read_bundle(path)
+        x, labels = bundle.golden.inputs, bundle.golden.labels
+        return Subject(path.name, bundle.graph, tuple(x.shape[2:]), x, labels)
+    if path.is_file():
+        program = read_exported(path)
+        stated = replace(stated, shape=program.shape, steps=program.steps)
+        return _from_module(path.name, program.module, stated, samples)
+    return _from_module(opened.source, _module(opened.source), stated, samples)
+
+
+def _module(source: str) -> nn.Module:
+    """A torch module by its dotted path. This runs the user's own code, as Python's import does."""
+    try:
+        found = dotted(source)
+        made = found if isinstance(found, nn.Module) else found()
+    except PurespikeError:
+        raise
+    except Exception as e:  # whatever the user's code does
+        raise InputError(
+            "the module cannot be made",
+            where=source,
+            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
+            allowed="package.module:name of an nn.Module, or of a callable without arguments",
+            remedy=import_remedy(e, source),
+        ) from e
+    if not isinstance(made, nn.Module):
+        raise InputError(
+            "this is not a torch module",
+            where=source,
+            found=type(made).__name__,
+            allowed="an nn.Module, or a callable without arguments that gives one",
+        )
+    return made.eval()
+
+
+def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -> Subject:
+    given = read_data(stated.data)
+    shape = tuple(given["inputs"].shape[2:]) if given else stated.shape
+    steps = len(given["inputs"]) if given else stated.steps
+    if shape is None or steps is None:  # `open_source` has asked for them
+        raise InputError("a torch module does not say what it takes", where=source)
+    for name, found, said in (("shape", shape, stated.shape), ("steps", steps, stated.steps)):
+        if said is not None and found != said:
+            raise InputError(
+                f"the data has another {name}", where=source, found=str(found), allowed=str(said)
+            )
+    x = given["inputs"] if given else _spikes(steps, samples, shape)
+
+    at_once = max(1, _VALUES_AT_ONCE // x[:, 0].size)
+
+    def decide() -> NDArray[np.int64]:
+        kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
+        classes: list[NDArray[np.int64]] = []
+        for part in np.split(x, range(at_once, x.shape[1], at_once), axis=1):
+            with torch.no_grad():
+                result = module(torch.from_numpy(part).to(kind))
+            main = result["main"] if isinstance(result, Mapping) else result
+            scores: NDArray[Any] = (main.sum(0) if main.dim() > 2 else main).numpy()
+            classes.append(scores.reshape(len(scores), -1).argmax(1).astype(np.int64))
+        return np.concatenate(classes)
+
+    labels = given.get("labels")
+    calibration = given.get("calibration")
+    domain = SPIKE if is_binary(x) else ANALOG
+    if labels is not None:
+        return Subject(source, module, shape, x, labels, domain, calibration)
+    try:
+        labels = decide()
+    except Exception as e:  # whatever the user's code does
+        capture(module, shape, steps, domain=domain)  # says better what the module cannot do
+        raise InputError(
+            "the module does not run on such an input",
+            where=source,
+            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
+            allowed=f"inputs (T, B, C, H, W) = {x.shape}",
+            remedy=Advice("state {shape} and {steps} as the module takes them, or give {data}"),
+        ) from e
+    return Subject(source, module, shape, x, labels, domain, calibration, labelled=False)
+
+
+def _from_graph(name: str, graph: Graph, stated: Stated, samples: int) -> Subject:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        raise InputError(
+            "a network to compile has one input and one output",
+            where=name,
+            found=f"{len(graph.inputs)} inputs, {len(graph.outputs)} outputs",
+        )
+    (edge,) = graph.inputs
+    given = read_data(stated.data)
+    x = given["inputs"] if given else _spikes(graph.steps, samples, edge.shape)
+    if x.shape[0] != graph.steps or x.shape[2:] != edge.shape:
+        raise InputError(
+            "the data does not fit the network",
+            where=name,
+            found=str(x.shape),
+            allowed=f"({graph.steps}, B, {', '.join(map(str, edge.shape))})",
+        )
+    labels = given.get("labels")
+    labelled = labels is not None
+    if labels is None:
+        labels = measure(graph, x).decisions
+    return Subject(
+        name, graph, edge.shape, x, labels, edge.domain, given.get("calibration"), labelled
+    )
+
+
+def _spikes(steps: int, samples: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    r = np.random.default_rng(0)
+    rates = r.random((1, samples, *(1 for _ in shape)))
+    return (r.random((steps, samples, *shape)) < rates).astype(np.uint8)

@@ -1,0 +1,140 @@
+"""What can be said of a NETWORK argument and its data before torch is loaded and the data read.
+
+Everything that is missing or does not fit is refused here, in well under a second.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.labels import checked_labels, output_classes
+from purespike.compiler.wording import Advice
+from purespike.errors import InputError
+from purespike.flow.inputs.datafile import Header, peek
+from purespike.flow.inputs.exchange import FORMATS, Stated, read_named
+from purespike.targets.bundle.manifest import MANIFEST
+
+CHECKPOINT = "checkpoint.json"
+PROGRAM = ".pt2"  # of torch.export
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A NETWORK argument that was looked at.
+
+    Attributes:
+        source: As it was given.
+        stated: As it was given.
+        graph: Where the source is a file of an exchange format.
+        name: What a report calls it.
+        header: Of the data, where there are any.
+    """
+
+    source: str
+    stated: Stated
+    graph: Graph | None = None
+    name: str = ""
+    header: Header | None = None
+
+
+def open_source(source: str, stated: Stated) -> Opened:
+    """Look at a source; `purespike.flow.inputs.load.load_subject` says what it may be.
+
+    Raises:
+        InputError: If the source is nothing of that, or something is missing or stated in vain.
+        LabelError: If a label of the data can be none.
+        PurespikeError: What the reader of the source refuses, with the reason.
+    """
+    path = Path(source)
+    if (path / CHECKPOINT).is_file():
+        stated.refuse("a checkpoint", "trust")
+        _require_trust(path, stated)
+        return Opened(source, stated)
+    if (path / MANIFEST).is_file():
+        stated.refuse("a bundle")
+        return Opened(source, stated)
+    if path.is_file() and path.suffix == PROGRAM:
+        stated.refuse("an exported program", "data")
+        return Opened(source, stated, header=_header(stated))
+    if path.is_file():
+        header = _header(stated)
+        graph, name = read_named(path, stated, header.steps if header else None)
+        _require_fit(name, graph, header)
+        return Opened(source, stated, graph, name, header)
+    if ":" in source and not path.exists():
+        stated.refuse("a torch module", "shape", "steps", "spike_input", "data")
+        header = _header(stated)
+        _require_form(source, stated, header)
+        return Opened(source, stated, header=header)
+    raise InputError(
+        "there is no network of this name",
+        found=source,
+        allowed="a checkpoint folder, a bundle, a file "
+        + ", ".join((*FORMATS, PROGRAM))
+        + ", or package.module:factory",
+    )
+
+
+def _header(stated: Stated) -> Header | None:
+    return None if stated.data is None else peek(stated.data)
+
+
+def _require_trust(path: Path, stated: Stated) -> None:
+    try:
+        data = json.loads((path / CHECKPOINT).read_text(encoding="utf-8"))["data"]["name"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return  # none, or damaged: the reader of checkpoints says how
+    if isinstance(data, str) and ":" in data and not stated.trust:
+        raise untrusted(path, data)
+
+
+def untrusted(path: Path, data: str) -> InputError:
+    """The error for a checkpoint whose data are made by code that nobody vouched for."""
+    return InputError(
+        "the data of this checkpoint are made by code that it names",
+        where=str(path),
+        found=data,
+        remedy=Advice("if you trust it, say so: {trust}"),
+    )
+
+
+def _require_fit(name: str, graph: Graph, header: Header | None) -> None:
+    if header is None or len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        return
+    (edge,) = graph.inputs
+    if header.steps != graph.steps or header.shape != edge.shape:
+        raise InputError(
+            "the data does not fit the network",
+            where=f"{header.path} for {name}",
+            found=str((header.steps, header.samples, *header.shape)),
+            allowed=f"({graph.steps}, B, {', '.join(map(str, edge.shape))})",
+        )
+    if header.labels is not None:
+        checked_labels(header.labels, header.samples, str(header.path), *output_classes(graph))
+
+
+def _require_form(source: str, stated: Stated, header: Header | None) -> None:
+    given = {"shape": stated.shape, "steps": stated.steps}
+    if header is None:
+        why = {"shape": "of one sample at one step", "steps": "time steps that a sample lasts"}
+        missing = {n: why[n] for n, value in given.items() if value is None}
+        if missing:
+            raise InputError(
+                "a torch module does not say what it takes, and leaves open: " + ", ".join(missing),
+                where=source,
+                open=missing,
+                remedy=Advice("state them, or give {data} with its inputs"),
+            )
+        return
+    for name, found in (("shape", header.shape), ("steps", header.steps)):
+        if given[name] is not None and found != given[name]:
+            raise InputError(
+                f"the data has another {name}",
+                where=f"{header.path} for {source}",
+                found=str(found),
+                allowed=str(given[name]),
+                remedy=Advice(f"leave out {{{name}}}: the data says it"),
+            )

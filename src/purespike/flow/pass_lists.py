@@ -1,0 +1,61 @@
+"""Which passes a compilation runs."""
+
+from __future__ import annotations
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.passes.quantize.quantize import Grid
+from purespike.compiler.pipeline import REWRITES, Pass, standard_passes
+from purespike.compiler.wording import Advice
+from purespike.options import Options, Progress, Subject
+from purespike.trainer.training.fine_tuning import FineTuneConfig, fine_tune
+
+__all__ = ["chosen_passes"]
+
+
+def chosen_passes(subject: Subject, options: Options, progress: Progress) -> tuple[Pass, ...]:
+    """The standard passes, with fine-tuning before the last one if that is wanted."""
+    if options.calibration == "agreement" and (subject.calibration is None or options.qat):
+        raise PurespikeError(
+            "calibration by spike agreement needs data"
+            if not options.qat
+            else "fine-tuning cannot follow scales that are chosen by spike agreement",
+            found="agreement",
+            allowed="max, percentile, mse",
+            remedy=Advice(
+                "give training inputs ('calibration' in {data}, or of the subject), or choose "
+                "another: {calibration}"
+            ),
+        )
+    grid = Grid(
+        options.weight_bits,
+        per_channel=options.per_channel,
+        fit_membranes=options.fit_membranes,
+    )
+    passes = standard_passes(
+        grid=grid,
+        host_encoder=options.host_encoder,
+        # What was fine-tuned is rounded as it was then.
+        calibration=None if options.qat else subject.calibration,
+        method=options.calibration,
+    )
+    if not options.qat:
+        return passes
+    if subject.training is None:
+        raise PurespikeError(
+            "fine-tuning needs training data",
+            where=subject.name,
+            remedy="compile a checkpoint of `purespike train`, or give the subject its training",
+        )
+    batches, config = subject.training(), FineTuneConfig(options.qat, method=options.calibration)
+
+    def tune(graph: Graph) -> Graph:
+        return fine_tune(
+            graph,
+            batches,
+            grid,
+            config,
+            progress=lambda epoch, loss: progress("fine-tuning", epoch + 1, options.qat),
+        )
+
+    return (*passes[:-1], Pass("fine_tune", tune, REWRITES), passes[-1])

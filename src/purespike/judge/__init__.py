@@ -1,0 +1,1 @@
+"""What is held against a build, or against what somebody compiled before."""

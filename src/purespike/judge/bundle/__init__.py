@@ -1,0 +1,1 @@
+"""Does everything that lies in a bundle say the same thing?"""

@@ -1,0 +1,226 @@
+"""What every executor did on the same samples, side by side. No torch here."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import purespike
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.interpret import Trace
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.passes.split_host import chip_part
+from purespike.compiler.proofs.ranges import Bounds
+from purespike.compiler.report.report import Accuracy, Activity, Chance, LayerCount
+from purespike.compiler.rules.finding import ACCURACY, EXECUTORS, Finding, verdict
+from purespike.compiler.rules.measure import Measured, traces
+from purespike.compiler.rules.policy import Policy
+from purespike.compiler.wording import RUN_LAVA, Advice
+from purespike.targets.agreement import Mismatch, compare
+from purespike.targets.bundle.bundle import Golden
+from purespike.targets.cpu.run import run_cpu
+from purespike.targets.lava.run.simulate import LavaRun
+from purespike.targets.nir.emit import write_nir
+from purespike.targets.nir.read import read_nir
+from purespike.targets.onnx.emit import step_model
+from purespike.targets.onnx.run import run_onnx
+
+
+def make_golden(graph: Graph, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
+    """What the integer graph does on the samples (T, B, *shape), by the interpreter."""
+    recorder = Recorder(graph)
+    for _, trace in traces(graph, inputs, recorder.membranes):
+        recorder.add(trace)
+    return recorder.golden(inputs, labels)
+
+
+class Recorder:
+    """Keeps what golden vectors hold of the traces of batches, shown one after the other."""
+
+    def __init__(self, graph: Graph) -> None:
+        neurons = [n for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
+        fires = [n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires]
+        self.spikes: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in fires}
+        self.membranes: dict[str, list[NDArray[np.int32]]] = {n.name: [] for n in neurons}
+
+    def add(self, trace: Trace) -> None:
+        """The next batch."""
+        for name, rows in self.spikes.items():
+            rows.append(trace.values[name].astype(np.uint8))
+        for name, levels in self.membranes.items():
+            levels.append(trace.membranes[name].astype(np.int32))
+
+    def golden(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
+        """All batches, with the samples (T, B, *shape) that they were of."""
+        return Golden(
+            inputs.astype(np.uint8),
+            labels,
+            {name: np.concatenate(rows, axis=1) for name, rows in self.spikes.items()},
+            {name: np.concatenate(levels, axis=1) for name, levels in self.membranes.items()},
+        )
+
+
+def encode(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:
+    """What the chip receives (T, B, ...): the inputs, or the spikes of the encoder on the host."""
+    chip = chip_part(graph)
+    if chip is graph:
+        return x
+    name = chip.inputs[0].name
+    host = replace(graph, nodes=tuple(n for n in graph.nodes if n.role == "host"), outputs=(name,))
+    parts = [trace.values[name] for _, trace in traces(host, x, {name})]
+    return np.concatenate(parts, axis=1).astype(np.uint8)
+
+
+def compare_onnx(graph: Graph, golden: Golden) -> list[Mismatch]:
+    """What ONNX Runtime computes otherwise."""
+    run = run_onnx(step_model(graph), graph, golden.inputs)
+    return compare(
+        golden.trace(),
+        {n: run.values[n] for n in golden.spikes},
+        {n: run.membranes[n] for n in golden.membranes if n in run.membranes},
+    )
+
+
+def compare_nir(graph: Graph, golden: Golden) -> list[Mismatch]:
+    """What the network read back from its NIR file computes otherwise."""
+    with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
+        path = Path(folder) / "model.nir"
+        write_nir(graph, path)
+        back = read_nir(path)
+    again = make_golden(back, golden.inputs, golden.labels).trace()
+    return compare(golden.trace(), again.values, again.membranes)
+
+
+def compare_cpu(graph: Graph, golden: Golden) -> list[Mismatch]:
+    """What the cpu executor computes otherwise on the golden samples."""
+    found = run_cpu(graph, golden.inputs, membranes=golden.membranes.keys())
+    return compare(
+        golden.trace(), {n: found.values[n] for n in golden.spikes}, dict(found.membranes)
+    )
+
+
+def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:
+    """Every layer that Lava computed against the interpreter, over all its samples (T, B, ...)."""
+    rows: dict[tuple[str, str], Mismatch] = {}
+    for start, trace in traces(graph, x, {*run.spikes, *run.membranes}):
+        stop = start + next(iter(trace.values.values())).shape[1]
+        for row in compare(
+            trace,
+            {n: v[:, start:stop] for n, v in run.spikes.items()},
+            {n: v[:, start:stop] for n, v in run.membranes.items()},
+        ):
+            first = row.first and (row.first[0], row.first[1] + start, *row.first[2:])
+            at = row.at_first
+            key = (row.layer, row.what)
+            if key in rows:
+                before = rows[key]
+                row = replace(
+                    row,
+                    values=before.values + row.values,
+                    different=before.different + row.different,
+                )
+                if before.first and (first is None or before.first <= first):
+                    first, at = before.first, before.at_first
+            rows[key] = replace(row, first=first, at_first=at)
+    return list(rows.values())
+
+
+def lava_decisions(graph: Graph, run: LavaRun) -> NDArray[np.int64]:
+    """The class of each sample, from what left the simulated chip."""
+    name = graph.outputs[0]
+    scores = run.spikes[name].sum(axis=0) if name in run.spikes else run.membranes[name][-1]
+    classes: NDArray[np.int64] = scores.reshape(len(scores), -1).argmax(axis=1)
+    return classes
+
+
+def census(graph: Graph, measured: Measured) -> tuple[LayerCount, ...]:
+    """The operations of each node, per sample."""
+
+    def row(node: Node) -> LayerCount:
+        events = measured.events.get(node.name)
+        return LayerCount(
+            node.name,
+            node.origin,
+            type(node.op).__name__,
+            "host" if node.role == "host" else "chip",
+            measured.counts[node.name],
+            measured.rates.get(node.name),
+            () if events is None else tuple(float(e) for e in events.mean(axis=1)),
+            None if events is None else _ends(events.sum(axis=0)),
+            measured.arrays.get(node.name),
+        )
+
+    return tuple(row(n) for n in graph.nodes)
+
+
+def ac_range(graph: Graph, measured: Measured) -> tuple[float, float] | None:
+    """(fewest, most) accumulations of one sample on the chip."""
+    chip = [
+        measured.events[n.name].sum(axis=0)
+        for n in graph.nodes
+        if n.role != "host" and n.name in measured.events
+    ]
+    return _ends(np.sum(chip, axis=0)) if chip else None
+
+
+def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
+def activity(measured: Measured, bounds: Mapping[str, Bounds]) -> tuple[Activity, ...]:
+    """What each neuron layer did, beside what was proved for it."""
+    return tuple(
+        Activity(name, measured.step_rates.get(name, ()), reach, bounds[name].membrane)
+        for name, reach in measured.membranes.items()
+        if name in bounds
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of purespike and of what decides the numbers."""
+    names = ("torch", "numpy", "nir", "onnx", "onnxruntime", "lava-nc")
+    found = {"purespike": purespike.__version__, "python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def accuracy_finding(
+    trained: Accuracy | None,
+    integer: Accuracy | None,
+    policy: Policy,
+    chance: Chance | None = None,
+) -> Finding:
+    """PS012: what the integers lose against the trained network, in percentage points."""
+    if trained is None or integer is None:
+        why = "no labelled data was given, so no accuracy was measured"
+        remedy = Advice("give labelled test inputs: {data}")
+        return Finding(ACCURACY, "whole network", "NOT RUN", why, remedy=remedy)
+    drop = 100 * (trained.rate - integer.rate)
+    note = chance.note(integer) if chance else ""
+    return verdict(
+        ACCURACY,
+        "whole network",
+        drop <= policy.accuracy_drop,
+        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}"
+        + (f"; {note}" if note else ""),
+        limit=f"drop of at most {policy.accuracy_drop:g}",
+        unit="percentage points",
+        remedy=Advice("use more weight bits ({bits}), or fine-tune with quantized ones: {qat}"),
+    )
+
+
+def not_asked_for() -> Finding:
+    """PS010 of a build without Lava."""
+    return Finding(EXECUTORS, "Lava", "NOT RUN", "not asked for", remedy=RUN_LAVA)

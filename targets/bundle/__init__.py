@@ -1,0 +1,1 @@
+"""The bundle: one folder with everything a hardware team needs."""

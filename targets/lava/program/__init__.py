@@ -1,0 +1,1 @@
+"""A Lava run as plain data and as a script."""

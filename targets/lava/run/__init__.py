@@ -1,0 +1,1 @@
+"""Lava runs: in child processes, in shards, on a cluster."""

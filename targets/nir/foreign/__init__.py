@@ -1,0 +1,1 @@
+"""NIR files that other tools wrote."""

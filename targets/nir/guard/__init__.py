@@ -1,0 +1,1 @@
+"""HDF5 files parsed in a child process, within limits."""

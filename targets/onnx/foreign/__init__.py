@@ -1,0 +1,1 @@
+"""ONNX files that other tools wrote: one time step, understood as a network."""

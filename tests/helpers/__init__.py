@@ -1,0 +1,1 @@
+"""What tests share: cases, random networks, and second computations."""

@@ -1,0 +1,1 @@
+"""From torch to the compiler's graph: modules, exported programs, other frameworks."""

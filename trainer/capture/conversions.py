@@ -1,0 +1,262 @@
+"""What each module of torch and of this trainer is in the graph: one operation, or two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir import ops
+from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.graph import Op
+from purespike.compiler.ir.ops.join import GateKind
+from purespike.trainer.nn import attention, gates, layers
+from purespike.trainer.nn.auxiliary import Accumulate
+from purespike.trainer.nn.neuron import Neuron
+
+__all__ = [
+    "CONVERSIONS",
+    "CaptureError",
+    "Converted",
+    "converter",
+    "is_operation",
+    "require",
+]
+
+
+class CaptureError(PurespikeError):
+    """A module or operation that has no meaning in the compiler's graph."""
+
+
+_GATES: dict[type[nn.Module], GateKind] = {
+    gates.And: "and",
+    gates.Or: "or",
+    gates.Iand: "iand",
+    gates.Xor: "xor",
+}
+
+
+Converted = list[tuple[str, Op]]
+
+
+def _array(x: Tensor) -> Array:
+    return np.asarray(x.detach().cpu().to(torch.float64).numpy())
+
+
+def _optional(x: Tensor | None) -> Array | None:
+    return None if x is None else _array(x)
+
+
+def _pair(x: Any) -> tuple[int, int]:
+    return (int(x), int(x)) if isinstance(x, int) else (int(x[0]), int(x[1]))
+
+
+def require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
+    """Refuse the module at ``path`` if something about it has no exact form in the graph.
+
+    Raises:
+        CaptureError: If ``holds`` is false; it says what is ``allowed``.
+    """
+    if not holds:
+        raise CaptureError(
+            f"this {type(module).__name__} has no exact form in the graph",
+            where=path,
+            found=repr(module),
+            allowed=allowed,
+            remedy="build the module with what is allowed, or replace it",
+        )
+
+
+def _conv(m: nn.Conv2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
+    if isinstance(m.padding, str):
+        spans = [d * (k - 1) for d, k in zip(m.dilation, m.kernel_size, strict=True)]
+        same = m.padding == "same"
+        require(not same or all(s % 2 == 0 for s in spans), path, m, "the same padding both sides")
+        padding = (spans[0] // 2, spans[1] // 2) if same else (0, 0)
+    else:
+        padding = _pair(m.padding)
+    op = ops.Conv2d(
+        _array(m.weight),
+        _optional(m.bias),
+        _pair(m.stride),
+        padding,
+        _pair(m.dilation),
+        m.groups,
+    )
+    return [("", op)]
+
+
+def _conv1d(m: nn.Conv1d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    require(len(shape) == 3 and shape[1] == 1, path, m, f"an input (C, 1, L), found {shape}")
+    require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
+    span = m.dilation[0] * (m.kernel_size[0] - 1)
+    if isinstance(m.padding, str):
+        same = m.padding == "same"
+        require(not same or span % 2 == 0, path, m, "the same padding both sides")
+        padding = span // 2 if same else 0
+    else:
+        padding = m.padding[0]
+    weight = _array(m.weight)[:, :, None, :]  # a kernel of height 1
+    wide = ((1, m.stride[0]), (0, padding), (1, m.dilation[0]))
+    return [("", ops.Conv2d(weight, _optional(m.bias), *wide, m.groups))]
+
+
+def _linear(m: nn.Linear, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    return [("", ops.Linear(_array(m.weight), _optional(m.bias)))]
+
+
+def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    if m.running_mean is None or m.running_var is None:
+        require(False, path, m, "running statistics (track_running_stats=True)")
+        raise AssertionError
+    mean, variance = _array(m.running_mean), _array(m.running_var)
+    weight = m.weight * m.scale if isinstance(m, layers.ThresholdBatchNorm2d) else m.weight
+    gamma = np.ones_like(mean) if weight is None else _array(weight)
+    beta = np.zeros_like(mean) if m.bias is None else _array(m.bias)
+    return [("", ops.BatchNorm(gamma, beta, mean, variance, m.eps))]
+
+
+def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    padding = _pair(m.padding)
+    plain = not m.ceil_mode and m.divisor_override is None
+    require(plain, path, m, "ceil_mode False, no divisor_override")
+    require(m.count_include_pad or padding == (0, 0), path, m, "count_include_pad True")
+    return [("", ops.AvgPool2d(_pair(m.kernel_size), _pair(m.stride), padding))]
+
+
+def _adaptive(m: nn.AdaptiveAvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    kernel = _windows(m, shape, path)
+    return [("", ops.AvgPool2d(kernel, kernel))]
+
+
+def _adaptive_max(
+    m: nn.AdaptiveMaxPool2d, shape: tuple[int, ...], steps: int, path: str
+) -> Converted:
+    require(not m.return_indices, path, m, "no indices")
+    kernel = _windows(m, shape, path)
+    return [("", ops.MaxPool2d(kernel, kernel))]
+
+
+def _windows(
+    m: nn.AdaptiveAvgPool2d | nn.AdaptiveMaxPool2d, shape: tuple[int, ...], path: str
+) -> tuple[int, int]:
+    """The equal windows of an adaptive pool; torch's overlap where they do not tile the map."""
+    require(len(shape) == 3, path, m, f"an input (C, H, W), found {shape}")
+    size = shape[1:]
+    raw = m.output_size if isinstance(m.output_size, tuple) else (m.output_size,) * 2
+    target = tuple(n if want is None else int(want) for n, want in zip(size, raw, strict=True))
+    whole = all(n % t == 0 for n, t in zip(size, target, strict=True))
+    require(whole, path, m, f"an output size that divides {size}")
+    return size[0] // target[0], size[1] // target[1]
+
+
+def _max(m: nn.MaxPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    plain = not m.ceil_mode and _pair(m.dilation) == (1, 1) and not m.return_indices
+    require(plain, path, m, "ceil_mode False, dilation 1, no indices")
+    return [("", ops.MaxPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)))]
+
+
+def _flatten(m: nn.Flatten, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    last = len(shape) + 1
+    require(m.start_dim == 2 and m.end_dim in (-1, last), path, m, "start_dim 2 of (T, B, C, H, W)")
+    return [("", ops.Flatten())]
+
+
+def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    if m.reset not in ("zero", "subtract"):
+        require(False, path, m, "reset 'zero' or 'subtract'")
+    finite = all(bool(np.isfinite(np.asarray(x)).all()) for x in (m.threshold, m.amount))
+    require(finite, path, m, "a finite threshold and reset amount")
+    decay, factor = m.constants()  # of a PLIF: as trained
+    op = (ops.RectifiedNeuron if m.rectified else ops.Neuron)(
+        np.asarray(m.threshold),
+        decay,
+        "zero" if m.reset == "zero" else "subtract",
+        np.asarray(m.amount),
+    )
+    scale = [] if factor == 1.0 else [(".input", ops.Scale(np.asarray(factor)))]
+    return [*scale, ("", op)]
+
+
+def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    kind = next(k for t, k in _GATES.items() if isinstance(m, t))
+    return [("", ops.Gate(kind))]
+
+
+CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
+    nn.Conv2d: _conv,
+    nn.Conv1d: _conv1d,
+    nn.Linear: _linear,
+    nn.BatchNorm2d: _norm,
+    nn.AvgPool2d: _avg,
+    nn.AdaptiveAvgPool2d: _adaptive,
+    nn.AdaptiveMaxPool2d: _adaptive_max,
+    nn.MaxPool2d: _max,
+    nn.Flatten: _flatten,
+    nn.ReLU: lambda m, shape, steps, path: [("", ops.Relu())],
+    nn.Identity: lambda m, shape, steps, path: [],
+    layers.TimeMean: lambda m, shape, steps, path: [("", ops.TimeMean(steps))],
+    Neuron: _neuron,
+    Accumulate: lambda m, shape, steps, path: [("", ops.Add())],
+    attention.AttentionScores: lambda m, shape, steps, path: [("", ops.AttentionScores(m.heads))],
+    attention.AttentionMix: lambda m, shape, steps, path: [("", ops.AttentionMix(m.heads))],
+    gates.Add: lambda m, shape, steps, path: [("", ops.Add())],
+    **dict.fromkeys(_GATES, _gate),
+    **dict.fromkeys(
+        (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout),
+        lambda m, shape, steps, path: [],
+    ),
+}
+# What torch's convolutions call; a subclass may replace it behind an inherited forward.
+CONVOLVE = tuple(t._conv_forward for t in (nn.Conv2d, nn.Conv1d, layers.Conv2d, layers.Conv1d))
+
+_LAYERS: tuple[type[nn.Module], ...] = (
+    layers.AdaptiveMaxPool2d,
+    layers.Conv1d,
+    layers.Conv2d,
+    layers.BatchNorm2d,
+    layers.AvgPool2d,
+    layers.GlobalAvgPool2d,
+    layers.MaxPool2d,
+    layers.ThresholdBatchNorm2d,
+)
+# The forwards whose meaning is known.
+FORWARDS = {t.forward for t in (*CONVERSIONS, *_LAYERS)}
+
+
+def is_operation(module: nn.Module) -> bool:
+    """Whether a module is an operation of the graph, or derived from one."""
+    return isinstance(module, tuple(CONVERSIONS))
+
+
+def converter(module: nn.Module, path: str) -> Callable[..., Converted]:
+    """What the module at ``path`` is in the graph.
+
+    Raises:
+        CaptureError: If it is none that the compiler knows, or computes in a way of its own.
+    """
+    base = next((t for t in CONVERSIONS if isinstance(module, t)), None)
+    if base is None:
+        raise CaptureError(
+            f"the compiler has no operation for {type(module).__name__}",
+            where=path,
+            found=repr(module),
+            allowed=", ".join(sorted({t.__name__ for t in CONVERSIONS})),
+            remedy="replace the module, or write it with the ones above",
+        )
+    own = {"forward", "_conv_forward"} & set(vars(module))
+    inner = getattr(type(module), "_conv_forward", CONVOLVE[0])
+    if type(module).forward not in FORWARDS or own or inner not in CONVOLVE:
+        raise CaptureError(
+            f"this {type(module).__name__} has a forward of its own",
+            where=path,
+            found=repr(module),
+            allowed=f"modules that compute as {base.__name__} does",
+            remedy="derive it from nn.Module, so that its forward is traced",
+        )
+    return CONVERSIONS[base]

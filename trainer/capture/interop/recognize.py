@@ -1,0 +1,196 @@
+"""What capture asks about modules and calls that are not its own.
+
+Inside of :class:`Imported` a module sees whole sequences ("m"), single steps ("s"), or all steps
+as more samples ("merged", in a container without state). Each is taken only where it sees what it
+was made for: a neuron that took the time axis for samples would forget its state in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+from torch.nn import functional
+
+from purespike.compiler.ir.graph import Op
+from purespike.trainer.capture.conversions import CaptureError, Converted
+from purespike.trainer.capture.interop import snntorch, spikingjelly
+from purespike.trainer.capture.interop.classes import framework_class, known_class
+from purespike.trainer.capture.interop.imported import Imported, Spikes
+
+__all__ = [
+    "Mode",
+    "converter",
+    "gives_state",
+    "is_container",
+    "is_foreign",
+    "is_stateful",
+    "join",
+    "mode_at",
+    "module_of_call",
+]
+
+Mode = Literal["", "m", "s", "merged", "wrong"]
+_CONVERTERS: dict[str, Mapping[str, Callable[..., Converted]]] = {
+    spikingjelly.NEURON: spikingjelly.NEURONS,
+    spikingjelly.LAYER: spikingjelly.LAYERS,
+    snntorch.NEURON: snntorch.NEURONS,
+}
+# Functions and the modules that compute the same.
+_CALLS: dict[Any, type[nn.Module]] = {
+    torch.flatten: nn.Flatten,
+    "flatten": nn.Flatten,
+    torch.max_pool2d: nn.MaxPool2d,
+    functional.max_pool2d: nn.MaxPool2d,
+    functional.avg_pool2d: nn.AvgPool2d,
+}
+
+
+def is_container(module: nn.Module) -> bool:
+    """Is it a container that leads a sequence through its modules one after the other?"""
+    space, name = known_class(module)
+    return space == spikingjelly.LAYER and name in spikingjelly.CONTAINERS
+
+
+def is_foreign(module: nn.Module) -> bool:
+    """Is a module one operation of another framework?"""
+    foreign = isinstance(module, Spikes) or framework_class(module) is not None
+    return foreign and not is_container(module)
+
+
+def is_stateful(module: nn.Module) -> bool:
+    """Does a module of another framework keep a membrane from one call to the next?"""
+    return known_class(module)[0] in (spikingjelly.NEURON, snntorch.NEURON)
+
+
+def gives_state(module: nn.Module) -> bool:
+    """Does a module of another framework return (spikes, state)?"""
+    return known_class(module)[0] == snntorch.NEURON and snntorch.gives_state(module)
+
+
+def mode_at(modules: Mapping[str, nn.Module], path: str) -> Mode:
+    """What the module at ``path`` is called with."""
+    mode: Mode = ""
+    parts = path.split(".") if path else []
+    for k in range(len(parts)):
+        around: Any = modules[".".join(parts[:k])]
+        if isinstance(around, Imported):
+            mode = "wrong" if mode else "s" if around.stepwise else "m"
+        elif is_container(around) and getattr(around, "step_mode", "m") == "m":
+            stepped = spikingjelly.CONTAINERS[known_class(around)[1]](around)
+            fits = ("m",) if stepped else ("m", "")
+            mode = "wrong" if mode not in fits else "s" if stepped else "merged"
+    return mode
+
+
+def converter(module: nn.Module, mode: Mode, path: str) -> Callable[..., Converted] | None:
+    """What a module of another framework is in the graph; None if it is of none.
+
+    Raises:
+        CaptureError: If it computes something else there than its class says, or is unknown.
+    """
+    if isinstance(module, Spikes):
+        return lambda m, shape, steps, path: []
+    cls = framework_class(module)
+    if cls is None:
+        if mode not in ("", "m"):
+            _refuse_sequences(module, mode, path)
+            if isinstance(module, nn.Flatten):
+                return spikingjelly.LAYERS["Flatten"]
+        return None
+    space, name = known_class(module)
+    convert = _CONVERTERS[space].get(name)
+    if convert is None:
+        raise CaptureError(
+            f"the compiler has no operation for {name}",
+            where=path,
+            found=repr(module),
+            allowed=", ".join(sorted(_CONVERTERS[space])),
+            remedy="replace the module, or write it with the ones above",
+        )
+    own = _own(module, cls)
+    if own:
+        raise CaptureError(
+            f"this {type(module).__name__} computes in its own way",
+            where=path,
+            found=f"its own {', '.join(sorted(own))}",
+            allowed=f"modules that compute as {cls.__name__} does",
+            remedy="derive it from nn.Module, so that its forward is traced",
+        )
+    wanted = _wanted(module, space)
+    if mode not in wanted:
+        raise CaptureError(
+            f"this {name} would take the time axis for something else",
+            where=path,
+            found=_CALLED[mode],
+            allowed=" or ".join(_CALLED[w] for w in sorted(wanted)),
+            remedy="give capture Imported(model), and SpikingJelly's modules one step_mode: "
+            "functional.set_step_mode(model, 'm')",
+        )
+    return convert
+
+
+_CALLED = {
+    "": "outside of Imported",
+    "m": "called with a sequence (T, B, ...)",
+    "s": "called with single steps (B, ...)",
+    "merged": "called with all steps as more samples (T B, ...)",
+    "wrong": "inside of a container of sequences that is called with something else",
+}
+
+
+def _wanted(module: Any, space: str) -> set[str]:
+    """Where a module computes what its class says."""
+    if space == snntorch.NEURON:
+        return {"s"}
+    single = {"s"} if space == spikingjelly.NEURON else {"s", "merged"}
+    if isinstance(module, nn.Linear):  # does not look at its step_mode
+        return {"m", *single}
+    return {"m"} if module.step_mode == "m" else single
+
+
+def _refuse_sequences(module: nn.Module, mode: Mode, path: str) -> None:
+    if type(module).__module__.startswith(
+        ("purespike.trainer.nn.layers", "purespike.trainer.nn.neuron")
+    ):
+        raise CaptureError(
+            f"this {type(module).__name__} takes sequences",
+            where=path,
+            found=_CALLED[mode],
+            allowed=_CALLED["m"],
+            remedy="put it behind Imported(model), which returns a sequence",
+        )
+
+
+def _own(module: nn.Module, cls: type) -> set[str]:
+    """Methods of a framework's class that a subclass or the module itself replaces."""
+    mro = type(module).__mro__
+    places = [vars(c) for c in mro[: mro.index(cls)]] + [vars(module)]
+    names = {n for place in places for n in place if callable(getattr(cls, n, None))}
+    return names - {"__init__", "extra_repr"}
+
+
+def module_of_call(
+    target: Any, options: tuple[Any, ...], named: Mapping[str, Any], mode: Mode
+) -> nn.Module | None:
+    """The module that computes what a call does to its first argument; None if there is none."""
+    kind = _CALLS.get(target)
+    images = mode in ("s", "merged")  # torch's pools take no sequence
+    if kind is None or not (images or kind is nn.Flatten):
+        return None
+    if any(isinstance(a, fx.Node) for a in (*options, *named.values())):
+        return None
+    if kind is nn.Flatten:  # begins with axis 0 unless said otherwise, the module with 1
+        named = dict(zip(("start_dim", "end_dim"), options, strict=False)) | dict(named)
+        return nn.Flatten(**({"start_dim": 0} | named))
+    return kind(*options, **named)
+
+
+def join(target: Any, args: tuple[Any, ...]) -> tuple[Op, str, tuple[Any, ...]] | None:
+    """The operation of a SEW join, its name, and its inputs in the order of the graph's gates."""
+    if target is not spikingjelly.sew_function() or len(args) != 3:
+        return None
+    op = spikingjelly.JOINS.get(args[2])
+    return None if op is None else (op, args[2].lower(), (args[1], args[0]))

@@ -1,0 +1,95 @@
+"""SpikingJelly's modules in the graph, as its version 2.0 computes them.
+
+Its neurons fire on ``v >= v_threshold`` and reset in the same step, as those of the graph do. A
+membrane that rests at ``v_reset`` is counted from there, so that it rests at 0.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from torch import nn
+
+from purespike.compiler.ir import ops
+from purespike.trainer.capture.conversions import CONVERSIONS, Converted, require
+from purespike.trainer.capture.interop.firing import fires
+
+NEURON: Final = "spikingjelly.activation_based.neuron"
+LAYER: Final = "spikingjelly.activation_based.layer"
+_SEW = "spikingjelly.activation_based.model.sew_resnet"
+
+
+def _neuron(m: Any, path: str, decay: float, scale: float) -> Converted:
+    rest = 0.0 if m.v_reset is None else float(m.v_reset)
+    start = m._memories_rv["v"]
+    threshold = float(m.v_threshold) - rest
+    require(isinstance(start, int | float), path, m, "a membrane that starts at one number")
+    require(np.isfinite(threshold) and threshold > 0, path, m, "v_threshold above v_reset")
+    require(fires(m.surrogate_function, at_zero=True), path, m, "a surrogate that fires from 0 on")
+    require(getattr(m, "_neuron_precision", None) is None, path, m, "no precision of its own")
+    op = ops.Neuron(
+        np.asarray(threshold),
+        decay,
+        "subtract" if m.v_reset is None else "zero",
+        np.asarray(threshold),
+        float(start) - rest,
+    )
+    return [*([] if scale == 1.0 else [(".input", ops.Scale(np.asarray(scale)))]), ("", op)]
+
+
+def _if(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    return _neuron(m, path, 1.0, 1.0)
+
+
+def _lif(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    tau = float(m.tau)
+    require(np.isfinite(tau) and tau >= 1, path, m, "tau of 1 time step and more")
+    return _neuron(m, path, 1.0 - 1.0 / tau, 1.0 / tau if m.decay_input else 1.0)
+
+
+def _plif(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    require(m.w.numel() == 1, path, m, "one time constant for the layer")
+    scale = float(m.w.detach().double().sigmoid())
+    return _neuron(m, path, 1.0 - scale, scale if m.decay_input else 1.0)
+
+
+def _flatten(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    whole = m.start_dim == 1 and m.end_dim in (-1, len(shape))
+    require(whole, path, m, "start_dim 1, which is everything after the batch")
+    return [("", ops.Flatten())]
+
+
+NEURONS: dict[str, Callable[..., Converted]] = {
+    "IFNode": _if,
+    "HalfThresholdIFNode": _if,
+    "LIFNode": _lif,
+    "ParametricLIFNode": _plif,
+}
+LAYERS: dict[str, Callable[..., Converted]] = {
+    "Conv2d": CONVERSIONS[nn.Conv2d],
+    "Linear": CONVERSIONS[nn.Linear],
+    "BatchNorm2d": CONVERSIONS[nn.BatchNorm2d],
+    "ThresholdDependentBatchNorm2d": CONVERSIONS[nn.BatchNorm2d],  # its scale is its weight
+    "MaxPool2d": CONVERSIONS[nn.MaxPool2d],
+    "AvgPool2d": CONVERSIONS[nn.AvgPool2d],
+    "AdaptiveAvgPool2d": CONVERSIONS[nn.AdaptiveAvgPool2d],
+    "Flatten": _flatten,
+    "Dropout": CONVERSIONS[nn.Dropout],
+    "Dropout2d": CONVERSIONS[nn.Dropout],
+}
+# Containers, and whether their modules see one step after the other; else all steps at once, as
+# more samples, so that a neuron in there would remember nothing.
+CONTAINERS: dict[str, Callable[[Any], bool]] = {
+    "MultiStepContainer": lambda m: True,
+    "SeqToANNContainer": lambda m: False,
+    "StepModeContainer": lambda m: bool(m.stateful),
+}
+JOINS = {"ADD": ops.Add(), "AND": ops.Gate("and"), "IAND": ops.Gate("iand")}
+
+
+def sew_function() -> Callable[..., Any] | None:
+    """SEW's join ``(x, y, kind)`` of spikes, if its ResNets are in use; IAND is ``x (1 - y)``."""
+    return getattr(sys.modules.get(_SEW), "sew_function", None)

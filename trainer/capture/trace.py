@@ -1,0 +1,181 @@
+"""From a torch module to the compiler's graph, by tracing it with torch.fx.
+
+Every module of ``torch.nn`` and of this trainer is one or two nodes; anything that the compiler
+does not know stops the capture with its module path. Nothing is skipped, guessed or degraded.
+"""
+
+from __future__ import annotations
+
+import copy
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import fx, nn
+
+from purespike.compiler.ir.domain import SPIKE, Domain
+from purespike.compiler.ir.graph import Graph, Node
+from purespike.trainer.capture.conversions import CaptureError, is_operation
+from purespike.trainer.capture.interop import recognize as interop
+from purespike.trainer.capture.interop.spikingjelly import sew_function
+from purespike.trainer.capture.walk import Walk
+from purespike.trainer.nn import gates, layers
+from purespike.trainer.nn.auxiliary import Accumulate
+from purespike.trainer.nn.neuron import Neuron
+
+__all__ = ["Capture", "CaptureError", "capture"]
+
+
+@dataclass(frozen=True)
+class Capture:
+    """What was captured.
+
+    Attributes:
+        graph: The graph of everything the module computes, auxiliary paths included.
+        dead: Parameters that no output depends on, by name.
+    """
+
+    graph: Graph
+    dead: tuple[str, ...]
+
+
+_LEAVES = (Neuron, Accumulate, layers.TimeMean, *gates.GATES.values())
+
+
+class _Proxy(fx.Proxy):
+    """Records ``a += b`` as what it is, a change of ``a``; fx alone takes it for ``a + b``."""
+
+    def __iadd__(self, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+
+
+class _Tracer(fx.Tracer):
+    """Stops at modules that are operations of the graph, and at SEW's joins of SpikingJelly."""
+
+    def __init__(self) -> None:
+        sew = sew_function()
+        super().__init__(autowrap_functions=() if sew is None else (sew,))
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(m, nn.Sequential) and interop.is_container(m):  # its modules, without time
+            forward = partial(nn.Sequential.forward, m)
+        return super().call_module(m, forward, args, kwargs)
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, _LEAVES) or _is_operation(m):
+            return True
+        if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+            return False
+        return super().is_leaf_module(m, module_qualified_name)
+
+
+def _is_operation(module: nn.Module) -> bool:
+    return is_operation(module) or interop.is_foreign(module)
+
+
+def capture(
+    model: nn.Module,
+    shape: tuple[int, ...],
+    steps: int,
+    *,
+    domain: Domain = SPIKE,
+    dt: float = 1e-3,
+) -> Capture:
+    """The graph of ``model``, as it computes in evaluation mode.
+
+    Args:
+        model: Takes (T, B, *shape); returns a tensor, or a dict whose entry ``'main'`` is
+            deployed and whose other entries are auxiliary.
+        shape: Of one sample at one step, (C, H, W) or (F,).
+        steps: T.
+        domain: What the input carries; spikes unless said otherwise.
+        dt: Seconds a time step.
+
+    Returns:
+        The graph, its weights in float64, and the parameters that nothing depends on.
+
+    Raises:
+        CaptureError: If the model cannot be traced, or does something that the graph has no
+            operation for; the message names the module.
+        IRError: If shapes do not fit.
+    """
+    _refuse_hooks(model)
+    try:
+        # The copy keeps its own mode and buffers; parameters are large, and tracing writes to none.
+        shared: dict[int, Any] = {id(p): p for p in model.parameters()}
+        model = copy.deepcopy(model, shared).eval()
+        traced = _Tracer().trace(model)
+    except Exception as e:  # a forward may fail in any way when it meets no real tensor
+        raise CaptureError(
+            "the model's forward cannot be traced",
+            found="; ".join(str(e).splitlines()[:1]) or type(e).__name__,
+            where=type(model).__name__,
+            allowed="calls of submodules and additions; no branches on values, no shape reading",
+            remedy="move the computation into a module that purespike knows",
+        ) from e
+    walk = Walk(model, traced, shape, steps, domain)
+    draft = Graph((walk.input,), (), walk.outputs, steps, dt).rebuilt(walk.nodes)
+    graph = replace(draft, nodes=tuple(_with_roles(draft, walk.main)))
+    return Capture(graph, _dead(model, graph))
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    """A hook may change what a module computes, and tracing stops in front of it.
+
+    Tracing runs the forward of the model's class: hooks on the model itself, or a forward or call
+    of its own, would be passed over in silence.
+    """
+    called = type(model).__call__ is not nn.Module.__call__ or "forward" in vars(model)
+    if model._forward_pre_hooks or model._forward_hooks or called:
+        raise CaptureError(
+            "the model does more than the forward of its class",
+            where=type(model).__name__,
+            found="a forward or __call__ of its own"
+            if called
+            else "hooks: "
+            + ", ".join(
+                map(str, [*model._forward_pre_hooks.values(), *model._forward_hooks.values()])
+            ),
+            allowed="a module whose forward says all that it computes",
+            remedy="remove the hooks, or do their work in a forward that calls submodules",
+        )
+    for path, module in model.named_modules():
+        hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+        if hooks and _is_operation(module):
+            raise CaptureError(
+                f"this {type(module).__name__} has hooks",
+                where=path,
+                found=", ".join(str(hook) for hook in hooks),
+                allowed="modules without forward hooks",
+                remedy="remove the hooks, of weight norm with torch.nn.utils.remove_weight_norm",
+            )
+
+
+def _dead(model: nn.Module, graph: Graph) -> tuple[str, ...]:
+    """Names of the parameters that no output depends on; tied ones live if one of them does."""
+    needed = graph.ancestors(graph.outputs)
+    paths = {n.origin for n in graph.nodes if n.name in needed}
+    live = {
+        id(p)
+        for path, module in model.named_modules(remove_duplicate=False)
+        if path in paths and _is_operation(module)
+        for p in module.parameters()
+    }
+    return tuple(name for name, p in model.named_parameters() if id(p) not in live)
+
+
+def _with_roles(graph: Graph, main: str) -> Iterator[Node]:
+    """What only auxiliary outputs see is auxiliary too: a shared classifier's second use."""
+    needed = graph.ancestors([main])
+    tainted = {n.name for n in graph.nodes if n.role == "auxiliary"}
+    for node in graph.nodes:
+        side = node.name not in needed
+        if side and (node.name in graph.outputs or not tainted.isdisjoint(node.inputs)):
+            tainted.add(node.name)
+            node = replace(node, role="auxiliary")
+        yield node

@@ -1,0 +1,1 @@
+"""What networks are built with: neurons, layers, gates, encoders. Nothing of the compiler here."""

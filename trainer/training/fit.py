@@ -1,0 +1,279 @@
+"""Training from start to a deployable checkpoint."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import cast
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from purespike.compiler.files.outputs import STORAGE, said
+from purespike.compiler.statistics import wilson_interval
+from purespike.compiler.wording import Advice
+from purespike.trainer.data import DataConfig, loader
+from purespike.trainer.errors import ConfigError
+from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig, to_dict
+from purespike.trainer.networks.dual_stream import DualStreamNetwork
+from purespike.trainer.networks.models import build, main_only
+from purespike.trainer.training.batches import Batches, Feed, open_feed
+from purespike.trainer.training.checkpoint import save_checkpoint
+from purespike.trainer.training.distributed import World, world
+from purespike.trainer.training.learner import Learner
+from purespike.trainer.training.lightning_setup import (
+    clean_interrupt,
+    quiet,
+    resume_file,
+    same_threads,
+    warn_of_slow_precision,
+)
+from purespike.trainer.training.places import LAST, MODEL, require_training
+from purespike.trainer.training.progress import TrainingProgress
+from purespike.trainer.training.recompute import recompute
+from purespike.trainer.training.resume_files import keepers, write_order
+from purespike.trainer.training.settings import TrainConfig
+
+__all__ = ["TrainResult", "evaluate", "train"]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training gave.
+
+    Attributes:
+        model: the trained network with its auxiliary paths, in evaluation mode.
+        checkpoint: folder of the deployable checkpoint.
+        correct: test images that the main head alone classifies rightly.
+        n: test images.
+        interval: Wilson 95 % interval of the accuracy, as fractions.
+        heads: test accuracy of each head, as fractions; 'main' is the one that is deployed.
+        gradient_norm: mean norm of the first layer's gradient over the first epoch that this call
+            trained; 0 if there was none left to train.
+        seconds: wall time of the training itself.
+    """
+
+    model: DualStreamNetwork
+    checkpoint: Path
+    correct: int
+    n: int
+    interval: tuple[float, float]
+    heads: dict[str, float]
+    gradient_norm: float
+    seconds: float
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy of the main head alone, as a fraction."""
+        return self.correct / self.n
+
+
+def train(
+    model_config: ModelConfig | NetworkConfig,
+    config: TrainConfig,
+    folder: Path,
+    *,
+    data: DataConfig | None = None,
+    resume_from: Path | None = None,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> TrainResult:
+    """Train a network and write a deployable checkpoint.
+
+    The folder receives ``model/`` (the deployable checkpoint), ``last.ckpt`` after each epoch (to
+    resume from), ``best.ckpt`` if images are held out for validation, and ``log/version_<k>/
+    metrics.csv``, which ``purespike plot`` draws. The test images are looked at once, at the end,
+    by the network without its auxiliary paths. Several processes that torchrun started train
+    together, each on its share of every batch; the first of them writes.
+
+    Args:
+        model_config: the network.
+        config: how to train it.
+        folder: where to write; made if missing.
+        data: on what; None is the digits, in the code that ``config.encoder`` names.
+        resume_from: a ``last.ckpt`` of the same configuration, or the folder that holds it.
+        progress: show a progress bar.
+        tensorboard: write ``tensorboard/version_<k>/`` too.
+
+    Raises:
+        ConfigError: if the network does not fit the encoded data, too few are left to train, or a
+            device or package that was asked for is missing.
+        DataError: if the data are missing or damaged.
+        CheckpointError: if the resume file is missing or of another configuration.
+        OutputError: if the folder holds anything but an earlier training, or cannot be written.
+        TrainingDiverged: if the loss is not finite any more.
+        TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
+    """
+    processes = world()
+    if processes.rank == 0:
+        require_training(folder, resumed=resume_from in (folder, folder / LAST))
+    _require_parts(config, tensorboard)
+    file = resume_file(resume_from)
+    warn_of_slow_precision(config)
+    batches = open_feed(model_config, config, data, processes)
+    training = batches.training
+    with said(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    model = build(model_config, config.seed)
+    if config.channels_last:
+        # Torch documents the argument, but declares it for no overload.
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    learner = Learner(
+        model,
+        config,
+        iterations=config.epochs * len(training),
+        description={
+            "model": to_dict(model_config),
+            "train": to_dict(config),
+            **({"data": to_dict(data)} if data else {}),
+        },
+        dealt=batches.dealt,
+    )
+    if processes.rank == 0:
+        write_order(learner, folder, file)
+    start = time.perf_counter()
+    with ExitStack() as manners:
+        for manner in (
+            quiet(),
+            said(folder, STORAGE),
+            clean_interrupt(folder, file),
+            same_threads(file),
+        ):
+            manners.enter_context(manner)
+        if config.recompute:
+            manners.enter_context(recompute(model))
+        callbacks, best = keepers(folder, config, file, validated=batches.validation is not None)
+        callbacks += [TrainingProgress()] if progress and processes.rank == 0 else []
+        runner = _runner(config, processes, callbacks, _loggers(folder, tensorboard))
+        runner.fit(
+            learner,
+            training,
+            batches.validation,
+            ckpt_path=file.path if file else None,
+            weights_only=True,
+        )
+        seconds = time.perf_counter() - start
+        state = learner.state_dict()
+        if config.deploy == "best" and best is not None and processes.rank == 0:
+            state = best.weights()
+        # Without joined statistics each process has running ones of its own: take the first one's.
+        learner.load_state_dict(runner.strategy.broadcast(state))
+        learner.to("cpu")
+        result: TrainResult | None = None
+        if processes.rank == 0:
+            result = _report(learner, batches, data, folder, seconds)
+        return cast("TrainResult", runner.strategy.broadcast(result))
+
+
+def _require_parts(config: TrainConfig, tensorboard: bool) -> None:
+    """Refuse what this machine cannot do, before anything starts."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "there is no GPU that torch can use",
+            found=f"torch {torch.__version__}",
+            allowed="cpu",
+            where="TrainConfig(device=...)",
+            remedy=Advice("train on the CPU ({device}), or install a torch with CUDA"),
+        )
+    if tensorboard and not (find_spec("tensorboard") or find_spec("tensorboardX")):
+        raise ConfigError(
+            "TensorBoard logs need a package that is not installed",
+            allowed="tensorboardX or tensorboard",
+            where="tensorboard",
+            remedy="pip install 'purespike[train]', or do without: metrics.csv is always written",
+        )
+
+
+def _loggers(folder: Path, tensorboard: bool) -> list[Logger]:
+    loggers: list[Logger] = [CSVLogger(folder, name="log")]
+    return [*loggers, TensorBoardLogger(folder, name="tensorboard")] if tensorboard else loggers
+
+
+def _runner(
+    config: TrainConfig, processes: World, callbacks: list[L.Callback], loggers: list[Logger]
+) -> L.Trainer:
+    """Lightning's loop over epochs and batches, on one process or on what torchrun started."""
+    several = processes.size > 1
+    backend = "nccl" if config.device == "cuda" else "gloo"
+    return L.Trainer(
+        accelerator=config.device,
+        devices=processes.per_machine,
+        num_nodes=processes.machines,
+        strategy=DDPStrategy(process_group_backend=backend) if several else "auto",
+        precision="bf16-mixed" if config.precision == "bf16" else "32-true",
+        deterministic=config.device == "cuda",
+        max_epochs=config.epochs,
+        gradient_clip_val=config.gradient_clip,
+        callbacks=callbacks,
+        logger=loggers,
+        log_every_n_steps=1 << 30,  # by epoch only
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _report(
+    learner: Learner, batches: Feed, data: DataConfig | None, folder: Path, seconds: float
+) -> TrainResult:
+    """Test the trained network, alone and with its auxiliary heads, and write the checkpoint."""
+    model, config, test = learner.model, learner.config, batches.test
+    model.eval()
+    correct, n = count_correct(main_only(model), test)["main"]
+    heads = {head: right / n for head, (right, n) in count_correct(model, test).items()}
+    interval = wilson_interval(correct, n)
+    metrics = {"correct": correct, "n": n, "accuracy": correct / n, "interval": list(interval)}
+    first = learner.gradient_norms[: len(batches.training)]
+    return TrainResult(
+        model=model,
+        checkpoint=save_checkpoint(folder / MODEL, model, config, metrics, data),
+        correct=correct,
+        n=n,
+        interval=interval,
+        heads=heads,
+        gradient_norm=sum(first) / max(len(first), 1),
+        seconds=seconds,
+    )
+
+
+def count_correct(model: nn.Module, batches: Batches) -> dict[str, tuple[int, int]]:
+    """Count what each head classifies rightly, and of how many, in evaluation mode.
+
+    Args:
+        model: the network; its mode is restored afterwards.
+        batches: inputs (T, B, ...) and labels (B,).
+    """
+    counts: dict[str, tuple[int, int]] = {}
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        for spikes, expected in batches:
+            for head, logits in model(spikes).items():
+                right, n = counts.get(head, (0, 0))
+                hits = int((logits.argmax(1) == expected).sum())
+                counts[head] = (right + hits, n + len(expected))
+    model.train(was_training)
+    return counts
+
+
+def evaluate(
+    model: DualStreamNetwork, images: Tensor, labels: Tensor, encoder_name: str, *, seed: int = 0
+) -> dict[str, int]:
+    """Count the images that each head classifies rightly, in evaluation mode.
+
+    Args:
+        model: the network; its mode is restored afterwards.
+        images: grey levels, uint8 (N, 1, 8, 8).
+        labels: (N,).
+        encoder_name: how to make spikes of them.
+        seed: of the ``rate`` code.
+    """
+    batches = loader(images, labels, encoder_name, model.config.steps, batch_size=256, seed=seed)
+    return {head: right for head, (right, _) in count_correct(model, batches).items()}

@@ -1,0 +1,246 @@
+"""What Lightning calls during training: the step, the optimizer, and what is measured."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from purespike.trainer.errors import CheckpointError, TrainingDiverged
+from purespike.trainer.networks.dual_stream import DualStreamNetwork
+from purespike.trainer.nn.auxiliary import auxiliary_modules
+from purespike.trainer.nn.layers import BatchNorm2d
+from purespike.trainer.nn.neuron import Neuron
+from purespike.trainer.training.distributed import World, world
+from purespike.trainer.training.lightning_setup import THREADS
+from purespike.trainer.training.losses import default_fusion, total_loss
+from purespike.trainer.training.recompute import blocks
+from purespike.trainer.training.settings import OPTIMIZERS, TrainConfig, learning_rate
+
+__all__ = ["DEAD_RATE", "OPTIMIZERS", "DeadLayerWarning", "Learner", "TrainConfig"]
+
+DEAD_RATE = 1e-3
+
+
+class DeadLayerWarning(UserWarning):
+    """A layer hardly fires any more and lets neither spikes nor gradients through."""
+
+
+class Learner(L.LightningModule):
+    """A network together with its objective, optimizer and measurements.
+
+    The balance coefficient is a function of the iteration, which Lightning restores on resume.
+
+    Args:
+        model: the network to train, in place; returns logits by head, of which ``'main'`` is
+            deployed.
+        config: how.
+        iterations: optimizer steps of the whole training, I.
+        description: what must be the same when the training is resumed, as JSON values.
+        dealt: whether batches are this process's share already.
+
+    Attributes:
+        neurons: every neuron layer by path.
+        layers: every weight matrix or kernel of the deployed part by path, in order of depth.
+        gradient_norms: of the first of them, an entry an iteration, before clipping.
+        latest: loss, accuracy and balance coefficient of the last iteration.
+    """
+
+    def __init__(
+        self,
+        model: DualStreamNetwork,
+        config: TrainConfig,
+        iterations: int,
+        description: Mapping[str, Any] | None = None,
+        *,
+        dealt: bool = False,
+    ) -> None:
+        super().__init__()
+        self.model: DualStreamNetwork = model
+        self.config = config
+        self.iterations = iterations
+        self.description = dict(description or {})
+        self.fusion = config.fusion or default_fusion(config.balance.kind)
+        self.world: World = world()
+        self.dealt = dealt
+        self.gradient_norms: list[float] = []
+        self.latest: dict[str, float] = {}
+        self.neurons: list[tuple[str, Neuron]] = [
+            (n, m) for n, m in model.named_modules() if isinstance(m, Neuron)
+        ]
+        training_only = auxiliary_modules(model)
+        self.layers: list[tuple[str, Tensor]] = [
+            (n, m.weight)
+            for n, m in model.named_modules()
+            if n not in training_only and isinstance(m, nn.Conv2d | nn.Linear)
+        ]
+        self._rates: dict[str, list[Tensor]] = {}
+        self._gradients: dict[str, list[Tensor]] = {}
+        self._hits = [0, 0]  # right ones, and all, of the validation
+        self._warned: set[str] = set()
+        self._hooks: list[RemovableHandle] = []
+
+    def on_fit_start(self) -> None:
+        """Listen to what the blocks put out, behind their gates; join the processes' statistics."""
+        self._join_statistics(self.world.size > 1 and self.config.sync_batchnorm)
+        for name, block in blocks(self.model):
+            self._hooks.append(block.register_forward_hook(self._note_block_rate(name)))
+
+    def on_fit_end(self) -> None:
+        """Leave the network without hooks, so that it can be traced."""
+        self._join_statistics(False)
+        while self._hooks:
+            self._hooks.pop().remove()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Compute the objective of one batch: input (T, B, ...) and labels (B,).
+
+        With several processes, of this one's share, weighted so that the mean over the processes
+        is the mean over the batch.
+        """
+        everything = len(batch[1])
+        spikes, labels = self._share(batch)
+        balance = self.config.balance.at(self.global_step, self.iterations)
+        logits: dict[str, Tensor] = self.model(spikes)
+        loss = total_loss(
+            logits,
+            labels,
+            balance=balance,
+            fusion=self.fusion,
+            label_smoothing=self.config.label_smoothing,
+        )
+        if not math.isfinite(float(loss.detach())):
+            raise TrainingDiverged(
+                "the training diverged",
+                found=f"loss {float(loss.detach())} at iteration {self.global_step}",
+                allowed="a finite loss",
+                where=f"epoch {self.current_epoch}",
+                remedy=f"lower learning_rate (now {self.config.learning_rate:g}), or set "
+                "gradient_clip or warmup",
+            )
+        for name, layer in self.neurons:
+            if layer.firing_rate is not None:
+                self._rates.setdefault(name, []).append(layer.firing_rate)
+        hits = (logits["main"].detach().argmax(1) == labels).float().mean()
+        self.log_dict(
+            {"loss": loss.detach(), "accuracy": hits},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(labels),
+            sync_dist=self.world.size > 1,
+        )
+        self.latest = {"loss": float(loss.detach()), "accuracy": float(hits), "balance": balance}
+        if len(labels) == everything:
+            return loss
+        return loss * (len(labels) * self.world.size / everything)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Count what the main head gets right of the held-out images; each process counts all."""
+        spikes, labels = batch
+        self._hits[0] += int((self.model(spikes)["main"].argmax(1) == labels).sum())
+        self._hits[1] += len(labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation accuracy."""
+        right, everything = self._hits
+        self._hits = [0, 0]
+        self.log("val_accuracy", right / everything)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note the gradient norm of every layer, before it is clipped."""
+        for name, weight in self.layers:
+            if weight.grad is not None:
+                self._gradients.setdefault(name, []).append(weight.grad.norm())
+        first = self._gradients.get(self.layers[0][0])
+        if first:
+            self.gradient_norms.append(float(first[-1]))
+
+    def on_train_epoch_end(self) -> None:
+        """Log firing rates and gradient norms by layer, and warn of dead layers."""
+        rates = {name: float(torch.stack(r).mean()) for name, r in self._rates.items()}
+        norms = {name: float(torch.stack(g).mean()) for name, g in self._gradients.items()}
+        self._rates.clear()
+        self._gradients.clear()
+        several = self.world.size > 1
+        self.log_dict({f"rate/{name}": rate for name, rate in rates.items()}, sync_dist=several)
+        self.log_dict({f"gradient/{name}": norm for name, norm in norms.items()})
+        if self.layers[0][0] in norms:
+            self.log("first_layer_gradient_norm", norms[self.layers[0][0]])
+        for name, rate in rates.items():
+            if rate < DEAD_RATE and name not in self._warned:
+                self._warned.add(name)
+                warnings.warn(
+                    f"{name} fires at a rate of {rate:.1e} spikes a neuron and step (less than "
+                    f"{DEAD_RATE:g}): it is close to silent. Lower the threshold, use another gate "
+                    "(and, iand let spikes die out over many blocks), or set "
+                    "zero_init_residual=False.",
+                    DeadLayerWarning,
+                    stacklevel=1,  # ours, not a line of Lightning
+                )
+
+    def configure_optimizers(self) -> Any:
+        """Weight decay on matrices and kernels only; one learning rate for all."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in parameters if p.dim() > 1]},
+            {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        rate, decay = self.config.learning_rate, self.config.weight_decay
+        optimizer: torch.optim.Optimizer
+        if self.config.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, rate, momentum=0.9, weight_decay=decay)
+        else:
+            optimizer = torch.optim.AdamW(groups, rate, weight_decay=decay)
+        schedule = learning_rate(optimizer, self.config, self.iterations)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what describes the run, torch's random state and its number of threads."""
+        checkpoint["purespike"] = self.description
+        checkpoint[THREADS] = torch.get_num_threads()
+        checkpoint["rng_state"] = torch.get_rng_state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the random state; refuse the resume file of another run.
+
+        Raises:
+            CheckpointError: if model or training configuration differ.
+        """
+        found = checkpoint.get("purespike")
+        if found != self.description:
+            raise CheckpointError(
+                "this resume file belongs to another training",
+                found=str(found),
+                allowed=str(self.description),
+                where="resume_from",
+                remedy="resume with the configuration that the training was started with",
+            )
+        torch.set_rng_state(checkpoint["rng_state"])
+
+    def _join_statistics(self, joined: bool) -> None:
+        for module in self.model.modules():
+            if isinstance(module, BatchNorm2d):
+                module.over_processes = joined
+
+    def _share(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        if self.dealt or self.world.size == 1:
+            return batch
+        own = self.world.share(len(batch[1]))
+        return batch[0][:, own], batch[1][own]
+
+    def _note_block_rate(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            spikes = output[0] if isinstance(output, tuple) else output
+            if module.training:
+                self._rates.setdefault(name, []).append(spikes.detach().mean())
+
+        return hook

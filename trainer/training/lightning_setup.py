@@ -1,0 +1,169 @@
+"""Manners around Lightning: quiet, cleanly interrupted, and careful with resume files."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+
+from purespike.compiler.wording import Advice
+from purespike.trainer.errors import CheckpointError, TrainingInterrupted
+from purespike.trainer.training.places import LAST
+from purespike.trainer.training.processor import multiplies_bf16
+from purespike.trainer.training.settings import TrainConfig
+
+__all__ = [
+    "THREADS",
+    "ResumeFile",
+    "SlowPrecisionWarning",
+    "ThreadsWarning",
+    "clean_interrupt",
+    "quiet",
+    "resume_file",
+    "same_threads",
+    "warn_of_slow_precision",
+]
+
+THREADS = "torch_threads"  # the entry of a resume file
+
+
+class SlowPrecisionWarning(UserWarning):
+    """A training in bfloat16 on a processor that has no instructions for it."""
+
+
+class ThreadsWarning(UserWarning):
+    """A training is resumed with the number of threads it was started with, not the present one."""
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Lightning's banners, tips and hints; its errors and our warnings come through."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=PossibleUserWarning)
+        warnings.filterwarnings("ignore", module=r"lightning\..*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class ResumeFile:
+    """A checked file to resume from, and the torch threads that the training ran on."""
+
+    path: Path
+    threads: int
+
+
+@contextmanager
+def clean_interrupt(folder: Path, resumed: ResumeFile | None = None) -> Iterator[None]:
+    """Turn Lightning's way of ending on Ctrl-C (ignore SIGINT, exit) into an error of ours."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if main_thread else None
+    kept = folder / LAST
+    before = _written(kept)  # an earlier training in this folder may have left one
+    try:
+        yield
+    except SystemExit as error:
+        file = kept if _written(kept) != before else resumed.path if resumed else None
+        raise TrainingInterrupted(
+            "the training was interrupted",
+            found="Ctrl-C" if type(error) is SystemExit else "SIGTERM",  # Lightning derives one
+            where=str(folder),
+            remedy=f"resume from {file}" if file else "no epoch was complete: start again",
+        ) from error
+    finally:
+        if main_thread:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _written(file: Path) -> int:
+    return file.stat().st_mtime_ns if file.is_file() else 0
+
+
+def resume_file(path: Path | None) -> ResumeFile | None:
+    """Find the file to resume from and check that it can be read without running code.
+
+    Args:
+        path: the file, or the folder with its ``last.ckpt``; None to start afresh.
+
+    Raises:
+        CheckpointError: if it is missing, damaged or holds more than plain values and tensors.
+    """
+    if path is None:
+        return None
+    file = path / LAST if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(
+            "there is nothing to resume from",
+            found="no such file",
+            allowed="a last.ckpt that a training wrote",
+            where=str(file),
+            remedy=Advice("start without {resume}, or name the folder of the interrupted training"),
+        )
+    try:
+        state = torch.load(file, weights_only=True, map_location="cpu")
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise CheckpointError(
+            "the resume file cannot be read",
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            allowed="a last.ckpt that a training wrote (plain values and tensors only)",
+            where=str(file),
+            remedy=Advice("start again without {resume}"),
+        ) from error
+    threads = state.get(THREADS) if isinstance(state, dict) else None
+    return ResumeFile(file, threads if isinstance(threads, int) else torch.get_num_threads())
+
+
+def warn_of_slow_precision(config: TrainConfig) -> None:
+    """Say when bfloat16 costs time in place of saving it.
+
+    Warns:
+        SlowPrecisionWarning: on a CPU that is known to have no instructions for it.
+    """
+    if config.precision == "bf16" and config.device == "cpu" and multiplies_bf16() is False:
+        warnings.warn(
+            "this processor has no bfloat16 instructions: torch emulates them, and a training step "
+            "takes several times as long as in float32. Set train.precision=float32.",
+            SlowPrecisionWarning,
+            stacklevel=3,
+        )
+
+
+@contextmanager
+def same_threads(file: ResumeFile | None) -> Iterator[None]:
+    """Run on as many threads as the training that is resumed, and give them back.
+
+    Torch splits a sum among its threads, so their number decides its last bits; on another one,
+    an interrupted training would not give the weights of an uninterrupted one.
+    """
+    here = torch.get_num_threads()
+    if file is None or file.threads == here:
+        yield
+        return
+    warnings.warn(
+        f"resuming on {file.threads} torch threads, as the training was started, not the {here} "
+        f"of this process: only so the weights come out the same. Set "
+        f"OMP_NUM_THREADS={file.threads} to silence this.",
+        ThreadsWarning,
+        stacklevel=3,
+    )
+    torch.set_num_threads(file.threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(here)

@@ -1,0 +1,66 @@
+"""Where trainings, figures and tables may be written; needs neither torch nor matplotlib."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from purespike.compiler.files.kinds import CHECKPOINT, TRAINING
+from purespike.compiler.files.outputs import require_file, require_folder, require_open_folder
+
+__all__ = [
+    "CURVES",
+    "LAST",
+    "MODEL",
+    "SCAN",
+    "SOFTWARE",
+    "TABLE_HEADER",
+    "is_ours",
+    "require_figures",
+    "require_training",
+]
+
+LAST = "last.ckpt"  # the resume file, in the folder of a training
+MODEL = "model"  # the deployable checkpoint, in the folder of a training
+CURVES = ("curves.png", "firing_rates.png", "gradients.png")
+SCAN = ("surrogates.csv", "surrogates.png")
+SOFTWARE = "purespike"  # what our figures say of themselves
+TABLE_HEADER = ("shape", "width", "height", "gain", "layer", "rate", "gradient")
+
+_LOOK = 4096  # bytes: PNG has its texts in front
+
+
+def require_training(folder: Path, *, resumed: bool = False) -> None:
+    """Refuse a folder for a training that holds anything but an earlier one.
+
+    Args:
+        folder: Of the training.
+        resumed: Whether it goes on from the ``last.ckpt`` in there, which may be all that is left
+            of the earlier one; it is checked when it is read.
+
+    Raises:
+        OutputError: If it does, or cannot be written.
+    """
+    here = resumed and (folder / LAST).is_file()
+    target = require_open_folder(folder, None if here else TRAINING)
+    if target.exists():
+        require_folder(folder / MODEL, CHECKPOINT)
+
+
+def require_figures(folder: Path, names: tuple[str, ...]) -> None:
+    """Refuse a folder for figures and tables where one of them would replace a file of the user's.
+
+    Raises:
+        OutputError: If it would, or the folder cannot be written.
+    """
+    require_open_folder(folder, None)
+    for name in names:
+        require_file(folder / name, is_ours)
+
+
+def is_ours(file: Path) -> bool:
+    """Is this a figure or table that purespike wrote?"""
+    with file.open("rb") as opened:
+        start = opened.read(_LOOK)
+    return start.startswith(",".join(TABLE_HEADER).encode()) or (
+        start.startswith(b"\x89PNG") and b"tEXtSoftware\0" + SOFTWARE.encode() in start
+    )
