@@ -24,8 +24,8 @@ from purespike.compiler.report.page.page import to_html
 from purespike.compiler.report.report import Accuracy, Chance
 from purespike.flow.build import Options, build
 from purespike.flow.inputs.datafile import peek
-from purespike.flow.inputs.exchange import Stated
 from purespike.flow.inputs.opening import open_source
+from purespike.flow.inputs.stated import Stated
 from purespike.targets.bundle.bundle import read_bundle
 from purespike.targets.bundle.manifest import MANIFEST, file_hash
 from purespike.trainer.data.config import DataConfig

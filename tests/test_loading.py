@@ -18,8 +18,8 @@ from purespike.cli.app import app
 from purespike.compiler.errors import PurespikeError
 from purespike.errors import InputError
 from purespike.flow.build import Options, build
-from purespike.flow.inputs.exchange import Stated
 from purespike.flow.inputs.load import load_subject
+from purespike.flow.inputs.stated import Stated
 from purespike.targets.netx import write_netx
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.onnx.emit import write_onnx

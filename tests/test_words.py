@@ -35,8 +35,8 @@ from purespike.compiler.packages import EXTRAS, missing_package
 from purespike.compiler.rules.finding import LEGALITY, Finding
 from purespike.compiler.rules.graph_rules import NO_SPIKES, check_domains
 from purespike.compiler.wording import WORDS, Advice, option, spoken
-from purespike.flow.inputs.exchange import Stated
 from purespike.flow.inputs.opening import open_source
+from purespike.flow.inputs.stated import Stated
 from purespike.options import Options, Subject
 from purespike.targets.nir.foreign.conventions import Conventions
 
@@ -350,7 +350,7 @@ def test_a_factory_in_the_current_folder_is_found(tmp_path: Path) -> None:
         "from purespike.trainer.data.custom import open_custom\n"
         "print(len(open_custom(DataConfig(name='my_frames:factory', encoder='events'), 4).names))\n"
         "from purespike.flow.inputs.load import load_subject\n"
-        "from purespike.flow.inputs.exchange import Stated\n"
+        "from purespike.flow.inputs.stated import Stated\n"
         "try: load_subject('my_frames:network', Stated(shape=(1,), steps=2))\n"
         "except Exception as e: print(e)\n"
     )

@@ -18,8 +18,8 @@ from purespike.compiler.ir.ops import Conv2d, Delay, Linear, Neuron
 from purespike.compiler.passes.split_host import HostBoundaryError, chip_part, split_host
 from purespike.compiler.rules.policy import LEAKY
 from purespike.flow.build import build
-from purespike.flow.inputs.exchange import Stated
 from purespike.flow.inputs.load import load_subject
+from purespike.flow.inputs.stated import Stated
 from purespike.options import Options
 from purespike.targets.netx import NetxFileError, read_netx
 

@@ -22,7 +22,8 @@ from purespike.compiler.ir.ops import SYNAPSES, Delay, Neuron
 from purespike.compiler.ir.verify import verify
 from purespike.compiler.passes.fold_scales.fold_scales import fold_scales, unfolded
 from purespike.compiler.rules.policy import read_policy
-from purespike.flow.inputs.exchange import Stated, read_file
+from purespike.flow.inputs.exchange import read_file
+from purespike.flow.inputs.stated import Stated
 from purespike.judge.compiled import static_findings
 from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.nir.emit import write_nir

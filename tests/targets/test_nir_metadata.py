@@ -11,8 +11,9 @@ import pytest
 
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.ops import Neuron
-from purespike.flow.inputs.exchange import Stated, read_file
+from purespike.flow.inputs.exchange import read_file
 from purespike.flow.inputs.load import load_subject
+from purespike.flow.inputs.stated import Stated
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.read import read_nir
 

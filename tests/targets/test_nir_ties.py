@@ -26,7 +26,8 @@ from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.pipeline import compile_graph, standard_passes
 from purespike.compiler.wording import option
-from purespike.flow.inputs.exchange import Stated, read_named
+from purespike.flow.inputs.exchange import read_named
+from purespike.flow.inputs.stated import Stated
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.foreign.read import Conventions, from_foreign

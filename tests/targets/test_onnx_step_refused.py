@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from purespike.compiler.errors import PurespikeError
 from purespike.errors import InputError
-from purespike.flow.inputs.exchange import Stated, read_file
+from purespike.flow.inputs.exchange import read_file
+from purespike.flow.inputs.stated import Stated
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.foreign.step import read_step
 

@@ -22,8 +22,8 @@ from purespike.cli.app import app
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.errors import InputError
-from purespike.flow.inputs.exchange import Stated
 from purespike.flow.inputs.load import load_subject
+from purespike.flow.inputs.stated import Stated
 from purespike.trainer.capture.exported import read_exported
 from purespike.trainer.capture.trace import CaptureError, capture
 from purespike.trainer.errors import CheckpointError

@@ -28,6 +28,7 @@ from purespike.cli.commands.scan import scan
 from purespike.cli.commands.shared import INTERNAL, INTERRUPTED, OK, USAGE, err, out
 from purespike.cli.commands.train import train
 from purespike.cli.console import print_error
+from purespike.cli.flatten import flatten
 from purespike.cli.stopping import Stopped, stop_cleanly
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.packages import missing_package
@@ -59,7 +60,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     # The whole first line: click would cut it at 45 characters.
-    app.command(_name, short_help=str(_command.__doc__).splitlines()[0])(_command)
+    app.command(_name, short_help=str(_command.__doc__).splitlines()[0])(flatten(_command))
 app.add_typer(policy_app, name="policy")
 
 

@@ -7,84 +7,42 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purespike.cli.commands.inputs import (
-    Current,
-    Data,
-    Dt,
-    Feedback,
-    Fires,
-    IfR,
-    RecurrentBias,
-    Reset,
-    ShapeText,
-    Source,
-    SpikeInput,
-    Steps,
-    Trust,
-    read_shape,
-)
-from purespike.cli.commands.report import PolicyName, Today, WaiverFile, load_waivers
-from purespike.cli.commands.shared import NOT_COMPLIANT, OK, HostEncoder, err, out
+from purespike.cli.commands.options import HostEncoder, JudgeOptions, NetworkOptions, Source
+from purespike.cli.commands.shared import NOT_COMPLIANT, OK, err, out
 from purespike.cli.console import progress_bars, rules
 from purespike.compiler.rules.finding import Finding, compliant, headline
-from purespike.compiler.rules.policy import Policy, read_policy
+from purespike.compiler.rules.policy import Policy
 from purespike.compiler.rules.waiver import Waivers
+from purespike.flow.inputs.stated import NIR, Stated
 
 if TYPE_CHECKING:
-    from purespike.flow.inputs.exchange import Stated
     from purespike.options import LavaMode
 
 
 def check(
     source: Source,
+    network: NetworkOptions,
+    judging: JudgeOptions,
     static: Annotated[
         bool, typer.Option("--static", help="Only the rules that the network alone decides.")
     ] = False,
     lava: Annotated[
         bool, typer.Option(help="Run Lava too; without it PS010 is not proved.")
     ] = True,
-    dt: Dt = None,
-    reset: Reset = None,
-    if_r: IfR = None,
-    steps: Steps = None,
-    spike_input: SpikeInput = False,
-    feedback: Feedback = None,
-    current: Current = None,
-    recurrent_bias: RecurrentBias = None,
-    fires: Fires = None,
-    shape: ShapeText = None,
-    data: Data = None,
-    trust: Trust = False,
     host_encoder: HostEncoder = False,
-    policy: PolicyName = "strict",
-    waivers: WaiverFile = None,
-    today: Today = None,
 ) -> None:
     """Judge a network; exit 0 if it is spike-only, 1 if it is not or could not be proved."""
     from purespike.compiler.rules.finding import RULES, fill_missing
     from purespike.compiler.rules.waiver import apply_waivers
-    from purespike.flow.inputs.exchange import NIR, Stated, is_graph_file, read_file
+    from purespike.flow.inputs.exchange import is_graph_file, read_file
     from purespike.judge.compiled import bundle_findings, static_findings
     from purespike.judge.independent import second_verdict
     from purespike.judge.static import STATIC, is_integer
     from purespike.targets.bundle.bundle import MANIFEST, read_bundle
     from purespike.targets.nir.guard.guard import load
 
-    chosen, accepted = read_policy(policy), load_waivers(waivers, today)
-    stated = Stated(
-        dt=dt,
-        reset=reset,
-        if_r=if_r,
-        steps=steps,
-        spike_input=spike_input,
-        feedback=feedback,
-        current=current,
-        recurrent_bias=recurrent_bias,
-        fires=fires,
-        shape=read_shape(shape),
-        data=data,
-        trust=trust,
-    )
+    chosen, accepted = judging.read()
+    stated = network.stated()
     path = Path(source)
     if is_graph_file(path):
         stated.refuse("a check of a file", *NIR)
@@ -133,8 +91,9 @@ def _built(
     from purespike.flow.inputs.opening import open_source
 
     opened = open_source(source, stated)
-    from purespike.flow.build import Options, build  # loads torch: what is missing was said before
+    from purespike.flow.build import build  # loads torch: what is missing was said before
     from purespike.flow.inputs.load import load_subject
+    from purespike.options import Options
 
     options = Options(lava=lava, host_encoder=host_encoder, policy=policy, waivers=waivers)
     with progress_bars(err) as progress:

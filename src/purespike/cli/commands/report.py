@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,37 +26,13 @@ from purespike.compiler.report.formats.sarif import to_sarif
 from purespike.compiler.report.formats.schema import schema_text
 from purespike.compiler.report.formats.text import to_markdown, to_text
 from purespike.compiler.rules.policy import read_policy
-from purespike.compiler.rules.waiver import Waivers, read_waivers
 from purespike.compiler.wording import figure
 from purespike.targets.bundle.manifest import read_manifest
 
 Format = Literal["html", "sarif", "junit", "markdown", "json", "text"]
 Source = Annotated[Path, typer.Argument(help="A bundle, or a report.json.")]
-PolicyName = Annotated[
-    str, typer.Option("--policy", help="strict, leaky, paper, or the path of a .toml file.")
-]
-WaiverFile = Annotated[
-    Path | None, typer.Option("--waivers", help="TOML with the findings that the team accepts.")
-]
-Today = Annotated[
-    str | None,
-    typer.Option("--today", help="The day on which waivers are judged, 2027-01-31; now if absent."),
-]
 
 policy_app = typer.Typer(help="What a team accepts.", no_args_is_help=True)
-
-
-def load_waivers(path: Path | None, today: str | None) -> Waivers | None:
-    """The waivers of a file, judged on a day."""
-    if path is None:
-        return None
-    try:
-        day = date.fromisoformat(today) if today else date.today()
-    except ValueError as e:
-        raise PurespikeError(
-            "--today is no date", found=str(today), allowed="a date such as 2027-01-31"
-        ) from e
-    return read_waivers(path, day)
 
 
 def load_report(path: Path) -> Data:

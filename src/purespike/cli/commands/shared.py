@@ -18,12 +18,6 @@ OK, NOT_COMPLIANT, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
 
 Output = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; replaced if ours.")]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `purespike compile` wrote.")]
-HostEncoder = Annotated[
-    bool,
-    typer.Option(
-        "--host-encoder", help="Declare that the first layers, up to spikes, run on the host."
-    ),
-]
 Samples = Annotated[int, typer.Option("--samples", min=1, help="Samples to run.")]
 
 

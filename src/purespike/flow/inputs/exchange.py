@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Literal
 
 from purespike.compiler.checker import Verdict
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.fold_scales.move_delays import spikes_wait
-from purespike.compiler.wording import Advice
 from purespike.errors import InputError
+from purespike.flow.inputs.stated import NIR, Stated
 from purespike.judge.independent import second_verdict
 from purespike.targets.netx.read import read_netx
 from purespike.targets.nir.document import Document
@@ -23,64 +21,6 @@ from purespike.targets.onnx.foreign.step import read_step
 from purespike.targets.onnx.graph import is_golden, read_graph
 
 FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
-NIR = (
-    "dt",
-    "reset",
-    "if_r",
-    "steps",
-    "spike_input",
-    "feedback",
-    "current",
-    "recurrent_bias",
-    "fires",
-)
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What files leave open and the caller states; None says nothing.
-
-    Attributes:
-        dt: Seconds a time step.
-        reset: What a spike does to the membrane.
-        if_r: Whether IF and I add ``r * x`` or ``dt * r * x``.
-        steps: Time steps a sample.
-        spike_input: Whether the inputs carry spikes.
-        feedback: Which value an edge carries that closes a loop.
-        current: Which synaptic current a membrane takes: the ``new`` one or the one before.
-        fires: Whether a membrane that equals its threshold fires (``at``) or not (``above``).
-        shape: Of one sample at one step; torch modules only.
-        data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
-        trust: Whether the code may run that a checkpoint names as its data set.
-        recurrent_bias: Whether the bias in a loop is there ``always``, or ``delayed`` by a step.
-    """
-
-    dt: float | None = None
-    reset: Literal["zero", "subtract"] | None = None
-    if_r: Literal["step", "dt"] | None = None
-    steps: int | None = None
-    spike_input: bool = False
-    feedback: Literal["previous"] | None = None
-    shape: tuple[int, ...] | None = None
-    data: Path | None = None
-    current: Literal["new", "previous"] | None = None
-    trust: bool = False
-    recurrent_bias: Literal["always", "delayed"] | None = None
-    fires: Literal["above", "at"] | None = None
-
-    def refuse(self, what: str, *allowed: str) -> None:
-        """Raise InputError if something is stated that ``what`` has no use for."""
-        said = {n for n, v in vars(self).items() if v not in (None, False)}
-        if wrong := sorted(said - set(allowed)):
-            raise InputError(
-                Advice(f"{what} does not take " + _listed(wrong)),
-                allowed=Advice(_listed(allowed) or "nothing: it says all itself"),
-                remedy="leave them out",
-            )
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(f"{{{name}}}" for name in names)
 
 
 def is_graph_file(path: Path) -> bool:
@@ -146,15 +86,6 @@ def read_named(path: Path, stated: Stated, steps: int | None = None) -> tuple[Gr
 def _nir(path: Path, stated: Stated, steps: int | None) -> tuple[Graph, Document, Conventions]:
     stated.refuse("a NIR file", *NIR, "data")
     domain = SPIKE if stated.spike_input else None
-    conventions = Conventions(
-        stated.dt,
-        stated.reset,
-        stated.if_r,
-        stated.steps,
-        domain,
-        stated.feedback,
-        stated.current,
-        stated.recurrent_bias,
-        fires=stated.fires,
-    )
+    said = {f.name: getattr(stated, f.name) for f in fields(Conventions) if hasattr(stated, f.name)}
+    conventions = Conventions(**said, domain=domain)
     return *read_both(path, conventions, steps), conventions

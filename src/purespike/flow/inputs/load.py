@@ -20,8 +20,8 @@ from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.checkpoints import digits_subject
 from purespike.flow.inputs.datafile import is_binary, read_data
-from purespike.flow.inputs.exchange import Stated
 from purespike.flow.inputs.opening import CHECKPOINT, Opened, open_source
+from purespike.flow.inputs.stated import Stated
 from purespike.options import Subject
 from purespike.targets.bundle.bundle import MANIFEST, read_bundle
 from purespike.trainer.capture.exported import read_exported

@@ -14,7 +14,8 @@ from purespike.compiler.labels import checked_labels, output_classes
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import Header, peek
-from purespike.flow.inputs.exchange import FORMATS, Stated, read_named
+from purespike.flow.inputs.exchange import FORMATS, read_named
+from purespike.flow.inputs.stated import Stated
 from purespike.targets.bundle.manifest import MANIFEST
 
 CHECKPOINT = "checkpoint.json"
