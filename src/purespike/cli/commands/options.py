@@ -76,8 +76,8 @@ class NetworkOptions:
         Literal["always", "delayed"] | None,
         typer.Option(
             "--recurrent-bias",
-            help="NIR from another tool: the bias in a loop acts from the first step on (snnTorch), "
-            "or one step later (Norse).",
+            help="NIR from another tool: the bias in a loop acts from the first step on "
+            "(snnTorch), or one step later (Norse).",
         ),
     ] = None
     fires: Annotated[
