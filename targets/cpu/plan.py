@@ -56,6 +56,7 @@ class Arm:
         delay: Steps.
         weight: (out, in, kh, kw); lanewise (taps, channels) or (taps, channels, height, width).
         kernel: Height and width.
+        first: Where its channels begin in a pixel of the buffer, in bytes.
         shared: All taps have the weights of one (`Linear.run`): weight is (out, in, 1, 1).
     """
 
@@ -69,6 +70,7 @@ class Arm:
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
     shared: bool = False
+    first: int = 0
 
 
 @dataclass
@@ -84,7 +86,8 @@ class Layer:
         neuron: Its operation.
         bias, threshold, amount: (channels,) or (channels, height, width), in the neuron's units.
         current: (lowest, highest) sum that can arrive in a step.
-        narrow: Whether currents and membranes are proved to fit into 16 bits, in units of a weight.
+        brief: Whether the currents are proved to fit into 16 bits.
+        narrow: Whether the membranes are, too, in units of a weight.
         table: Of a gate: bit k is its output where its inputs are the bits of k.
         loop: Number of the loop it is in; 0 for none.
     """
@@ -99,6 +102,7 @@ class Layer:
     threshold: Array = field(default_factory=lambda: np.zeros(1))
     amount: Array = field(default_factory=lambda: np.zeros(1))
     current: tuple[float, float] = (0.0, 0.0)
+    brief: bool = False
     narrow: bool = False
     table: int = 0
     loop: int = 0
@@ -111,7 +115,7 @@ class Layer:
     def __str__(self) -> str:
         if self.task != "neurons":
             return f"{self.name}: {self.task} of {len(self.arms)}"
-        width = "16-bit" if self.narrow else "32-bit"
+        width = "16-bit" if self.narrow else "16- and 32-bit" if self.brief else "32-bit"
         arms = ", ".join(f"{a.kind} {'x'.join(map(str, a.weight.shape))}" for a in self.arms)
         low, high = self.current
         loop = f", loop {self.loop}" if self.loop else ""

@@ -97,6 +97,8 @@ def _current(layer: Layer, spikes: Sequence[Bytes], t: int) -> Ints:
 def _weighed(arm: Arm, x: Bytes, place: tuple[int, int, int]) -> Ints:
     """One product for each tap: (B, C, H, W) -> (B, out, H', W')."""
     (kh, kw), (sy, sx), (py, px), (dy, dx) = arm.kernel, arm.stride, arm.padding, arm.dilation
+    if arm.kind == "events":
+        x = x[:, arm.first * 8 : arm.first * 8 + arm.weight.shape[1]]
     padded = np.pad(x, ((0, 0), (0, 0), (py, py), (px, px))).astype(np.float64)
     total = np.zeros((len(x), *place))
     for ky in range(kh):

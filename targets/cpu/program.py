@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.native import library
 from purespike.targets.cpu.plan import Arm, Buffer, Layer, Plan
-from purespike.targets.cpu.weights import delayed, laid_out
+from purespike.targets.cpu.weights import delayed, laid_out, packable
 from purespike.targets.cpu.widths import whole_neuron
 
 _SOURCE = Path(__file__).with_name("kernels") / "kernels.cpp"
@@ -51,6 +51,10 @@ class _Arm(ctypes.Structure):
                 "dx",
                 "places",
                 "shared",
+                "packed",
+                "first",
+                "bytes",
+                "channels",
                 "safe",
             ]
         ),
@@ -71,6 +75,7 @@ class _Layer(ctypes.Structure):
                 "channels",
                 "padded",
                 "tile",
+                "brief",
                 "narrow",
                 "shift",
             ]
@@ -205,7 +210,7 @@ class Program:
         if op is None:
             return row
         unit = 1 << x.shift
-        row.narrow, row.shift = x.narrow, x.shift
+        row.brief, row.narrow, row.shift = x.brief, x.narrow, x.shift
         row.decay, row.current_decay = whole_neuron(op)
         row.limit = op.fixed.limit if op.fixed else 1 << 30
         row.reset = _RESETS[op.reset]
@@ -254,6 +259,9 @@ class Program:
                 if x.task == "shift" else np.zeros(1, np.uint8)  # fmt: skip
             row.weights = self._aligned(out).ctypes.data
             return row
+        row.packed = packable(a, tile)
+        row.first, row.channels = a.first, a.weight.shape[1]
+        row.bytes = -(-row.channels // 8)
         row.weights = self._aligned(laid_out(a, x.place, padded, tile)).ctypes.data
         row.places = a.weight[0, 0].size if a.weight.ndim == 4 and a.kind == "lanewise" else 1
         row.safe = 32767 // max(1, int(np.abs(a.weight).max(initial=0)))

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from purespike.targets.cpu.plan import Arm, Place
 
+CACHE_BYTES = 24_000  # of weights that stay in a first-level cache beside all else
+
 
 def delayed(spikes: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
     """The same spikes (T, ...) some steps later, none before."""
@@ -17,11 +19,18 @@ def delayed(spikes: NDArray[np.uint8], steps: int) -> NDArray[np.uint8]:
     return late
 
 
+def packable(a: Arm, tile: int) -> bool:
+    """Whether two weights of a synapse share a word."""
+    large = tile > 32 or (tile > 16 and a.weight[0].size * 2 * tile > CACHE_BYTES)
+    return a.kind == "events" and large and int(np.abs(a.weight).max(initial=0)) <= 127
+
+
 def laid_out(a: Arm, place: Place, padded: int, tile: int) -> NDArray[np.int16] | NDArray[np.int32]:
     """The weights of a synapse as the kernel reads them.
 
-    Tables: [tile][ky][kx][byte][256][lane], sums of the weights whose bits are set. Events:
-    [tile][ky][kx][channel][lane]. Lanewise: [place][tap][channel], 32 bits.
+    Tables: [tile][ky][kx][four][16][lane], sums of those of four weights whose bits are set.
+    Events: [tile][kx][ky][channel][lane], and a row of zeros; where they are `packable`, lane k and
+    lane k of the second half of the tile are one word. Lanewise: [place][tap][channel], 32 bits.
     """
     w = a.weight
     if a.kind == "lanewise":
@@ -34,11 +43,15 @@ def laid_out(a: Arm, place: Place, padded: int, tile: int) -> NDArray[np.int16] 
     lanes[:out] = w
     tiles = lanes.reshape(-1, tile, channels, kh, kw)
     if a.kind == "events":
-        return np.ascontiguousarray(tiles.transpose(0, 3, 4, 2, 1), dtype=np.int16)
-    whole = -(-channels // 8)
-    filled = np.zeros((len(tiles), tile, whole * 8, kh, kw), np.int64)
+        rows = tiles.transpose(0, 4, 3, 2, 1).reshape(len(tiles), -1, tile)
+        rows = np.pad(rows, ((0, 0), (0, 1), (0, 0)))
+        if packable(a, tile):
+            rows = 256 * rows[:, :, tile // 2 :] + rows[:, :, : tile // 2] + 128
+        return np.ascontiguousarray(rows, dtype=np.int16)
+    fours = 1 if channels <= 4 else 2 * -(-channels // 8)
+    filled = np.zeros((len(tiles), tile, fours * 4, kh, kw), np.int64)
     filled[:, :, :channels] = tiles
-    by_byte = filled.reshape(len(tiles), tile, whole, 8, kh, kw)
-    bits = np.arange(256)[:, None] >> np.arange(8) & 1
-    tables: NDArray[Any] = np.einsum("vk,nlbkyx->nyxbvl", bits, by_byte, optimize=True)
+    by_four = filled.reshape(len(tiles), tile, fours, 4, kh, kw)
+    bits = np.arange(16)[:, None] >> np.arange(4) & 1
+    tables: NDArray[Any] = np.einsum("vk,nlbkyx->nyxbvl", bits, by_four, optimize=True)
     return tables.astype(np.int16)

@@ -32,7 +32,8 @@ def fitted(layers: list[Layer], graph: Graph) -> Iterator[Layer]:
         for arm in layer.arms:
             least, most = reach(arm)
             low, high = low + least, high + most
-        layer = replace(layer, current=(float(low), float(high)))
+        brief = bool(max(-low, high) <= NARROW)
+        layer = replace(layer, current=(float(low), float(high)), brief=brief)
         _require(layer, graph.steps)
         known = bounds.get(layer.name)
         yield replace(layer, narrow=known is not None and _narrow(layer, known.membrane))

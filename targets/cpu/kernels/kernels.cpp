@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr size_t LIST_WORDS = size_t(1) << 24;  // of events at a time, if every input fired: 64 MiB of addresses
+constexpr size_t LIST_WORDS = size_t(1) << 22;  // of events at a time, if every input fired
 
 struct Worker {
   const Network &net;
@@ -38,10 +38,9 @@ struct Worker {
       return;
     }
     size_t room = 1;
-    for (int a = 0; a < l.arms; a++) {
-      const Buffer &b = net.buffers[l.arm[a].source];
-      if (l.arm[a].kind == EVENTS) room = std::max(room, b.image() * 8 * net.steps);
-    }
+    for (int a = 0; a < l.arms; a++)
+      if (l.arm[a].kind == EVENTS)
+        room = std::max(room, Events::room_of(l.arm[a], net.buffers[l.arm[a].source]) * l.height * net.steps);
     const int batch = int(std::min<size_t>(net.samples, std::max<size_t>(1, LIST_WORDS / room)));
     for (int first = 0; first < net.samples; first += batch) {
       const int samples = std::min(batch, net.samples - first);
@@ -50,9 +49,11 @@ struct Worker {
         const int count = net.steps - arm.delay;
         if (arm.kind != EVENTS || count <= 0) continue;
         const Buffer &b = net.buffers[arm.source];
-        team.share(1, 1, [&](size_t, size_t) { lists[a].make(b, samples, 0, count, first); });
-        team.share(size_t(samples) * count, 1, [&](size_t from, size_t to) {
-          for (size_t i = from; i < to; i++) list_image(b, net, lists[a], first + int(i / count), int(i % count));
+        team.share(1, 1, [&](size_t, size_t) { lists[a].make(arm, b, l.height, samples, 0, count, first); });
+        const size_t rows = size_t(samples) * count * l.height;
+        team.share(rows, std::max<size_t>(1, rows / (8 * team.size())), [&](size_t from, size_t to) {
+          for (size_t i = from; i < to; i++)
+            list_row(arm, b, net, lists[a], first + int(i / l.height / count), int(i / l.height % count), int(i % l.height));
         });
       }
       const int tiles = l.padded / l.tile;
@@ -77,8 +78,8 @@ struct Worker {
             for (int a = 0; a < l->arms; a++)
               if (l->arm[a].kind == EVENTS && t >= l->arm[a].delay) {
                 const Buffer &b = net.buffers[l->arm[a].source];
-                own[a].make(b, 1, t - l->arm[a].delay, 1, sample);
-                list_image(b, net, own[a], sample, t - l->arm[a].delay);
+                own[a].make(l->arm[a], b, l->height, 1, t - l->arm[a].delay, 1, sample);
+                for (int y = 0; y < l->height; y++) list_row(l->arm[a], b, net, own[a], sample, t - l->arm[a].delay, y);
               }
             for (int tile = 0; tile < l->padded / l->tile; tile++)
               for (int y = 0; y < l->height; y++) neurons(net, *l, own, scratch, Span{sample, y, 0, 0, t, t + 1, tile});

@@ -19,6 +19,8 @@ struct Arm {  // a synapse: what it adds to a layer's currents
   int32_t kh, kw, sy, sx, py, px, dy, dx;
   int32_t places;  // LANEWISE: 1, or a weight for each place
   int32_t shared;  // EVENTS: all taps have the weights of one, as behind a mean over the image
+  int32_t packed;  // EVENTS: weights of 8 bits
+  int32_t first, bytes, channels;  // of a pixel: the bytes that are read, and how many channels they hold
   int32_t safe;    // EVENTS: how many rows may be added in 16 bits
   const void *weights;
 };
@@ -29,7 +31,8 @@ enum Reset : int32_t { ZERO, SUBTRACT, NONE };
 struct Layer {
   int32_t task, out, arms;
   int32_t height, width, channels, padded, tile;  // channels in whole tiles of 16, 32 or 64
-  int32_t narrow, shift;   // 16 bits; the membrane counts in 2**-shift of a weight
+  int32_t brief, narrow;   // 16 bits hold the currents; the membranes, too
+  int32_t shift;           // the membrane counts in 2**-shift of a weight
   int32_t decay, current_decay, limit, reset, initial, places;  // decays in 4096ths
   int32_t table;           // LOGIC: bit k is the output where the inputs are the bits of k
   int32_t member;          // of a loop: runs step by step, with its states kept between
