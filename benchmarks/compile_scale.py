@@ -36,7 +36,7 @@ def compile_one(name: str, size: int, threads: int) -> dict[str, float]:
     import torch
 
     from purespike.compiler.ir.domain import SPIKE
-    from purespike.compiler.pipeline import compile_graph, standard_passes
+    from purespike.compiler.pipeline import compile_graph, standard_pipeline
     from purespike.compiler.proofs.domains import prove_domains
     from purespike.compiler.proofs.ranges import bound_neurons
     from purespike.compiler.proofs.widths import unproved
@@ -71,7 +71,7 @@ def compile_one(name: str, size: int, threads: int) -> dict[str, float]:
     gc.collect()  # torch.fx holds what it traced in a circle
     stage("capture")
     probe = (np.random.default_rng(0).random((1, 1, 3, size, size)) < 0.3).astype(np.float64)
-    compiled = compile_graph(captured.pop(), standard_passes(), probe, keep=())
+    compiled = compile_graph(captured.pop(), standard_pipeline(), probe, keep=())
     assert all("first 1 of 4 steps" in line.notes[-1] for line in compiled.ledger)
     rows["quantized agreement"] = compiled.ledger[-1].agreement
     graph = compiled.graph

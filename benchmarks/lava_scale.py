@@ -30,7 +30,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.quantize.quantize import choose_scales, quantize
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.compiler.proofs.ranges import bound_neurons
 from purespike.targets.lava.lower.emit import NEVER, emit, from_lava
 from purespike.targets.lava.lower.schedule import incoming, schedule
@@ -124,7 +124,7 @@ def compiled(network: Network, size: int) -> tuple[Graph, np.ndarray]:
     with torch.no_grad():
         model.train()(torch.from_numpy(x.astype(np.float32)))
     captured = capture(model.eval(), shape, network.steps).graph
-    graph = compile_graph(captured, standard_passes()[:-1], x.astype(np.float64)).graph
+    graph = compile_graph(captured, standard_pipeline().network, x.astype(np.float64)).graph
     scales = choose_scales(graph)
     (readout,) = (n for n in graph.nodes if isinstance(n.op, Neuron) and not n.op.fires)
     while True:  # until no input can lift the integrators of the readout to the highest threshold

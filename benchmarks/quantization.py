@@ -36,7 +36,7 @@ from purespike.compiler.passes.quantize.calibrate import Method, calibrate
 from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.passes.quantize.rounding import choose_rounding
 from purespike.compiler.passes.quantize.scales import Grid
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.compiler.statistics import wilson_interval
 from purespike.flow.build import Subject
 from purespike.flow.inputs.checkpoints import digits_subject
@@ -93,7 +93,7 @@ def front(subject: Subject) -> Graph:
     assert isinstance(subject.model, torch.nn.Module)
     captured = capture(subject.model, subject.shape, len(subject.spikes)).graph
     probe = subject.spikes[:, :16].astype(np.float64)
-    return compile_graph(captured, standard_passes()[:-1], probe).graph
+    return compile_graph(captured, standard_pipeline().network, probe).graph
 
 
 class Loss(NamedTuple):

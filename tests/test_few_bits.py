@@ -15,7 +15,7 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.passes.quantize.quantize import Grid
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.flow.inputs.checkpoints import digits_subject
 from purespike.options import Subject
 from purespike.trainer.capture.trace import capture
@@ -36,11 +36,11 @@ def decided(graph: Graph, subject: Subject) -> Array:
 def compiled(subject: Subject, bits: int | None) -> Graph:
     """In integers of so many bits, or before that."""
     graph = capture(subject.model, subject.shape, len(subject.spikes)).graph
-    passes = standard_passes(
+    passes = standard_pipeline(
         grid=Grid(bits or 8), calibration=subject.calibration, method="percentile"
     )
     probe = subject.spikes[:, :4].astype(np.float64)
-    return compile_graph(graph, passes if bits else passes[:-1], probe).graph
+    return compile_graph(graph, passes if bits else passes.network, probe).graph
 
 
 def test_eight_bits_cost_event_digits_at_most_0_3_points() -> None:

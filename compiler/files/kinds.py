@@ -84,3 +84,4 @@ CHECKPOINT = Kind(
     "checkpoint", "checkpoint.json", _older_checkpoint, lambda _: {"weights.safetensors": {}}
 )
 TRAINING = Kind("training", "layers.json", _older_training, lambda _: {})
+GRAPHS = Kind("graph dump", "graphs.json", lambda _: False, _bundle_files)

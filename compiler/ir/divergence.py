@@ -76,6 +76,8 @@ def _potential(graph: Graph, trace: Trace, name: str, t: int, index: tuple[int, 
     node = graph.producer(name)
     if node is None or not isinstance(node.op, Neuron) or node.inputs[0] not in trace.values:
         return float("nan")
+    if t and name not in trace.membranes:
+        return float("nan")
     op = node.op
     unit = 2**op.fixed.fraction_bits if op.fixed else 1
     kept = trace.membranes[name][t - 1][index] if t else op.initial * unit

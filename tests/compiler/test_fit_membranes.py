@@ -12,7 +12,7 @@ from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import FixedPoint, Linear, Neuron
 from purespike.compiler.passes.quantize.calibrate import calibrate
 from purespike.compiler.passes.quantize.quantize import Grid, choose_scales, quantize
-from purespike.compiler.pipeline import Compiled, compile_graph, standard_passes
+from purespike.compiler.pipeline import Compiled, compile_graph, standard_pipeline
 from purespike.compiler.proofs.ranges import Bounds, bound_neurons
 
 NARROW = FixedPoint(width=18)  # membranes up to 2047 weights: small layers saturate, too
@@ -41,7 +41,7 @@ def bounds(graph: Graph) -> dict[str, Bounds]:
 def compiled(graph: Graph, calibration: Array | None = None, **options: bool) -> Compiled:
     probe = (np.random.default_rng(1).random((4, 8, 64)) < 0.3).astype(np.float64)
     grid = Grid(fixed=NARROW, **options)  # type: ignore[arg-type]
-    return compile_graph(graph, standard_passes(grid=grid, calibration=calibration), probe)
+    return compile_graph(graph, standard_pipeline(grid=grid, calibration=calibration), probe)
 
 
 def test_a_network_that_saturates_is_proved_with_it() -> None:
@@ -84,7 +84,7 @@ def test_every_way_to_choose_scales_and_roundings(method: str, per_channel: bool
     grid = Grid(fixed=NARROW, fit_membranes=True, per_channel=per_channel)
     scales = calibrate(graph, x, grid, method)  # type: ignore[arg-type]
     assert {b.verdict for b in bounds(quantize(graph, grid, scales)).values()} == {"proved"}
-    done = compile_graph(graph, standard_passes(grid=grid, calibration=x), x)
+    done = compile_graph(graph, standard_pipeline(grid=grid, calibration=x), x)
     assert {b.verdict for b in bounds(done.graph).values()} == {"proved"}
 
 

@@ -38,7 +38,7 @@ from purespike.compiler.pipeline import (
     Promise,
     close,
     compile_graph,
-    standard_passes,
+    standard_pipeline,
 )
 from purespike.compiler.proofs.counts import Counts
 
@@ -155,7 +155,7 @@ def test_a_pass_whose_graph_breaks_while_it_runs_is_named() -> None:
 def test_what_a_pass_refuses_is_passed_on() -> None:
     graph = graph_of([("c", Conv2d(np.ones((1, 1, 1, 1))), ("x",))])
     with pytest.raises(QuantizeError, match="reaches no neuron"):
-        compile_graph(graph, standard_passes()[-1:], spikes(graph, 1, 0))
+        compile_graph(graph, standard_pipeline().chip, spikes(graph, 1, 0))
 
 
 def test_ill_formed_input_graph_is_refused_before_any_pass() -> None:
@@ -264,7 +264,7 @@ def test_margin_by_channel_and_in_fixed_point() -> None:
 
 def test_quantized_readout_is_compared_in_real_units() -> None:
     graph = network(spiking=False)
-    compiled = compile_graph(graph, standard_passes(), spikes(graph, 4, 0))
+    compiled = compile_graph(graph, standard_pipeline(), spikes(graph, 4, 0))
     line = compiled.ledger[-1]
     x = spikes(graph, 4, 0)
     before = list(compiled.stages.values())[-2]
@@ -276,8 +276,8 @@ def test_quantized_readout_is_compared_in_real_units() -> None:
     assert line.deviation > 0
 
 
-def test_standard_passes_and_their_promises() -> None:
-    passes = standard_passes()
+def test_the_standard_passes_and_their_promises() -> None:
+    passes = list(standard_pipeline())
     assert [p.name for p in passes] == [
         "strip_auxiliary",
         "fuse_batchnorm",
@@ -306,7 +306,7 @@ def test_standard_passes_and_their_promises() -> None:
 @given(trained_graphs(), st.integers(0, 2**16))
 def test_random_graphs_through_all_passes(graph: Graph, seed: int) -> None:
     try:
-        compiled = compile_graph(graph, standard_passes(), spikes(graph, 3, seed))
+        compiled = compile_graph(graph, standard_pipeline(), spikes(graph, 3, seed))
     except QuantizeError as e:  # an average that cannot be folded stays
         assert "AvgPool2d" in e.found, e
         return
@@ -328,8 +328,8 @@ def test_errors_are_of_one_family() -> None:
 def test_a_short_probe_compares_the_beginning_and_says_so() -> None:
     graph = network()
     x = spikes(graph, 3, 0)
-    whole = compile_graph(graph, standard_passes(), x)
-    short = compile_graph(graph, standard_passes(), x[:2])
+    whole = compile_graph(graph, standard_pipeline(), x)
+    short = compile_graph(graph, standard_pipeline(), x[:2])
     assert str(short.graph) == str(whole.graph)
     note = "spikes compared on the first 2 of 4 steps, readouts not"
     assert all(line.notes[-1] == note for line in short.ledger)

@@ -12,7 +12,7 @@ from purespike.compiler.ir.ops import Linear, Neuron
 from purespike.compiler.passes.quantize.quantize import Grid, quantize
 from purespike.compiler.passes.quantize.readout import readout_limit
 from purespike.compiler.passes.quantize.scales import choose_scales
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.targets.lava.lower.emit import NEVER, emit
 from purespike.targets.lava.lower.layout import EmitError
 from purespike.targets.lava.lower.schedule import schedule
@@ -52,7 +52,7 @@ def test_more_inputs_than_half_a_unit_each_leaves_room_for() -> None:
 
 def test_the_ledger_says_what_it_costs() -> None:
     probe = np.zeros((STEPS, 1, 98_000))
-    compiled = compile_graph(wide_readout(98_000, run=49), standard_passes(), probe)
+    compiled = compile_graph(wide_readout(98_000, run=49), standard_pipeline(), probe)
     (note,) = (n for n in compiled.ledger[-1].notes if n.startswith("weights of fc take"))
     assert note.endswith("with larger ones out could reach the chip's highest threshold, and fire")
 
@@ -60,7 +60,7 @@ def test_the_ledger_says_what_it_costs() -> None:
 def test_fewer_inputs_keep_their_bits_and_cost_no_note() -> None:
     graph, grid = wide_readout(300, run=1), Grid()
     assert readout_limit(graph, graph.nodes[1], graph.nodes, grid) > choose_scales(graph)["out"]
-    compiled = compile_graph(graph, standard_passes(), np.zeros((STEPS, 1, 300)))
+    compiled = compile_graph(graph, standard_pipeline(), np.zeros((STEPS, 1, 300)))
     assert not [n for n in compiled.ledger[-1].notes if n.startswith("weights of")]
 
 

@@ -20,7 +20,7 @@ from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.passes.remove_dead import never_fires, remove_dead, removed
-from purespike.compiler.pipeline import SAME, Pass, compile_graph, standard_passes
+from purespike.compiler.pipeline import SAME, Pass, compile_graph, standard_pipeline
 
 R = np.random.default_rng(0)
 FIRE = Neuron(1.0)
@@ -300,7 +300,7 @@ def test_shorter_sums_in_front_of_a_readout_keep_the_promise_of_the_pass() -> No
         ]
         graph = graph_of(nodes, x=Edge("x", (1, 6, 6), SPIKE))
         probe = (rng.random((3, 16, 1, 6, 6)) < 0.4).astype(np.float64)
-        ledger = compile_graph(graph, standard_passes()[:-1], probe).ledger
+        ledger = compile_graph(graph, standard_pipeline().network, probe).ledger
         (line,) = [line for line in ledger if line.name == "remove_dead"]
         assert line.notes and line.nodes_after == line.nodes_before
 

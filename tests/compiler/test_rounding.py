@@ -16,7 +16,7 @@ from purespike.compiler.passes.quantize.groups import QuantizeError
 from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.passes.quantize.rounding import choose_rounding
 from purespike.compiler.passes.quantize.scales import Grid, choose_scales
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 
 STEPS = 4
 SHAPE = (3, 5, 5)
@@ -305,7 +305,7 @@ def test_biases_that_meet_stay_within_the_chips_range() -> None:
 def test_the_pipeline_rounds_together_where_there_is_data() -> None:
     graph, x = network(), spikes(32)
     for method in get_args(Method):
-        passes = standard_passes(grid=Grid(4), calibration=x, method=method)
+        passes = standard_pipeline(grid=Grid(4), calibration=x, method=method)
         done = compile_graph(graph, passes, spikes(8, 2))
         front = done.stages["split_host"]
         scales = calibrate(front, x, Grid(4), method)
@@ -313,6 +313,6 @@ def test_the_pipeline_rounds_together_where_there_is_data() -> None:
         assert str(done.graph) == str(wanted)
         np.testing.assert_array_equal(op_of(done.graph, "c1").bias, op_of(wanted, "c1").bias)
         assert done.ledger[-1].scales == scales
-    channels = standard_passes(grid=Grid(4, per_channel=True), calibration=x)
+    channels = standard_pipeline(grid=Grid(4, per_channel=True), calibration=x)
     line = compile_graph(graph, channels, spikes(8, 2)).ledger[-1]
     assert set(line.scales) == {"c3", "out"}  # one each; channels with their own are not listed

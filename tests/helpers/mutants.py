@@ -251,16 +251,13 @@ OPS: dict[str, tuple[str, Patch]] = {
 def _pass(name: str, change: Callable[[Graph], Graph]) -> Patch:
     """The graph that a pass leaves is changed before it is judged."""
 
-    def standard(*args: Any, **options: Any) -> tuple[pipeline.Pass, ...]:
-        def wrap(p: pipeline.Pass) -> pipeline.Pass:
-            if p.name != name:
-                return p
-            return replace(p, rewrite=lambda g: change(p.rewrite(g)))
+    def standard(*args: Any, **options: Any) -> pipeline.Pipeline:
+        passes = original(*args, **options)
+        p = passes[name]
+        return passes.replaced(name, replace(p, rewrite=lambda g: change(p.rewrite(g))))
 
-        return tuple(wrap(p) for p in original(*args, **options))
-
-    original = pipeline.standard_passes
-    return lambda: mock.patch("helpers.random_graphs.standard_passes", standard)
+    original = pipeline.standard_pipeline
+    return lambda: mock.patch("helpers.random_graphs.standard_pipeline", standard)
 
 
 def _first(graph: Graph, kind: type, change: Callable[[Any], Any]) -> Graph:

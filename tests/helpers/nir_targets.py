@@ -12,7 +12,7 @@ from helpers.onnx_cases import difference
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.verify import verify
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.judge.evidence import make_golden
 from purespike.judge.independent import second_verdict
 from purespike.targets.bundle.golden_network import write_golden_network
@@ -34,7 +34,7 @@ def random_spikes(graph: Graph, samples: int, seed: int = 0, rate: float = 0.5) 
 def quantized(graph: Graph, samples: int = 8) -> Graph:
     """The graph after every pass, in integers."""
     calibration = random_spikes(graph, samples, seed=1)
-    passes = standard_passes(calibration=calibration)
+    passes = standard_pipeline(calibration=calibration)
     return compile_graph(graph, passes, random_spikes(graph, 4, seed=2)).graph
 
 

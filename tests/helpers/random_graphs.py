@@ -34,7 +34,7 @@ from purespike.compiler.ir.ops import (
     Scale,
     TimeMean,
 )
-from purespike.compiler.pipeline import Compiled, compile_graph, standard_passes
+from purespike.compiler.pipeline import Compiled, compile_graph, standard_pipeline
 from purespike.targets.bundle import golden_network, replay
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
@@ -189,7 +189,7 @@ def _block(w: _Writer, k: int, source: str) -> str:
 
 def compiled(sample: Sample) -> Compiled:
     """Through every pass, each held to its promise and verified."""
-    return compile_graph(sample.graph, standard_passes(), sample.x)
+    return compile_graph(sample.graph, standard_pipeline(), sample.x)
 
 
 def pass_alarms(sample: Sample, result: Compiled) -> Iterator[str]:

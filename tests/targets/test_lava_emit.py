@@ -33,7 +33,7 @@ from purespike.compiler.ir.ops import (
 )
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.quantize.quantize import quantize
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.compiler.proofs.ranges import bound_neurons
 from purespike.targets.lava.lower.emit import emit, from_lava
 from purespike.targets.lava.lower.layout import EmitError
@@ -357,7 +357,7 @@ def test_on_lava_a_trained_network_through_all_passes() -> None:
     flat = draft.put(TimeMean(3), draft.put(Flatten(), averaged))
     out = draft.put(Linear(r.normal(size=(3, 4)), r.normal(size=3)), flat)
     graph = draft.graph(out)
-    compiled = compile_graph(graph, standard_passes(), spikes(graph, 4, 0))
+    compiled = compile_graph(graph, standard_pipeline(), spikes(graph, 4, 0))
     assert_lava_equal(compiled.graph, spikes(graph, 4, 1))
 
 

@@ -24,7 +24,7 @@ from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.compiler.wording import option
 from purespike.flow.inputs.exchange import read_named
 from purespike.flow.inputs.stated import Stated
@@ -76,7 +76,7 @@ def holds(file: Any, theirs: Any, fires: str, path: Path, **said: Any) -> None:
     assert (spikes(reading(file, path, fires=other, **said)) != theirs).any()
     with pytest.raises(NirFileError, match="leaves open: fires"):
         reading(file, path, **said)
-    chip = compile_graph(graph, standard_passes(), X[:, :2]).graph
+    chip = compile_graph(graph, standard_pipeline(), X[:, :2]).graph
     np.testing.assert_array_equal(spikes(chip), theirs)
 
 
@@ -138,7 +138,7 @@ def test_spikingjelly_by_hand(tmp_path: Path) -> None:
     for fires, wanted in (("at", [0, 1] * 4), ("above", [0, 0, 1, 0, 0, 1, 0, 0])):
         graph = reading(file, tmp_path, steps=8, fires=fires)
         assert spikes(graph, x).ravel().tolist() == wanted
-        chip = compile_graph(graph, standard_passes(), x).graph
+        chip = compile_graph(graph, standard_pipeline(), x).graph
         assert spikes(chip, x).ravel().tolist() == wanted
 
 

@@ -30,7 +30,7 @@ from purespike.compiler.ir.ops import (
 )
 from purespike.compiler.passes.quantize.groups import QuantizeError
 from purespike.compiler.passes.quantize.scales import Grid
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.targets.lava.lower.emit import emit, from_lava
 from purespike.targets.lava.lower.schedule import schedule
 from purespike.targets.lava.program.check import check as check_program
@@ -98,7 +98,7 @@ def assert_holds_on_targets(graph: Graph, x: Array) -> None:
 )
 def test_an_unusual_network(leaky: bool, spiking_mean: bool, per_channel: bool) -> None:
     graph = unusual(leaky=leaky, spiking_mean=spiking_mean)
-    passes = standard_passes(
+    passes = standard_pipeline(
         grid=Grid(8, per_channel=per_channel), calibration=spikes(graph, 24, 1)
     )
     done = compile_graph(graph, passes, spikes(graph, 6, 2))
@@ -112,7 +112,7 @@ def test_an_unusual_network(leaky: bool, spiking_mean: bool, per_channel: bool) 
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(trained_graphs(), st.booleans(), st.integers(0, 2**16))
 def test_random_networks(graph: Graph, per_channel: bool, seed: int) -> None:
-    passes = standard_passes(
+    passes = standard_pipeline(
         grid=Grid(6, per_channel=per_channel), calibration=spikes(graph, 4, seed)
     )
     try:

@@ -33,7 +33,7 @@ from purespike.compiler.ir.ops import (
     TimeMean,
 )
 from purespike.compiler.ir.verify import verify
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.targets.lava.lower.emit import emit, from_lava
 from purespike.targets.lava.lower.schedule import schedule
 from purespike.targets.nir.describe import restore
@@ -98,7 +98,7 @@ def test_a_trained_loop_goes_through_every_pass_to_every_target(
     current_decay: float, tmp_path: Path
 ) -> None:
     graph = trained(current_decay)
-    compiled = compile_graph(graph, standard_passes(), spikes(graph, 8, 0))
+    compiled = compile_graph(graph, standard_pipeline(), spikes(graph, 8, 0))
     assert all(line.deviation <= 1e-9 for line in compiled.ledger[:-1])
     assert compiled.ledger[-1].agreement > 0.95
     chip = compiled.graph

@@ -6,7 +6,7 @@ import torch
 
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.passes.split_host import HostBoundaryError
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.data import (
     BatchOrder,
@@ -124,8 +124,8 @@ def test_only_direct_input_needs_a_declared_host_encoder():
         compiled = partial(compile_graph, graph, probe=inputs.astype(np.float64))
         if encoder == "direct":
             with pytest.raises(HostBoundaryError, match="not a spike"):
-                compiled(standard_passes())
-        done = compiled(standard_passes(host_encoder=encoder == "direct"))
+                compiled(standard_pipeline())
+        done = compiled(standard_pipeline(host_encoder=encoder == "direct"))
         assert any(n.role == "host" for n in done.graph.nodes) == (encoder == "direct")
 
 

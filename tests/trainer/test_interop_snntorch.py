@@ -14,7 +14,7 @@ from purespike.compiler.ir import ops
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.verify import verify
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.compiler.rules.graph_rules import check_operations
 from purespike.judge.capture_check import check_capture
 from purespike.judge.static import network_findings
@@ -233,7 +233,7 @@ def test_compiles_to_integers(make: Any) -> None:
     model = lively(nn.Sequential(Imported(body), ours.TimeMean()))
     x = frames(samples=12)
     graph = capture(model, SHAPE, STEPS).graph
-    compiled = compile_graph(graph, standard_passes(), x.numpy())
+    compiled = compile_graph(graph, standard_pipeline(), x.numpy())
     left = [n.op for n in compiled.graph.nodes if isinstance(n.op, ops.Neuron)]
     assert left and all(op.fixed is not None for op in left)
     assert not [f for f in network_findings(compiled.graph) if f.status == "FAIL"]

@@ -17,7 +17,7 @@ from purespike.compiler.ir import ops
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.verify import verify
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.compiler.rules.graph_rules import check_domains
 from purespike.judge.capture_check import check_capture
 from purespike.judge.static import network_findings
@@ -294,7 +294,7 @@ def assert_compiles(model: nn.Sequential, minimum: int) -> None:
     """``Sequential(Imported(body), TimeMean())``: integers, no finding, the spikes of the body."""
     graph = capture(model, SHAPE, STEPS).graph
     x = frames(samples=12).numpy()
-    compiled = compile_graph(graph, standard_passes(), x)
+    compiled = compile_graph(graph, standard_pipeline(), x)
     left = [n.op for n in compiled.graph.nodes if isinstance(n.op, ops.Neuron)]
     assert left and all(op.fixed is not None for op in left)
     fails = [f for f in network_findings(compiled.graph) if f.status == "FAIL"]
@@ -338,7 +338,7 @@ def test_networks_of_full_size_compile_to_integers(models: Any, kind: str) -> No
     assert_same(lively(body, 1), x)
     model = nn.Sequential(Imported(body), ours.TimeMean())
     graph = capture(model, (3, 32, 32), 2).graph
-    compiled = compile_graph(graph, standard_passes(), x.numpy())
+    compiled = compile_graph(graph, standard_pipeline(), x.numpy())
     assert not [f for f in network_findings(compiled.graph) if f.status == "FAIL"]
     assert all(n.op.fixed for n in compiled.graph.nodes if isinstance(n.op, ops.Neuron))
 

@@ -23,7 +23,7 @@ from torch import nn
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir import ops
 from purespike.compiler.passes.strip_auxiliary import strip_auxiliary
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.compiler.proofs.counts import dense_counts
 from purespike.compiler.rules.graph_rules import check_arithmetic
 from purespike.trainer.capture.trace import capture
@@ -145,7 +145,7 @@ def test_a_residual_network_passes_the_whole_pipeline_and_complies() -> None:
     model = small("cifar-resnet-20", 16, width=1 / 32)
     x = spikes(16)
     graph = capture(model, (CHANNELS, 16, 16), STEPS).graph
-    compiled = compile_graph(graph, standard_passes(), x.numpy())
+    compiled = compile_graph(graph, standard_pipeline(), x.numpy())
     assert failing(compiled.graph) == {}
     notes = next(line.notes for line in compiled.ledger if line.name == "strip_auxiliary")
     assert sum("rectificator" in note for note in notes) == sum(
@@ -295,7 +295,7 @@ def test_spikformer_is_captured_and_fails_at_the_products_of_its_attention_only(
     added = [n for n in captured.nodes if n.role == "auxiliary" and isinstance(n.op, ops.Add)]
     assert len(added) == 8
     with pytest.raises(PurespikeError, match=r"blocks\.1\.attention"):  # nothing is degraded
-        standard_passes()[-1].rewrite(graph)
+        standard_pipeline()["quantize"].rewrite(graph)
 
 
 def test_attention_products_against_loops() -> None:

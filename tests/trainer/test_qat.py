@@ -12,7 +12,7 @@ from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.passes.quantize.calibrate import calibrate
 from purespike.compiler.passes.quantize.quantize import Grid, quantize
-from purespike.compiler.pipeline import compile_graph, standard_passes
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.data import digits, loader
 from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
@@ -40,7 +40,7 @@ NETWORKS = {
 def stage(model, x: np.ndarray) -> Graph:
     """What the compiler quantizes."""
     graph = capture(model, x.shape[2:], len(x)).graph
-    return compile_graph(graph, standard_passes()[:-1], x[:, :4].astype(np.float64)).graph
+    return compile_graph(graph, standard_pipeline().network, x[:, :4].astype(np.float64)).graph
 
 
 def spikes(samples: int, steps: int = 3) -> np.ndarray:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.files.kinds import GRAPHS
+from purespike.compiler.files.outputs import OutputError, require_folder
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.labels import LabelError
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import (
     Compiled,
+    GraphDump,
     Pass,
     PassError,
+    Pipeline,
     compile_graph,
 )
 from purespike.compiler.proofs.ranges import bound_neurons
@@ -27,7 +32,7 @@ from purespike.compiler.rules.finding import LEGALITY, Finding
 from purespike.compiler.rules.graph_rules import refusal
 from purespike.compiler.rules.measure import measure
 from purespike.compiler.rules.policy import apply_policy
-from purespike.flow.pass_lists import chosen_passes
+from purespike.flow.pass_lists import choose_passes
 from purespike.flow.probe import choose_probe, noted
 from purespike.judge.accuracy import reference_accuracy, stage_accuracy
 from purespike.judge.capture_check import check_capture, wrong_inputs
@@ -69,13 +74,24 @@ from purespike.trainer.capture.trace import Capture, capture
 __all__ = ["Build", "LavaMode", "Options", "Subject", "build"]
 
 
-def build(subject: Subject, options: Options | None = None, progress: Progress = silent) -> Build:
+def build(
+    subject: Subject,
+    options: Options | None = None,
+    progress: Progress = silent,
+    *,
+    passes: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline,
+    dump_graphs: str | Path | None = None,
+) -> Build:
     """Capture, compile, run on every executor, and judge.
 
     Args:
         subject: What to compile.
         options: What the compiler is told.
         progress: Called with (stage, done, total).
+        passes: Changes the pipeline: inserts, replaces or leaves out passes, each of which is held
+            to its promise, such as ``lambda p: p.after("fold_scales", Pass("mine", f, SAME))``.
+        dump_graphs: A folder for the printed graph after each pass and what changed
+            (`GraphDump`); it is written however the passes end.
 
     Returns:
         A build whose report says whether the network is spike-only; a network that is not comes
@@ -84,33 +100,42 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
     Raises:
         LabelError: If a label of the subject can be none.
         CaptureError: If the module has no graph.
-        PassError: If the compiler broke its own promise.
+        PassError: If a pass broke its promise.
+        OutputError: If the graphs cannot be written.
         PurespikeError: If there is nothing to judge. An executor that fails is a rule not run.
     """
     options = options or Options()
     subject = require_samples(subject, options)
+    if dump_graphs is not None:
+        require_folder(Path(dump_graphs), GRAPHS)
     progress("capture", 0, 1)
     captured = _captured(subject)
     require_classes(subject, captured.graph)
-    passes = chosen_passes(subject, options, progress)
-    if is_integer(captured.graph):  # compiled before: what is left is to name the host, and judge
-        passes = tuple(p for p in passes if p.name == "split_host" and options.host_encoder)
+    pipeline = passes(choose_passes(captured.graph, subject, options, progress))
     probe, short = choose_probe(captured.graph, subject.spikes)
     trained = reference_accuracy(subject, progress)
     draft = Draft(subject, options, trained, captured.dead, captured.graph)
     wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
     if wrong:
         return draft.refused(wrong, None)
-    rest = [p for p in passes if p.name in ("fine_tune", "quantize")]
-    first = [p for p in passes if p not in rest]
     front: Compiled | None = None
     findings: list[Finding] = []
     executors: dict[str, Executor] = {}
+    dump = None if dump_graphs is None else GraphDump()
+
+    def run(start: Graph | Compiled, passes: Iterable[Pass]) -> Compiled:
+        try:
+            return compile_graph(
+                start, passes, probe, lambda name: progress(name, 0, 1), watch=dump
+            )
+        finally:
+            if dump is not None and dump_graphs is not None:
+                dump.write(dump_graphs)
+
     try:
-        front = compile_graph(captured.graph, first, probe, lambda name: progress(name, 0, 1))
-        front = noted(front, short)
+        front = noted(run(captured.graph, pipeline.network), short)
         graph = front.graph
-        findings = network_findings(graph, front.ledger[0].notes if front.ledger else ())
+        findings = network_findings(graph, front.notes("strip_auxiliary"))
         if isinstance(subject.model, nn.Module):
             samples = probe.shape[1]
             finding, layers = check_capture(
@@ -123,25 +148,21 @@ def build(subject: Subject, options: Options | None = None, progress: Progress =
             return draft.refused(findings, front, graph, named, executors, progress)
         if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
             return draft.counted(findings, front, executors, progress)
-        back = compile_graph(graph, rest, probe, lambda name: progress(name, 0, 1))
-    except (PassError, LabelError):  # a defect of ours, a mistake in the data: no verdict
+        back = run(front, pipeline.chip)
+    except (PassError, LabelError, OutputError):  # says nothing about the network: no verdict
         raise
     except PurespikeError as e:
-        graph = front.graph if front else _rewritten(captured.graph, first)
+        graph = front.graph if front else _rewritten(captured.graph, pipeline.network)
         named = _named(graph, "fused" if front else "up to the pass that refused it")
         return draft.refused([*findings, refusal(e)], front, graph, named, executors, progress)
-    stages = {**front.stages, **back.stages, "quantize": back.graph}
-    del stages["captured"]
-    stages = {"captured": front.stages["captured"], **stages}
-    compiled = Compiled(stages, front.ledger + back.ledger)
-    return _judge(draft, compiled, findings, executors, progress)
+    return _judge(draft, front.graph, back, findings, executors, progress)
 
 
 def _named(graph: Graph, how_far: str) -> str:
     return "integer network, as read" if is_integer(graph) else f"float network, {how_far}"
 
 
-def _rewritten(graph: Graph, passes: list[Pass]) -> Graph:
+def _rewritten(graph: Graph, passes: Iterable[Pass]) -> Graph:
     """The network as far as the passes come before one refuses it."""
     for p in passes:
         try:
@@ -159,6 +180,7 @@ def _captured(subject: Subject) -> Capture:
 
 def _judge(
     draft: Draft,
+    network: Graph,
     compiled: Compiled,
     findings: list[Finding],
     executors: dict[str, Executor],
@@ -166,9 +188,7 @@ def _judge(
 ) -> Build:
     subject, options, graph = draft.subject, draft.options, compiled.graph
     x = subject.spikes
-    floating = measure(
-        compiled.stages.get("split_host", graph), x, lambda d, n: progress("float network", d, n)
-    )
+    floating = measure(network, x, lambda d, n: progress("float network", d, n))
     integers = measure(graph, x, lambda d, n: progress("integer network", d, n))
     # From here on the chip alone: what a declared encoder sends is its input.
     chip, fed = chip_part(graph), encode(graph, x)
@@ -234,6 +254,7 @@ def _judge(
         integers.conventions,
         ac_range(graph, integers),
         {name: e.data() for name, e in executors.items()},
+        stage="quantize",
         counted="integer network",
         counted_samples=integers.samples,
     )

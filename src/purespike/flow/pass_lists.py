@@ -5,16 +5,18 @@ from __future__ import annotations
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.passes.quantize.quantize import Grid
-from purespike.compiler.pipeline import REWRITES, Pass, standard_passes
+from purespike.compiler.pipeline import REWRITES, Pass, Pipeline, host_split, standard_pipeline
 from purespike.compiler.wording import Advice
+from purespike.judge.static import is_integer
 from purespike.options import Options, Progress, Subject
 from purespike.trainer.training.fine_tuning import FineTuneConfig, fine_tune
 
-__all__ = ["chosen_passes"]
 
+def choose_passes(graph: Graph, subject: Subject, options: Options, progress: Progress) -> Pipeline:
+    """The standard passes, with fine-tuning before quantization if that is wanted.
 
-def chosen_passes(subject: Subject, options: Options, progress: Progress) -> tuple[Pass, ...]:
-    """The standard passes, with fine-tuning before the last one if that is wanted."""
+    Of a graph that was compiled before, what is left is to name the host.
+    """
     if options.calibration == "agreement" and (subject.calibration is None or options.qat):
         raise PurespikeError(
             "calibration by spike agreement needs data"
@@ -32,21 +34,23 @@ def chosen_passes(subject: Subject, options: Options, progress: Progress) -> tup
         per_channel=options.per_channel,
         fit_membranes=options.fit_membranes,
     )
-    passes = standard_passes(
+    passes = standard_pipeline(
         grid=grid,
         host_encoder=options.host_encoder,
         # What was fine-tuned is rounded as it was then.
         calibration=None if options.qat else subject.calibration,
         method=options.calibration,
     )
-    if not options.qat:
-        return passes
-    if subject.training is None:
+    if options.qat and subject.training is None:
         raise PurespikeError(
             "fine-tuning needs training data",
             where=subject.name,
             remedy="compile a checkpoint of `purespike train`, or give the subject its training",
         )
+    if is_integer(graph):
+        return Pipeline((host_split(host_encoder=True),) if options.host_encoder else ())
+    if not options.qat or subject.training is None:
+        return passes
     batches, config = subject.training(), FineTuneConfig(options.qat, method=options.calibration)
 
     def tune(graph: Graph) -> Graph:
@@ -58,4 +62,4 @@ def chosen_passes(subject: Subject, options: Options, progress: Progress) -> tup
             progress=lambda epoch, loss: progress("fine-tuning", epoch + 1, options.qat),
         )
 
-    return (*passes[:-1], Pass("fine_tune", tune, REWRITES), passes[-1])
+    return passes.before("quantize", Pass("fine_tune", tune, REWRITES))

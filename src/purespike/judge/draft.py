@@ -91,7 +91,7 @@ class Build:
         notes: dict[str, Any] = {}
         if self.compiled and graph is not None:
             notes = {
-                "scales": dict(self.compiled.ledger[-1].scales) if self.compiled.ledger else {},
+                "scales": dict(self.compiled.scales),
                 "boundaries": {"inputs": [e.name for e in graph.inputs], "host": "arg max"},
             }
         write_bundle(
@@ -157,6 +157,7 @@ class Draft:
         ac: tuple[float, float] | None = None,
         executors: Mapping[str, Any] | None = None,
         demanded: tuple[Rule, ...] = RULES,
+        stage: str = "",
         counted: str = "",
         counted_samples: int | None = None,
         uncounted: str = "",
@@ -164,9 +165,9 @@ class Draft:
     ) -> Report:
         """Put together what was found, waived and measured."""
         joins = plan.joins() if plan else ()
-        stage, graph = "captured", self.captured
+        last, graph = "captured", self.captured
         if compiled:
-            stage, graph = list(compiled.stages.items())[-1]
+            last, graph = list(compiled.stages.items())[-1]
         policy, waivers = self.options.policy, self.options.waivers
         findings = apply_waivers(apply_policy(findings, graph, policy), waivers)
         return Report(
@@ -183,7 +184,7 @@ class Draft:
             updates=updates,
             resources=resources or {},
             versions=versions(),
-            network=describe(graph, stage),
+            network=describe(graph, stage or last),
             activity=activity,
             membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
             choices=policy.choices(),

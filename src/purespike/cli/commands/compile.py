@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from purespike.cli.commands.options import CompileOptions, JudgeOptions, NetworkOptions, Source
 from purespike.cli.commands.shared import Output, err, write_build
 from purespike.cli.console import progress_bars
-from purespike.compiler.files.kinds import BUNDLE
-from purespike.compiler.files.outputs import require_folder
+from purespike.compiler.files.kinds import BUNDLE, GRAPHS
+from purespike.compiler.files.outputs import OutputError, require_folder
 
 
 def compile_(
@@ -19,9 +20,18 @@ def compile_(
     network: NetworkOptions,
     judging: JudgeOptions,
     folder: Output = Path("runs/bundle"),
+    dump_graphs: Annotated[
+        Path | None,
+        typer.Option(
+            "--dump-graphs",
+            help="Folder for the printed graph after each pass, and what that pass changed.",
+        ),
+    ] = None,
 ) -> None:
     """Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge."""
     require_folder(folder, BUNDLE)
+    if dump_graphs is not None:
+        _require_dump(dump_graphs, folder)
     from purespike.flow.inputs.opening import open_source
 
     policy, waivers = judging.read()
@@ -31,5 +41,22 @@ def compile_(
 
     options = compiler.options(policy, waivers)
     with progress_bars(err) as progress:
-        built = build(load_subject(opened, samples=compiler.samples), options, progress)
+        subject = load_subject(opened, samples=compiler.samples)
+        built = build(subject, options, progress, dump_graphs=dump_graphs)
     raise typer.Exit(write_build(built, folder))
+
+
+def _require_dump(dump: Path, folder: Path) -> None:
+    """Raise unless the graphs can be written, beside the bundle."""
+    if folder.resolve() in (dump.resolve(), *dump.resolve().parents):
+        raise OutputError(
+            "the graphs would be written into the bundle",
+            where=str(dump),
+            allowed="a folder beside the bundle",
+            remedy="name another folder: --dump-graphs FOLDER",
+        )
+    try:
+        require_folder(dump, GRAPHS)
+    except OutputError as e:
+        e.remedy = e.remedy.replace("--out", "--dump-graphs")
+        raise

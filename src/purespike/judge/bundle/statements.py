@@ -205,7 +205,8 @@ def _findings(
     waivers: Waivers | None,
 ) -> tuple[Finding, ...]:
     said, graph = bundle.report, bundle.graph
-    notes = tuple(said["ledger"][0]["notes"]) if said["ledger"] else ()
+    lines = [line for line in said["ledger"] if line["name"] == "strip_auxiliary"]
+    notes = tuple(lines[0]["notes"]) if lines else ()
     found = network_findings(graph, notes)
     found += _captured(said["findings"], said["executors"])
     where = f"all {part.samples} samples, {graph.steps} steps each: only 0 and 1"
@@ -311,7 +312,8 @@ def _ledger(said: Mapping[str, Any], bundle: Bundle, part: Part) -> list[dict[st
     if lines:
         graph = bundle.graph
         lines[-1]["nodes_after"] = len(said["network"]["nodes"])
-        lines[-1]["scales"] = dict(bundle.notes.get("scales", {}))
+        scaled = next((line for line in reversed(lines) if line["scales"]), lines[-1])
+        scaled["scales"] = dict(bundle.notes.get("scales", {}))
         if not part.host:
             lines[-1]["counts_after"] = vars(total_counts(dense_census(graph).values()))
     return lines
