@@ -5,110 +5,28 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Collection, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.native import library
+from purespike.targets.cpu.library import (
+    ArmRecord,
+    BufferRecord,
+    LayerRecord,
+    NetworkRecord,
+    kernels,
+)
+from purespike.targets.cpu.lookups import looked_up, lookup_size, lookup_tables
 from purespike.targets.cpu.plan import Arm, Buffer, Layer, Plan
 from purespike.targets.cpu.weights import delayed, laid_out, packable
 from purespike.targets.cpu.widths import whole_neuron
 
-_SOURCE = Path(__file__).with_name("kernels") / "kernels.cpp"
-# -fwrapv: sums in 16 bits may pass through a value that only the final one fits.
-_FLAGS = ("-std=c++17", "-O3", "-fwrapv", "-fPIC", "-shared", "-pthread", "-Wno-psabi")
 _KINDS = {"tables": 0, "events": 1, "lanewise": 2}
 _TASKS = {"neurons": 0, "logic": 1, "pool": 2, "shift": 3, "flatten": 4}
+_CHOICES = {None: 0, False: 1, True: 2}
 _RESETS = {"zero": 0, "subtract": 1, "none": 2}
 _NEVER = 2**31 - 1  # a threshold that no membrane reaches
-_INT, _POINTER = ctypes.c_int32, ctypes.c_void_p
-
-
-class _Buffer(ctypes.Structure):
-    _fields_ = [
-        ("bits", _POINTER),
-        *((n, _INT) for n in ["channels", "height", "width", "bytes", "border"]),
-    ]
-
-
-class _Arm(ctypes.Structure):
-    _fields_ = [
-        *(
-            (n, _INT)
-            for n in [
-                "kind",
-                "source",
-                "delay",
-                "kh",
-                "kw",
-                "sy",
-                "sx",
-                "py",
-                "px",
-                "dy",
-                "dx",
-                "places",
-                "shared",
-                "packed",
-                "first",
-                "bytes",
-                "channels",
-                "safe",
-            ]
-        ),
-        ("weights", _POINTER),
-    ]
-
-
-class _Layer(ctypes.Structure):
-    _fields_ = [
-        *(
-            (n, _INT)
-            for n in [
-                "task",
-                "out",
-                "arms",
-                "height",
-                "width",
-                "channels",
-                "padded",
-                "tile",
-                "brief",
-                "narrow",
-                "shift",
-            ]
-        ),
-        *(
-            (n, _INT)
-            for n in [
-                "decay",
-                "current_decay",
-                "limit",
-                "reset",
-                "initial",
-                "places",
-                "table",
-                "member",
-            ]
-        ),
-        *((n, _POINTER) for n in ["arm", "bias", "threshold", "amount"]),
-        *((n, _POINTER) for n in ["membrane", "current", "membranes", "currents"]),
-    ]
-
-
-class _Network(ctypes.Structure):
-    _fields_ = [
-        ("buffers", ctypes.POINTER(_Buffer)),
-        ("layers", ctypes.POINTER(_Layer)),
-        *((n, _INT) for n in ["count", "steps", "samples", "threads"]),
-    ]
-
-
-def kernels() -> ctypes.CDLL | str:
-    """The kernel library, or why there is none."""
-    return library(_SOURCE, _FLAGS, "the kernel of the cpu executor")
 
 
 class Program:
@@ -119,6 +37,8 @@ class Program:
         samples: How many at a time.
         membranes: Neurons whose membranes, and synaptic currents, are kept at every step.
         threads: How many; by default one for each processor that this process may use.
+        lookups: Convolutions as lookups in registers, where the processor has them: always, never,
+            or where they cost less at the measured rates.
 
     Raises:
         KernelError: If there is no kernel library.
@@ -130,6 +50,7 @@ class Program:
         samples: int,
         membranes: Collection[str] = (),
         threads: int | None = None,
+        lookups: bool | None = None,
     ) -> None:
         self.plan, self.samples = plan, samples
         found = kernels()
@@ -138,21 +59,27 @@ class Program:
         self._library = found
         self._kept: list[Any] = []  # what the kernel holds addresses of
         self.bits = [self._memory(b) for b in plan.buffers]
-        self._buffers = (_Buffer * len(plan.buffers))(
+        self._buffers = (BufferRecord * len(plan.buffers))(
             *(
-                _Buffer(bits.ctypes.data, *b.place, b.bytes, b.border)
+                BufferRecord(bits.ctypes.data, *b.place, b.bytes, b.border)
                 for b, bits in zip(plan.buffers, self.bits, strict=True)
             )
         )
         self.membranes: dict[str, NDArray[np.int32]] = {}
         self.currents: dict[str, NDArray[np.int32]] = {}
         self._states: list[tuple[NDArray[np.int32], int]] = []
-        self._layers = (_Layer * len(plan.layers))(
+        self._layers = (LayerRecord * len(plan.layers))(
             *(self._layer(x, x.name in membranes) for x in plan.layers)
         )
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._network = _Network(
-            self._buffers, self._layers, len(plan.layers), plan.steps, samples, self._threads
+        self._network = NetworkRecord(
+            ctypes.addressof(self._buffers),
+            ctypes.addressof(self._layers),
+            len(plan.layers),
+            plan.steps,
+            samples,
+            self._threads,
+            _CHOICES[lookups],
         )
 
     def run(self, inputs: Iterable[NDArray[np.uint8]]) -> None:
@@ -164,7 +91,7 @@ class Program:
         for k, x in enumerate(inputs):
             x = np.ascontiguousarray(x, dtype=np.uint8)
             images = ctypes.c_int64(self.plan.steps * self.samples)
-            self._library.pack(ctypes.byref(self._buffers, k * ctypes.sizeof(_Buffer)),
+            self._library.pack(ctypes.byref(self._buffers, k * ctypes.sizeof(BufferRecord)),
                                ctypes.c_void_p(x.ctypes.data), images)  # fmt: skip
         for state, start in self._states:
             state.fill(start)
@@ -184,8 +111,8 @@ class Program:
         _c, h, w = b.place
         shape = (self.plan.steps, self.samples, h + 2 * b.border, w + 2 * b.border, b.bytes)
         size = int(np.prod(shape))
-        # A word may be read where its last bytes belong to nobody.
-        return self._aligned(np.zeros(size + 8, np.uint8))[:size].reshape(shape)
+        # A vector may be read where its last bytes belong to nobody.
+        return self._aligned(np.zeros(size + 64, np.uint8))[:size].reshape(shape)
 
     def _aligned(self, values: NDArray[Any]) -> NDArray[Any]:
         """The same numbers at an address that vectors can be read from."""
@@ -196,15 +123,15 @@ class Program:
         self._kept.append(at)
         return at
 
-    def _layer(self, x: Layer, record: bool) -> _Layer:
+    def _layer(self, x: Layer, record: bool) -> LayerRecord:
         c, h, w = x.place
         op = x.neuron
         tile = next((n for n in (64, 32) if c >= n), 16)
         padded = -(-c // tile) * tile
-        row = _Layer(out=x.out, arms=len(x.arms), height=h, width=w, channels=c, padded=padded,
+        row = LayerRecord(out=x.out, arms=len(x.arms), height=h, width=w, channels=c, padded=padded,
                      tile=tile, member=x.loop, table=x.table)  # fmt: skip
         row.task = _TASKS["neurons" if record else x.task]
-        arms = (_Arm * len(x.arms))(*(self._arm(a, x, padded, tile) for a in x.arms))
+        arms = (ArmRecord * len(x.arms))(*(self._arm(a, x, padded, tile) for a in x.arms))
         self._kept.append(arms)
         row.arm = ctypes.addressof(arms)
         if op is None:
@@ -235,23 +162,25 @@ class Program:
                 setattr(row, name, state.ctypes.data)
         if record or x.out < 0:
             self._record(x, row)
+        elif self._library.lookups() and looked_up(x):
+            row.lookups = self._aligned(lookup_tables(x, padded)).ctypes.data
         return row
 
-    def _record(self, x: Layer, row: _Layer) -> None:
+    def _record(self, x: Layer, row: LayerRecord) -> None:
         c, h, w = x.place
         shape = (self.plan.steps, self.samples, h, w, c)
         assert x.neuron is not None
-        for name, kept, wanted in (
+        for name, kept, held in (
             ("membranes", self.membranes, True),
             ("currents", self.currents, bool(x.neuron.current_decay)),
         ):
-            if wanted:
+            if held:
                 kept[x.name] = np.zeros(shape, np.int32)
                 setattr(row, name, kept[x.name].ctypes.data)
 
-    def _arm(self, a: Arm, x: Layer, padded: int, tile: int) -> _Arm:
+    def _arm(self, a: Arm, x: Layer, padded: int, tile: int) -> ArmRecord:
         (kh, kw), (sy, sx), (py, px), (dy, dx) = a.kernel, a.stride, a.padding, a.dilation
-        row = _Arm(
+        row = ArmRecord(
             _KINDS[a.kind], a.source, a.delay, kh, kw, sy, sx, py, px, dy, dx, shared=a.shared
         )
         if x.task in ("shift", "flatten"):
@@ -259,6 +188,7 @@ class Program:
                 if x.task == "shift" else np.zeros(1, np.uint8)  # fmt: skip
             row.weights = self._aligned(out).ctypes.data
             return row
+        row.lookup_size = lookup_size(a)
         row.packed = packable(a, tile)
         row.first, row.channels = a.first, a.weight.shape[1]
         row.bytes = -(-row.channels // 8)

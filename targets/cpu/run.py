@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace
 from purespike.targets.cpu.errors import CpuError
+from purespike.targets.cpu.library import kernels
 from purespike.targets.cpu.plan import Plan
 from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.portable import run_portable
-from purespike.targets.cpu.program import Program, kernels
+from purespike.targets.cpu.program import Program
 
 
 def run_cpu(
@@ -23,6 +24,7 @@ def run_cpu(
     *,
     membranes: bool | Collection[str] = True,
     threads: int | None = None,
+    lookups: bool | None = None,
 ) -> Trace:
     """Run ``graph`` for its T steps.
 
@@ -31,6 +33,7 @@ def run_cpu(
         x: Spikes (T, B, *shape), or one such array for each input by name.
         membranes: Whether to keep them, for all neurons or for those named.
         threads: How many; by default one for each processor that this process may use.
+        lookups: As `Program`: which of its kernels run, where there is a choice.
 
     Returns:
         The spikes of all neurons (bytes), the outputs of integrators, and the membranes and
@@ -39,7 +42,7 @@ def run_cpu(
     Raises:
         CpuError: If a node has no exact form in integers, or the input does not fit.
     """
-    return Runner(graph, membranes=membranes, threads=threads).run(x)
+    return Runner(graph, membranes=membranes, threads=threads, lookups=lookups).run(x)
 
 
 class Runner:
@@ -49,6 +52,7 @@ class Runner:
         graph: As `run_cpu`.
         membranes: As `run_cpu`.
         threads: As `run_cpu`.
+        lookups: As `run_cpu`.
 
     Raises:
         CpuError: If a node has no exact form in integers.
@@ -60,8 +64,10 @@ class Runner:
         *,
         membranes: bool | Collection[str] = False,
         threads: int | None = None,
+        lookups: bool | None = None,
     ) -> None:
-        self._graph, self._plan, self._threads = graph, plan(graph), threads
+        self._graph, self._plan = graph, plan(graph)
+        self._threads, self._lookups = threads, lookups
         names = {v.name for v in self._plan.neurons()}
         self._kept = names if membranes is True else set(membranes or ()) & names
         self._program: Program | None = None  # for as many samples as it ran last
@@ -73,7 +79,9 @@ class Runner:
             return _trace(self._plan, *run_portable(self._plan, inputs, self._kept))
         program = self._program
         if program is None or program.samples != inputs[0].shape[1]:
-            program = Program(self._plan, inputs[0].shape[1], self._kept, self._threads)
+            program = Program(
+                self._plan, inputs[0].shape[1], self._kept, self._threads, self._lookups
+            )
             self._program = program
         program.run(inputs)
         spikes = {name: program.spikes(name) for name in self._plan.spikes}

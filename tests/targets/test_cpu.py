@@ -36,8 +36,8 @@ def differences(graph: Graph, x: Any, found: Trace, expected: Trace) -> list[str
 def check(graph: Graph, x: Any) -> None:
     expected = run(graph, x)
     for kept in (True, False):
-        for threads in (1, 3):
-            found = run_cpu(graph, x, membranes=kept, threads=threads)
+        for threads, lookups in ((1, True), (3, False)):
+            found = run_cpu(graph, x, membranes=kept, threads=threads, lookups=lookups)
             assert not differences(graph, x, found, expected), (kept, threads, str(plan(graph)))
     if not isinstance(x, dict):
         made = plan(graph)

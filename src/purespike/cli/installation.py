@@ -10,7 +10,7 @@ from purespike import telemetry
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.native import level
 from purespike.judge.evidence import versions
-from purespike.targets.cpu.program import kernels
+from purespike.targets.cpu.library import kernels
 from purespike.targets.lava.run.probe import probe
 from purespike.targets.lava.run.python import VARIABLE, python
 

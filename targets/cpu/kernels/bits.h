@@ -13,6 +13,19 @@ const uint8_t *row_of(const Network &net, const Arm &arm, int sample, int t, int
          size_t(b.border) * b.bytes;
 }
 
+// An OR over windows, pixels of one kind of word each.
+template <class Word> void pool(const Arm &arm, const uint8_t *in, int size, int width, uint8_t *out) {
+  for (int x = 0; x < width; x++)
+    for (int kx = 0; kx < arm.kw; kx++)
+      for (int j = 0; j < size; j += int(sizeof(Word))) {
+        Word a, b;
+        std::memcpy(&a, out + x * size + j, sizeof a);
+        std::memcpy(&b, in + (x * arm.sx - arm.px + kx * arm.dx) * size + j, sizeof b);
+        a = Word(a | b);
+        std::memcpy(out + x * size + j, &a, sizeof a);
+      }
+}
+
 // One row of a layer that needs no currents.
 void bitwise(const Network &net, const Layer &l, int sample, int t, int y) {
   const Buffer &b = net.buffers[l.out];
@@ -36,13 +49,13 @@ void bitwise(const Network &net, const Layer &l, int sample, int t, int y) {
     }
   } else if (l.task == POOL) {
     const Arm &arm = l.arm[0];
-    const Buffer &from = net.buffers[arm.source];
     std::memset(out, 0, n);
     for (int ky = 0; ky < arm.kh; ky++) {
       const uint8_t *in = row_of(net, arm, sample, t, y * arm.sy - arm.py + ky * arm.dy);
-      for (int x = 0; in && x < b.width; x++)
-        for (int kx = 0; kx < arm.kw; kx++)
-          for (int j = 0; j < b.bytes; j++) out[x * b.bytes + j] |= in[(x * arm.sx - arm.px + kx * arm.dx) * from.bytes + j];
+      if (!in) continue;
+      if (b.bytes % 8 == 0) pool<uint64_t>(arm, in, b.bytes, b.width, out);
+      else if (b.bytes % 4 == 0) pool<uint32_t>(arm, in, b.bytes, b.width, out);
+      else pool<uint8_t>(arm, in, b.bytes, b.width, out);
     }
   } else if (l.task == SHIFT) {  // a delay that differs by place: for each number of steps, who waits so long
     std::memset(out, 0, n);

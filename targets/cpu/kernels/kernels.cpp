@@ -8,12 +8,14 @@
 // One source for every processor: GCC's and clang's vector types, wider where the flags allow.
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <memory>
 #include <thread>
 #include <vector>
 
 #include "bits.h"
+#include "lookups.h"
 #include "neurons.h"
 #include "team.h"
 
@@ -21,19 +23,69 @@ namespace {
 
 constexpr size_t LIST_WORDS = size_t(1) << 22;  // of events at a time, if every input fired
 
+// How many of the inputs of a synapse fire, of the first images.
+double rate(const Network &net, const Arm &arm, int from, int samples) {
+  const Buffer &b = net.buffers[arm.source];
+  size_t fired = 0, seen = 0;
+  for (int t = 0; t < net.steps && seen < 65536; t++)
+    for (int sample = from; sample < from + samples && seen < 65536; sample++, seen += b.image()) {
+      const uint8_t *in = b.bits + (size_t(t) * net.samples + sample) * b.image();
+      size_t k = 0;
+      for (; k + 8 <= b.image(); k += 8) {
+        uint64_t m;
+        std::memcpy(&m, in + k, 8);
+        fired += __builtin_popcountll(m);
+      }
+      for (; k < b.image(); k++) fired += __builtin_popcount(in[k]);
+    }
+  return double(fired) / (double(std::max<size_t>(1, seen)) / b.bytes * b.channels);
+}
+
+// Whether lookups cost less than lists and tables, in cycles of a neuron and a step as they were measured on Zen 4.
+bool worth_lookups(const Network &net, const Layer &l, int from, int samples) {
+  if (!l.lookups || net.choice != MEASURED) return l.lookups && net.choice == ALWAYS;
+  const double places = double(samples) * l.height * l.width, full = places / (LANES * std::ceil(places / LANES));
+  const double each = places > 2 * LANES ? 1.4 : places > LANES ? 1.9 : 3.2;  // a table is fetched for so many vectors
+  double look = 6 + 0.3 * l.channels, others = 0;
+  for (int a = 0; a < l.arms; a++) {
+    const Arm &arm = l.arm[a];
+    const int taps = arm.kh * arm.kw, tiles = l.padded / l.tile;
+    const double parts = 3 * (words_of(arm) - 1) + parts_of(arm, words_of(arm) - 1);
+    look += taps * parts * l.channels / LANES * each / full;
+    if (arm.kind == EVENTS) {
+      if (look < 4.5 * arm.kh * arm.bytes + 90 * tiles) continue;  // nobody needs to count
+      others += 4.5 * arm.kh * arm.bytes + tiles * (90 + 1.5 * taps * arm.channels * rate(net, arm, from, samples));
+    } else {
+      others += 12 + taps * (arm.channels > 4 ? 2 * arm.bytes : 1) * tiles * l.tile / 18.0;
+    }
+  }
+  return look < others || others == 0;
+}
+
 struct Worker {
   const Network &net;
   Team &team;
   std::vector<Events> &lists;  // one for each arm of the layer at work; shared
+  int begin, end;              // samples
   Scratch scratch;
+  Sheet sheet;
   std::vector<Events> own;     // of a loop, for one sample and step
 
   void layer(const Layer &l) {
+    const int total = end - begin;
     if (l.task != NEURONS) {
-      const size_t rows = size_t(net.steps) * net.samples * l.height;
+      const size_t rows = size_t(net.steps) * total * l.height;
       team.share(rows, std::max<size_t>(1, rows / (8 * team.size()) + 1), [&](size_t from, size_t to) {
         for (size_t i = from; i < to; i++)
-          bitwise(net, l, int(i / l.height % net.samples), int(i / l.height / net.samples), int(i % l.height));
+          bitwise(net, l, begin + int(i / l.height % total), int(i / l.height / total), int(i % l.height));
+      });
+      return;
+    }
+    if (worth_lookups(net, l, begin, total)) {
+      const size_t places = size_t(total) * l.height * l.width;
+      team.share((places + PLACES - 1) / PLACES, 1, [&](size_t from, size_t to) {
+        for (size_t i = from; i < to; i++)
+          look(net, l, sheet, begin, i * PLACES, int(std::min<size_t>(PLACES, places - i * PLACES)));
       });
       return;
     }
@@ -41,9 +93,9 @@ struct Worker {
     for (int a = 0; a < l.arms; a++)
       if (l.arm[a].kind == EVENTS)
         room = std::max(room, Events::room_of(l.arm[a], net.buffers[l.arm[a].source]) * l.height * net.steps);
-    const int batch = int(std::min<size_t>(net.samples, std::max<size_t>(1, LIST_WORDS / room)));
-    for (int first = 0; first < net.samples; first += batch) {
-      const int samples = std::min(batch, net.samples - first);
+    const int batch = int(std::min<size_t>(total, std::max<size_t>(1, LIST_WORDS / room)));
+    for (int first = begin; first < end; first += batch) {
+      const int samples = std::min(batch, end - first);
       for (int a = 0; a < l.arms; a++) {
         const Arm &arm = l.arm[a];
         const int count = net.steps - arm.delay;
@@ -67,8 +119,8 @@ struct Worker {
   }
 
   void loop(const Layer *from, const Layer *to) {  // each sample by itself, step by step
-    team.share(net.samples, 1, [&](size_t b0, size_t b1) {
-      for (int sample = int(b0); sample < int(b1); sample++)
+    team.share(end - begin, 1, [&](size_t b0, size_t b1) {
+      for (int sample = begin + int(b0); sample < begin + int(b1); sample++)
         for (int t = 0; t < net.steps; t++)
           for (const Layer *l = from; l < to; l++) {
             if (l->task != NEURONS) {
@@ -102,18 +154,34 @@ struct Worker {
 
 extern "C" {
 
+int32_t lookups() { return LOOKUPS; }
+
 int32_t run(const Network *net) {
   int arms = 1;
   for (int i = 0; i < net->count; i++) arms = std::max(arms, net->layers[i].arms);
-  const int size = std::max(1, net->threads);
+  // Samples are shared where there are some for everybody; else members of a team share each layer.
+  const int size = std::max(1, net->threads), chunk = std::max(1, net->samples / (4 * size));
+  const bool alone = size == 1 || net->samples >= 2 * size;
+  std::atomic<int> next{0};
   try {
     Team team(size);
     std::vector<Events> lists(arms);
     std::atomic<bool> failed{false};
     auto work = [&] {
       try {
-        auto worker = std::make_unique<Worker>(Worker{*net, team, lists, {}, std::vector<Events>(arms)});
-        worker->run();
+        if (!alone) {
+          auto worker = std::make_unique<Worker>(Worker{*net, team, lists, 0, net->samples, {}, {}, std::vector<Events>(arms)});
+          worker->run();
+          return;
+        }
+        Team none(1);
+        std::vector<Events> mine(arms);
+        auto worker = std::make_unique<Worker>(Worker{*net, none, mine, 0, 0, {}, {}, std::vector<Events>(arms)});
+        const int each = size == 1 ? net->samples : chunk;
+        for (int from; !failed && (from = next.fetch_add(each)) < net->samples;) {
+          worker->begin = from, worker->end = std::min(net->samples, from + each);
+          worker->run();
+        }
       } catch (...) {
         failed = true;
         team.stop();

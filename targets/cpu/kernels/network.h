@@ -22,6 +22,7 @@ struct Arm {  // a synapse: what it adds to a layer's currents
   int32_t packed;  // EVENTS: weights of 8 bits
   int32_t first, bytes, channels;  // of a pixel: the bytes that are read, and how many channels they hold
   int32_t safe;    // EVENTS: how many rows may be added in 16 bits
+  int32_t lookup_size;  // of four channels, in words; see Layer::lookups
   const void *weights;
 };
 
@@ -37,15 +38,19 @@ struct Layer {
   int32_t table;           // LOGIC: bit k is the output where the inputs are the bits of k
   int32_t member;          // of a loop: runs step by step, with its states kept between
   const Arm *arm;
+  const int16_t *lookups;  // [four channels][arm][tap][word][part][channel][32 or 64], or null
   const int32_t *bias, *threshold, *amount;  // [place or one][padded]
   int32_t *membrane, *current;      // states of a loop's layer: [sample][place][padded]
   int32_t *membranes, *currents;    // recordings: [t][sample][row][column][channel], or null
 };
 
+enum Choice : int32_t { MEASURED, NEVER, ALWAYS };
+
 struct Network {
   const Buffer *buffers;
   const Layer *layers;
   int32_t count, steps, samples, threads;
+  int32_t choice;  // LOOKUPS where there are tables for them: by measured rate, never, always
 };
 
 }  // namespace
