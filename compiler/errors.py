@@ -1,4 +1,8 @@
-"""The one error family of purespike: what was found, what is allowed, where, and what to do."""
+"""The one error family of purespike: what was found, what is allowed, where, and what to do.
+
+Two branches matter to whoever catches them: what the caller did (`UsageError`), and what the
+network is (`Refusal`). Only the second is a finding of a verdict.
+"""
 
 from __future__ import annotations
 
@@ -55,3 +59,17 @@ class PurespikeError(Exception):
                 lines += [f"  state {option(n, interface)}: {why}" for n, why in self.open.items()]
             lines += [f"  {label}: {spoken(text, interface)}"] if text else []
         return "\n".join(lines)
+
+
+class UsageError(PurespikeError):
+    """The caller's: an option, an argument, data, a file or a place. Never part of a verdict."""
+
+
+class Refusal(PurespikeError):
+    """About the network: it cannot be what is asked for. A build reports it as a finding.
+
+    Attributes:
+        rule: Id of the rule that the refusal protects; every class of refusals has its own.
+    """
+
+    rule = "PS004"  # only spike operations: whatever cannot be said is none

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.arrays import plain_array, reason
+from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
 
 _HIGHEST = (1 << 62) - 1  # that any network could have
@@ -21,7 +22,7 @@ def output_classes(graph: Graph) -> tuple[int, str]:
     return prod(graph.edge(name).shape), f"the size of the network's output {graph.origin(name)!r}"
 
 
-class LabelError(PurespikeError):
+class LabelError(UsageError):
     """Labels that no verdict can rest on."""
 
 
@@ -42,9 +43,9 @@ def checked_labels(
             names the first.
     """
     try:
-        found = np.asarray(labels)
+        found = plain_array(labels)
     except Exception as e:  # whatever a foreign tensor or a ragged list makes of it
-        raise _wrong("the labels are no array", where, f"{type(e).__name__}: {e}"[:120]) from None
+        raise _wrong("the labels are no array", where, reason(e)) from None
     numbers = f"{samples} whole numbers, one per sample: shape ({samples},)"
     if found.shape != (samples,):
         remedy = "write the index of the class instead of one column per class (argmax)"

@@ -17,7 +17,7 @@ from purespike.compiler.ir.interpret import run
 from purespike.compiler.passes.quantize.quantize import Grid
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.flow.inputs.checkpoints import digits_subject
-from purespike.options import Subject
+from purespike.subject import Subject
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.training.fit import train
 from purespike.trainer.training.presets import DEMO

@@ -219,7 +219,7 @@ def test_a_module_decides_in_parts_what_it_decides_at_once(
 ) -> None:
     stated = Stated(shape=(6,), steps=4)
     at_once = load_subject(f"{user}:factory", stated).labels
-    monkeypatch.setattr("purespike.flow.inputs.load._VALUES_AT_ONCE", 4 * 6 * 5)
+    monkeypatch.setattr("purespike.judge.accuracy._VALUES_AT_ONCE", 4 * 6 * 5)
     np.testing.assert_array_equal(load_subject(f"{user}:factory", stated).labels, at_once)
-    monkeypatch.setattr("purespike.flow.inputs.load._VALUES_AT_ONCE", 1)
+    monkeypatch.setattr("purespike.judge.accuracy._VALUES_AT_ONCE", 1)
     np.testing.assert_array_equal(load_subject(f"{user}:factory", stated).labels, at_once)

@@ -19,7 +19,7 @@ from purespike.compiler.ir.graph import Edge, Graph
 from purespike.compiler.ir.graph import build as graph_from
 from purespike.compiler.ir.ops import Add, FixedPoint, Linear, Neuron
 from purespike.flow.build import Build, Options, build
-from purespike.options import Subject
+from purespike.subject import Subject
 from purespike.targets.bundle.bundle import NotWritten, write_bundle
 from purespike.targets.nir.emit import write_nir
 from purespike.trainer.nn.neuron import LIF

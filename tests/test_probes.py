@@ -16,7 +16,7 @@ from purespike.compiler.ir.ops import Linear, Neuron
 from purespike.flow import probe as probes
 from purespike.flow.build import Options, build
 from purespike.flow.probe import choose_probe
-from purespike.options import Subject
+from purespike.subject import Subject
 from purespike.trainer.nn import layers
 from purespike.trainer.nn.neuron import Neuron as TorchNeuron
 

@@ -37,7 +37,8 @@ from purespike.compiler.rules.graph_rules import NO_SPIKES, check_domains
 from purespike.compiler.wording import WORDS, Advice, option, spoken
 from purespike.flow.inputs.opening import open_source
 from purespike.flow.inputs.stated import Stated
-from purespike.options import Options, Subject
+from purespike.options import Options
+from purespike.subject import Subject
 from purespike.targets.nir.foreign.conventions import Conventions
 
 ROOT = Path(__file__).parent.parent

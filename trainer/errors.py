@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import PurespikeError, Refusal, UsageError
 
 __all__ = [
     "CheckpointError",
@@ -14,19 +14,19 @@ __all__ = [
 ]
 
 
-class ConfigError(PurespikeError):
+class ConfigError(UsageError):
     """A configuration value is missing, unknown or out of its range."""
 
 
-class DataError(PurespikeError):
+class DataError(UsageError):
     """A data set is missing, damaged or not of the form that it should have."""
 
 
-class ShapeError(PurespikeError):
+class ShapeError(Refusal):
     """A tensor does not have the axes that a layer needs."""
 
 
-class CheckpointError(PurespikeError):
+class CheckpointError(UsageError):
     """A deployable checkpoint is missing, damaged or does not fit its own description."""
 
 

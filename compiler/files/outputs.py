@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 from purespike.compiler.files.kinds import BUNDLE, CHECKPOINT, Kind
 
 # What only writing meets.
@@ -27,7 +27,7 @@ _REMEDY = "choose another place (--out)"
 _MOVE = "move it away, or choose another place (--out)"
 
 
-class OutputError(PurespikeError):
+class OutputError(UsageError):
     """Something that cannot be written where the user wants it."""
 
 

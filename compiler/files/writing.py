@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from purespike.compiler.choices import as_path
 from purespike.compiler.files.kinds import Kind
 from purespike.compiler.files.outputs import (
     OutputError,
@@ -21,7 +22,7 @@ __all__ = ["OutputError", "staged_folder", "write_file"]
 
 
 @contextmanager
-def staged_folder(folder: Path, kind: Kind) -> Iterator[Path]:
+def staged_folder(folder: str | os.PathLike[str], kind: Kind) -> Iterator[Path]:
     """A fresh folder to write into, which takes the place of ``folder`` when all went well.
 
     Args:
@@ -32,6 +33,7 @@ def staged_folder(folder: Path, kind: Kind) -> Iterator[Path]:
         OutputError: If ``folder`` holds anything that is not ours, or cannot be written. Then,
             as after any other exception, everything is as it was before.
     """
+    folder = as_path(folder, "folder")
     target = require_folder(folder, kind)
     with _beside(target, folder) as (fresh, old):
         fresh.mkdir()
@@ -43,7 +45,10 @@ def staged_folder(folder: Path, kind: Kind) -> Iterator[Path]:
 
 
 def write_file(
-    path: Path, content: str | bytes | memoryview, *, ours: Callable[[Path], bool] | None = None
+    path: str | os.PathLike[str],
+    content: str | bytes | memoryview,
+    *,
+    ours: Callable[[Path], bool] | None = None,
 ) -> None:
     """Write a file, whole or not at all.
 
@@ -55,6 +60,7 @@ def write_file(
     Raises:
         OutputError: If it cannot be written; then everything is as it was before.
     """
+    path = as_path(path, "path")
     target = require_file(path, ours)
     with _beside(target, path) as (fresh, _):
         with fresh.open("xb") as file:

@@ -14,14 +14,14 @@ from typing import Any, ClassVar, Literal, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.domain import Array, Domain
 
 Role = Literal["main", "auxiliary", "host"]
 Shape = tuple[int, ...]
 
 
-class IRError(PurespikeError):
+class IRError(Refusal):
     """A graph breaks a rule of the graph language."""
 
 
@@ -141,6 +141,11 @@ class Graph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_by_name", {n.name: n for n in self.nodes})
+
+    def __repr__(self) -> str:
+        """One line, without weights; ``str`` gives one line per node."""
+        inputs, outputs = ", ".join(map(str, self.inputs)), ", ".join(self.outputs)
+        return f"Graph({inputs} -> {outputs}, nodes={len(self.nodes)}, T={self.steps})"
 
     def edges(self) -> Iterator[Edge]:
         """Every edge, inputs first."""

@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import Add, AvgPool2d, BatchNorm, Conv2d, Linear
@@ -41,7 +41,7 @@ from purespike.compiler.ir.rewrite import (
 )
 
 
-class BatchNormError(PurespikeError):
+class BatchNormError(Refusal):
     """A batch norm that cannot be fused exactly."""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Neuron
@@ -24,8 +24,10 @@ NO_SPIKES = Advice(
 )
 
 
-class HostBoundaryError(PurespikeError):
+class HostBoundaryError(Refusal):
     """The chip would receive something that is not a spike."""
+
+    rule = "PS011"
 
 
 def split_host(graph: Graph, *, host_encoder: bool = False) -> Graph:

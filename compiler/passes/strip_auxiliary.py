@@ -16,13 +16,15 @@ from dataclasses import fields, replace
 
 import numpy as np
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import Neuron, RectifiedNeuron
 
 
-class AuxiliaryLeak(PurespikeError):
+class AuxiliaryLeak(Refusal):
     """The main output depends on a path that was built for training only."""
+
+    rule = "PS003"
 
 
 def strip_auxiliary(graph: Graph) -> Graph:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.proofs.ranges import Bounds, bound_neurons
 
 
-class WidthError(PurespikeError):
+class WidthError(Refusal):
     """A network whose sums may leave the registers of the chip."""
+
+    rule = "PS006"
 
 
 def unproved(bounds: Mapping[str, Bounds]) -> list[str]:

@@ -12,6 +12,7 @@ from purespike.compiler.ir.graph import Edge, Graph
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.pipeline import LedgerLine
 from purespike.compiler.proofs.counts import Counts, total_counts
+from purespike.compiler.report.formats.notebook import shown
 from purespike.compiler.rules.energy import TABLES, EnergyTable, project
 from purespike.compiler.rules.finding import RULES, Finding, Rule, compliant, headline
 from purespike.compiler.statistics import wilson_interval
@@ -137,6 +138,14 @@ class Report:
     counted_samples: int | None = None  # over which the census is averaged
     uncounted: str = ""  # why nothing was counted
     options: Mapping[str, Any] = field(default_factory=dict)  # what the compiler was told
+
+    def __repr__(self) -> str:
+        """One line: the verdict."""
+        return f"Report({self.model!r}, {self.headline!r}, findings={len(self.findings)})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict, and every finding that does not hold."""
+        return shown(self.model, self.compliant, self.headline, self.findings)
 
     @property
     def compliant(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.interpret import Trace
@@ -24,10 +24,7 @@ from purespike.compiler.ir.ops import (
     Relu,
     TimeMean,
 )
-from purespike.compiler.passes.fuse_batchnorm import BatchNormError
-from purespike.compiler.passes.quantize.quantize import QuantizeError
-from purespike.compiler.passes.split_host import NO_SPIKES, HostBoundaryError
-from purespike.compiler.passes.strip_auxiliary import AuxiliaryLeak
+from purespike.compiler.passes.split_host import NO_SPIKES
 from purespike.compiler.proofs.counts import Counts
 from purespike.compiler.proofs.currents import is_current
 from purespike.compiler.proofs.domains import prove_domains
@@ -38,13 +35,12 @@ from purespike.compiler.rules.finding import (
     AUXILIARY,
     BOUNDARY,
     CURRENT_RANGE,
-    LEGALITY,
     MEMBRANE_RANGE,
     OPERATIONS,
+    RULES,
     SPIKE_DOMAIN,
     SPIKE_RUN,
     Finding,
-    Rule,
     verdict,
 )
 from purespike.compiler.wording import Advice
@@ -305,14 +301,8 @@ def check_ranges(
         )
 
 
-def refusal(error: PurespikeError) -> Finding:
-    """A pass's refusal as a finding of the rule that it protects."""
-    rules: dict[type[PurespikeError], Rule] = {
-        AuxiliaryLeak: AUXILIARY,
-        BatchNormError: OPERATIONS,
-        HostBoundaryError: BOUNDARY,
-        QuantizeError: LEGALITY,
-    }
-    rule = rules.get(type(error), OPERATIONS)
+def refusal(error: Refusal) -> Finding:
+    """A refusal as a finding of the rule that it protects."""
+    (rule,) = (r for r in RULES if r.id == error.rule)
     measured = error.message + (f": {error.found}" if error.found else "")
     return Finding(rule, error.where, "FAIL", measured, limit=error.allowed, remedy=error.remedy)

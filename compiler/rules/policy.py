@@ -5,6 +5,7 @@ A policy is a TOML file with every field of ``Policy`` but its name, which is th
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
@@ -12,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.choices import as_path, settle
+from purespike.compiler.errors import PurespikeError, UsageError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import AvgPool2d, Flatten, Linear, Neuron, TimeMean
 from purespike.compiler.rules.finding import (
@@ -29,7 +31,7 @@ BUILT_IN = ("strict", "leaky", "paper")
 _LARGEST = 1 << 20  # bytes
 
 
-class PolicyError(PurespikeError):
+class PolicyError(UsageError):
     """A policy that cannot be read."""
 
 
@@ -46,6 +48,9 @@ class Policy:
         classifier_mac: Whether the last linear layer, with the averages right before it, may
             multiply (PS001, PS002, PS004, PS005 at these places only).
         description: What the policy is for.
+
+    Raises:
+        UsageError: If a value is none of those allowed.
     """
 
     name: str
@@ -54,6 +59,17 @@ class Policy:
     host_encoder: bool = True
     classifier_mac: bool = False
     description: str = ""
+
+    def __post_init__(self) -> None:
+        drop = self.accuracy_drop
+        if isinstance(drop, int | float) and not 0 <= drop <= 100:
+            raise PolicyError(
+                "accuracy_drop is out of range",
+                where=self.name,
+                found=f"{drop:g}",
+                allowed="0 to 100 percentage points",
+            )
+        settle(self)
 
     def choices(self) -> dict[str, Any]:
         """As JSON-ready data, without the name."""
@@ -68,12 +84,13 @@ class Policy:
         return "\n".join(lines) + "\n"
 
 
-def read_policy(name: str) -> Policy:
+def read_policy(name: str | os.PathLike[str]) -> Policy:
     """A policy by the name of a built-in one, or from a TOML file.
 
     Raises:
         PolicyError: If there is none of that name, or the file says something that has no meaning.
     """
+    name = str(as_path(name, "policy"))
     if name in BUILT_IN:
         return _parse(name, _built_in(name), f"{name}.toml")
     path = Path(name)
@@ -132,15 +149,11 @@ def _parse(name: str, text: str, where: str) -> Policy:
                 found=f"{value!r} ({type(value).__name__})",
                 allowed={"bool": "true or false", "str": "a text", "float": "a number"}[types[key]],
             )
-    drop = float(data["accuracy_drop"])
-    if not 0 <= drop <= 100:
-        raise PolicyError(
-            "accuracy_drop is out of range",
-            where=where,
-            found=f"{drop:g}",
-            allowed="0 to 100 percentage points",
-        )
-    return Policy(name, **{**data, "accuracy_drop": drop})
+    try:
+        return Policy(name, **data)
+    except UsageError as e:
+        e.where = where
+        raise
 
 
 def _quoted(text: str) -> str:

@@ -18,14 +18,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 from purespike.compiler.rules.finding import RULES, WAIVERS, Accepted, Finding, verdict
 from purespike.compiler.rules.policy import read_text
 
 State = Literal["used", "expired", "matches nothing"]
 
 
-class WaiverError(PurespikeError):
+class WaiverError(UsageError):
     """A waiver file that cannot be read."""
 
 

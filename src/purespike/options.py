@@ -1,66 +1,18 @@
-"""What a build is told: the trained network with its data, and the options."""
+"""What the compiler is told. No torch here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor, nn
-
-from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir.domain import SPIKE, Domain
-from purespike.compiler.ir.graph import Graph
-from purespike.compiler.labels import checked_labels, output_classes
-from purespike.compiler.passes.quantize.calibrate import Method
+from purespike.compiler.choices import COUNT, WEIGHT_BITS, Form, LavaMode, Method, Range, settle
 from purespike.compiler.rules.policy import STRICT, Policy
 from purespike.compiler.rules.waiver import Waivers
-from purespike.compiler.wording import Advice
-from purespike.targets.onnx.emit import Form
-
-Batches = Iterable[tuple[Tensor, Tensor]]  # inputs (T, B, C, H, W), labels (B,)
-LavaMode = Literal["fast", "stock", "none"]
-Progress = Callable[[str, int, int], None]
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """No progress."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A trained network and the data that it is judged by.
-
-    Attributes:
-        name: Stands in the report.
-        model: The module; returns logits, or a dict whose ``'main'`` is deployed. Or a graph that
-            was read from a file.
-        shape: Of one sample at one step, (C, H, W).
-        spikes: Test inputs (T, B, C, H, W).
-        labels: Their classes (B,), whole numbers from 0.
-        domain: What the input carries.
-        calibration: Training inputs (T, B, C, H, W) by which scales may be chosen, and biases and
-            thresholds be rounded together.
-        labelled: Whether the labels mean something; without, no accuracy is measured.
-        training: Gives batches of the training data, for fine-tuning.
-    """
-
-    name: str
-    model: nn.Module | Graph
-    shape: tuple[int, ...]
-    spikes: NDArray[Any]
-    labels: NDArray[np.int64]
-    domain: Domain = SPIKE
-    calibration: NDArray[Any] | None = None
-    labelled: bool = True
-    training: Callable[[], Batches] | None = None
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the compiler is told.
+    """What the compiler is told; every value is checked.
 
     Attributes:
         weight_bits: Of the integer weights, 2 to 8.
@@ -78,22 +30,35 @@ class Options:
         netx: Whether to add model.net for lava-dl, which knows sequential networks only.
         policy: What the team accepts.
         waivers: Broken findings that the team accepts by name, for a time.
+
+    Raises:
+        UsageError: If a value is none of those allowed.
     """
 
-    weight_bits: int = 8
+    weight_bits: Annotated[int, WEIGHT_BITS] = 8
     calibration: Method = "percentile"
     per_channel: bool = False
     fit_membranes: bool = False
-    qat: int = 0
+    qat: Annotated[int, Range(0)] = 0
     host_encoder: bool = False
-    golden: int = 64
+    golden: Annotated[int, COUNT] = 64
     lava: LavaMode = "fast"
-    lava_samples: int = 64
+    lava_samples: Annotated[int, COUNT] = 64
     nir_strict: bool = False
     onnx: Form = "step"
     netx: bool = False
     policy: Policy = STRICT
     waivers: Waivers | None = None
+
+    def __post_init__(self) -> None:
+        settle(self)
+
+    def __repr__(self) -> str:
+        """What differs from the defaults."""
+        said = {f.name: getattr(self, f.name) for f in fields(self)}
+        said = {f.name: said[f.name] for f in fields(self) if said[f.name] != f.default}
+        named = {"policy": self.policy.name, "waivers": "..."}
+        return f"Options({', '.join(f'{n}={named.get(n, v)!r}' for n, v in said.items())})"
 
     def described(self) -> dict[str, Any]:
         """As JSON-ready data."""
@@ -102,27 +67,3 @@ class Options:
             "policy": {"name": self.policy.name, **self.policy.choices()},
             "waivers": self.waivers.data() if self.waivers else None,
         }
-
-
-def require_samples(subject: Subject, options: Options) -> Subject:
-    """The subject with its labels as int64; nothing is proved by no samples.
-
-    Raises:
-        PurespikeError: If there are no samples.
-        LabelError: If there is not one label per sample, or they are no whole numbers from 0.
-    """
-    n = subject.spikes.shape[1] if subject.spikes.ndim > 1 else 0
-    if not n or options.golden < 1:
-        raise PurespikeError(
-            "a verdict needs samples",
-            where=subject.name,
-            found=f"{n} samples, {options.golden} golden",
-            allowed="inputs (T, B, ...), at least one golden sample",
-            remedy=Advice("give test data, and at least one sample: {samples}"),
-        )
-    return replace(subject, labels=checked_labels(subject.labels, n, subject.name))
-
-
-def require_classes(subject: Subject, graph: Graph) -> None:
-    """Raise LabelError if a label of the subject is none of the network's classes."""
-    checked_labels(subject.labels, len(subject.labels), subject.name, *output_classes(graph))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.choices import Form, as_path
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files.archives import DAMAGED
 from purespike.compiler.files.kinds import BUNDLE
@@ -52,7 +54,7 @@ from purespike.targets.nir.document import Document
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.foreign.read import Conventions
 from purespike.targets.nir.read import extra_of, read_both
-from purespike.targets.onnx.emit import Form, write_onnx
+from purespike.targets.onnx.emit import write_onnx
 from purespike.targets.spec import LOIHI2
 
 # Files that are written only if asked for, and by which option; the rest belongs together.
@@ -91,6 +93,10 @@ class Golden:
     spikes: Mapping[str, NDArray[np.uint8]]
     membranes: Mapping[str, NDArray[np.int32]]
 
+    def __repr__(self) -> str:
+        """One line: the arrays are large."""
+        return f"Golden(samples={len(self.labels)}, layers={', '.join(self.membranes)})"
+
     def trace(self) -> Trace:
         """As a trace of the interpreter."""
         return Trace(
@@ -118,6 +124,12 @@ class Bundle:
     golden: Golden
     report: Mapping[str, Any]
     manifest: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        """One line, with what its report says."""
+        verdict = self.report.get("verdict")
+        said = verdict.get("headline", "") if isinstance(verdict, dict) else ""
+        return f"Bundle({str(self.folder)!r}, {said!r}, {self.graph!r})"
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -167,7 +179,7 @@ class Models:
 
 
 def write_bundle(
-    folder: Path,
+    folder: str | os.PathLike[str],
     *,
     report: str,
     options: Mapping[str, Any],
@@ -193,6 +205,7 @@ def write_bundle(
         NotWritten: If a target cannot say the graph. The bundle is written all the same: with the
             report, and with the files that belong together only if all of them can be written.
     """
+    folder = as_path(folder, "folder")
     if graph is not None:
         require_widths(graph, current_limit=LOIHI2.current_limit)
     failed: dict[str, Exception] = {}
@@ -280,7 +293,7 @@ def make_manifest(
     }
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
     """Read a bundle and check every hash.
 
     Raises:
@@ -288,6 +301,7 @@ def read_bundle(folder: Path) -> Bundle:
         NirFileError: If the network in it cannot be read.
         LabelError: If a golden label is none of the network's classes.
     """
+    folder = as_path(folder, "folder")
     manifest = read_manifest(folder)
     require_files(folder, "model.nir", "golden.npz", "report.json")
     _require_meaning(manifest, folder)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 from purespike.compiler.files.archives import DAMAGED
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
@@ -28,7 +28,7 @@ JSON, NPZ, SCRIPT = "golden_network.json", "golden_network.npz", "replay.py"
 _NEVER = 1 << 60  # a threshold that no membrane reaches
 
 
-class GoldenNetworkError(PurespikeError):
+class GoldenNetworkError(UsageError):
     """A graph that has no form in whole numbers."""
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -15,7 +15,7 @@ _AGAIN = "copy the bundle again, or compile again"
 _LARGEST = {MANIFEST: 1 << 20, "report.json": 1 << 28}
 
 
-class BundleError(PurespikeError):
+class BundleError(UsageError):
     """A bundle that is incomplete, damaged, or not one."""
 
 

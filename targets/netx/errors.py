@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import PurespikeError, UsageError
 
 
 class NetxError(PurespikeError):
     """A graph cannot be written for netx."""
 
 
-class NetxFileError(PurespikeError):
+class NetxFileError(UsageError):
     """A netx file is missing, damaged, hostile, or says more than purespike can run exactly."""

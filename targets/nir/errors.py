@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import PurespikeError, UsageError
 
 
 class NirError(PurespikeError):
     """A graph cannot be written as NIR."""
 
 
-class NirFileError(PurespikeError):
+class NirFileError(UsageError):
     """A NIR file is missing, damaged, hostile, modified, or leaves something open."""

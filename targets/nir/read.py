@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
+from purespike.compiler.choices import Current, Feedback, Fires, IfR, RecurrentBias, Reset
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import Domain
 from purespike.compiler.ir.graph import Graph, Shape
@@ -46,14 +47,14 @@ def read_nir(
     path: str | os.PathLike[str],
     *,
     dt: float | None = None,
-    reset: Literal["zero", "subtract"] | None = None,
-    if_r: Literal["step", "dt"] | None = None,
+    reset: Reset | None = None,
+    if_r: IfR | None = None,
     steps: int | None = None,
     domain: Domain | None = None,
-    feedback: Literal["previous"] | None = None,
-    current: Literal["new", "previous"] | None = None,
-    recurrent_bias: Literal["always", "delayed"] | None = None,
-    fires: Literal["above", "at"] | None = None,
+    feedback: Feedback | None = None,
+    current: Current | None = None,
+    recurrent_bias: RecurrentBias | None = None,
+    fires: Fires | None = None,
 ) -> Graph:
     """The graph in a NIR file. The file is parsed in a child process; see `guard`.
 

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from onnx import GraphProto, ModelProto, checker
 
+from purespike.compiler.choices import Form, require_choice
 from purespike.compiler.files.writing import write_file
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph, Node
@@ -33,16 +34,13 @@ from purespike.compiler.ir.ops import (
     Neuron,
     Scale,
 )
-from purespike.targets.onnx.body import BOOL, I32, U8, Body, OnnxError, tensor
+from purespike.targets.onnx.body import BOOL, I32, U8, Body, tensor
 from purespike.targets.onnx.legality import check
 from purespike.targets.onnx.metadata import stamp
 from purespike.targets.onnx.neuron import emit_neuron
 from purespike.targets.onnx.qonnx import qonnx_model
 from purespike.targets.onnx.scan import wrap
 from purespike.targets.onnx.taps import tapped
-
-Form = Literal["step", "sequence", "qonnx"]
-FORMS = ("step", "sequence", "qonnx")
 
 
 def step_model(
@@ -95,11 +93,11 @@ def write_onnx(
     is :func:`purespike.targets.onnx.qonnx.qonnx_model`, which has no taps.
 
     Raises:
-        OnnxError: If the graph cannot be said, or the form is unknown.
+        OnnxError: If the graph cannot be said.
+        UsageError: If there is no such form.
         OutputError: If the file cannot be written.
     """
-    if form not in FORMS:
-        raise OnnxError("unknown form", found=repr(form), allowed=", ".join(FORMS))
+    require_choice("onnx", Form, form)
     if form == "qonnx":
         content = qonnx_model(graph, notes=notes).SerializeToString(deterministic=True)
     else:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
+from purespike.compiler.choices import Form
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import ANALOG, SPIKE, TERNARY, Array, Domain
 from purespike.compiler.ir.graph import Edge, Graph, Node, Op
@@ -34,7 +35,7 @@ from purespike.compiler.ir.ops import (
 )
 from purespike.compiler.ir.ops.join import GateKind
 from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.emit import Form, sequence_model, step_model
+from purespike.targets.onnx.emit import sequence_model, step_model
 from purespike.targets.onnx.metadata import OPSET, is_own, metadata
 from purespike.targets.onnx.read import parse_onnx, read_onnx
 from purespike.targets.onnx.scan import step_graph

@@ -28,7 +28,7 @@ _REMEDY = {
     "in_axons": "split the layer, use fewer channels in front of it, or a stride or pool before it",
     "out_axons": "use fewer channels in the layers that read it, so that they fill fewer cores",
     "memory": "use fewer bits a weight, fewer channels, or groups; or split the layer in two",
-    "weight_bits": Advice("use fewer bits per weight: {bits}"),
+    "weight_bits": Advice("use fewer bits per weight: {weight_bits}"),
     "bias": "use smaller biases",
     "threshold": "use fewer bits a weight: thresholds shrink with them",
     "delay": "shorten the delay, or relay it through a neuron of its own",

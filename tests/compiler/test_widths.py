@@ -14,7 +14,8 @@ from purespike.compiler.ir.graph import build as graph_from
 from purespike.compiler.ir.ops import FixedPoint, Linear, Neuron
 from purespike.compiler.proofs.widths import WidthError, require_widths, unproved
 from purespike.flow.build import build
-from purespike.options import Options, Subject
+from purespike.options import Options
+from purespike.subject import Subject
 from purespike.targets.bundle.bundle import write_bundle
 from purespike.trainer.nn.layers import Flatten
 from purespike.trainer.nn.neuron import IF

@@ -9,6 +9,7 @@ import pytest
 from helpers.nir_cases import execute, graphs, samples
 from hypothesis import given, settings
 
+from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge as GraphEdge
 from purespike.compiler.ir.graph import Graph, build
@@ -244,7 +245,7 @@ def test_flatten_with_a_batch_axis_is_refused(tmp_path: Path) -> None:
 def test_statements_must_make_sense(tmp_path: Path) -> None:
     path = chain(tmp_path, affine())
     for wrong in ({"dt": 0.0}, {"steps": 0}, {"reset": "hard"}, {"if_r": "1"}):
-        with pytest.raises(NirError):
+        with pytest.raises((NirError, UsageError)):
             read_nir(path, **(SAID | wrong))
 
 

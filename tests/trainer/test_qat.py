@@ -15,6 +15,7 @@ from purespike.compiler.passes.quantize.quantize import Grid, quantize
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.data import digits, loader
+from purespike.trainer.errors import DataError
 from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
 from purespike.trainer.networks.models import build as build_model
 from purespike.trainer.nn.encoders import encode
@@ -171,7 +172,7 @@ def test_what_cannot_be_fine_tuned_is_refused_by_name():
     with pytest.raises(QatError, match="Delay"):
         fine_tune(looped, [], Grid(8))
     graph = stage(lively(MODEL), spikes(4))
-    with pytest.raises(QatError, match="no batches"):
+    with pytest.raises(DataError, match="no batches"):
         fine_tune(graph, [], Grid(8))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir import ops
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Op
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-class CaptureError(PurespikeError):
+class CaptureError(Refusal):
     """A module or operation that has no meaning in the compiler's graph."""
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node, Op
 from purespike.compiler.ir.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
@@ -29,13 +29,14 @@ from purespike.compiler.passes.quantize.calibrate import Method, calibrate
 from purespike.compiler.passes.quantize.groups import group_members
 from purespike.compiler.passes.quantize.quantize import Grid, by_row, quantized
 from purespike.compiler.passes.quantize.scales import Scaling, exact_scale
+from purespike.trainer.errors import DataError, TrainingDiverged
 from purespike.trainer.nn import pointwise
 from purespike.trainer.nn.surrogate import ATan, Surrogate
 
 __all__ = ["FineTuneConfig", "IntegerNetwork", "QatError", "fine_tune"]
 
 
-class QatError(PurespikeError):
+class QatError(Refusal):
     """A graph that cannot be fine-tuned."""
 
 
@@ -255,7 +256,9 @@ def fine_tune(
         config.method))`` is the network that was trained last.
 
     Raises:
-        QatError: if the graph cannot be fine-tuned, or there are no batches.
+        QatError: if the graph cannot be fine-tuned.
+        DataError: if there are no batches.
+        TrainingDiverged: if the loss is not finite.
     """
     grid, config = grid or Grid(), config or FineTuneConfig()
     network = IntegerNetwork(graph, grid, config)
@@ -274,12 +277,16 @@ def fine_tune(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(float(loss.detach()))
-        if not losses or not np.isfinite(losses).all():
-            raise QatError(
-                "fine-tuning did not work",
-                found="no batches" if not losses else "a loss that is not finite",
+        if not losses:
+            raise DataError(
+                "fine-tuning needs training samples", where=f"epoch {epoch}", found="no batches"
+            )
+        if not np.isfinite(losses).all():
+            raise TrainingDiverged(
+                "fine-tuning diverged",
                 where=f"epoch {epoch}",
-                remedy="give training samples, or lower the learning rate",
+                found="a loss that is not finite",
+                remedy="lower the learning rate, or compile without fine-tuning",
             )
         cosine.step()
         progress(epoch, sum(losses) / len(losses))

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 from purespike.compiler.wording import Advice
 
 __all__ = ["FIRST_LOG", "LAYERS", "LogError", "Run", "log_files", "read_run"]
@@ -16,7 +16,7 @@ LAYERS = "layers.json"  # paths in order of depth, which metrics.csv does not ke
 FIRST_LOG = "first_log"  # its entry: the number of the log with which this training began
 
 
-class LogError(PurespikeError):
+class LogError(UsageError):
     """A folder that holds no training, or an epoch that was not trained."""
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 from purespike.trainer.data import DataConfig
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig, from_dict, to_dict
 from purespike.trainer.networks.models import model_config
@@ -23,7 +23,7 @@ _TABLES = ("model", "data", "train")
 _MOST_BYTES = 1 << 20
 
 
-class RecipeError(PurespikeError):
+class RecipeError(UsageError):
     """A recipe that cannot be read."""
 
 

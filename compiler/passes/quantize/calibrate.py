@@ -24,15 +24,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.choices import Method as Method
+from purespike.compiler.choices import require_choice
+from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import Neuron
-from purespike.compiler.passes.quantize.groups import QuantizeError, group_members, weights_of
+from purespike.compiler.passes.quantize.groups import group_members, weights_of
 from purespike.compiler.passes.quantize.quantize import fit_scales, quantized
 from purespike.compiler.passes.quantize.replay_layers import Layers
 from purespike.compiler.passes.quantize.scales import (
@@ -46,7 +49,6 @@ from purespike.compiler.passes.quantize.scales import (
     rows_of,
 )
 
-Method = Literal["max", "percentile", "mse", "agreement"]
 PERCENTILE = 99.9
 # How far beyond the safe scale to look; at 4 only the smaller quarter of the weights is unclipped.
 _FACTORS = (1.0, 1.1, 1.2, 1.35, 1.5, 1.7, 2.0, 2.4, 3.0, 4.0)
@@ -68,21 +70,18 @@ def calibrate(
         method: How to choose.
 
     Raises:
-        QuantizeError: If the method is unknown, or needs data and has none.
+        UsageError: If the method is unknown, or needs data and has none.
     """
     grid = grid or Grid()
     if grid.fit_membranes:
         free = calibrate(graph, x, replace(grid, fit_membranes=False), method)
         return fit_scales(graph, free, grid)
-    if method not in get_args(Method):
-        raise QuantizeError(
-            "unknown calibration", found=repr(method), allowed=", ".join(get_args(Method))
-        )
+    require_choice("calibration", Method, method)
     if method == "max":
         return choose_scales(graph, grid)
     if method == "agreement":
         if x is None:
-            raise QuantizeError(
+            raise UsageError(
                 "calibration by spike agreement needs data", remedy="give it training inputs"
             )
         return _by_agreement(graph, x, grid)

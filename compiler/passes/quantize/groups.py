@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import SYNAPSES, Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
 from purespike.compiler.passes.fold_scales.move_delays import why_delayed
 
 
-class QuantizeError(PurespikeError):
+class QuantizeError(Refusal):
     """A graph that has no integer form."""
+
+    rule = "PS008"
 
 
 def require_integer_form(graph: Graph) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 from purespike.compiler.report.formats.read import Data, resource_map
 
 _OPEN = ("FAIL", "NOT RUN")
 
 
-class GateError(PurespikeError):
+class GateError(UsageError):
     """A gate that has no meaning."""
 
 

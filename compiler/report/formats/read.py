@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 from purespike.compiler.report.formats.schema import mistakes
 from purespike.compiler.rules.finding import RULES
 from purespike.compiler.wording import figure
@@ -18,7 +18,7 @@ STATUSES = ("FAIL", "NOT RUN", "WAIVED", "PASS")  # worst first
 _LARGEST = 1 << 28  # bytes
 
 
-class ReportError(PurespikeError):
+class ReportError(UsageError):
     """A file that is no report of this version."""
 
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.choices import LavaMode
+from purespike.compiler.errors import Refusal, UsageError
 from purespike.compiler.files.kinds import GRAPHS
-from purespike.compiler.files.outputs import OutputError, require_folder
+from purespike.compiler.files.outputs import require_folder
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Neuron
-from purespike.compiler.labels import LabelError
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import (
     Compiled,
     GraphDump,
     Pass,
-    PassError,
     Pipeline,
     compile_graph,
 )
@@ -34,7 +34,7 @@ from purespike.compiler.rules.measure import measure
 from purespike.compiler.rules.policy import apply_policy
 from purespike.flow.pass_lists import choose_passes
 from purespike.flow.probe import choose_probe, noted
-from purespike.judge.accuracy import reference_accuracy, stage_accuracy
+from purespike.judge.accuracy import own_decisions, reference_accuracy, stage_accuracy
 from purespike.judge.capture_check import check_capture, wrong_inputs
 from purespike.judge.draft import Build, Draft
 from purespike.judge.evidence import (
@@ -53,15 +53,8 @@ from purespike.judge.evidence import (
 )
 from purespike.judge.independent import check_graph
 from purespike.judge.static import chip_findings, is_integer, network_findings
-from purespike.options import (
-    LavaMode,
-    Options,
-    Progress,
-    Subject,
-    require_classes,
-    require_samples,
-    silent,
-)
+from purespike.options import Options
+from purespike.subject import Progress, Subject, checked_subject, require_classes, silent
 from purespike.targets.agreement import Executor, agreement, not_run
 from purespike.targets.lava.lower.schedule import ScheduleError, schedule
 from purespike.targets.lava.run.simulate import simulate
@@ -98,19 +91,21 @@ def build(
         back with the findings that say why, never as an exception.
 
     Raises:
-        LabelError: If a label of the subject can be none.
+        UsageError: If the subject's parts do not fit together or the options do not, a label can
+            be none, or the graphs cannot be written.
         CaptureError: If the module has no graph.
-        PassError: If a pass broke its promise.
-        OutputError: If the graphs cannot be written.
-        PurespikeError: If there is nothing to judge. An executor that fails is a rule not run.
+        PassError: If a pass broke its promise. An executor that fails is a rule not run.
     """
     options = options or Options()
-    subject = require_samples(subject, options)
+    subject = checked_subject(subject)
     if dump_graphs is not None:
         require_folder(Path(dump_graphs), GRAPHS)
     progress("capture", 0, 1)
     captured = _captured(subject)
     require_classes(subject, captured.graph)
+    if subject.labels is None:
+        decided = own_decisions(subject.model, subject.spikes)
+        subject = replace(subject, labels=decided, labelled=False)
     pipeline = passes(choose_passes(captured.graph, subject, options, progress))
     probe, short = choose_probe(captured.graph, subject.spikes)
     trained = reference_accuracy(subject, progress)
@@ -149,9 +144,7 @@ def build(
         if any(f.status == "FAIL" for f in findings):  # all of them excused: the classifier's
             return draft.counted(findings, front, executors, progress)
         back = run(front, pipeline.chip)
-    except (PassError, LabelError, OutputError):  # says nothing about the network: no verdict
-        raise
-    except PurespikeError as e:
+    except Refusal as e:  # whatever else goes wrong says nothing about the network: no verdict
         graph = front.graph if front else _rewritten(captured.graph, pipeline.network)
         named = _named(graph, "fused" if front else "up to the pass that refused it")
         return draft.refused([*findings, refusal(e)], front, graph, named, executors, progress)
@@ -167,14 +160,21 @@ def _rewritten(graph: Graph, passes: Iterable[Pass]) -> Graph:
     for p in passes:
         try:
             graph = p.rewrite(graph)
-        except PurespikeError:
+        except Refusal:
             break
     return graph
 
 
 def _captured(subject: Subject) -> Capture:
-    if not isinstance(subject.model, nn.Module):
+    if isinstance(subject.model, Graph):
         return Capture(subject.model, ())
+    if not isinstance(subject.model, nn.Module):
+        raise UsageError(
+            "this is not a network",
+            where=subject.name,
+            found=type(subject.model).__name__,
+            allowed="a torch.nn.Module, or a graph that was read from a file",
+        )
     return capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.passes.quantize.quantize import Grid
 from purespike.compiler.pipeline import REWRITES, Pass, Pipeline, host_split, standard_pipeline
 from purespike.compiler.wording import Advice
 from purespike.judge.static import is_integer
-from purespike.options import Options, Progress, Subject
+from purespike.options import Options
+from purespike.subject import Progress, Subject
 from purespike.trainer.training.fine_tuning import FineTuneConfig, fine_tune
 
 
@@ -18,7 +19,7 @@ def choose_passes(graph: Graph, subject: Subject, options: Options, progress: Pr
     Of a graph that was compiled before, what is left is to name the host.
     """
     if options.calibration == "agreement" and (subject.calibration is None or options.qat):
-        raise PurespikeError(
+        raise UsageError(
             "calibration by spike agreement needs data"
             if not options.qat
             else "fine-tuning cannot follow scales that are chosen by spike agreement",
@@ -42,7 +43,7 @@ def choose_passes(graph: Graph, subject: Subject, options: Options, progress: Pr
         method=options.calibration,
     )
     if options.qat and subject.training is None:
-        raise PurespikeError(
+        raise UsageError(
             "fine-tuning needs training data",
             where=subject.name,
             remedy="compile a checkpoint of `purespike train`, or give the subject its training",

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from purespike.compiler.ir.graph import Graph
 from purespike.compiler.report.report import Accuracy
 from purespike.compiler.rules.measure import Measured, measure
-from purespike.options import Progress, Subject
+from purespike.subject import Progress, Subject
+
+_VALUES_AT_ONCE = 1 << 22  # of the input of a torch module, whose layers hold many times as much
 
 
 def reference_accuracy(subject: Subject, progress: Progress) -> Accuracy | None:
@@ -25,18 +32,42 @@ def reference_accuracy(subject: Subject, progress: Progress) -> Accuracy | None:
 def torch_accuracy(model: nn.Module, subject: Subject, progress: Progress) -> tuple[int, int]:
     """Correct decisions of the module itself, in its own precision, and how many."""
     correct, n = 0, len(subject.labels)
-    model = model.eval()
-    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    with torch.no_grad():
-        for start in range(0, n, 64):
-            x = torch.from_numpy(subject.spikes[:, start : start + 64]).to(kind)
-            result = model(x)
-            logits = result["main"] if isinstance(result, Mapping) else result
-            logits = logits.sum(0) if logits.dim() > 2 else logits  # a spiking output: counts
-            labels = torch.from_numpy(subject.labels[start : start + 64])
-            correct += int((logits.argmax(1) == labels).sum())
-            progress("trained network", min(start + 64, n), n)
+    for start in range(0, n, 64):
+        decided = _decisions(model, subject.spikes[:, start : start + 64])
+        correct += int((decided == subject.labels[start : start + 64]).sum())
+        progress("trained network", min(start + 64, n), n)
     return correct, n
+
+
+def own_decisions(model: nn.Module | Graph, x: NDArray[Any]) -> NDArray[np.int64]:
+    """The class (B,) that the network itself names for each sample (T, B, *shape)."""
+    if not isinstance(model, nn.Module):
+        return measure(model, x).decisions
+    at_once = max(1, _VALUES_AT_ONCE // x[:, 0].size)
+    parts = np.split(x, range(at_once, x.shape[1], at_once), axis=1)
+    return np.concatenate([_decisions(model, part) for part in parts])
+
+
+def _decisions(model: nn.Module, x: NDArray[Any]) -> NDArray[np.int64]:
+    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    with evaluating(model), torch.no_grad():
+        result = model(torch.tensor(x, dtype=kind))
+    main = result["main"] if isinstance(result, Mapping) else result
+    scores = main.sum(0) if main.dim() > 2 else main  # a spiking output: counts
+    decided: NDArray[np.int64] = scores.reshape(len(scores), -1).argmax(1).numpy()
+    return decided
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The module in evaluation mode; afterwards each part is in the mode that it was in."""
+    modes = {m: m.training for m in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for m, mode in modes.items():
+            m.training = mode
 
 
 def stage_accuracy(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,8 @@ from purespike.judge.evidence import (
     census,
     versions,
 )
-from purespike.options import Options, Progress, Subject, silent
+from purespike.options import Options
+from purespike.subject import Progress, Subject, silent
 from purespike.targets.agreement import Executor
 from purespike.targets.bundle.bundle import Golden, Models, write_bundle
 from purespike.targets.lava.lower.schedule import Schedule
@@ -79,7 +80,39 @@ class Build:
     options: Options = field(default_factory=Options)
     withheld: str = ""
 
-    def write(self, folder: Path) -> None:
+    @property
+    def compliant(self) -> bool:
+        """True if every rule that is demanded ran, and none is broken."""
+        return self.report.compliant
+
+    @property
+    def headline(self) -> str:
+        """The verdict in words."""
+        return self.report.headline
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Every finding, kept and broken."""
+        return self.report.findings
+
+    @property
+    def graph(self) -> Graph | None:
+        """The last stage of the network: in integers, unless it was refused on the way."""
+        return self.compiled.graph if self.compiled else None
+
+    def __repr__(self) -> str:
+        """One line: the verdict, and what lies behind it."""
+        failed = sum(f.status == "FAIL" for f in self.findings)
+        return (
+            f"Build({self.report.model!r}, {self.headline!r}, findings={len(self.findings)}, "
+            f"failed={failed})"
+        )
+
+    def _repr_html_(self) -> str:
+        """For notebooks: the verdict, and every finding that does not hold."""
+        return self.report._repr_html_()
+
+    def write(self, folder: str | os.PathLike[str]) -> None:
         """Write the bundle; a refused network leaves its report only.
 
         Raises:

@@ -217,7 +217,9 @@ def accuracy_finding(
         + (f"; {note}" if note else ""),
         limit=f"drop of at most {policy.accuracy_drop:g}",
         unit="percentage points",
-        remedy=Advice("use more weight bits ({bits}), or fine-tune with quantized ones: {qat}"),
+        remedy=Advice(
+            "use more weight bits ({weight_bits}), or fine-tune with quantized ones: {qat}"
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.choices import Convolution, require_choice
 from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import Neuron
@@ -35,7 +36,9 @@ from purespike.targets.spec import LOIHI2
 NEVER = 131071  # the highest threshold: an integrator below it never fires
 
 
-def emit(graph: Graph, plan: Schedule, frames: NDArray[Any], *, conv: str = "fast") -> Program:
+def emit(
+    graph: Graph, plan: Schedule, frames: NDArray[Any], *, conv: Convolution = "fast"
+) -> Program:
     """The Lava program of a graph for a batch of samples, back to back.
 
     Args:
@@ -49,7 +52,9 @@ def emit(graph: Graph, plan: Schedule, frames: NDArray[Any], *, conv: str = "fas
 
     Raises:
         EmitError: If something has no exact form in Lava; the message names the layer.
+        UsageError: If there is no such model.
     """
+    require_choice("conv", Convolution, conv)
     if len(graph.inputs) != 1 or not graph.inputs[0].domain <= SPIKE:
         raise EmitError(
             "the chip must receive exactly one input of spikes",
@@ -112,7 +117,7 @@ def emit(graph: Graph, plan: Schedule, frames: NDArray[Any], *, conv: str = "fas
         steps=(graph.steps + plan.gap) * frames.shape[1] + plan.latency,
         record=tuple(n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires),
         record_v=tuple(n.name for n in neurons if isinstance(n.op, Neuron) and not n.op.fires),
-        conv="stock" if conv == "stock" else "fast",
+        conv=conv,
     )
 
 

@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.choices import Convolution
+
 Shape: TypeAlias = tuple[int, ...]
 Reshape: TypeAlias = Literal["", "flatten"] | Shape
 Array: TypeAlias = NDArray[np.generic]
@@ -200,7 +202,7 @@ class Program:
     steps: int
     record: tuple[str, ...]
     record_v: tuple[str, ...] = ()
-    conv: Literal["fast", "stock"] = "fast"
+    conv: Convolution = "fast"
     record_v_interval: int = 1
     record_v_offset: int = 0
 

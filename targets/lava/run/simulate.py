@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.choices import Convolution
+from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
 from purespike.targets.lava.lower.emit import emit
 from purespike.targets.lava.lower.schedule import Schedule, schedule
@@ -49,12 +50,19 @@ class LavaRun:
     total_seconds: float
     shards: int = 1
 
+    def __repr__(self) -> str:
+        """One line: the arrays are large."""
+        return (
+            f"LavaRun(steps={self.steps}, shards={self.shards}, seconds={self.seconds:.3g}, "
+            f"layers={', '.join(self.spikes)})"
+        )
+
 
 def simulate(
     graph: Graph,
     x: NDArray[Any],
     *,
-    conv: str = "fast",
+    conv: Convolution = "fast",
     timeout: float = 3600.0,
     jobs: int | None = None,
     scheduler: str | None = None,
@@ -117,7 +125,7 @@ def run_program(
         LavaRunError, ClusterError: As `simulate`.
     """
     if jobs is not None and (jobs < 1 or scheduler is not None):
-        raise PurespikeError(
+        raise UsageError(
             "the number of jobs cannot be used",
             found=f"jobs = {jobs}" + (" beside a scheduler" if scheduler else ""),
             allowed="1 or more on this machine; a cluster's workers decide themselves",

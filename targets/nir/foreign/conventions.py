@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
+from purespike.compiler.choices import Current, Feedback, Fires, IfR, RecurrentBias, Reset, settle
 from purespike.compiler.ir.domain import Domain
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Neuron
@@ -37,26 +38,17 @@ class Conventions:
     """What the caller states about a file; see `purespike.targets.nir.read.read_nir`."""
 
     dt: float | None = None
-    reset: Literal["zero", "subtract"] | None = None
-    if_r: Literal["step", "dt"] | None = None
+    reset: Reset | None = None
+    if_r: IfR | None = None
     steps: int | None = None
     domain: Domain | None = None
-    feedback: Literal["previous"] | None = None
-    current: Literal["new", "previous"] | None = None
-    recurrent_bias: Literal["always", "delayed"] | None = None
-    fires: Literal["above", "at"] | None = None
+    feedback: Feedback | None = None
+    current: Current | None = None
+    recurrent_bias: RecurrentBias | None = None
+    fires: Fires | None = None
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("reset", ("zero", "subtract")),
-            ("if_r", ("step", "dt")),
-            ("feedback", ("previous",)),
-            ("current", ("new", "previous")),
-            ("recurrent_bias", ("always", "delayed")),
-            ("fires", ("above", "at")),
-        ):
-            if (value := getattr(self, name)) is not None and value not in allowed:
-                raise NirError(f"unknown {name}", found=repr(value), allowed=", ".join(allowed))
+        settle(self)
         if self.dt is not None and not 0 < self.dt < math.inf:
             raise NirError("dt is a time", found=f"{self.dt}", allowed="more than 0 s")
         if self.steps is not None and self.steps < 1:

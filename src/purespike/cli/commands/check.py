@@ -16,7 +16,7 @@ from purespike.compiler.rules.waiver import Waivers
 from purespike.flow.inputs.stated import NIR, Stated
 
 if TYPE_CHECKING:
-    from purespike.options import LavaMode
+    from purespike.compiler.choices import LavaMode
 
 
 def check(

@@ -5,11 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.choices import (
+    WEIGHT_BITS,
+    Current,
+    Feedback,
+    Fires,
+    Form,
+    IfR,
+    LavaMode,
+    Method,
+    RecurrentBias,
+    Reset,
+)
+from purespike.compiler.errors import UsageError
 from purespike.compiler.rules.policy import Policy, read_policy
 from purespike.compiler.rules.waiver import Waivers, read_waivers
 from purespike.errors import InputError
@@ -43,11 +55,11 @@ class NetworkOptions:
         typer.Option(help="NIR, ONNX or netx from another tool: seconds per time step."),
     ] = None
     reset: Annotated[
-        Literal["zero", "subtract"] | None,
+        Reset | None,
         typer.Option(help="NIR from another tool: what a spike does to the membrane."),
     ] = None
     if_r: Annotated[
-        Literal["step", "dt"] | None,
+        IfR | None,
         typer.Option("--if-r", help="NIR from another tool: IF and I add r * x, or dt * r * x."),
     ] = None
     steps: Annotated[
@@ -60,20 +72,20 @@ class NetworkOptions:
         ),
     ] = False
     feedback: Annotated[
-        Literal["previous"] | None,
+        Feedback | None,
         typer.Option(
             help="NIR from another tool: an edge that closes a loop carries the previous step."
         ),
     ] = None
     current: Annotated[
-        Literal["new", "previous"] | None,
+        Current | None,
         typer.Option(
             help="NIR from another tool: CubaLI and CubaLIF take the synaptic current after its "
             "update, or before it."
         ),
     ] = None
     recurrent_bias: Annotated[
-        Literal["always", "delayed"] | None,
+        RecurrentBias | None,
         typer.Option(
             "--recurrent-bias",
             help="NIR from another tool: the bias in a loop acts from the first step on "
@@ -81,7 +93,7 @@ class NetworkOptions:
         ),
     ] = None
     fires: Annotated[
-        Literal["above", "at"] | None,
+        Fires | None,
         typer.Option(
             help="NIR from another tool: neurons fire above the threshold (NIR's text, snnTorch, "
             "Norse), or at it as well (SpikingJelly, sinabs, Rockpool)."
@@ -131,7 +143,7 @@ class JudgeOptions:
         """The policy, and the waivers judged on the day.
 
         Raises:
-            PurespikeError: If one cannot be read, or the day is not a date.
+            UsageError: If one cannot be read, or the day is not a date.
         """
         return read_policy(self.policy), load_waivers(self.waivers, self.today)
 
@@ -140,16 +152,18 @@ class JudgeOptions:
 class CompileOptions:
     """What the compiler is told (`purespike.options.Options`)."""
 
-    bits: Annotated[int, typer.Option(min=2, max=8, help="Bits per weight.")] = 8
+    bits: Annotated[
+        int, typer.Option(min=WEIGHT_BITS.low, max=WEIGHT_BITS.high, help="Bits per weight.")
+    ] = 8
     samples: Annotated[int, typer.Option("--samples", min=1, help="Samples to run.")] = 64
     lava: Annotated[
-        Literal["fast", "stock", "none"],
+        LavaMode,
         typer.Option(
             help="Convolution model on Lava: ours (equal, faster), Lava's own, or no run."
         ),
     ] = "fast"
     calibration: Annotated[
-        Literal["max", "percentile", "mse", "agreement"],
+        Method,
         typer.Option(
             help="Scales that hold the largest weight, or 99.9 % of them, or have the least error, "
             "or keep the most spikes on training data."
@@ -168,7 +182,7 @@ class CompileOptions:
         int, typer.Option(min=0, help="Epochs of quantization-aware fine-tuning before.")
     ] = 0
     onnx: Annotated[
-        Literal["step", "sequence", "qonnx"],
+        Form,
         typer.Option(help="Form of model.onnx; qonnx adds model.qonnx.onnx for FPGA flows."),
     ] = "step"
     nir_strict: Annotated[
@@ -201,7 +215,7 @@ def load_waivers(path: Path | None, today: str | None) -> Waivers | None:
     try:
         day = date.fromisoformat(today) if today else date.today()
     except ValueError as e:
-        raise PurespikeError(
+        raise UsageError(
             "--today is no date", found=str(today), allowed="a date such as 2027-01-31"
         ) from e
     return read_waivers(path, day)

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.ir.graph import Graph
-from purespike.compiler.rules.measure import measure
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.checkpoints import digits_subject
 from purespike.flow.inputs.datafile import is_binary, read_data
 from purespike.flow.inputs.opening import CHECKPOINT, Opened, open_source
 from purespike.flow.inputs.stated import Stated
-from purespike.options import Subject
+from purespike.judge.accuracy import own_decisions
+from purespike.subject import Subject, require_fit, require_single
 from purespike.targets.bundle.bundle import MANIFEST, read_bundle
 from purespike.trainer.capture.exported import read_exported
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.dotted import dotted, import_remedy
 
 SAMPLES = 64  # made up where no data is given
-_VALUES_AT_ONCE = 1 << 22  # of the input of a torch module, whose layers hold many times as much
 
 
 def load_subject(
@@ -107,27 +103,13 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
                 f"the data has another {name}", where=source, found=str(found), allowed=str(said)
             )
     x = given["inputs"] if given else _spikes(steps, samples, shape)
-
-    at_once = max(1, _VALUES_AT_ONCE // x[:, 0].size)
-
-    def decide() -> NDArray[np.int64]:
-        kind = next((p.dtype for p in module.parameters() if p.is_floating_point()), torch.float32)
-        classes: list[NDArray[np.int64]] = []
-        for part in np.split(x, range(at_once, x.shape[1], at_once), axis=1):
-            with torch.no_grad():
-                result = module(torch.from_numpy(part).to(kind))
-            main = result["main"] if isinstance(result, Mapping) else result
-            scores: NDArray[Any] = (main.sum(0) if main.dim() > 2 else main).numpy()
-            classes.append(scores.reshape(len(scores), -1).argmax(1).astype(np.int64))
-        return np.concatenate(classes)
-
     labels = given.get("labels")
     calibration = given.get("calibration")
     domain = SPIKE if is_binary(x) else ANALOG
     if labels is not None:
         return Subject(source, module, shape, x, labels, domain, calibration)
     try:
-        labels = decide()
+        labels = own_decisions(module, x)
     except Exception as e:  # whatever the user's code does
         capture(module, shape, steps, domain=domain)  # says better what the module cannot do
         raise InputError(
@@ -141,26 +123,15 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
 
 
 def _from_graph(name: str, graph: Graph, stated: Stated, samples: int) -> Subject:
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1:
-        raise InputError(
-            "a network to compile has one input and one output",
-            where=name,
-            found=f"{len(graph.inputs)} inputs, {len(graph.outputs)} outputs",
-        )
+    require_single(graph, name)
     (edge,) = graph.inputs
     given = read_data(stated.data)
     x = given["inputs"] if given else _spikes(graph.steps, samples, edge.shape)
-    if x.shape[0] != graph.steps or x.shape[2:] != edge.shape:
-        raise InputError(
-            "the data does not fit the network",
-            where=name,
-            found=str(x.shape),
-            allowed=f"({graph.steps}, B, {', '.join(map(str, edge.shape))})",
-        )
+    require_fit(graph, x, name)
     labels = given.get("labels")
     labelled = labels is not None
     if labels is None:
-        labels = measure(graph, x).decisions
+        labels = own_decisions(graph, x)
     return Subject(
         name, graph, edge.shape, x, labels, edge.domain, given.get("calibration"), labelled
     )

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
+from purespike.compiler.choices import (
+    COUNT,
+    Current,
+    Feedback,
+    Fires,
+    IfR,
+    RecurrentBias,
+    Reset,
+    settle,
+)
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 
@@ -40,20 +50,26 @@ class Stated:
         data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
         trust: Whether the code may run that a checkpoint names as its data set.
         recurrent_bias: Whether the bias in a loop is there ``always``, or ``delayed`` by a step.
+
+    Raises:
+        UsageError: If a value is none of those allowed.
     """
 
     dt: float | None = None
-    reset: Literal["zero", "subtract"] | None = None
-    if_r: Literal["step", "dt"] | None = None
-    steps: int | None = None
+    reset: Reset | None = None
+    if_r: IfR | None = None
+    steps: Annotated[int, COUNT] | None = None
     spike_input: bool = False
-    feedback: Literal["previous"] | None = None
+    feedback: Feedback | None = None
     shape: tuple[int, ...] | None = None
     data: Path | None = None
-    current: Literal["new", "previous"] | None = None
+    current: Current | None = None
     trust: bool = False
-    recurrent_bias: Literal["always", "delayed"] | None = None
-    fires: Literal["above", "at"] | None = None
+    recurrent_bias: RecurrentBias | None = None
+    fires: Fires | None = None
+
+    def __post_init__(self) -> None:
+        settle(self)
 
     def refuse(self, what: str, *allowed: str) -> None:
         """Raise InputError if something is stated that ``what`` has no use for."""

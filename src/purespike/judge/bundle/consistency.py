@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 import purespike
+from purespike.compiler.choices import Form
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files.archives import DAMAGED
 from purespike.compiler.ir.ops import Neuron
@@ -30,7 +31,6 @@ from purespike.targets.lava.program.program import Program
 from purespike.targets.netx.read import same_netx
 from purespike.targets.nir.document import difference
 from purespike.targets.nir.guard.guard import load
-from purespike.targets.onnx.emit import FORMS
 from purespike.targets.onnx.read import parse_onnx
 
 MADE_FROM_REPORT = ("report.json", "report.html", MANIFEST)  # `reported` judges these
@@ -159,7 +159,7 @@ def _models(bundle: Bundle) -> Models:
     options: Any = bundle.manifest.get("options")
     options = options if isinstance(options, dict) else {}
     strict, onnx, netx = (options.get(k, d) for k, d in _DEFAULTS.items())
-    if not (isinstance(strict, bool) and isinstance(netx, bool) and onnx in FORMS):
+    if not (isinstance(strict, bool) and isinstance(netx, bool) and onnx in get_args(Form)):
         raise BundleError(
             "the options of the manifest have no meaning",
             found=f"nir_strict {strict!r}, onnx {onnx!r}, netx {netx!r}",
