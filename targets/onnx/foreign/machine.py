@@ -9,15 +9,8 @@ import numpy as np
 from onnx import NodeProto, TensorProto
 
 from purespike.compiler.errors import PurespikeError
-from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.foreign.constants import (
-    POINTWISE,
-    attributes,
-    folded,
-    literal,
-    read_tensor,
-)
-from purespike.targets.onnx.foreign.forms import (
+from purespike.compiler.ir.atoms import Atoms
+from purespike.compiler.ir.forms import (
     Form,
     constant,
     is_binary,
@@ -27,9 +20,16 @@ from purespike.targets.onnx.foreign.forms import (
     tabled,
     times,
 )
+from purespike.targets.onnx.body import OnnxError
+from purespike.targets.onnx.foreign.constants import (
+    POINTWISE,
+    attributes,
+    folded,
+    literal,
+    read_tensor,
+)
 from purespike.targets.onnx.foreign.layers import LAYERS, Site, Value, biased
 from purespike.targets.onnx.foreign.naming import label, title
-from purespike.targets.onnx.foreign.spikes import Atoms
 
 BROKEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What numpy and the onnx package raise on arguments that are not as an operator's are."""
