@@ -22,8 +22,13 @@ from purespike.compiler.ir.logic import as_logic
 
 @dataclass
 class Atoms:
-    """Makes the atoms of one network; equal spikes are one."""
+    """Makes the atoms of one network; equal spikes are one.
 
+    Attributes:
+        states: Whether tensors may be states, so that two spikes may be one neuron's of two steps.
+    """
+
+    states: bool = True
     count: int = 0
     spikes: list[Spike] = field(default_factory=list)
     layers: list[Real] = field(default_factory=list)
@@ -71,7 +76,9 @@ class Atoms:
         inner = logic.spikes()
         if len(inner) < 2:
             return logic  # all but one of them made no difference
-        if any(self._inputs(a) & self._inputs(b) for a, b in combinations(inner, 2)):
+        if self.states and any(
+            self._inputs(a) & self._inputs(b) for a, b in combinations(inner, 2)
+        ):
             return value  # one neuron's spikes of two steps: its reset may take both
         return self.spike(minus(logic, constant(value.shape, 0.5)), True, name, where)
 

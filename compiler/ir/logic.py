@@ -52,18 +52,18 @@ def gate_of(spike: Spike) -> tuple[GateKind, list[Spike]]:
 
 
 def as_logic(value: Form) -> Form | None:
-    """The value as one that is 0 or 1 whatever the spikes in it are; None if it is not.
+    """The value as one gate of the spikes in it, or as what is left of them; None if it is none.
 
     Gates in it are looked into where that is needed: ``a + b - g`` is OR if ``g`` is ``a b``.
     """
-    if value.reals() or len(value.spikes()) < 2:
+    if value.reals() or not value.spikes():
         return None
-    if is_binary(value):
-        return value if _may_be(value) else None
-    inner = unfolded(value)
-    if inner is None or not is_binary(inner) or not _may_be(inner):
+    if is_binary(value) and _is_gate(value):
+        return value
+    inner = unfolded(value) if any(s.gate for s in value.spikes()) else None
+    if inner is None or not is_binary(inner):
         return None
-    return inner
+    return inner if len(inner.spikes()) < 2 or _is_gate(inner) else None
 
 
 def unfolded(value: Form) -> Form | None:
@@ -91,10 +91,9 @@ def _value(spike: Spike) -> Form | None:
     return tabled(lambda v: (v > 0) if spike.strict else (v >= 0), spike.gap)
 
 
-def _may_be(value: Form) -> bool:
-    """Two spikes may be any logic, and are refused later; more only what is one gate."""
+def _is_gate(value: Form) -> bool:
     spikes = value.spikes()
-    return len(spikes) < 3 or _gate(_table(value, spikes), len(spikes)) is not None
+    return _gate(_table(value, spikes), len(spikes)) is not None
 
 
 def _gate(values: Sequence[int], spikes: int) -> tuple[GateKind, bool] | None:

@@ -17,6 +17,7 @@ from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.rules.finding import EXECUTORS, SPIKE_RUN, Finding, verdict
 from purespike.targets.agreement import Mismatch, compare
+from purespike.trainer.capture.precision import InFloat64
 
 TOLERANCE = 1e-6  # both sides compute in float64; only the order of sums may differ
 
@@ -56,7 +57,7 @@ def check_capture(
     for path, part in module.named_modules():
         if path in firing.values():
             part.register_forward_hook(_note(seen, path))
-    with torch.no_grad():
+    with torch.no_grad(), InFloat64():
         result: Any = module(torch.from_numpy(np.asarray(x, dtype=np.float64)))
     main = result["main"] if isinstance(result, Mapping) else result
     theirs: Array = main.numpy()

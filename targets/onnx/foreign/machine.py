@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto, TensorProto
@@ -130,9 +131,13 @@ class Machine:
             return made or plus(*forms)
         if node.op_type in _ALGEBRA:
             return _ALGEBRA[node.op_type](forms)
-        table = None
-        if all(x is not None for x in xs):
-            table = tabled(POINTWISE[node.op_type], *forms)
+        present = [x is not None for x in xs]  # Clip may leave out a bound
+
+        def function(*values: Any) -> Any:
+            given = iter(values)
+            return POINTWISE[node.op_type](*(next(given) if p else None for p in present))
+
+        table = tabled(function, *forms)
         if table is not None:
             return table
         if node.op_type in _COMPARE:
