@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Edge, Graph
@@ -18,6 +16,9 @@ from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.rules.finding import EXECUTORS, SPIKE_RUN, Finding, verdict
 from purespike.targets.agreement import Mismatch, compare
 from purespike.trainer.capture.precision import InFloat64
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TOLERANCE = 1e-6  # both sides compute in float64; only the order of sums may differ
 
@@ -51,6 +52,8 @@ def check_capture(
     Returns:
         The finding about the outputs, and for the ledger the spikes of every neuron layer.
     """
+    import torch  # here alone: a network from a file is judged without
+
     module = copy.deepcopy(model).double().eval()
     seen: dict[str, list[Array]] = {}
     firing = {n.name: n.origin for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires}
@@ -87,9 +90,11 @@ def _alike(calls: list[Array]) -> bool:
 
 
 def _note(seen: dict[str, list[Array]], path: str) -> Callable[..., None]:
+    from torch import Tensor
+
     def hook(module: nn.Module, arguments: object, output: object) -> None:
         output = output[0] if isinstance(output, tuple) else output  # (spikes, state)
-        if isinstance(output, torch.Tensor):
+        if isinstance(output, Tensor):
             seen.setdefault(path, []).append(output.numpy())
 
     return hook
