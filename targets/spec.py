@@ -58,8 +58,7 @@ def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
         where = place(node)
         op = node.op
         if isinstance(op, Conv2d | Linear | Scale):
-            stored = op.kept if isinstance(op, Linear) else None
-            weight = op.factor if isinstance(op, Scale) else op.weight if stored is None else stored
+            weight = op.factor if isinstance(op, Scale) else op.weight
             yield _range(where, "weight", weight, *spec.weight)
             bias = None if isinstance(op, Scale) else op.bias
             if bias is not None:

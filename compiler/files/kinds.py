@@ -85,3 +85,10 @@ CHECKPOINT = Kind(
 )
 TRAINING = Kind("training", "layers.json", _older_training, lambda _: {})
 GRAPHS = Kind("graph dump", "graphs.json", lambda _: False, _bundle_files)
+# What `make` builds beside the sources is ours as well.
+PROGRAM = Kind(
+    "C program",
+    "program.json",
+    lambda _: False,
+    lambda data: {**_bundle_files(data), "network": {}, "trace": {}},
+)

@@ -67,8 +67,8 @@ def thresholds(layer: Layer, block: Block) -> int:
 def weight_bits(link: Link) -> int:
     """Bits of the largest magnitude, and one for the sign where signs are mixed."""
     w = link.weights()
-    low, high = float(w.min()), float(w.max())
-    return max(1, int(max(-low, high)).bit_length() + (low < 0 < high))
+    mixed = bool((w > 0).any() and (w < 0).any())
+    return max(1, int(np.abs(w).max()).bit_length() + mixed)
 
 
 def stored_bits(bits: int, formats: tuple[int, ...]) -> int:
@@ -88,12 +88,11 @@ def memory(layer: Layer, block: Block, bits: tuple[int, ...]) -> int:
 def _list_words(layer: Layer, link: Link, block: Block, bits: int) -> int:
     """Words of one array."""
     if isinstance(link.op, Linear):
-        return link.op.shape[1] * _words(block.neurons, bits)
+        return int(link.op.weight.shape[1]) * _words(block.neurons, bits)
     if isinstance(link.op, Conv2d):
         inner, *kernel = link.op.weight.shape[1:]
         taps = int(np.prod(kernel))
-        channels = _by_group(len(link.op.weight) // link.op.groups, block.first, block.last)
-        return int(inner * sum(_words(n * taps, bits) for n in channels))
+        return int(inner * sum(_words(n * taps, bits) for n in _by_group(link.op, block)))
     return len(np.unique(_factors(layer, link, block))) * _words(1, bits)
 
 
@@ -115,7 +114,7 @@ def touched(layer: Layer, link: Link, block: Block) -> Mask:
 def _sources(link: Link, block: Block) -> int:
     """How many neurons of the source reach the block: ``touched(...).sum()``, but faster."""
     if isinstance(link.op, Linear):
-        return link.op.shape[1]
+        return int(link.op.weight.shape[1])
     if isinstance(link.op, Conv2d):
         first, last = _inputs(link.op, block)
         return (last - first) * _pixel_count(_geometry(link, link.op), block.start, block.stop)
@@ -126,10 +125,11 @@ def _words(weights: int, bits: int) -> int:
     return -(-(weights * bits + _HEADER) // _WORD)
 
 
-def _by_group(size: int, first: int, last: int) -> list[int]:
-    """Channels of ``[first, last)`` in each group of ``size`` that they have a part in."""
-    groups = range(first // size, (last - 1) // size + 1)
-    return [min(last, (g + 1) * size) - max(first, g * size) for g in groups]
+def _by_group(op: Conv2d, block: Block) -> list[int]:
+    """Channels of the block in each group that it has a part in."""
+    size = len(op.weight) // op.groups
+    groups = np.arange(block.first, block.last) // size
+    return [int(n) for n in np.unique(groups, return_counts=True)[1]]
 
 
 def _inputs(op: Conv2d, block: Block) -> tuple[int, int]:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from onnx import NodeProto, TensorProto
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir.atoms import Atoms
-from purespike.compiler.ir.forms import (
+from purespike.targets.onnx.body import OnnxError
+from purespike.targets.onnx.foreign.constants import (
+    POINTWISE,
+    attributes,
+    folded,
+    literal,
+    read_tensor,
+)
+from purespike.targets.onnx.foreign.forms import (
     Form,
     constant,
     is_binary,
@@ -21,16 +27,9 @@ from purespike.compiler.ir.forms import (
     tabled,
     times,
 )
-from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.foreign.constants import (
-    POINTWISE,
-    attributes,
-    folded,
-    literal,
-    read_tensor,
-)
 from purespike.targets.onnx.foreign.layers import LAYERS, Site, Value, biased
 from purespike.targets.onnx.foreign.naming import label, title
+from purespike.targets.onnx.foreign.spikes import Atoms
 
 BROKEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What numpy and the onnx package raise on arguments that are not as an operator's are."""
@@ -131,13 +130,9 @@ class Machine:
             return made or plus(*forms)
         if node.op_type in _ALGEBRA:
             return _ALGEBRA[node.op_type](forms)
-        present = [x is not None for x in xs]  # Clip may leave out a bound
-
-        def function(*values: Any) -> Any:
-            given = iter(values)
-            return POINTWISE[node.op_type](*(next(given) if p else None for p in present))
-
-        table = tabled(function, *forms)
+        table = None
+        if all(x is not None for x in xs):
+            table = tabled(POINTWISE[node.op_type], *forms)
         if table is not None:
             return table
         if node.op_type in _COMPARE:

@@ -1,0 +1,264 @@
+/* One time step of the network. C99, whole numbers, nothing allocated, no recursion, no library.
+ *
+ * No sum overflows: network.h states the range of each, proved for every input. Membranes are
+ * clipped where the chip clips them. Products of a decay round towards zero, as on the chip.
+ */
+#include "network.h"
+#include "parameters.h"
+
+static uint8_t spikes[NETWORK_SPIKE_BYTES];
+static int16_t narrow[NETWORK_NARROW];
+static int32_t wide[NETWORK_WIDE];
+static int16_t sums16[NETWORK_SUMS_16];
+static int32_t sums32[NETWORK_SUMS_32];
+static uint32_t now;
+
+#ifdef TRACE
+static int32_t traced[NETWORK_NEURONS];
+static uint32_t traced_at;
+#endif
+
+/* How many steps ago a line is read: a place in its ring. */
+static uint32_t slot(const line_t *line, uint32_t delay)
+{
+    return line->first + ((now + line->steps - delay) % line->steps) * line->bytes;
+}
+
+/* The place of the lowest bit of a byte that is not 0. */
+static uint32_t lowest(uint32_t byte)
+{
+#ifdef __GNUC__
+    return (uint32_t)__builtin_ctz(byte);
+#else
+    uint32_t k = 0U;
+    while (((byte >> k) & 1U) == 0U) {
+        k++;
+    }
+    return k;
+#endif
+}
+
+/* Eight places of a line, one byte, that are heard with delays of their own. */
+static uint32_t late_byte(const arm_t *arm, const line_t *line, uint32_t at, uint32_t channel)
+{
+    uint32_t byte = 0U;
+    for (uint32_t k = 0U; (k < 8U) && ((channel + k) < line->channels); k++) {
+        const uint32_t place = ((at / line->pixel) * line->channels) + channel + k;
+        const uint32_t heard = spikes[slot(line, arm->delay + network_bytes[arm->late + place]) + at];
+        byte |= heard & (1U << k);
+    }
+    return byte;
+}
+
+/* WINDOWS */
+
+/* What a step leaves of a state: rounded towards zero. */
+static int32_t faded(int32_t x, int32_t decay, uint32_t bits)
+{
+    const uint64_t size = (x < 0) ? (0U - (uint64_t)(int64_t)x) : (uint64_t)x;
+    const int32_t left = (int32_t)((size * (uint64_t)decay) >> bits);
+    return (x < 0) ? -left : left;
+}
+
+/* The neurons of one pixel take their sums: integrate, clip, compare, reset. */
+static void fire(const layer_t *layer, uint32_t pixel)
+{
+    const uint32_t first = pixel * layer->channels;
+    const int32_t whole = (int32_t)(1UL << layer->decay_bits);
+    const uint32_t threshold = layer->threshold.first + (pixel * layer->threshold.pixel_step);
+    const uint32_t amount = layer->amount.first + (pixel * layer->amount.pixel_step);
+    const line_t *line = (layer->line != NONE) ? &network_lines[layer->line] : network_lines;
+    const uint32_t out = (layer->line != NONE) ? (slot(line, 0U) + (pixel * line->pixel)) : 0U;
+    uint32_t byte = 0U;
+    for (uint32_t c = 0U; c < layer->channels; c++) {
+        /* HLS: PIPELINE II=1 */
+        const uint32_t at = first + c;
+        int32_t v = 0;
+        int32_t u = layer->unit * ((layer->brief != 0U) ? (int32_t)sums16[c] : sums32[c]);
+        if (layer->current != NONE) {
+            u += faded(wide[layer->current + at], layer->current_decay, layer->decay_bits);
+            wide[layer->current + at] = u;
+        }
+        if (layer->state != NONE) {
+            v = (layer->narrow != 0U) ? (int32_t)narrow[layer->state + at] : wide[layer->state + at];
+            v = (layer->decay == whole) ? v : faded(v, layer->decay, layer->decay_bits);
+        }
+        v += u;
+        v = (v > layer->limit) ? layer->limit : v;
+        v = (v < -layer->limit) ? -layer->limit : v;
+        if ((layer->reset != 0U)
+            && (v >= network_numbers[threshold + (c * layer->threshold.channel_step)])) {
+            v = (layer->reset == 1U)
+                    ? 0
+                    : (v - network_numbers[amount + (c * layer->amount.channel_step)]);
+            byte |= 1U << (c % 8U);
+        }
+        if (layer->state == NONE) {
+            /* a memoryless neuron: nothing is kept */
+        } else if (layer->narrow != 0U) {
+            narrow[layer->state + at] = (int16_t)v;
+        } else {
+            wide[layer->state + at] = v;
+        }
+#ifdef TRACE
+        traced[traced_at + at] = v * layer->told;
+#endif
+        if ((layer->line != NONE) && (((c % 8U) == 7U) || ((c + 1U) == layer->channels))) {
+            spikes[out + (c / 8U)] = (uint8_t)byte;
+            byte = 0U;
+        }
+    }
+}
+
+static void begin(const layer_t *layer, uint32_t pixel)
+{
+    const uint32_t bias = layer->bias.first + (pixel * layer->bias.pixel_step);
+    for (uint32_t c = 0U; c < layer->channels; c++) {
+        /* HLS: PIPELINE II=1 */
+        if (layer->brief != 0U) {
+            sums16[c] = (int16_t)network_numbers[bias + (c * layer->bias.channel_step)];
+        } else {
+            sums32[c] = network_numbers[bias + (c * layer->bias.channel_step)];
+        }
+    }
+}
+
+static void run(const layer_t *of)
+{
+    const layer_t layer = *of; /* a copy: what is written below cannot change it */
+    for (uint32_t y = 0U; y < layer.height; y++) {
+        for (uint32_t x = 0U; x < layer.width; x++) {
+            const uint32_t pixel = (y * layer.width) + x;
+            begin(&layer, pixel);
+            for (uint32_t a = 0U; a < layer.arms; a++) {
+                const arm_t arm = network_arms[layer.first_arm + a];
+                if ((arm.rows == 0U) && (layer.brief != 0U)) {
+                    points_16(&layer, &arm, pixel);
+                } else if (arm.rows == 0U) {
+                    points_32(&layer, &arm, pixel);
+                } else if (layer.brief != 0U) {
+                    window_16(&arm, y, x, pixel);
+                } else {
+                    window_32(&arm, y, x, pixel);
+                }
+            }
+            fire(&layer, pixel);
+        }
+    }
+}
+
+void network_reset(void)
+{
+    for (uint32_t i = 0U; i < NETWORK_SPIKE_BYTES; i++) {
+        spikes[i] = 0U;
+    }
+    for (uint32_t i = 0U; i < NETWORK_WIDE; i++) {
+        wide[i] = 0;
+    }
+    for (uint32_t i = 0U; i < NETWORK_LAYERS; i++) {
+        const layer_t *layer = &network_layers[i];
+        const uint32_t neurons = layer->channels * layer->height * layer->width;
+        for (uint32_t k = 0U; (layer->state != NONE) && (k < neurons); k++) {
+            if (layer->narrow != 0U) {
+                narrow[layer->state + k] = (int16_t)layer->initial;
+            } else {
+                wide[layer->state + k] = layer->initial;
+            }
+        }
+    }
+    now = NETWORK_RING - 1U;
+}
+
+/* Between the order outside, channels first, and the order of a line. */
+static uint32_t bit_of(uint32_t pixels, uint32_t pixel_bytes, uint32_t index)
+{
+    return ((index % pixels) * pixel_bytes * 8U) + (index / pixels);
+}
+
+void network_step(const uint8_t spikes_in[NETWORK_IN_BYTES], uint8_t spikes_out[NETWORK_OUT_BYTES])
+{
+    /* HLS: INTERFACE mode=ap_memory port=spikes_in */
+    /* HLS: INTERFACE mode=ap_memory port=spikes_out */
+    /* HLS: INTERFACE mode=ap_ctrl_hs port=return */
+    now = (now + 1U) % NETWORK_RING;
+    const line_t *in = &network_lines[0];
+    const uint32_t pixels = in->height * in->width;
+    uint8_t *to = &spikes[slot(in, 0U)];
+    for (uint32_t i = 0U; i < in->bytes; i++) {
+        to[i] = 0U;
+    }
+    for (uint32_t i = 0U; i < (in->channels * pixels); i++) {
+        const uint32_t bit = bit_of(pixels, in->pixel, i);
+        const uint32_t said = ((uint32_t)spikes_in[i / 8U] >> (i % 8U)) & 1U;
+        to[bit / 8U] = (uint8_t)(to[bit / 8U] | (said << (bit % 8U)));
+    }
+#ifdef TRACE
+    traced_at = 0U;
+#endif
+    for (uint32_t i = 0U; i < NETWORK_LAYERS; i++) {
+        run(&network_layers[i]);
+#ifdef TRACE
+        traced_at += network_layers[i].channels * network_layers[i].height * network_layers[i].width;
+#endif
+    }
+    for (uint32_t i = 0U; i < NETWORK_OUT_BYTES; i++) {
+        spikes_out[i] = 0U;
+    }
+    uint32_t first = 0U;
+    for (uint32_t o = 0U; o < NETWORK_OUTPUTS; o++) {
+        const uint32_t layer = network_outputs[o];
+        if (network_layers[layer].line != NONE) {
+            const layer_t *of = &network_layers[layer];
+            const uint32_t neurons = of->channels * of->height * of->width;
+            for (uint32_t i = 0U; i < neurons; i++) {
+                const uint32_t at = first + (i / 8U);
+                const uint32_t said = network_spike(layer, i) << (i % 8U);
+                spikes_out[at] = (uint8_t)(spikes_out[at] | said);
+            }
+            first += (neurons + 7U) / 8U;
+        }
+    }
+}
+
+uint32_t network_spike(uint32_t layer, uint32_t index)
+{
+    const layer_t *of = &network_layers[layer];
+    const line_t *line = &network_lines[of->line];
+    const uint32_t bit = bit_of(of->height * of->width, line->pixel, index);
+    return ((uint32_t)spikes[slot(line, 0U) + (bit / 8U)] >> (bit % 8U)) & 1U;
+}
+
+int32_t network_membrane(uint32_t layer, uint32_t index)
+{
+    const layer_t *of = &network_layers[layer];
+    const uint32_t pixels = of->height * of->width;
+    const uint32_t at = ((index % pixels) * of->channels) + (index / pixels);
+#ifdef TRACE
+    uint32_t first = 0U;
+    for (uint32_t i = 0U; i < layer; i++) {
+        first += network_layers[i].channels * network_layers[i].height * network_layers[i].width;
+    }
+    return traced[first + at];
+#else
+    if (of->state == NONE) {
+        return 0; /* a memoryless neuron keeps nothing */
+    }
+    return of->told * ((of->narrow != 0U) ? (int32_t)narrow[of->state + at] : wide[of->state + at]);
+#endif
+}
+
+int32_t network_readout(uint32_t index)
+{
+    for (uint32_t o = 0U; o < NETWORK_OUTPUTS; o++) {
+        const layer_t *layer = &network_layers[network_outputs[o]];
+        const uint32_t neurons = layer->channels * layer->height * layer->width;
+        if (layer->line != NONE) {
+            /* it spikes */
+        } else if (index < neurons) {
+            return network_membrane(network_outputs[o], index);
+        } else {
+            index -= neurons;
+        }
+    }
+    return 0;
+}
