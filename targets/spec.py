@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
@@ -14,6 +16,11 @@ from purespike.compiler.rules.finding import LEGALITY, Finding, verdict
 from purespike.compiler.rules.graph_rules import chip_nodes, place
 from purespike.compiler.wording import QUANTIZE
 
+_EXPORT = (
+    "the network is in integers already, which are not quantized again: export it once more, with "
+    "weights in these ranges"
+)
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -21,7 +28,9 @@ class Spec:
 
     Attributes:
         name: Of the target.
-        weight: Lowest and highest weight.
+        one_sign: Largest magnitude of weights in a layer whose weights have one sign.
+        mixed: Lowest and highest weight in a layer with both signs. In steps of 2 the mantissas
+            reach that far; half of it in steps of 1, which an exponent of -1 gives.
         bias: Largest magnitude of a bias (mantissa 12 bits and sign, exponent 6).
         threshold: Lowest and highest threshold for ``>=``; the chip's own is one less.
         amount: Least and most that a soft reset subtracts.
@@ -31,7 +40,8 @@ class Spec:
     """
 
     name: str
-    weight: tuple[int, int]
+    one_sign: int
+    mixed: tuple[int, int]
     bias: int
     threshold: tuple[int, int]
     amount: tuple[int, int]
@@ -39,10 +49,30 @@ class Spec:
     fixed: FixedPoint
     source: str
 
+    @property
+    def weights(self) -> str:
+        """Which weights a layer may have, in words."""
+        low, high = self.mixed
+        return (
+            f"0 to {self.one_sign} or {-self.one_sign} to 0 in a layer of one sign; of both signs "
+            f"{low // 2} to {high // 2}, or even ones of {low} to {high}"
+        )
+
+    def holds(self, weight: NDArray[Any]) -> bool:
+        """Can the synapses of one layer have these whole weights exactly?"""
+        low, high = float(weight.min(initial=0)), float(weight.max(initial=0))
+        if low >= 0 or high <= 0:
+            return max(-low, high) <= self.one_sign
+        least, most = self.mixed
+        if least // 2 <= low and high <= most // 2:
+            return True
+        return least <= low and high <= most and not bool(np.any(weight % 2))
+
 
 LOIHI2 = Spec(
     name="loihi2",
-    weight=(-127, 127),  # symmetric: -128 is inexact in all-negative layers of Dense
+    one_sign=255,
+    mixed=(-256, 254),
     bias=4095,
     threshold=(1, 131072),
     amount=(1, 131071),
@@ -54,12 +84,15 @@ LOIHI2 = Spec(
 
 def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
     """PS008: every parameter on the chip against the table, kept and broken."""
-    for node in chip_nodes(graph):
+    nodes = list(chip_nodes(graph))
+    integers = all(n.op.fixed is not None for n in nodes if isinstance(n.op, Neuron))
+    remedy = _EXPORT if integers else QUANTIZE
+    for node in nodes:
         where = place(node)
         op = node.op
         if isinstance(op, Conv2d | Linear | Scale):
             weight = op.factor if isinstance(op, Scale) else op.weight
-            yield _range(where, "weight", weight, *spec.weight)
+            yield _weights(where, weight, spec, remedy)
             bias = None if isinstance(op, Scale) else op.bias
             if bias is not None:
                 yield _range(where, "bias", bias, -spec.bias, spec.bias)
@@ -93,6 +126,25 @@ def _biases(graph: Graph, name: str) -> Iterator[Array]:
             yield from _biases(graph, part)
     elif source and isinstance(source.op, Conv2d | Linear) and source.op.bias is not None:
         yield source.op.bias
+
+
+def _weights(where: str, weight: Array, spec: Spec, remedy: str) -> Finding:
+    """Does a layer hold its weights? Its signs decide which."""
+    low, high = float(weight.min()) + 0.0, float(weight.max()) + 0.0  # never "-0"
+    whole = bool((np.rint(weight) == weight).all())
+    found = f"weight {low:g} to {high:g}"
+    if not whole:
+        found += ", not whole"
+    elif low < 0 < high:
+        found += f", of both signs, in steps of {1 if np.any(weight % 2) else 2}"
+    return verdict(
+        LEGALITY,
+        where,
+        whole and spec.holds(weight),
+        found,
+        limit=f"whole, {spec.weights}",
+        remedy=remedy if whole else QUANTIZE,
+    )
 
 
 def _range(

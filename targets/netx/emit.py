@@ -145,8 +145,8 @@ def _layer(graph: Graph, node: Node, op: Conv2d | Linear, neuron: Node) -> dict[
             "the weights are not exact in a synapse of 8 bits as netx packs it",
             found=f"{int(weight.min())} to {int(weight.max())}",
             allowed="mixed signs: -128 to 127, or even numbers of -256 to 254; one sign: up to 255,"
-            " if negative without -1, -2, -4, ... -128 as the lowest; not all zero",
-            remedy=QUANTIZE,
+            " if negative without -1, -2, -4, ... -256 as the lowest; not all zero",
+            remedy="export NIR, ONNX or the Lava program instead: they do not pack weights so",
         )
     layer: dict[str, Field] = {
         "type": "conv" if isinstance(op, Conv2d) else "dense",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -110,6 +110,70 @@ def read_source(layer: Fields, where: str) -> tuple[Edge, bool]:
     return Edge("input", shape_of(layer), domain), encodes
 
 
+def implied_source(
+    layers: Sequence[Fields], stated: Shape | None = None, assumed: Shape | None = None
+) -> Edge:
+    """What goes into a network without an input block: spikes, as its first layer takes them.
+
+    SLAYER writes no input block for what is fed spikes: a dense layer is as wide as its weights
+    say. Of an image the output and a stride of 1 leave one size; a longer stride leaves several.
+
+    Args:
+        layers: Of the file; flattening in front of a dense layer changes nothing.
+        stated: The shape, by the caller.
+        assumed: The shape, where the file leaves it open and the caller says nothing.
+
+    Raises:
+        NetxFileError: If the first layer takes no spikes, or its size is open and not stated.
+    """
+    index = next((i for i, x in enumerate(layers) if x.get("type") != "flatten"), 0)
+    first, where = layers[index], f"layer/{index}"
+    kind = str(first.get("type"))
+    if kind not in ("dense", "conv") or (kind == "conv" and index) or "weight" not in first:
+        check_fields(first, kind, where)  # says better what it is
+        raise NetxFileError(
+            "the first layer must be an input with a shape, or a layer whose weights tell it",
+            where=where,
+            found=", ".join(sorted(first)),
+            allowed="input, dense, conv",
+        )
+    synapse = read_synapse(first, kind, where)
+    if isinstance(synapse, Linear):
+        shape: Shape = (synapse.shape[1],)
+    else:
+        sizes = [_sizes(synapse, axis, out) for axis, out in enumerate(shape_of(first)[1:])]
+        channels = synapse.weight.shape[1] * synapse.groups
+        shape = (channels, *(min(s) for s in sizes))
+        if stated is None and any(len(s) > 1 for s in sizes):
+            stated = assumed
+        if stated is None and any(len(s) > 1 for s in sizes):
+            spans = ", ".join(f"{min(s)} to {max(s)}" for s in sizes)
+            why = f"no input block, and {channels} channels of height and width {spans} fit layer/0"
+            raise NetxFileError(
+                "the file leaves open: shape",
+                where=where,
+                open={"shape": f"{why} (netx takes it as input_shape)"},
+            )
+        if stated is not None and stated[:1] == shape[:1] and len(stated) == 3:
+            fits = all(n in s for n, s in zip(stated[1:], sizes, strict=True))
+            shape = stated if fits else shape
+    if stated is not None and stated != shape:
+        raise NetxFileError(
+            "the first layer takes another shape",
+            where=where,
+            found=f"{stated}",
+            allowed=f"{shape}",
+        )
+    return Edge("input", shape, SPIKE)
+
+
+def _sizes(op: Conv2d, axis: int, out: int) -> range:
+    """The sizes of an image along an axis of which a convolution makes ``out`` values."""
+    span = op.dilation[axis] * (op.weight.shape[2 + axis] - 1) + 1
+    least = (out - 1) * op.stride[axis] + span - 2 * op.padding[axis]
+    return range(max(least, 1), max(least, 1) + op.stride[axis])
+
+
 def read_encoder(layer: Fields, where: str) -> Neuron:
     """The neurons of an input layer: what drives them goes to the membrane, past any current."""
     own = {k: v for k, v in layer.items() if k != "bias"}
@@ -129,12 +193,18 @@ def read_synapse(layer: Fields, kind: str, where: str) -> Conv2d | Linear:
         weight = weight.reshape(int(np.prod(shape_of(layer))), -1)
     whole = np.trunc(weight).astype(np.int64)  # as netx does
     if kind == "dense" and not survives(whole):
+        low, high = int(whole.min(initial=0)), int(whole.max(initial=-256))
+        power = 0 < -low <= 256 and -low & (-low - 1) == 0 and high <= 0
         raise NetxFileError(
             "netx and Lava would change these weights",
             where=where,
-            found=f"{whole.min(initial=0)} to {whole.max(initial=0)}",
-            allowed="what a synapse of 8 bits holds",
-            remedy="export again with quantized weights",
+            found=f"{low} to {high}"
+            + ", and netx shifts a lowest weight that is a power of two out of its bits" * power,
+            allowed="both signs: -128 to 127, or even numbers of -256 to 254; one sign: up to 255; "
+            "not all zero",
+            remedy="take another lowest weight, such as one by 1 or 2 higher"
+            if power
+            else "export again with weights as SLAYER quantizes them: even numbers of -256 to 254",
         )
     bias = np.trunc(array(layer, "bias")) if "bias" in layer else None
     if bias is not None and np.abs(bias).max(initial=0) > LOIHI2.bias:

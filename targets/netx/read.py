@@ -12,7 +12,7 @@ import numpy as np
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import SPIKE, Domain
-from purespike.compiler.ir.graph import Edge, Graph, Node, Op, build
+from purespike.compiler.ir.graph import Edge, Graph, Node, Op, Shape, build
 from purespike.compiler.ir.ops import Flatten, Linear, Neuron, Scale
 from purespike.compiler.proofs.ranges import bound_neurons
 from purespike.targets.netx.delays import Steps, delayed, read_delay
@@ -21,6 +21,7 @@ from purespike.targets.netx.emit import FORMAT, to_document
 from purespike.targets.netx.errors import NetxFileError
 from purespike.targets.netx.layers import (
     check_fields,
+    implied_source,
     number,
     read_encoder,
     read_neuron,
@@ -46,6 +47,8 @@ def read_netx(
     steps: int | None = None,
     dt: float | None = None,
     assumed: int | None = None,
+    shape: tuple[int, ...] | None = None,
+    assumed_shape: tuple[int, ...] | None = None,
 ) -> Graph:
     """The network in a netx file, in Loihi's fixed point as Lava runs it.
 
@@ -57,6 +60,9 @@ def read_netx(
         steps: Time steps a sample, T; needed where the file has no ``simulation``.
         dt: Seconds per time step; needed for a file that purespike did not write.
         assumed: Steps of a sample, where neither the file nor the caller says it.
+        shape: Of the input, (C, H, W); needed where there is no input block and a convolution of
+            a stride above 1 comes first.
+        assumed_shape: The same, where neither the file nor the caller says it.
 
     Raises:
         NetxFileError: For a damaged or hostile file, a layer that the graph cannot say exactly
@@ -69,15 +75,22 @@ def read_netx(
             return _own(document, steps, dt)
         lasts = {"Ts", "tSample"} <= document.simulation.keys()
         steps = assumed if steps is None and not lasts else steps
-        why = {"dt": None if dt is not None else WHY["dt"]}
-        why["steps"] = None if lasts or steps is not None else WHY["steps"]
-        if dt is None or why["steps"]:
+        why = {"dt": "" if dt is not None else WHY["dt"]}
+        why["steps"] = "" if lasts or steps is not None else WHY["steps"]
+        source = None
+        try:
+            source = _source(document, shape, assumed_shape)
+        except NetxFileError as e:
+            if not e.open:
+                raise
+            why |= e.open
+        missing = {name: reason for name, reason in why.items() if reason}
+        if dt is None or source is None or missing:
             raise NetxFileError(
-                "purespike did not write this file, and it leaves open: "
-                + ", ".join(n for n, reason in why.items() if reason),
-                open={n: reason for n, reason in why.items() if reason},
+                "purespike did not write this file, and it leaves open: " + ", ".join(missing),
+                open=missing,
             )
-        return _graph(document, _steps(document, steps), dt, {})
+        return _graph(document, _steps(document, steps), dt, {}, source)
     except PurespikeError as e:
         where = f"{os.fspath(path)}: {e.where}" if e.where else os.fspath(path)
         raise NetxFileError(
@@ -136,7 +149,8 @@ def _own(document: Document, steps: int | None, dt: float | None) -> Graph:
         said = float(data["dt"])
         if dt is not None and dt != said:
             raise NetxFileError("the file says another dt", found=f"{said} s", allowed=f"{dt} s")
-        graph = _graph(document, _steps(document, steps), said, data)
+        source = _source(document, None, None)
+        graph = _graph(document, _steps(document, steps), said, data, source)
         again = to_document(graph)
     except (*_BROKEN, RecursionError) as e:
         _mismatch(f"{type(e).__name__}: {str(e)[:80]}")
@@ -170,10 +184,30 @@ def _steps(document: Document, stated: int | None) -> int:
     return int(steps)
 
 
-def _graph(document: Document, steps: int, dt: float, data: Mapping[str, Any]) -> Graph:
+def _source(document: Document, shape: Shape | None, assumed: Shape | None) -> tuple[Edge, bool]:
+    """What goes in, and whether the first layer encodes it."""
+    first = document.layers[0]
+    if first.get("type") != "input":
+        return implied_source(document.layers, shape, assumed), False
+    source, encodes = read_source(first, "layer/0")
+    if shape not in (None, source.shape):
+        raise NetxFileError(
+            "the file says another shape", found=f"{source.shape}", allowed=f"{shape}"
+        )
+    return source, encodes
+
+
+def _graph(
+    document: Document,
+    steps: int,
+    dt: float,
+    data: Mapping[str, Any],
+    takes: tuple[Edge, bool],
+) -> Graph:
     """The layers as nodes; ``data`` gives names and what netx has no field for."""
     first = document.layers[0]
-    source, encodes = read_source(first, "layer/0")
+    source, encodes = takes
+    begin = int(first.get("type") == "input")
     if data:
         domain = Domain(*(float(x) for x in data["domain"]))
         source = replace(source, name=str(data["input"]), domain=domain)
@@ -193,12 +227,14 @@ def _graph(document: Document, steps: int, dt: float, data: Mapping[str, Any]) -
     if encodes:
         put(Scale(np.array(1.0)), "bias_mant0", {})  # 1 x what drives each neuron
         put(read_encoder(first, "layer/0"), "neuron0", {})
-    for index, layer in enumerate(document.layers[1:], start=1):
+    for index, layer in enumerate(document.layers[begin:], start=begin):
         where = f"layer/{index}"
         kind = str(layer.get("type"))
         check_fields(layer, kind, where)
         if kind == "input":
             raise NetxFileError("a second input", where=where)
+        if kind == "flatten" and len(shape) == 1:
+            continue  # as in netx, which flattens what a layer makes
         if kind == "flatten":
             put(Flatten(), f"flatten{index}", notes.pop(0) if notes else {})
             shape = (int(np.prod(shape)),)

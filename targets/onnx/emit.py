@@ -6,8 +6,9 @@ the same names; the batch size N is free, because a golden model is run on singl
 bench and on batches over a test set.
 
 Only integer and bool tensors occur: spikes uint8, weights int8, currents and membranes int32,
-logic bool (int64 inside a leak). Weights wider than int8 are refused, not split: this is what the
-quantizer promises, and a wider weight would need a second synapse on the chip too.
+logic bool (int64 inside a leak). Weights that need more than a byte are refused, not split: this is
+what the quantizer promises, and a wider weight would need a second synapse on the chip too. How the
+byte says Loihi's wider mantissas stands in `weights`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from purespike.targets.onnx.neuron import emit_neuron
 from purespike.targets.onnx.qonnx import qonnx_model
 from purespike.targets.onnx.scan import wrap
 from purespike.targets.onnx.taps import tapped
+from purespike.targets.onnx.weights import stored
 
 
 def step_model(
@@ -161,20 +163,22 @@ def _emit_synapse(body: Body, graph: Graph, node: Node) -> None:
     else:
         raise TypeError(f"%{node.name} is no synapse")
     reads, repeat = [body.read(x.name, U8)], op.run if isinstance(op, Linear) else 1
-    if x.domain.hi <= 128:
-        reads.append(body.constant(f"{node.name}/weight", weight, np.int8, repeat))
-    else:
-        # Kernels for int8 weights may add two products in 16 bits on x86 without VNNI, which
-        # larger bytes overflow. Those for uint8 weights do not.
-        reads.append(body.constant(f"{node.name}/weight", weight + 128, np.uint8, repeat))
-        reads += [body.number(0, U8), body.number(128, U8)]
+    held = stored(weight, unsigned=x.domain.hi > 128)
+    if held is None:
+        raise TypeError(f"%{node.name}: the weights were not checked")
+    reads.append(body.constant(f"{node.name}/weight", held.values, held.dtype, repeat))
+    if held.zero:
+        reads += [body.number(0, U8), body.number(held.zero, U8)]
     output = body.declare(node.output, I32)
-    if op.bias is None:
-        body.op(kind, reads, output, **attributes)
-        return
-    sums = body.op(kind, reads, f"{node.name}/sums", **attributes)
-    bias = body.constant(f"{node.name}/bias", op.bias.reshape(bias_shape), np.int32)
-    body.op("Add", [sums, bias], output)
+    sums = output if op.bias is None else f"{node.name}/sums"
+    if held.times == 1:
+        body.op(kind, reads, sums, **attributes)
+    else:
+        half = body.op(kind, reads, f"{node.name}/half", **attributes)
+        body.op("Add", [half, half], sums)
+    if op.bias is not None:
+        bias = body.constant(f"{node.name}/bias", op.bias.reshape(bias_shape), np.int32)
+        body.op("Add", [sums, bias], output)
 
 
 def _emit_scale(body: Body, graph: Graph, node: Node) -> None:

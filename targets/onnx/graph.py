@@ -160,26 +160,32 @@ class _Parser:
         return Node(op, tuple(_edge(r) for r in reads), edge, "main", str(about["origin"]))
 
     def _conv2d(self, name: str) -> tuple[Op, list[str]]:
-        node, bias = self._sums(name)
+        sums, bias = self._sums(name)
+        node, weight = self._synapse(sums)
         a = {x.name: helper.get_attribute_value(x) for x in node.attribute}
         stride, pads, dilation = (tuple(a[k]) for k in ("strides", "pads", "dilations"))
-        weight = self._weight(node)
         return Conv2d(weight, bias, stride, pads[:2], dilation, int(a["group"])), [node.input[0]]
 
     def _linear(self, name: str) -> tuple[Op, list[str]]:
-        node, bias = self._sums(name)
-        return Linear(self._weight(node).T, bias), [node.input[0]]
+        sums, bias = self._sums(name)
+        node, weight = self._synapse(sums)
+        return Linear(weight.T, bias), [node.input[0]]
 
     def _sums(self, name: str) -> tuple[NodeProto, Array | None]:
+        """(what adds up or doubles the weighted spikes, bias)."""
         node = self._written(name)
-        if node.op_type != "Add":
+        if node.op_type != "Add" or node.input[0] == node.input[1]:
             return node, None
         return self.made[node.input[0]], self.values[node.input[1]].reshape(-1).astype(np.float64)
 
-    def _weight(self, node: NodeProto) -> Array:
+    def _synapse(self, node: NodeProto) -> tuple[NodeProto, Array]:
+        """(operator, weights); a sum that is added to itself has twice the weights."""
+        times = 1.0
+        if node.op_type == "Add":
+            node, times = self.made[node.input[0]], 2.0
         weight = self.values[node.input[1]].astype(np.float64)
         zero = float(self.values[node.input[3]]) if len(node.input) == 4 else 0.0
-        return np.asarray(weight - zero)
+        return node, np.asarray((weight - zero) * times)
 
     def _scale(self, name: str) -> tuple[Op, list[str]]:
         spikes, factor, _ = self._written(name).input

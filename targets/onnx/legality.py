@@ -21,6 +21,7 @@ from purespike.compiler.ir.ops import (
 )
 from purespike.compiler.ir.verify import verify
 from purespike.targets.onnx.body import OnnxError, whole
+from purespike.targets.onnx.weights import ALLOWED, stored
 
 KNOWN: tuple[type[Op], ...] = (
     Conv2d,
@@ -34,7 +35,6 @@ KNOWN: tuple[type[Op], ...] = (
     MaxPool2d,
 )
 BYTE = integer(8, signed=False)
-_WEIGHT = integer(8)
 _INT32 = integer(32)
 
 
@@ -170,7 +170,15 @@ def _check_synapse(node: Node, op: Conv2d | Linear, x: Domain, where: str) -> No
             remedy="put a spiking neuron before it",
         )
     weight, run = (op.kept, op.run) if isinstance(op, Linear) else (op.weight, 1)
-    _integers(weight, "a weight", _WEIGHT, where)
+    _integers(weight, "a weight", _INT32, where)
+    if stored(weight) is None:
+        raise OnnxError(
+            "a weight is too wide",
+            where=where,
+            found=f"{weight.min():g} to {weight.max():g}",
+            allowed=ALLOWED,
+            remedy="run quantize with a smaller scale for this layer",
+        )
     if op.bias is not None:
         _integers(op.bias, "a bias", _INT32, where)
     # Bounds of every partial sum, the one before the bias included.

@@ -125,8 +125,11 @@ class _Writer:
         return self.sources.get(edge, edge)
 
     def weight(self, name: str, value: Array) -> str:
-        tensor = self.constant(name, value, f"INT{WEIGHT_BITS}")
-        self.quantize(name, tensor, WEIGHT_BITS, signed=True)
+        low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
+        wide = 1 << WEIGHT_BITS - 1
+        bits = WEIGHT_BITS + (not -wide <= low <= high < wide)  # mantissas of 8 bits, and a sign
+        tensor = self.constant(name, value, f"INT{bits}")
+        self.quantize(name, tensor, bits, signed=True)
         return self.sources[name]
 
     def node(self, node: Node) -> None:

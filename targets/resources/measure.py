@@ -21,7 +21,7 @@ from purespike.compiler.ir.ops import Conv2d, Linear
 from purespike.targets.resources.layers import Layer, Link
 
 Mask = NDArray[np.bool_]
-_HEADER, _WORD = 10, 64
+_HEADER, _WORD, _BYTE = 10, 64, 8
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,17 @@ def thresholds(layer: Layer, block: Block) -> int:
 
 
 def weight_bits(link: Link) -> int:
-    """Bits of the largest magnitude, and one for the sign where signs are mixed."""
+    """Bits of the largest magnitude; of both signs, those of two's complement.
+
+    Even weights of both signs that need more than a byte are stored by halves, and the exponent
+    has the rest: that is as far as Loihi's mantissas go.
+    """
     w = link.weights()
-    mixed = bool((w > 0).any() and (w < 0).any())
-    return max(1, int(np.abs(w).max()).bit_length() + mixed)
+    low, high = int(w.min()), int(w.max())
+    if low >= 0 or high <= 0:
+        return max(1, int(np.abs(w).max()).bit_length())
+    bits = max(high, -low - 1).bit_length() + 1
+    return bits - 1 if bits > _BYTE and not np.any(w % 2) else bits
 
 
 def stored_bits(bits: int, formats: tuple[int, ...]) -> int:

@@ -45,9 +45,17 @@ breaks = corpus.breaks
 
 
 @breaks("PS008 layer")
-def weight_of_minus_128() -> Graph:
-    """Fits int8, and is inexact on the chip where all weights are negative."""
-    return chain(weight=-128)
+def weight_of_minus_256() -> Graph:
+    """A mantissa of mixed signs, and inexact on the chip where all weights are negative."""
+    return chain(weight=-256)
+
+
+@breaks("PS008 layer")
+def odd_weight_beyond_a_byte() -> Graph:
+    """-198 is held beside even numbers only: of both signs the chip cuts the lowest bit."""
+    layer = linear(np.array([[-198.0, 197.0], [2.0, 4.0]]))
+    nodes = [("layer", layer, ("x",)), ("n1", neuron(3), ("layer",))]
+    return build((Edge("x", (2,), SPIKE),), nodes, ("n1",), 3)
 
 
 @breaks("PS008 layer")
@@ -432,8 +440,8 @@ def auxiliary_node_left() -> Graph:
 
 @breaks("PS008 conv")
 def one_bad_weight_among_many() -> Graph:
-    """3 x 3 x 8 x 8 legal weights and one of 128."""
+    """3 x 3 x 8 x 8 legal weights and one of 256."""
     weight = np.ones((8, 1, 3, 3))
-    weight[7, 0, 2, 2] = 128
+    weight[7, 0, 2, 2] = 256
     nodes = [("conv", Conv2d(weight), ("x",)), ("n1", neuron(3), ("conv",))]
     return build((IMAGE,), nodes, ("n1",), 3)

@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from helpers.strategies import FIXED, Draft, chip_graphs
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Conv2d, Linear, Neuron, Scale
 from purespike.targets.lava.lower.legality import held, registers, scaled, sign_mode
 from purespike.targets.lava.program.program import Dense, Sparse
 from purespike.targets.lava.run import python as interpreter
+from purespike.targets.spec import LOIHI2
 
 LAVA = """
 import sys
@@ -55,9 +57,15 @@ def test_mantissas_are_decoded_as_lava_decodes_them(tmp_path: Path) -> None:
     [
         ([-127, 0, 127], "PASS", "mixed weights, mantissas -254 to 254, exponent -1: 0 of 3"),
         ([-128, 127], "PASS", "mixed weights, mantissas -256 to 254"),
-        ([-128, -1], "FAIL", "inhibitory weights, mantissas -256 to -2, exponent -1: 1 of 2"),
+        ([-128, -1], "PASS", "inhibitory weights, mantissas -128 to -1, exponent 0: 0 of 2"),
+        ([-255, 0], "PASS", "inhibitory weights, mantissas -255 to 0, exponent 0"),
+        ([-256, 0], "FAIL", "inhibitory weights, mantissas -256 to 0, exponent 0: 1 of 2"),
+        ([-198, 198], "PASS", "mixed weights, mantissas -198 to 198, exponent 0: 0 of 2"),
+        ([-256, 254], "PASS", "mixed weights, mantissas -256 to 254, exponent 0: 0 of 2"),
+        ([-198, 197], "FAIL", "mixed weights, mantissas -198 to 197, exponent 0: 1 of 2"),
         ([0, 127], "PASS", "excitatory weights, mantissas 0 to 254"),
-        ([0, 128], "FAIL", "1 of 2 not held"),
+        ([0, 255], "PASS", "excitatory weights, mantissas 0 to 255, exponent 0: 0 of 2"),
+        ([0, 256], "FAIL", "1 of 2 not held"),
     ],
 )
 def test_the_ends_of_signed_weights(weights: list[int], status: str, text: str) -> None:
@@ -65,6 +73,22 @@ def test_the_ends_of_signed_weights(weights: list[int], status: str, text: str) 
         finding = scaled(process)
         assert (finding.rule.id, finding.status, finding.where) == ("PS008", status, "Lava d")
         assert text in finding.measured
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.integers(-130, 130), min_size=1, max_size=5),
+    st.sampled_from((1, 2, 4)),
+    st.sampled_from((-1, 0, 1)),
+)
+def test_the_chips_table_and_lavas_registers_are_of_one_mind(
+    values: list[int], factor: int, sign: int
+) -> None:
+    """Two computations: the table by ranges, the registers by what Lava makes of the mantissas."""
+    weight = np.array(values) * factor
+    weight = sign * np.abs(weight) if sign else weight
+    held_by_lava = scaled(Dense("d", weight.reshape(1, -1))).status == "PASS"
+    assert LOIHI2.holds(weight) == held_by_lava
 
 
 def readout(*, weight: float = 1.0, bias: float = 0.0, steps: int = 2) -> Graph:
@@ -82,7 +106,8 @@ def broken(graph: Graph) -> list[Any]:
 def test_every_process_has_its_finding_and_what_cannot_run_is_one_that_fails() -> None:
     assert broken(readout()) == []
     assert len(list(registers(readout()))) == 4
-    assert "128..128" in broken(readout(weight=128.0))[0][1]
+    assert broken(readout(weight=255.0)) == []
+    assert "256..256" in broken(readout(weight=256.0))[0][1]
     assert "out of range" in broken(readout(bias=5000.0))[0][1]
     ((where, measured),) = broken(readout(steps=1100))
     assert "the readout could fire" in measured and where.startswith("Lava ")

@@ -143,16 +143,27 @@ def test_fast_models_equal_stock_models_on_random_layers(tmp_path: Path) -> None
 
 def test_dense_and_sparse_weights_of_either_sign_are_exact(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
-    ranges = {"mixed": (-127, 128), "positive": (0, 128), "negative": (-127, 1), "small": (-3, 4)}
+    ranges = {
+        "mixed": (-127, 128, 1),
+        "byte": (-128, 128, 1),
+        "even": (-256, 256, 2),
+        "positive": (0, 128, 1),
+        "all positive": (0, 256, 1),
+        "negative": (-127, 1, 1),
+        "all negative": (-255, 1, 1),
+        "small": (-3, 4, 1),
+    }
     layers: list[Process] = []
-    for name, (low, high) in ranges.items():
-        dense = rng.integers(low, high, (7, 12))
-        dense[0, :2] = low, high - 1  # the ends are certainly there
-        layers.append(Dense(f"dense.{name}", dense.astype(np.int8)))
+    for name, (low, high, step) in ranges.items():
+        name = name.replace(" ", "_")
+        dense = rng.integers(low // step, high // step, (7, 12)) * step
+        dense[0, :2] = low, high - step  # the ends are certainly there
+        kind = np.int8 if -128 <= low and high <= 128 else np.int16
+        layers.append(Dense(f"dense.{name}", dense.astype(kind)))
         for delay in (0, 1, 2, 5):
-            weight = rng.integers(low, high, 12)
-            weight[:2] = low, high - 1
-            layers.append(Sparse(f"sparse.{name}.{delay}", weight.astype(np.int8), delay=delay))
+            weight = rng.integers(low // step, high // step, 12) * step
+            weight[:2] = low, high - step
+            layers.append(Sparse(f"sparse.{name}.{delay}", weight.astype(kind), delay=delay))
     program = chains(layers, rng, 12)
     assert_equal(program, run(program, tmp_path))
 

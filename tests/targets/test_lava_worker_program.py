@@ -124,10 +124,12 @@ def test_a_source_needs_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "values", "message"),
     [
-        ("fc", {"weight": np.full((3, 40), -128)}, "weight is out of range"),
+        ("fc", {"weight": np.full((3, 40), -256)}, "weight is out of range"),
+        ("fc", {"weight": np.full((3, 40), 256)}, "weight is out of range"),
+        ("fc", {"weight": np.eye(3, 40, dtype=int) * 200 - 1}, "weight is out of range"),
         ("fc", {"weight": np.ones((3, 40))}, "not an integer array"),
         ("fc", {"weight": np.ones((3, 39), int)}, "do not fit together"),
-        ("layer1.conv", {"weight": np.full((2, 3, 1, 2), 128)}, "weight is out of range"),
+        ("layer1.conv", {"weight": np.full((2, 3, 1, 2), 256)}, "weight is out of range"),
         ("layer1.conv", {"groups": 2}, "do not fit together"),
         ("layer1.conv", {"input_shape": (5, 4)}, "do not fit together"),
         ("layer1.conv", {"padding": (0, 0)}, "do not fit together"),

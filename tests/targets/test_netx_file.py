@@ -75,6 +75,93 @@ def test_weights_survive_exactly_where_netx_and_lava_keep_them(
     assert survives(weight) == exact
 
 
+@pytest.mark.parametrize(
+    ("weights", "advice", "instead"),
+    [
+        ([-128, -64], "another lowest weight", [-126, -64]),
+        ([-256, -2], "another lowest weight", [-254, -2]),
+        ([-128, -64, 0], "another lowest weight", [-127, -64, 0]),
+        ([-255, -3, 0], "even numbers", [-254, -4, 0]),
+        ([-198, 197], "even numbers", [-198, 196]),
+        ([300, -4], "even numbers", [254, -4]),
+    ],
+)
+def test_the_remedy_for_weights_that_netx_changes_works(
+    weights: list[int], advice: str, instead: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "model.net"
+    for values, refused in ((weights, True), (instead, False)):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("layer/0/type", (1,), "S10", [b"dense"])
+            file["layer/0/weight"], file["layer/0/shape"] = np.array([values]), np.array([1])
+            file.create_dataset("layer/0/neuron/type", (1,), "S10", [b"CUBA"])
+            file["layer/0/neuron/iDecay"], file["layer/0/neuron/vDecay"] = 4096, 0
+            file["layer/0/neuron/vThMant"] = 9
+        if refused:
+            with pytest.raises(NetxFileError, match="would change these weights") as refusal:
+                read_netx(path, steps=4, dt=1e-3)
+            assert advice in refusal.value.remedy
+            continue
+        graph = read_netx(path, steps=4, dt=1e-3)
+        assert graph.inputs[0].shape == (len(values),)
+
+
+def first_layer(path: Path, kind: bytes, **fields: Any) -> None:
+    """A file without an input block, of one layer and its neuron."""
+    with h5py.File(path, "w") as file:
+        file.create_dataset("layer/0/type", (1,), "S10", [kind])
+        for name, value in fields.items():
+            file[f"layer/0/{name}"] = value
+        file.create_dataset("layer/0/neuron/type", (1,), "S10", [b"CUBA"])
+        file["layer/0/neuron/iDecay"], file["layer/0/neuron/vDecay"] = 4096, 0
+        file["layer/0/neuron/vThMant"] = 9
+
+
+CONV: dict[str, Any] = {
+    "weight": np.ones((3, 2, 3, 3)),
+    "padding": 1,
+    "dilation": 1,
+    "groups": 1,
+}
+
+
+def test_the_first_layer_says_the_input_or_asks_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "model.net"
+
+    def shape(**stated: Any) -> Any:
+        return read_netx(path, steps=4, dt=1e-3, **stated).inputs[0].shape
+
+    first_layer(path, b"dense", weight=np.ones((3, 7)), shape=np.array([3]))
+    assert shape() == shape(shape=(7,)) == (7,)
+    with pytest.raises(NetxFileError, match="takes another shape"):
+        shape(shape=(1, 7, 1))
+    first_layer(path, b"conv", shape=np.array([3, 5, 6]), stride=1, **CONV)
+    assert shape() == shape(shape=(2, 5, 6)) == (2, 5, 6)
+    with pytest.raises(NetxFileError, match="takes another shape"):
+        shape(shape=(2, 6, 6))
+    first_layer(path, b"conv", shape=np.array([3, 5, 6]), stride=np.array([2, 1]), **CONV)
+    with pytest.raises(NetxFileError, match="leaves open: shape") as refusal:
+        shape()
+    assert "2 channels of height and width 9 to 10, 6 to 6" in refusal.value.open["shape"]
+    with pytest.raises(NetxFileError, match="leaves open: dt, steps, shape"):
+        read_netx(path)  # all that is missing, at once
+    assert shape(assumed_shape=(2, 10, 6)) == (2, 10, 6)  # as the data has it
+    assert shape(assumed_shape=(2, 10, 6), shape=(2, 9, 6)) == (2, 9, 6)
+    assert shape(shape=(2, 9, 6)) == (2, 9, 6) and shape(shape=(2, 10, 6)) == (2, 10, 6)
+    for wrong in ((2, 11, 6), (3, 9, 6), (2, 9)):
+        with pytest.raises(NetxFileError, match="takes another shape"):
+            shape(shape=wrong)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("layer/0/type", (1,), "S10", [b"average"])
+    with pytest.raises(NetxFileError, match="netx cannot run this layer"):
+        shape()
+    write_netx(network("dense"), path)
+    with h5py.File(path, "r+") as file:
+        del file["purespike"]
+    with pytest.raises(NetxFileError, match="says another shape"):
+        read_netx(path, dt=1e-3, shape=(9,))
+
+
 def modules(found: list[Any] = []) -> list[Any]:  # noqa: B006 (loaded once)
     if not found:
         pytest.importorskip("lava.lib.dl", reason="lava-dl is not installed")

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.netx_cases import CASES, lava_dl_tests, network
-from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir
+from helpers.nir_cases import differences
+from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir, agree_on_replay
 from helpers.strategies import spikes
 
 from purespike.compiler.ir.graph import Graph
@@ -24,6 +25,7 @@ from purespike.targets.lava.program.file import write
 from purespike.targets.lava.run.guard import LavaRunError, _run
 from purespike.targets.lava.run.python import WORKER
 from purespike.targets.netx import read_netx, write_netx
+from purespike.targets.spec import LOIHI2, check
 
 CHILD = Path(__file__).parent / "netx_child" / "worker.py"
 SAMPLES = 4
@@ -159,6 +161,101 @@ def test_it_reads_and_runs_a_file_as_slayer_writes_them(tmp_path: Path, current:
         wanted = expected.values[name] if fires else expected.membranes[name]
         np.testing.assert_array_equal(values, wanted, err_msg=name)
         assert values.any() and not (fires and values.all())
+
+
+def slayer_layer(group: Any, **fields: Any) -> None:
+    """A layer as SLAYER's `export_hdf5` writes it, with a CUBA neuron."""
+    for name in ("type", "neuron/type"):
+        kind = str(fields.pop(name, "CUBA")).encode()
+        group.create_dataset(name, (1,), "S10", [kind])
+    neuron = {"iDecay": 4096, "vDecay": 400, "vThMant": 150, "refDelay": 1, "gradedSpike": False}
+    for name in neuron:
+        group[f"neuron/{name}"] = fields.pop(name, neuron[name])
+    for name, value in fields.items():
+        group[name] = value
+
+
+def even(r: Any, *shape: int) -> Any:
+    """What SLAYER quantizes to: even, both ends among them, in floats."""
+    weight = 2.0 * r.integers(-60, 80, shape)
+    weight.flat[:2] = -256, 254
+    return weight
+
+
+WIDE: dict[str, Any] = {  # mantissas beyond int8, by layer
+    "dense": [
+        lambda r: {"type": "dense", "shape": np.array([9]), "weight": even(r, 9, 12)},
+        lambda r: {
+            "type": "dense",
+            "shape": np.array([8]),
+            "weight": np.float32(r.integers(0, 256, (8, 9))),
+            "vThMant": 700,
+        },
+        lambda r: {"type": "dense", "shape": np.array([8]), "weight": even(r, 8, 8), "iDecay": 900},
+        lambda r: {
+            "type": "dense",
+            "shape": np.array([6]),
+            "weight": -1.0 * np.maximum(r.integers(1, 256, (6, 8)), 255 * np.eye(6, 8, dtype=int)),
+            "vThMant": 0,
+            "vDecay": 0,
+            "bias": 300 + np.arange(6),
+        },
+    ],
+    "conv": [
+        lambda r: {
+            "type": "conv",
+            "shape": np.array([3, 5, 4]),
+            "inChannels": 2,
+            "outChannels": 3,
+            "kernelSize": np.array([3, 3]),
+            "stride": np.array([2, 1]),
+            "padding": np.array([1, 0]),
+            "dilation": 1,
+            "groups": 1,
+            "weight": even(r, 3, 2, 3, 3, 1),
+        },
+        lambda r: {"type": "flatten"},
+        lambda r: {"type": "dense", "shape": np.array([7]), "weight": even(r, 7, 60)},
+    ],
+}
+
+
+@pytest.mark.parametrize("case", WIDE)
+def test_mantissas_of_eight_bits_without_an_input_block(case: str, tmp_path: Path) -> None:
+    """The whole range of a synapse, as SLAYER writes it: netx on Lava, and every target of ours."""
+    import h5py
+
+    r = np.random.default_rng(12)
+    with h5py.File(tmp_path / "wide.net", "w") as file:
+        for index, layer in enumerate(WIDE[case]):
+            fields, group = layer(r), file.create_group(f"layer/{index}")
+            if fields["type"] == "flatten":
+                group.create_dataset("type", (1,), "S10", [b"flatten"])
+            else:
+                slayer_layer(group, **fields)
+    shape = (2, 9, 6) if case == "conv" else None
+    graph = read_netx(tmp_path / "wide.net", steps=8, dt=1e-3, shape=shape)
+    assert graph.inputs[0].shape == (shape or (12,))
+    assert [f for f in check(graph, LOIHI2) if f.status != "PASS"] == []
+    x = spikes(graph, SAMPLES, seed=5).astype(np.uint8)
+    found = run_netx(graph, x, tmp_path / "wide.net", tmp_path / "program")
+    expected = run(graph, x)
+    assert len(found) == sum(isinstance(n.op, Neuron) for n in graph.nodes)
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, expected.values[name], err_msg=name)
+        assert 0.02 < values.mean() < 0.98, name
+    agree_on_lava(graph, x)
+    agree_on_onnx_and_nir(graph, x, tmp_path)
+    agree_on_replay(graph, x, tmp_path)
+    write_netx_again(graph, tmp_path)
+
+
+def write_netx_again(graph: Graph, folder: Path) -> None:
+    """What was read can be written: the same weights, and the same graph of it."""
+    if any(isinstance(n.op, Neuron) and n.op.current_decay for n in graph.nodes):
+        return  # netx is written without synaptic currents
+    write_netx(graph, folder / "again.net")
+    assert differences(graph, read_netx(folder / "again.net")) == []
 
 
 DELAYS: dict[str, Any] = {  # by layer: steps that its inputs wait, and its outputs

@@ -41,6 +41,7 @@ from purespike.targets.onnx import (
     step_model,
     write_onnx,
 )
+from purespike.targets.onnx.graph import read_graph
 
 X = Edge("x", (2, 4, 4), SPIKE)
 IF = Neuron(np.array(9.0), fixed=LOIHI)
@@ -238,6 +239,58 @@ def test_bytes_as_input_are_exact(top: int) -> None:
         for executor in ("onnxruntime", "reference"):
             found = run_onnx(model, graph, x, executor=executor)
             assert difference(run(graph, x), found, graph) == ""
+
+
+WIDE = {"positive": (0, 255, 1), "negative": (-255, 0, 1), "even": (-256, 254, 2)}
+
+
+@pytest.mark.parametrize("signs", WIDE)
+@pytest.mark.parametrize("top", [1, 255])
+def test_mantissas_beyond_int8_are_exact_and_read_back(
+    signs: str, top: int, tmp_path: Path
+) -> None:
+    low, high, step = WIDE[signs]
+    rng = np.random.default_rng(top)
+
+    def weight(*shape: int) -> Any:
+        w = rng.integers(low // step, high // step + 1, shape) * float(step)
+        w.flat[:2] = low, high
+        return w
+
+    graph = build(
+        (Edge("x", (2, 5, 5), Domain(0, top, 1)),),
+        [
+            ("conv", Conv2d(weight(4, 2, 3, 3), np.arange(4) - 2.0, padding=(1, 1)), ("x",)),
+            ("n", Neuron(np.array(900.0), fixed=LOIHI), ("conv",)),
+            ("flat", Flatten(), ("n",)),
+            ("plain", Linear(weight(6, 100)), ("flat",)),
+            ("m", Neuron(np.array(700.0), fixed=LOIHI), ("plain",)),
+            ("head", Linear(weight(3, 6), [5.0, -6.0, 0.0]), ("m",)),
+            ("out", Neuron(np.array(np.inf), reset="none", fixed=LOIHI), ("head",)),
+        ],
+        ("out",),
+        4,
+    )
+    x = rng.choice([0, top], (4, 2, 2, 5, 5)).astype(np.uint8)
+    for model in (step_model(graph), sequence_model(graph)):
+        for executor in ("onnxruntime", "reference"):
+            found = run_onnx(model, graph, x, executor=executor)
+            assert difference(run(graph, x), found, graph) == ""
+    for form in ("step", "sequence"):
+        write_onnx(graph, tmp_path / "model.onnx", form)
+        again = read_graph(tmp_path / "model.onnx")
+        assert [n.name for n in again.nodes] == [n.name for n in graph.nodes]
+        for a, b in zip(graph.nodes, again.nodes, strict=True):
+            arrays, read = a.op.arrays(), b.op.arrays()
+            assert all(np.array_equal(arrays[k], read[k]) for k in arrays), a.name
+
+
+def test_weights_of_more_than_a_byte_are_refused() -> None:
+    for weights in ([-198.0, 197.0], [257.0, 0.0], [-257.0, -2.0], [-258.0, 4.0]):
+        edge = Edge("x", (2,), SPIKE)
+        nodes = [("l", Linear([weights]), ("x",)), ("n", Neuron(9.0, fixed=LOIHI), ("l",))]
+        with pytest.raises(OnnxError, match="a weight is too wide"):
+            step_model(build((edge,), nodes, ("n",), 2))
 
 
 def test_sum_of_spikes_and_several_inputs() -> None:

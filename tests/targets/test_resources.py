@@ -317,6 +317,31 @@ def test_all_violations_come_at_once_and_one_below_each_limit_none() -> None:
     assert map_network(legal, LOIHI1).violations == ()
 
 
+@pytest.mark.parametrize(
+    ("weights", "bits"),
+    [
+        ([-198, 198], 8),  # the halves of even ones
+        ([-256, 254], 8),
+        ([-256, 256], 9),
+        ([-198, 197], 9),
+        ([-128, 127], 8),
+        ([-4, 3], 3),
+        ([-4, 4], 4),
+        ([0, 255], 8),
+        ([-255, 0], 8),
+        ([0, 0], 1),
+    ],
+)
+def test_bits_of_a_weight(weights: list[int], bits: int) -> None:
+    graph = net(("l", Linear(np.array([weights])), ("x",)), ("n", spiking(), ("l",)), x=(2,))
+    over = [v for v in map_network(graph, LOIHI2).violations if v.what == "weight_bits"]
+    assert [v.measured for v in over] == ([bits] if bits > 8 else [])
+    one = limited(neurons=9, weight_bits=bits - 1)
+    assert [v.measured for v in map_network(graph, one).violations if v.what == "weight_bits"] == [
+        bits
+    ]
+
+
 def test_more_chips_than_allowed_is_a_violation() -> None:
     graph = net(("l", Linear(ones(300, 4)), ("x",)), ("n", spiking(), ("l",)), x=(4,))
     chip = limited(neurons=1, cores=100)

@@ -39,8 +39,10 @@ def soft(amount: float, decay: float = 1.0) -> Neuron:
     [
         (one(127, None, Neuron(1.0, fixed=FIXED)), [True, True, True]),
         (one(-127, 4095, Neuron(131072.0, fixed=FIXED)), [True, True, True, True]),
-        (one(-128, None, Neuron(1.0, fixed=FIXED)), [False, True, True]),
-        (one(128, None, Neuron(1.0, fixed=FIXED)), [False, True, True]),
+        (one(-255, None, Neuron(1.0, fixed=FIXED)), [True, True, True]),
+        (one(255, None, Neuron(1.0, fixed=FIXED)), [True, True, True]),
+        (one(-256, None, Neuron(1.0, fixed=FIXED)), [False, True, True]),
+        (one(256, None, Neuron(1.0, fixed=FIXED)), [False, True, True]),
         (one(0.5, None, Neuron(1.0, fixed=FIXED)), [False, True, True]),
         (one(1, 4096, Neuron(1.0, fixed=FIXED)), [True, False, True, True]),
         (one(1, -4095, Neuron(1.0, fixed=FIXED)), [True, True, True, True]),
@@ -68,11 +70,44 @@ def test_ends_of_the_ranges(graph: Graph, held: list[bool]) -> None:
     assert legal(graph) == held
 
 
+@pytest.mark.parametrize(
+    ("weights", "held", "text"),
+    [
+        ([-128, 127], True, "weight -128 to 127, of both signs, in steps of 1"),
+        ([-198, 0, 198], True, "weight -198 to 198, of both signs, in steps of 2"),
+        ([-256, 254], True, "weight -256 to 254, of both signs, in steps of 2"),
+        ([-198, 1], False, "weight -198 to 1, of both signs, in steps of 1"),
+        ([-129, 2], False, "weight -129 to 2, of both signs, in steps of 1"),
+        ([-1, 128], False, "weight -1 to 128, of both signs, in steps of 1"),
+        ([-256, 256], False, "weight -256 to 256, of both signs, in steps of 2"),
+        ([-258, 2], False, "weight -258 to 2, of both signs, in steps of 2"),
+        ([0, 255], True, "weight 0 to 255"),
+        ([-255, 0], True, "weight -255 to 0"),
+    ],
+)
+def test_the_signs_of_a_layer_decide_which_weights_it_holds(
+    weights: list[int], held: bool, text: str
+) -> None:
+    edge, linear = Edge("x", (len(weights),), SPIKE), Linear([weights])
+    neuron = Neuron(1.0, fixed=FIXED)
+    graph = build((edge,), [("l", linear, ("x",)), ("n", neuron, ("l",))], ("n",), 2)
+    finding = next(f for f in check(graph, LOIHI2))
+    assert (finding.status == "PASS", finding.measured) == (held, text)
+    # A byte too: stored as int8, as the layers of millions are, it must not overflow.
+    assert LOIHI2.holds(np.array([-128, 0], np.int8)) and LOIHI2.holds(np.array([-128], np.int8))
+
+
 def test_a_broken_finding_says_what_and_where() -> None:
     finding = next(f for f in check(one(0.5, None, Neuron(1.0)), LOIHI2))
     assert (finding.where, finding.measured) == ("l", "weight 0.5 to 0.5, not whole")
-    assert finding.limit == "whole, -127 to 127"
+    assert finding.limit == (
+        "whole, 0 to 255 or -255 to 0 in a layer of one sign; of both signs -128 to 127, or even "
+        "ones of -256 to 254"
+    )
     assert "quantize" in finding.remedy
+    # Integers are not quantized again, so that is no advice.
+    finding = next(f for f in check(one(300, None, Neuron(1.0, fixed=FIXED)), LOIHI2))
+    assert finding.status == "FAIL" and "export it once more" in finding.remedy
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

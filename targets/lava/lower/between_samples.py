@@ -20,6 +20,8 @@ from purespike.targets.lava.lower.layout import EmitError, to_lava_shape
 from purespike.targets.lava.program.program import Connection, Lif, Process, Sparse
 from purespike.targets.spec import LOIHI2
 
+LARGEST = 127  # of an inhibitory weight here
+
 
 def silence(
     graph: Graph, node: Node, op: Neuron, gap: int, depth: int
@@ -37,7 +39,7 @@ def silence(
         EmitError: If the inhibition does not fit beside the other currents.
     """
     least = inhibition(graph, node, op)
-    units = math.ceil(least / LOIHI2.weight[1])
+    units = math.ceil(least / LARGEST)
     weight = math.ceil(least / units)
     _check(graph, node, op, gap, units * weight)
     clock, name = f"{node.name}.clock", f"{node.name}.silence"

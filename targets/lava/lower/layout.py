@@ -40,7 +40,11 @@ def integers(x: Array, node: Node) -> NDArray[np.int64]:
 
 
 def weights(x: Array, node: Node) -> NDArray[np.signedinteger[Any]]:
-    """The same weights as integers in a byte each, if they fit: large layers have millions."""
+    """The same weights as integers in a byte or two each, if they fit: layers have millions."""
     whole = integers(x, node)
-    byte = whole.astype(np.int8)
-    return byte if np.array_equal(byte, whole) else whole
+    sizes: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16)
+    for size in sizes:
+        small = whole.astype(size)
+        if np.array_equal(small, whole):
+            return small
+    return whole

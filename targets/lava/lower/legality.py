@@ -25,8 +25,9 @@ from purespike.targets.lava.lower.layout import EmitError
 from purespike.targets.lava.lower.schedule import ScheduleError, schedule
 from purespike.targets.lava.program.check import ProgramError, check
 from purespike.targets.lava.program.program import Conv, Dense, Lif, SoftIf, Sparse
+from purespike.targets.lava.worker.packing import packed
+from purespike.targets.spec import LOIHI2
 
-WEIGHT_EXP = -1  # what the worker gives Dense and Sparse, with twice the weight as mantissa
 _VTH = (0, 131071)
 _BIAS = 4095
 _BIAS_EXP = (0, 7)
@@ -68,11 +69,8 @@ def held(mantissas: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[
 
 
 def scaled(process: Dense | Sparse) -> Finding:
-    """A synapse that gets twice its weights with exponent -1."""
-    weight = process.weight
-    # Twice a byte needs two; a large layer would need much room in eight.
-    wide: type[np.signedinteger[Any]] = np.int16 if weight.dtype == np.int8 else np.int64
-    mantissas = 2 * weight.astype(wide)
+    """A synapse that gets mantissas and an exponent."""
+    mantissas, exponent = packed(process.weight)
     # Lava shifts the sum, not each weight: only mantissas that are held unchanged sum exactly.
     wrong = int((held(mantissas) != mantissas).sum())
     return verdict(
@@ -80,7 +78,7 @@ def scaled(process: Dense | Sparse) -> Finding:
         f"Lava {process.name}",
         not wrong,
         f"{sign_mode(mantissas)} weights, mantissas {mantissas.min()} to {mantissas.max()}, "
-        f"exponent {WEIGHT_EXP}: {wrong} of {weight.size} not held",
+        f"exponent {exponent}: {wrong} of {mantissas.size} not held",
         limit="even mantissas -256 to 254 for mixed signs, else 0 to 255 or -255 to 0",
         remedy=_REMEDY,
     )
@@ -91,9 +89,9 @@ def _plain(process: Conv) -> Finding:
     return verdict(
         LEGALITY,
         f"Lava {process.name}",
-        -128 <= low and high <= 127,
+        LOIHI2.holds(process.weight),
         f"weights {low} to {high}, no exponent",
-        limit="-128 to 127: Lava's Conv itself checks nothing",
+        limit=f"{LOIHI2.weights}: Lava's Conv itself checks nothing",
         remedy=_REMEDY,
     )
 

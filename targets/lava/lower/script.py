@@ -30,6 +30,7 @@ from purespike.targets.lava.program.program import (
     Sparse,
     is_neuron,
 )
+from purespike.targets.lava.worker.packing import doubles
 
 SCRIPT = "run.py"
 _WIDTH = 100
@@ -158,7 +159,8 @@ def _process(variable: str, process: Process) -> list[str]:
         for key in ("input_shape", "stride", "padding", "dilation", "groups"):
             arguments[key] = getattr(process, key)
     elif isinstance(process, Dense):
-        arguments |= {"weights": f"2 * {_weight(process)}", "weight_exp": -1}
+        weights, exponent = _packed(process)
+        arguments |= {"weights": weights, "weight_exp": exponent}
     elif isinstance(process, Sparse):
         return _sparse(variable, process, arguments)
     else:
@@ -184,7 +186,8 @@ def _sparse(variable: str, process: Sparse, arguments: dict[str, object]) -> lis
         if len(lines[0]) + 4 > _WIDTH:
             lines = [f"{variable}_place = (", *(f"    {p}," for p in (rows, columns, size)), ")"]
         place = f", *{variable}_place"
-    arguments["weights"] = f"matrix(2 * {_weight(process)}{place})"
+    weights, exponent = _packed(process)
+    arguments["weights"] = f"matrix({weights}{place})"
     if np.any(process.delay):
         delay = f"np.full({process.weight.size}, {process.delay})"
         if np.ndim(process.delay):
@@ -192,8 +195,15 @@ def _sparse(variable: str, process: Sparse, arguments: dict[str, object]) -> lis
         arguments["delays"] = f"matrix({delay}{place})"
     return [
         *lines,
-        *_call(f"{variable} = {_class(process)}", {**arguments, "weight_exp": -1}),
+        *_call(f"{variable} = {_class(process)}", {**arguments, "weight_exp": exponent}),
     ]
+
+
+def _packed(process: Dense | Sparse) -> tuple[str, int]:
+    """(mantissas, exponent) of a synapse, as the worker packs them."""
+    if doubles(int(process.weight.min()), int(process.weight.max())):
+        return f"2 * {_weight(process)}", -1
+    return _weight(process), 0
 
 
 def _weight(process: Process) -> str:

@@ -23,21 +23,22 @@ from purespike.targets.lava.program.program import (
     is_neuron,
     output_shape,
 )
+from purespike.targets.spec import LOIHI2
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _VTH = (0, 2**17 - 1)
 _BIAS = (-(2**12), 2**12 - 1)
 _DECAY = (0, 2**12 - 1)
+_WEIGHT = (-256, 255)  # of 8 bits; which of them, LOIHI2.weights says by the signs of the layer
 _INT8 = 127  # Lava keeps strides, paddings, dilations and groups in such variables
 _FRAMES_AT_ONCE = 4096
 
-# Ranges of the fixed-point models (widths as their docstrings state them); the symmetric range of
-# dense and sparse weights is what 2 * w with exponent -1 keeps exact.
+# Ranges of the fixed-point models (widths as their docstrings state them).
 _RANGES: dict[type, dict[str, tuple[int, int]]] = {
     Source: {},
-    Conv: {"weight": (-128, 127)},
-    Dense: {"weight": (-127, 127)},
-    Sparse: {"weight": (-127, 127), "delay": (0, 62)},
+    Conv: {"weight": _WEIGHT},
+    Dense: {"weight": _WEIGHT},
+    Sparse: {"weight": _WEIGHT, "delay": (0, 62)},
     Lif: {"vth": _VTH, "du": _DECAY, "dv": _DECAY, "bias": _BIAS, "bias_exp": (0, 7)},
     SoftIf: {"vth": _VTH, "amount": (1, _VTH[1]), "du": _DECAY, "dv": _DECAY, "bias": _BIAS},
 }
@@ -104,6 +105,15 @@ def _check_values(process: Process) -> None:
                 where=process.name,
                 remedy="quantize the layer for this target",
             )
+    if isinstance(process, Conv | Dense | Sparse) and not LOIHI2.holds(process.weight):
+        low, high = process.weight.min(), process.weight.max()
+        raise ProgramError(
+            "weight is out of range",
+            found=f"{low}..{high}" + ", odd ones among them" * bool(low < 0 < high),
+            allowed=LOIHI2.weights,
+            where=process.name,
+            remedy="quantize the layer for this target",
+        )
 
 
 def _check_shapes(process: Process) -> None:

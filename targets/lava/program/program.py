@@ -43,7 +43,7 @@ class Conv:
 
     Attributes:
         name: Name of the process.
-        weight: Integers -128..127 in Lava's layout (C_out, k_x, k_y, C_in/groups).
+        weight: Integers that 8 bits hold, in Lava's layout (C_out, k_x, k_y, C_in/groups).
         input_shape: (W, H, C_in).
         stride, padding, dilation: For (x, y).
         groups: Number of groups.
@@ -62,12 +62,12 @@ class Conv:
 class Dense:
     """Stock `lava.proc.dense.process.Dense`, flat to flat; one step of latency.
 
-    Lava cuts the lowest bit off signed 8-bit weights; the worker hands it 2*w with exponent -1,
-    which is exact for -127..127.
+    The worker hands Lava mantissas and an exponent, which are exact for weights that 8 bits hold:
+    see `purespike.targets.lava.worker.packing`.
 
     Attributes:
         name: Name of the process.
-        weight: Integers -127..127, (outputs, inputs).
+        weight: Integers that 8 bits hold, (outputs, inputs).
     """
 
     name: str
@@ -82,7 +82,7 @@ class Sparse:
 
     Attributes:
         name: Name of the process.
-        weight: 1-D integers -127..127, one a synapse.
+        weight: 1-D integers that 8 bits hold, one a synapse.
         delay: Additional time steps 0..62, one number or one for each synapse.
         rows, columns: Output and input index of each synapse, or None for one to one.
         size: (outputs, inputs); required with `rows` and `columns`.

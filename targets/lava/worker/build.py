@@ -12,6 +12,7 @@ from lava.proc.sparse.process import DelaySparse, Sparse
 from scipy.sparse import csr_matrix
 
 from purespike.targets.lava.worker.fast_models import PyFastConv, PyFastDelaySparse
+from purespike.targets.lava.worker.packing import packed
 from purespike.targets.lava.worker.processes.file_source import FileSource
 from purespike.targets.lava.worker.processes.recorder import (
     membrane_port,
@@ -27,9 +28,6 @@ SPIKES = "spikes.npy"
 MEMBRANES = "membranes.npy"
 PROGRESS = "progress"
 RECORDER = "purespike.recorder"
-
-# Signed 8-bit weights lose their lowest bit in Lava; twice the weight with exponent -1 does not.
-DOUBLED = {"weight_exp": -1}
 
 
 def load(folder):
@@ -140,23 +138,24 @@ def make_conv(entry, folder, scratch):
 
 def make_dense(entry, folder, scratch):
     """Stock Dense."""
-    return Dense(weights=2 * entry["weight"].astype(np.int32), name=entry["name"], **DOUBLED)
+    mantissas, exponent = packed(entry["weight"])
+    return Dense(weights=mantissas, name=entry["name"], weight_exp=exponent)
 
 
 def make_sparse(entry, folder, scratch):
     """Stock Sparse, or DelaySparse for a delay."""
-    weight = 2 * entry["weight"].astype(np.int32)
+    weight, exponent = packed(entry["weight"])
     rows = columns = np.arange(len(weight))
     size = (len(weight), len(weight))
     if entry["rows"] is not None:
         rows, columns, size = entry["rows"], entry["columns"], entry["size"]
     matrix = csr_matrix((weight, (rows, columns)), shape=size)
     if not np.any(entry["delay"]):
-        return Sparse(weights=matrix, name=entry["name"], **DOUBLED)
+        return Sparse(weights=matrix, name=entry["name"], weight_exp=exponent)
     # DelaySparse insists on Python's integer type.
     delays = np.array(np.broadcast_to(entry["delay"], weight.shape), dtype=int)
     delays = csr_matrix((delays, (rows, columns)), shape=size)
-    return DelaySparse(weights=matrix, delays=delays, name=entry["name"], **DOUBLED)
+    return DelaySparse(weights=matrix, delays=delays, name=entry["name"], weight_exp=exponent)
 
 
 def make_lif(entry, folder, scratch):

@@ -55,6 +55,7 @@ if __name__ == "__main__":
         interval = entries[neurons[-1]]["reset_interval"] or 1
         network = netx.hdf5.Network(
             net_config=network_path,
+            input_shape=tuple(int(n) for n in source["shape"]),
             reset_interval=interval,
             reset_offset=0 if bias_path else 1,
         )

@@ -102,7 +102,9 @@ class NetworkOptions:
     shape: Annotated[
         str | None,
         typer.Option(
-            "--shape", help="For a torch module: the shape of a sample at one step, as C,H,W."
+            "--shape",
+            help="For a torch module, or a netx file that leaves it open: the shape of a sample at "
+            "one step, as C,H,W.",
         ),
     ] = None
     data: Annotated[

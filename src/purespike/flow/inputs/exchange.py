@@ -42,13 +42,16 @@ def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
     return graph, second_verdict(document, conventions)
 
 
-def read_named(path: Path, stated: Stated, steps: int | None = None) -> tuple[Graph, str]:
+def read_named(
+    path: Path, stated: Stated, steps: int | None = None, shape: tuple[int, ...] | None = None
+) -> tuple[Graph, str]:
     """The graph in a file, and what a report calls it: with what was taken from NIR metadata.
 
     Args:
         path: The file.
         stated: What it leaves open.
         steps: That a sample of the data lasts, where neither the file nor the caller says it.
+        shape: Of the data; for files that may leave it open.
 
     Raises:
         InputError: If nothing is known about such files, or something is stated in vain.
@@ -73,8 +76,16 @@ def read_named(path: Path, stated: Stated, steps: int | None = None) -> tuple[Gr
         lasts = steps if stated.steps is None else stated.steps
         return read_step(path, steps=lasts, dt=dt, domain=domain), path.name
     if kind == "netx":
-        stated.refuse("a netx file", "dt", "steps", "data")
-        return read_netx(path, steps=stated.steps, dt=stated.dt, assumed=steps), path.name
+        stated.refuse("a netx file", "dt", "steps", "shape", "data")
+        graph = read_netx(
+            path,
+            steps=stated.steps,
+            dt=stated.dt,
+            shape=stated.shape,
+            assumed=steps,
+            assumed_shape=shape,
+        )
+        return graph, path.name
     raise InputError(
         "no network can be read from a file of this name",
         where=str(path),

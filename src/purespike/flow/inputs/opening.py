@@ -62,7 +62,9 @@ def open_source(source: str, stated: Stated) -> Opened:
         return Opened(source, stated, header=_header(stated))
     if path.is_file():
         header = _header(stated)
-        graph, name = read_named(path, stated, header.steps if header else None)
+        graph, name = read_named(
+            path, stated, header.steps if header else None, header.shape if header else None
+        )
         _require_fit(name, graph, header)
         return Opened(source, stated, graph, name, header)
     if ":" in source and not path.exists():

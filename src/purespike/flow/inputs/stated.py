@@ -46,7 +46,7 @@ class Stated:
         feedback: Which value an edge carries that closes a loop.
         current: Which synaptic current a membrane takes: the ``new`` one or the one before.
         fires: Whether a membrane that equals its threshold fires (``at``) or not (``above``).
-        shape: Of one sample at one step; torch modules only.
+        shape: Of one sample at one step; torch modules, and netx files that leave it open.
         data: A .npz file with ``inputs`` (T, B, *shape) and perhaps ``labels`` (B,).
         trust: Whether the code may run that a checkpoint names as its data set.
         recurrent_bias: Whether the bias in a loop is there ``always``, or ``delayed`` by a step.
