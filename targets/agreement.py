@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.interpret import Trace
 from purespike.compiler.rules.finding import EXECUTORS, TIMING, Finding, verdict
 from purespike.targets.lava.lower.schedule import Schedule
@@ -70,7 +69,7 @@ class Executor:
 
 
 def compare(
-    reference: Trace, spikes: Mapping[str, Array], membranes: Mapping[str, Array]
+    reference: Trace, spikes: Mapping[str, NDArray[Any]], membranes: Mapping[str, NDArray[Any]]
 ) -> list[Mismatch]:
     """Each recorded layer against the interpreter's trace, bit for bit.
 
@@ -90,7 +89,7 @@ def compare(
     ]
 
 
-def _compare(layer: str, what: str, found: NDArray[Any], expected: Array) -> Mismatch:
+def _compare(layer: str, what: str, found: NDArray[Any], expected: NDArray[Any]) -> Mismatch:
     if found.shape != expected.shape:
         raise ValueError(f"{layer}: cannot compare {found.shape} with {expected.shape}")
     wrong = found != expected

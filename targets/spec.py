@@ -91,7 +91,8 @@ def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
         where = place(node)
         op = node.op
         if isinstance(op, Conv2d | Linear | Scale):
-            weight = op.factor if isinstance(op, Scale) else op.weight
+            stored = op.kept if isinstance(op, Linear) else None
+            weight = op.factor if isinstance(op, Scale) else op.weight if stored is None else stored
             yield _weights(where, weight, spec, remedy)
             bias = None if isinstance(op, Scale) else op.bias
             if bias is not None:

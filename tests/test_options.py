@@ -11,7 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from purespike.cli.app import app
+from purespike.cli.app import COMMANDS as commands
+from purespike.cli.app import load_command
 from purespike.cli.commands.options import CompileOptions, JudgeOptions, NetworkOptions
 from purespike.cli.flatten import flatten
 from purespike.compiler.rules.policy import STRICT
@@ -20,7 +21,7 @@ from purespike.options import Options
 
 COMMANDS = {
     name: {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
-    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for name, command in ((name, load_command(name)) for name in commands)
 }
 
 

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from helpers.user_files import foreign
 from rich.console import Console
 from rich.text import Text
 from typer.testing import CliRunner
 
-from purespike.cli.app import app
+from purespike.cli.app import COMMANDS as commands
+from purespike.cli.app import app, load_command
 from purespike.cli.console import rules
 from purespike.cli.listing import Listing
 from purespike.compiler.errors import PurespikeError
@@ -42,7 +42,7 @@ from purespike.subject import Subject
 from purespike.targets.nir.foreign.conventions import Conventions
 
 ROOT = Path(__file__).parent.parent
-COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+COMMANDS: dict[str, Any] = {name: load_command(name) for name in commands}
 
 
 def run(*arguments: str | Path, cwd: Path | None = None, **env: str) -> Any:
@@ -268,8 +268,8 @@ def _hook(folder: Path) -> Path:
 
 
 MISSING = [
-    ("rich", ("--version",), "pip install rich"),
-    ("numpy", ("--version",), "pip install numpy"),
+    ("rich", ("doctor",), "pip install rich"),
+    ("numpy", ("check", "x"), "pip install numpy"),
     ("matplotlib", ("plot", "x"), "'purespike[report]'"),
     ("torch", ("train",), "pip install torch"),
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +25,9 @@ class Trace:
         currents: The synaptic current of each recorded neuron that keeps one, in the same units.
     """
 
-    values: Mapping[str, Array]
-    membranes: Mapping[str, Array]
-    currents: Mapping[str, Array] = field(default_factory=dict)
+    values: Mapping[str, NDArray[Any]]
+    membranes: Mapping[str, NDArray[Any]]
+    currents: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def run(
@@ -36,6 +36,7 @@ def run(
     *,
     record: Collection[str] | None = None,
     lean: bool = False,
+    watch: Callable[[str, Array], None] | None = None,
 ) -> Trace:
     """Run ``graph`` for its T steps and check every edge against its domain.
 
@@ -44,6 +45,7 @@ def run(
         x: Input (T, B, *shape), or one such array for each input by name.
         record: Edges to keep; None keeps every edge, which suits probes, not test sets.
         lean: Keep spikes in a byte each and no membranes: all that comparing large networks needs.
+        watch: Shown the name and the membrane of every neuron after each step, kept or not.
 
     Returns:
         The recorded edges and membranes.
@@ -83,6 +85,8 @@ def run(
                 continue
             reads = (now[i] for i in node.inputs)
             state[node.name], y = node.op.step(state[node.name], *reads)
+            if watch and isinstance(node.op, Neuron):
+                watch(node.name, node.op.parts(state[node.name])[0])
             if t == graph.steps - 1 and node.name not in neurons:
                 state[node.name] = None  # no step is left to read it: a probe of one is all states
             if not node.output.domain.holds(y):

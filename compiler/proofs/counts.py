@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Graph, Node, Shape
@@ -36,6 +38,8 @@ from purespike.compiler.ir.ops import (
     TimeMean,
 )
 from purespike.compiler.proofs.currents import Currents, find_currents
+
+_VALUES = 1 << 20  # of spikes that are made numbers at a time
 
 
 @dataclass(frozen=True)
@@ -174,8 +178,8 @@ def measured_counts(
     ``trace`` must hold the edges that the node's spikes come from.
     """
     found = found or find_currents(graph)
-    runs = trace.values[node.inputs[0]]
-    dense = dense_counts(graph, node, found).times(runs.shape[0] * runs.shape[1])
+    steps, samples = next(iter(trace.values.values())).shape[:2]
+    dense = dense_counts(graph, node, found).times(steps * samples)
     events = synaptic_events(graph, node, trace, found)
     return dense if events is None else replace(dense, ac=float(events.sum()))
 
@@ -183,13 +187,12 @@ def measured_counts(
 def synaptic_events(graph: Graph, node: Node, trace: Trace, found: Currents) -> Array | None:
     """The accumulations of a node (T, B), in all its arrays; None where no spikes arrive."""
     parts = [
-        times * _met(trace.values[name], reach)
-        for name, reach, times in _inlets(graph, node, found)
+        times * met(trace.values[name], reach) for name, reach, times in inlets(graph, node, found)
     ]
     return sum(parts[1:], start=parts[0]) if parts else None
 
 
-def _inlets(graph: Graph, node: Node, found: Currents) -> Iterator[tuple[str, Array, int]]:
+def inlets(graph: Graph, node: Node, found: Currents) -> Iterator[tuple[str, Array, int]]:
     """(edge of the spikes, weights that each of them meets, how often) of a node."""
     if isinstance(node.op, Neuron):  # spikes without a synapse: one addition each
         for name, times in found.bare(node.name).items():
@@ -199,7 +202,19 @@ def _inlets(graph: Graph, node: Node, found: Currents) -> Iterator[tuple[str, Ar
         yield node.inputs[0], fan_out(node, shape), found.arrays[node.name]
 
 
-def _met(spikes: Array, reach: Array) -> Array:
-    """Spikes (T, B, *shape) times the weights that each of them meets, by step and sample."""
-    meets: Array = (spikes * reach).reshape(*spikes.shape[:2], -1).sum(axis=2)
-    return meets
+def met(spikes: NDArray[Any], reach: Array) -> Array:
+    """Spikes (T, B, *shape) times the weights that each of them meets, by step and sample.
+
+    One product of a matrix and a vector, a part at a time: it is exact, since all are whole.
+    """
+    steps, samples = spikes.shape[:2]
+    flat = spikes.reshape(steps * samples, -1)
+    weight = np.broadcast_to(reach, spikes.shape[2:]).reshape(-1)
+    kind = np.float32 if weight.sum() < 1 << 24 and spikes.dtype.itemsize == 1 else np.float64
+    each: NDArray[Any] = weight.astype(kind)
+    total = np.empty(len(flat))
+    rows = max(1, _VALUES // max(1, flat.shape[1]))
+    for k in range(0, len(flat), rows):
+        part: NDArray[Any] = flat[k : k + rows].astype(kind)
+        total[k : k + rows] = part @ each
+    return total.reshape(steps, samples)

@@ -24,7 +24,7 @@ so a shared current counts for each layer of neurons that reads it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.interpret import Trace
 from purespike.compiler.ir.ops import SYNAPSES, Conv2d, Linear, Neuron
-from purespike.compiler.proofs.counts import Counts, connections
+from purespike.compiler.proofs.counts import Counts, connections, met
 from purespike.compiler.proofs.currents import find_currents
 from purespike.compiler.rules.energy import TABLES
 
@@ -84,7 +84,8 @@ class Tally:
         for node in graph.nodes:
             if node.role == "host" or not isinstance(node.op, (*SYNAPSES, Neuron)):
                 continue
-            x = trace.values[node.inputs[0]]
+            # A neuron's own output has its steps and samples, which is all that is asked of it.
+            x = trace.values[node.name if isinstance(node.op, Neuron) else node.inputs[0]]
             batch = x.shape[1]
             for column, rule in ((self.syops, syops_layer), (self.neurobench, neurobench_layer)):
                 column[node.name] = column.get(node.name, Column()) + rule(node, x)
@@ -128,8 +129,14 @@ def syops_layer(node: Node, x: Array) -> Column:
     if not isinstance(op, Conv2d | Linear):
         return Column()
     bias = 0.0 if op.bias is None else size / (batch if isinstance(op, Linear) else 1)
-    dense = size * op.weight[0].size + bias
+    inputs = op.shape[1] if isinstance(op, Linear) else op.weight[0].size
+    dense = size * inputs + bias
     total = Column()
+    if x.dtype.itemsize == 1:  # spikes, a byte each
+        fired = met(x, np.ones(())).sum(axis=1)
+        for count in fired:
+            total += Column(ac=dense * float(count / x[0].size))
+        return total
     for now in x:
         spikes = len(np.unique(now)) <= 2 and now.min() >= 0 and now.max() <= 1
         total += Column(ac=dense * float(now.mean())) if spikes else Column(mac=dense)
@@ -141,13 +148,40 @@ def neurobench_layer(node: Node, x: Array) -> Column:
     op = node.op
     if not isinstance(op, Conv2d | Linear):
         return Column()
-    bare = replace(op, weight=(op.weight != 0).astype(np.float64), bias=None)
+    work = met(x if x.dtype.itemsize == 1 else (x != 0).view(np.uint8), _fan_out(op, x.shape[2:]))
     total = Column()
-    for now in x:
-        work = float(bare.step(None, (now != 0).astype(np.float64))[1].sum())
-        binary = bool(np.isin(now, (-1, 0, 1)).all())
-        total += Column(ac=work) if binary else Column(mac=work)
+    for now, each in zip(x, work.sum(axis=1), strict=True):
+        binary = x.dtype.itemsize == 1 or bool(((now == 0) | (np.abs(now) == 1)).all())
+        total += Column(ac=float(each)) if binary else Column(mac=float(each))
     return total
+
+
+def _fan_out(op: Conv2d | Linear, shape: tuple[int, ...]) -> Array:
+    """How many non-zero weights each input value meets."""
+    if isinstance(op, Linear):
+        fan: Array = op.spread((op.kept != 0).sum(axis=0, dtype=np.float64)[None])[0]
+        return fan
+    out, inner, kh, kw = op.weight.shape
+    by_group = (op.weight != 0).reshape(op.groups, out // op.groups, inner, kh, kw)
+    taps = by_group.sum(axis=1, dtype=np.float64).reshape(-1, kh, kw)  # (in, kH, kW)
+    height, width = (
+        _reads(size, k, s, p, d)
+        for size, k, s, p, d in zip(
+            shape[1:], (kh, kw), op.stride, op.padding, op.dilation, strict=True
+        )
+    )
+    met_by: Array = np.einsum("cyx,yh,xw->chw", taps, height, width, optimize=True)
+    return met_by
+
+
+def _reads(size: int, kernel: int, stride: int, padding: int, dilation: int) -> Array:
+    """Along one axis: how many windows read each position with each tap (tap, position)."""
+    outputs = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+    reads = np.zeros((kernel, size))
+    for tap in range(kernel):
+        places = np.arange(outputs) * stride + tap * dilation - padding
+        np.add.at(reads[tap], places[(places >= 0) & (places < size)], 1)
+    return reads
 
 
 def aap_cost(graph: Graph, census: Mapping[str, Counts]) -> dict[str, Any]:

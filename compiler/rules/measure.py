@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.ir.carried import carried
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace, run
-from purespike.compiler.ir.ops import Neuron
-from purespike.compiler.proofs.counts import Counts, measured_counts, synaptic_events
-from purespike.compiler.proofs.currents import find_currents
+from purespike.compiler.ir.ops import SYNAPSES, Neuron
+from purespike.compiler.proofs.counts import Counts, inlets, measured_counts, met, synaptic_events
+from purespike.compiler.proofs.currents import Currents, find_currents
 from purespike.compiler.rules.conventions import Tally, aap_cost
 from purespike.compiler.rules.finding import SPIKE_RUN, Finding
 from purespike.compiler.rules.graph_rules import check_run
+
+# Runs one graph on (T, B, *shape), equal to the interpreter: the spikes of every neuron (bytes),
+# the outputs, and the membranes of the neurons named.
+Fast = Callable[[NDArray[Any], Collection[str]], Trace]
 
 BATCH = 64  # samples at a time, fewer of a large network:
 BYTES = 1 << 29  # of edges and membranes that a batch may hold, if it is of more than one sample
@@ -57,15 +62,17 @@ def measure(
     graph: Graph,
     x: NDArray[Any],
     progress: Callable[[int, int], None] = lambda done, n: None,
-    watch: Callable[[Trace], None] = lambda trace: None,
+    watch: Callable[[Trace], None] | None = None,
+    fast: Fast | None = None,
 ) -> Measured:
-    """Run ``graph`` on x (T, B, *shape).
+    """Run ``graph`` on x (T, B, *shape), a batch at a time, and add up what each batch did.
 
     Args:
         graph: Any stage.
         x: Inputs.
         progress: Called with (finished samples, samples).
-        watch: Shown the trace of every batch, in order.
+        watch: Shown the trace of every batch, in order, with every neuron in it.
+        fast: Runs the graph in the place of the interpreter.
     """
     decisions: list[NDArray[np.int64]] = []
     counts = {n.name: Counts() for n in graph.nodes}
@@ -79,25 +86,36 @@ def measure(
     events: dict[str, list[Array]] = {}
     total = x.shape[1]
     done = 0
-    for _, trace in traces(graph, x):
-        watch(trace)
+
+    def reached(name: str, v: NDArray[Any]) -> None:
+        fixed = neurons[name].fixed
+        unit = 2**fixed.fraction_bits if fixed else 1
+        low, high = reach[name]
+        reach[name] = (min(low, float(v.min()) / unit), max(high, float(v.max()) / unit))
+
+    for part in batches(graph, x):
+        if fast is not None:
+            trace = carried(graph, part, fast(part, neurons), _read(graph, currents))
+            for name, v in trace.membranes.items():
+                reached(name, v)
+        else:
+            kept = {*_read(graph, currents), *neurons, *graph.outputs}
+            trace = run(graph, part, record=kept, lean=watch is None, watch=reached)
+        if watch is not None:
+            watch(trace)
         decisions.append(decide(graph, trace))
         done += len(decisions[-1])
         tally.add(graph, trace)
         for node in graph.nodes:
             counts[node.name] += measured_counts(graph, node, trace, currents)
-            met = synaptic_events(graph, node, trace, currents)
-            if met is not None:
-                events.setdefault(node.name, []).append(met)
+            at_each = synaptic_events(graph, node, trace, currents)
+            if at_each is not None:
+                events.setdefault(node.name, []).append(at_each)
         for name in spikes:
-            spikes[name] += float(trace.values[name].mean()) * trace.values[name].shape[1]
-            by_step = trace.values[name].reshape(graph.steps, -1).mean(axis=1)
-            steps[name] += by_step * trace.values[name].shape[1]
-        for name, op in neurons.items():
-            unit = 2**op.fixed.fraction_bits if op.fixed else 1
-            v = trace.membranes[name]
-            low, high = reach[name]
-            reach[name] = (min(low, float(v.min()) / unit), max(high, float(v.max()) / unit))
+            fired = trace.values[name]
+            by_step = met_by_step(fired)
+            spikes[name] += float(by_step.sum() / fired.size) * fired.shape[1]
+            steps[name] += by_step / fired[0].size * fired.shape[1]
         for finding in check_run(graph, trace):
             if finding.where not in findings or findings[finding.where].status == "PASS":
                 findings[finding.where] = finding  # the first that is broken is kept
@@ -121,13 +139,58 @@ def measure(
     )
 
 
+def decisions(
+    graph: Graph,
+    x: NDArray[Any],
+    progress: Callable[[int, int], None] = lambda done, n: None,
+    fast: Fast | None = None,
+) -> NDArray[np.int64]:
+    """The class of each sample of x (T, B, *shape), and nothing else: see `measure`."""
+    found: list[NDArray[np.int64]] = []
+    done = 0
+    for part in batches(graph, x):
+        output = {graph.outputs[0]}
+        trace = run(graph, part, record=output, lean=True) if fast is None else fast(part, ())
+        found.append(decide(graph, trace))
+        done += part.shape[1]
+        progress(done, x.shape[1])
+    return np.concatenate(found)
+
+
+def batches(graph: Graph, x: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Parts of x (T, B, *shape) whose traces fit into bounded memory."""
+    size = batch_size(graph)
+    return (x[:, start : start + size] for start in range(0, x.shape[1], size))
+
+
+def met_by_step(fired: NDArray[Any]) -> Array:
+    """Spikes of all neurons and samples at each step (T,)."""
+    total: Array = met(fired, np.ones(())).sum(axis=1)
+    return total
+
+
+def _read(graph: Graph, currents: Currents) -> tuple[str, ...]:
+    """The edges whose values are counted and checked: what synapses, and bare dendrites, read."""
+    names = dict.fromkeys(n.inputs[0] for n in graph.nodes if isinstance(n.op, SYNAPSES))
+    for node in graph.nodes:
+        names |= dict.fromkeys(name for name, _, _ in inlets(graph, node, currents))
+    return tuple(names)
+
+
 def traces(
-    graph: Graph, x: NDArray[Any], record: Collection[str] | None = None
+    graph: Graph,
+    x: NDArray[Any],
+    record: Collection[str] | None = None,
+    fast: Fast | None = None,
 ) -> Iterator[tuple[int, Trace]]:
-    """(index of the first sample, trace) batch by batch, in bounded memory; None records all."""
+    """(index of the first sample, trace) batch by batch, in bounded memory; None records all.
+
+    With ``fast`` a trace has the spikes of all neurons, and the membranes of those in ``record``.
+    """
     batch = batch_size(graph, record)
     for start in range(0, x.shape[1], batch):
-        yield start, run(graph, x[:, start : start + batch], record=record)
+        part = x[:, start : start + batch]
+        yield start, run(graph, part, record=record) if fast is None else fast(part, record or ())
 
 
 def batch_size(graph: Graph, record: Collection[str] | None = None) -> int:
@@ -143,9 +206,9 @@ def batch_size(graph: Graph, record: Collection[str] | None = None) -> int:
 
 def decide(graph: Graph, trace: Trace) -> NDArray[np.int64]:
     """The class of each sample: what the host computes from the first output."""
-    values: Array = trace.values[graph.outputs[0]]
+    values: NDArray[Any] = trace.values[graph.outputs[0]]
     node = graph.producer(graph.outputs[0])
     fires = node is not None and isinstance(node.op, Neuron) and node.op.fires
-    scores = values.sum(axis=0) if fires else values[-1]
+    scores = values.sum(axis=0, dtype=np.float64) if fires else values[-1]
     classes: NDArray[np.int64] = scores.reshape(len(scores), -1).argmax(axis=1)
     return classes

@@ -19,8 +19,10 @@ Synapse = Conv2d | Linear | Scale
 
 
 def weights(op: Synapse) -> NDArray[np.float64]:
-    """Every stored weight of a synapse."""
-    return op.factor if isinstance(op, Scale) else op.weight
+    """Every stored weight of a synapse; what inputs share, once."""
+    if isinstance(op, Scale):
+        return op.factor
+    return op.kept if isinstance(op, Linear) else op.weight
 
 
 class ResourceError(PurespikeError):
@@ -48,7 +50,7 @@ class Link:
     times: int = 1
 
     def weights(self) -> NDArray[np.float64]:
-        """Every stored weight."""
+        """Every stored weight; what inputs share, once."""
         return weights(self.op)
 
 

@@ -95,11 +95,12 @@ def memory(layer: Layer, block: Block, bits: tuple[int, ...]) -> int:
 def _list_words(layer: Layer, link: Link, block: Block, bits: int) -> int:
     """Words of one array."""
     if isinstance(link.op, Linear):
-        return int(link.op.weight.shape[1]) * _words(block.neurons, bits)
+        return link.op.shape[1] * _words(block.neurons, bits)
     if isinstance(link.op, Conv2d):
         inner, *kernel = link.op.weight.shape[1:]
         taps = int(np.prod(kernel))
-        return int(inner * sum(_words(n * taps, bits) for n in _by_group(link.op, block)))
+        channels = _by_group(len(link.op.weight) // link.op.groups, block.first, block.last)
+        return int(inner * sum(_words(n * taps, bits) for n in channels))
     return len(np.unique(_factors(layer, link, block))) * _words(1, bits)
 
 
@@ -121,7 +122,7 @@ def touched(layer: Layer, link: Link, block: Block) -> Mask:
 def _sources(link: Link, block: Block) -> int:
     """How many neurons of the source reach the block: ``touched(...).sum()``, but faster."""
     if isinstance(link.op, Linear):
-        return int(link.op.weight.shape[1])
+        return link.op.shape[1]
     if isinstance(link.op, Conv2d):
         first, last = _inputs(link.op, block)
         return (last - first) * _pixel_count(_geometry(link, link.op), block.start, block.stop)
@@ -132,11 +133,10 @@ def _words(weights: int, bits: int) -> int:
     return -(-(weights * bits + _HEADER) // _WORD)
 
 
-def _by_group(op: Conv2d, block: Block) -> list[int]:
-    """Channels of the block in each group that it has a part in."""
-    size = len(op.weight) // op.groups
-    groups = np.arange(block.first, block.last) // size
-    return [int(n) for n in np.unique(groups, return_counts=True)[1]]
+def _by_group(size: int, first: int, last: int) -> list[int]:
+    """Channels of ``[first, last)`` in each group of ``size`` that they have a part in."""
+    groups = range(first // size, (last - 1) // size + 1)
+    return [min(last, (g + 1) * size) - max(first, g * size) for g in groups]
 
 
 def _inputs(op: Conv2d, block: Block) -> tuple[int, int]:

@@ -61,28 +61,125 @@ def sum_of_three_spikes() -> Trial:
     return Trial(Net(Between(lambda a, s: a + s + s)))
 
 
-@breaks("refused middle")
-def hand_written_and() -> Trial:
-    """``a * s`` is AND by value and a multiplication by what runs."""
-    return Trial(Net(Between(lambda a, s: a * s)))
-
-
-@breaks("refused middle")
-def hand_written_iand() -> Trial:
-    """``(1 - a) * s`` is the AAP paper's IAND as its released code writes it: a multiplication."""
-    return Trial(Net(Between(lambda a, s: (1 - a) * s)))
-
-
-@breaks("refused middle")
-def hand_written_or() -> Trial:
-    """``a + s - a * s`` hides its multiplication behind two additions."""
-    return Trial(Net(Between(lambda a, s: a + s - a * s)))
-
-
-@breaks("refused middle")
+@breaks("PS001 conv2")
 def weighted_add() -> Trial:
     """torch.add takes a factor: ``a + 0.5 s`` in one call."""
     return Trial(Net(Between(lambda a, s: torch.add(a, s, alpha=0.5))))
+
+
+@breaks("PS001 conv2")
+def clamp_at_two() -> Trial:
+    """``clamp(a + s, max=2)`` looks like OR and lets 1 + 1 through."""
+    return Trial(Net(Between(lambda a, s: torch.clamp(a + s, max=2))))
+
+
+@breaks("refused middle")
+def clamp_from_one() -> Trial:
+    """``clamp(a + s, min=1)`` is 1 where nothing fires."""
+    return Trial(Net(Between(lambda a, s: torch.clamp(a + s, min=1))))
+
+
+@breaks("PS001 conv2")
+def nearly_or() -> Trial:
+    """``a + s - a s / 2`` is 1.5 where both fire."""
+    return Trial(Net(Between(lambda a, s: a + s - 0.5 * a * s)))
+
+
+@breaks("PS001 conv2")
+def more_than_xor() -> Trial:
+    """``a + s - 3 a s`` is -1 where both fire."""
+    return Trial(Net(Between(lambda a, s: a + s - 3 * a * s)))
+
+
+@breaks("PS001 conv2")
+def a_gate_and_its_operand() -> Trial:
+    """``a s + s`` counts: 0, 1 or 2, though both terms are spikes."""
+    return Trial(Net(Between(lambda a, s: a * s + s)))
+
+
+@breaks("refused middle")
+def nand() -> Trial:
+    """``1 - a s`` fires in silence: no synapse sends what nobody sent."""
+    return Trial(Net(Between(lambda a, s: 1 - a * s)))
+
+
+@breaks("refused middle")
+def inverted_bits() -> Trial:
+    """``~`` of integers is -x - 1, not NOT."""
+    return Trial(Net(Between(lambda a, s: (~a.int() & s.int()).float())))
+
+
+@breaks("PS001 conv2")
+def another_gate_in_each_channel() -> Trial:
+    """A mask makes it OR in one channel and AND in the others: no one gate of the tensor."""
+
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mask", torch.tensor([1.0, 0.0, 0.0]).view(WIDTH, 1, 1))
+
+        def forward(self, a: Tensor, s: Tensor) -> Tensor:
+            return self.mask * (a + s - 2 * a * s) + a * s
+
+    return Trial(Net(Between(Masked())))
+
+
+@breaks("refused middle")
+def product_with_a_membrane_in_disguise() -> Trial:
+    """``a * s`` where ``a`` is the current of a layer: a gate by its text, a MAC by its values."""
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = Conv2d(WIDTH, WIDTH, 1)
+
+        def forward(self, s: Tensor) -> Tensor:
+            a = self.conv(s)
+            return a + s - a * s
+
+    return Trial(Net(Gated()))
+
+
+@breaks("refused middle")
+def threshold_by_hand() -> Trial:
+    """``(conv(s) > 0.5).float()`` makes spikes of a current without a neuron."""
+
+    class Compared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = Conv2d(WIDTH, WIDTH, 1)
+
+        def forward(self, s: Tensor) -> Tensor:
+            return (self.conv(s) > 0.5).float()
+
+    return Trial(Net(Compared()))
+
+
+@breaks("refused middle")
+def maximum_of_currents() -> Trial:
+    """``torch.maximum`` is OR of spikes, and of currents a comparison that no synapse makes."""
+
+    class Largest(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = Conv2d(WIDTH, WIDTH, 1)
+
+        def forward(self, s: Tensor) -> Tensor:
+            return torch.maximum(self.conv(s), s)
+
+    return Trial(Net(Largest()))
+
+
+@breaks("refused middle")
+def changed_in_place() -> Trial:
+    """``s *= a`` also changes what the next line still calls by its old name."""
+
+    def join(a: Tensor, s: Tensor) -> Tensor:
+        old = s
+        s *= a
+        return s + old
+
+    return Trial(Net(Between(join)))
 
 
 @breaks("refused middle")
@@ -176,10 +273,10 @@ def declared_scaled_spikes() -> Trial:
 
 @breaks("refused TwoInputs")
 def two_inputs() -> Trial:
-    """A second input with a default: which one carries the spikes?"""
+    """A second input: which one carries the spikes?"""
 
     class TwoInputs(Net):
-        def forward(self, x: Tensor, gain: Any = None) -> Any:
+        def forward(self, x: Tensor, gain: Any) -> Any:
             return super().forward(x)
 
     return Trial(TwoInputs())
@@ -274,12 +371,6 @@ def functional_relu() -> Trial:
     return Trial(Net(On(functional.relu)))
 
 
-@breaks("refused middle")
-def clamp_method() -> Trial:
-    """``clamp(0, 1)`` gives values within [0, 1], most of them no spikes."""
-    return Trial(Net(On(lambda s: s.clamp(0, 1))))
-
-
 @breaks("refused neuron1")
 def gelu() -> Trial:
     """An activation the compiler has no operation for."""
@@ -324,21 +415,6 @@ def scaled_neuron() -> Trial:
             return 0.5 * super().forward(x)
 
     return Trial(changed(Net(), neuron1=Scaled()))
-
-
-@breaks("refused middle")
-def learned_gain_on_spikes() -> Trial:
-    """A parameter that multiplies spikes between two layers."""
-
-    class Gain(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.gain = nn.Parameter(torch.tensor(0.5))
-
-        def forward(self, s: Tensor) -> Tensor:
-            return s * self.gain
-
-    return Trial(Net(Gain()))
 
 
 @breaks("refused middle")
@@ -522,7 +598,7 @@ def one_step_only() -> Trial:
     return Trial(Net(On(lambda s: s[:1])))
 
 
-@breaks("refused Net")
+@breaks("refused middle")
 def branch_on_values() -> Trial:
     """A path that is taken only when the layer is busy: no one trace shows it."""
     return Trial(Net(On(lambda s: s * 0.5 if s.mean() > 0.5 else s)))

@@ -15,6 +15,7 @@ from adversarial.networks import (
     Between,
     Head,
     Net,
+    On,
     changed,
     filled,
     mutated,
@@ -73,6 +74,80 @@ def and_of_a_spike_with_itself() -> Trial:
 def xor_of_a_spike_with_itself() -> Trial:
     """Always zero: everything behind it only sees its biases."""
     return Trial(Net(_Same(gates.Xor())))
+
+
+@holds
+def hand_written_and() -> Trial:
+    """``a * s`` multiplies in torch; of spikes it is AND, a threshold of 2 on the chip."""
+    return Trial(Net(Between(lambda a, s: a * s)))
+
+
+@holds
+def hand_written_iand() -> Trial:
+    """``(1 - a) * s``, as the AAP paper's released code writes its IAND."""
+    return Trial(Net(Between(lambda a, s: (1 - a) * s)))
+
+
+@holds
+def hand_written_or() -> Trial:
+    """``a + s - a * s``: two sums and a product that cancel where both fire."""
+    return Trial(Net(Between(lambda a, s: a + s - a * s)))
+
+
+@holds
+def hand_written_xor() -> Trial:
+    """``a + s - 2 * a * s`` is XOR, though one factor away from nonsense."""
+    return Trial(Net(Between(lambda a, s: a + s - 2 * a * s)))
+
+
+@holds
+def clamped_sum() -> Trial:
+    """``clamp(a + s, max=1)``: the SEW sum, cut off where it stops being a spike."""
+    return Trial(Net(Between(lambda a, s: torch.clamp(a + s, max=1))))
+
+
+@holds
+def sum_of_bools() -> Trial:
+    """torch adds bools as OR."""
+    return Trial(Net(Between(lambda a, s: (a.bool() + s.bool()).float())))
+
+
+@holds
+def three_spikes_by_hand() -> Trial:
+    """``a s + s - a s s``: what cancels is gone, ``s`` is left."""
+    return Trial(Net(Between(lambda a, s: a * s + s - a * s * s)))
+
+
+@holds
+def clamped_spikes() -> Trial:
+    """``clamp(0, 1)`` of spikes changes nothing; of a current it would be no spike."""
+    return Trial(Net(On(lambda s: s.clamp(0, 1))))
+
+
+@holds
+def learned_gain_on_spikes() -> Trial:
+    """A parameter that multiplies spikes in front of a layer: it goes into the layer's weights."""
+
+    class Gain(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gain = nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, s: Tensor) -> Tensor:
+            return s * self.gain
+
+    return Trial(Net(Gain()))
+
+
+@holds
+def argument_with_a_default() -> Trial:
+    """What is compiled is what ``model(x)`` computes."""
+
+    class Optional(Net):
+        def forward(self, x: Tensor, gain: Any = None) -> Any:
+            return super().forward(x if gain is None else gain * x)
+
+    return Trial(Optional())
 
 
 @holds

@@ -7,20 +7,33 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import random_graphs
+from helpers.cpu_cases import network
 from helpers.recurrent_cases import recurrent_graphs
+from helpers.strategies import chip_graphs, spikes
 from hypothesis import given, settings
+from hypothesis import seed as drawn_from
 from hypothesis import strategies as st
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace, run
 from purespike.compiler.ir.ops import Neuron
+from purespike.targets.cpu.errors import CpuError
 from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.portable import run_portable
 from purespike.targets.cpu.run import run_cpu
 
+SLICES = 20  # of the slow tests
+SEEDS = st.integers(0, 2**32 - 1)
+# Recorded membranes take the general way through the neurons; without, the short ones run.
+WAYS = (
+    {"membranes": False, "threads": 1, "lookups": True},
+    {"membranes": False, "threads": 3, "lookups": False},
+    {"membranes": True, "threads": 2},
+)
 
-def differences(graph: Graph, x: Any, found: Trace, expected: Trace) -> list[str]:
+
+def differences(graph: Graph, found: Trace, expected: Trace) -> list[str]:
     wrong = []
     for node in graph.nodes:
         if not isinstance(node.op, Neuron) and node.name not in graph.outputs:
@@ -33,13 +46,12 @@ def differences(graph: Graph, x: Any, found: Trace, expected: Trace) -> list[str
     return wrong
 
 
-def check(graph: Graph, x: Any) -> None:
+def check(graph: Graph, x: Any, *, portable: bool = True) -> None:
     expected = run(graph, x)
-    for kept in (True, False):
-        for threads, lookups in ((1, True), (3, False)):
-            found = run_cpu(graph, x, membranes=kept, threads=threads, lookups=lookups)
-            assert not differences(graph, x, found, expected), (kept, threads, str(plan(graph)))
-    if not isinstance(x, dict):
+    for way in WAYS:
+        found = run_cpu(graph, x, **way)
+        assert not differences(graph, found, expected), (way, str(plan(graph)))
+    if portable and not isinstance(x, dict):
         made = plan(graph)
         held = run_portable(made, [x.astype(np.uint8)], {v.name for v in made.neurons()})
         shaped = [
@@ -50,28 +62,73 @@ def check(graph: Graph, x: Any) -> None:
             }
             for part in held
         ]
-        assert not differences(graph, x, Trace(*shaped), expected)
+        assert not differences(graph, Trace(*shaped), expected)
 
 
-@given(graph=recurrent_graphs(), seed=st.integers(0, 2**32 - 1))
+def check_numbered(seed: int) -> bool:
+    """Compare network number ``seed``; False if 32 bits are too few for it."""
+    graph, x = network(seed)
+    try:
+        plan(graph)
+    except CpuError as error:
+        assert "32 bits" in str(error)
+        return False
+    check(graph, x, portable=seed % 4 == 0)
+    return True
+
+
+def test_networks_of_every_kind() -> None:
+    ran = sum(check_numbered(seed) for seed in range(230))
+    assert ran > 200
+
+
+@given(graph=recurrent_graphs(), seed=SEEDS)
 @settings(max_examples=100)
 def test_recurrent_graphs(graph: Graph, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    x = (rng.random((graph.steps, 3, *graph.inputs[0].shape)) < 0.4).astype(float)
-    check(graph, x)
+    check(graph, spikes(graph, 3, seed), portable=seed % 4 == 0)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_integer_graphs(seed: int) -> None:
-    sample = random_graphs.integer(seed)
-    check(sample.graph, sample.x)
+@given(graph=chip_graphs(), seed=SEEDS)
+@settings(max_examples=100)
+def test_chip_graphs(graph: Graph, seed: int) -> None:
+    check(graph, spikes(graph, 2, seed), portable=seed % 4 == 0)
 
 
-@pytest.mark.parametrize("seed", range(30))
-def test_compiled_graphs(seed: int) -> None:
+def test_integer_graphs() -> None:
+    for seed in range(40):
+        sample = random_graphs.integer(seed)
+        check(sample.graph, sample.x)
+
+
+def compiled(seed: int) -> bool:
     sample = random_graphs.captured(seed)
     try:
         graph = random_graphs.compiled(sample).graph
     except PurespikeError:
-        pytest.skip("refused")
+        return False
     check(graph, sample.x)
+    return True
+
+
+def test_compiled_graphs() -> None:
+    assert sum(compiled(seed) for seed in range(30)) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(SLICES))
+def test_many_graphs(part: int) -> None:
+    """500 graphs a slice, of which no two slices have one in common."""
+    ran = sum(check_numbered(1000 + 290 * part + k) for k in range(290))
+    assert ran > 250
+    for k in range(100):
+        sample = random_graphs.integer(1000 + 100 * part + k)
+        check(sample.graph, sample.x, portable=k % 4 == 0)
+    assert sum(compiled(1000 + 10 * part + k) for k in range(10)) > 4
+
+    @drawn_from(part)
+    @given(graph=st.one_of(recurrent_graphs(), chip_graphs()), seed=SEEDS)
+    @settings(max_examples=100, database=None)
+    def drawn(graph: Graph, seed: int) -> None:
+        check(graph, spikes(graph, 3, seed), portable=seed % 4 == 0)
+
+    drawn()

@@ -316,7 +316,7 @@ class Loop(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("own_state", "message"), [(True, "no operation for model.lif.mem"), (False, "called twice")]
+    ("own_state", "message"), [(True, "no tensor of the network"), (False, "called twice")]
 )
 def test_refused_loops_over_time(own_state: bool, message: str) -> None:
     with pytest.raises(CaptureError, match=message) as e:
@@ -336,4 +336,4 @@ def test_refused_membrane() -> None:
 
     with pytest.raises(CaptureError, match="reads the membrane") as e:
         capture(Imported(Membrane()), (4,), STEPS)
-    assert e.value.where == "model"
+    assert e.value.where == "model.lif"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from purespike.compiler.errors import Refusal
 from purespike.compiler.ir import ops
 from purespike.compiler.ir.domain import Array
-from purespike.compiler.ir.graph import Op
+from purespike.compiler.ir.graph import IRError, Op
 from purespike.compiler.ir.ops.join import GateKind
 from purespike.trainer.nn import attention, gates, layers
 from purespike.trainer.nn.auxiliary import Accumulate
@@ -24,12 +24,20 @@ __all__ = [
     "Converted",
     "converter",
     "is_operation",
+    "refused",
     "require",
 ]
 
 
 class CaptureError(Refusal):
     """A module or operation that has no meaning in the compiler's graph."""
+
+
+def refused(e: IRError, where: str) -> CaptureError:
+    """What the algebra of spikes does not know, as an error of the module that asks for it."""
+    details = {k: getattr(e, k) for k in ("found", "allowed")}
+    remedy = e.remedy or "express it with layers, neurons and gates of purespike.trainer"
+    return CaptureError(e.message, where=where, remedy=remedy, **details)
 
 
 _GATES: dict[type[nn.Module], GateKind] = {

@@ -7,16 +7,19 @@ does not know stops the capture with its module path. Nothing is skipped, guesse
 from __future__ import annotations
 
 import copy
-import operator
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from torch import fx, nn
 
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import SPIKE, Domain
 from purespike.compiler.ir.graph import Graph, Node
+from purespike.trainer.capture import arithmetic
 from purespike.trainer.capture.conversions import CaptureError, is_operation
 from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.spikingjelly import sew_function
@@ -45,20 +48,74 @@ _LEAVES = (Neuron, Accumulate, layers.TimeMean, *gates.GATES.values())
 
 
 class _Proxy(fx.Proxy):
-    """Records ``a += b`` as what it is, a change of ``a``; fx alone takes it for ``a + b``."""
+    """A tensor that is traced; its element type and place are known.
 
-    def __iadd__(self, other: Any) -> Any:
-        return self.tracer.create_proxy("call_function", operator.iadd, (self, other), {})
+    ``a += b`` is recorded as what it is, a change of ``a``; fx alone takes it for ``a + b``.
+    """
+
+    tracer: _Tracer
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32 stands for whatever type the network has."""
+        return self.tracer.walk.dtype(self.node)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the copy is that is traced."""
+        return torch.device("cpu")
+
+
+def _in_place(change: Any) -> Any:
+    def record(self: fx.Proxy, other: Any) -> Any:
+        return self.tracer.create_proxy("call_function", change, (self, other), {})
+
+    return record
+
+
+for _change in arithmetic.IN_PLACE:
+    setattr(_Proxy, f"__{_change.__name__}__", _in_place(_change))
 
 
 class _Tracer(fx.Tracer):
-    """Stops at modules that are operations of the graph, and at SEW's joins of SpikingJelly."""
+    """Stops at modules that are operations of the graph, and at SEW's joins of SpikingJelly.
 
-    def __init__(self) -> None:
+    Every operation is handed to a walk at once, so that shapes are known while the forward runs.
+    """
+
+    def __init__(self, walk: Walk) -> None:
         sew = sew_function()
         super().__init__(autowrap_functions=() if sew is None else (sew,))
+        self.walk = walk
+        self._busy = False  # while the walk looks at an operation
+
+    def create_proxy(self, kind: str, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy = super().create_proxy(kind, *args, **kwargs)
+        self._busy = True
+        try:
+            self.walk.visit(proxy.node)
+        finally:
+            self._busy = False
+        return proxy
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        """A parameter is a tensor to the walk, which reads its values, and traced elsewhere."""
+        if self._busy:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def create_args_for_root(
+        self, root_fn: Any, is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        """A tensor for every argument without a default, as in a call ``model(x)``."""
+        _, *parameters = inspect.signature(root_fn).parameters.values()
+        many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        needed = [p.name for p in parameters if p.default is p.empty and p.kind not in many]
+        return root_fn, [self.root, *(self.create_proxy("placeholder", n, (), {}) for n in needed)]
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        if self._busy:
+            return forward(*args, **kwargs)
         if isinstance(m, nn.Sequential) and interop.is_container(m):  # its modules, without time
             forward = partial(nn.Sequential.forward, m)
         return super().call_module(m, forward, args, kwargs)
@@ -109,7 +166,14 @@ def capture(
         # The copy keeps its own mode and buffers; parameters are large, and tracing writes to none.
         shared: dict[int, Any] = {id(p): p for p in model.parameters()}
         model = copy.deepcopy(model, shared).eval()
-        traced = _Tracer().trace(model)
+        walk = Walk(model, shape, steps, domain)
+        for node in _Tracer(walk).trace(model).nodes:
+            if node.op == "output":
+                walk.visit(node)
+        if walk.failed is not None:  # and the forward went on
+            raise walk.failed
+    except PurespikeError:
+        raise
     except Exception as e:  # a forward may fail in any way when it meets no real tensor
         raise CaptureError(
             "the model's forward cannot be traced",
@@ -118,8 +182,8 @@ def capture(
             allowed="calls of submodules and additions; no branches on values, no shape reading",
             remedy="move the computation into a module that purespike knows",
         ) from e
-    walk = Walk(model, traced, shape, steps, domain)
-    draft = Graph((walk.input,), (), walk.outputs, steps, dt).rebuilt(walk.nodes)
+    draft = Graph((walk.input,), (), walk.outputs, steps, dt)
+    draft = draft.rebuilt(walk.nodes.pruned(walk.outputs))
     graph = replace(draft, nodes=tuple(_with_roles(draft, walk.main)))
     return Capture(graph, _dead(model, graph))
 

@@ -9,9 +9,12 @@ that is interrupted at the end of an epoch and resumed sees the batches it would
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from purespike.trainer.data.config import DataConfig
 from purespike.trainer.data.samples import Splits, Stored
+from purespike.trainer.data.stratified import stratified_split
 from purespike.trainer.nn.encoders import LEVELS, encode
 
 __all__ = [
@@ -52,19 +56,16 @@ class Digits:
 @lru_cache(maxsize=1)
 def digits() -> Digits:
     """Load the digits: 1437 images for training, 360 for the test (stratified, seed 0)."""
-    from sklearn.datasets import load_digits  # a second and 80 MB, for those who need it
-    from sklearn.model_selection import train_test_split
-
-    images, labels = load_digits(return_X_y=True)
-    parts = train_test_split(
-        images.astype(np.uint8).reshape(-1, 1, 8, 8),
-        labels.astype(np.int64),
-        test_size=TEST_SIZE,
-        random_state=SPLIT_SEED,
-        stratify=labels,
-    )
-    train_images, test_images, train_labels, test_labels = map(torch.from_numpy, parts)
-    return Digits(train_images, train_labels, test_images, test_labels)
+    found = find_spec("sklearn")  # its file alone: to import the package takes a second and 80 MB
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+    path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    with gzip.open(path, "rt") as lines:
+        table = np.array([line.split(",") for line in lines], dtype=np.uint8)
+    images, labels = table[:, :-1].reshape(-1, 1, 8, 8), table[:, -1].astype(np.int64)
+    train, test = stratified_split(labels, TEST_SIZE, SPLIT_SEED)
+    parts = images[train], labels[train], images[test], labels[test]
+    return Digits(*map(torch.from_numpy, parts))
 
 
 def open_digits(config: DataConfig, steps: int) -> Splits:

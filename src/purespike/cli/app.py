@@ -11,64 +11,143 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import purespike
-from purespike.cli.commands.check import check
-from purespike.cli.commands.compile import compile_
-from purespike.cli.commands.demo import demo
-from purespike.cli.commands.doctor import doctor
-from purespike.cli.commands.execute import replay, simulate, verify
-from purespike.cli.commands.export import export
-from purespike.cli.commands.map import map_
-from purespike.cli.commands.plot import plot
-from purespike.cli.commands.report import diff, policy_app, report
-from purespike.cli.commands.scan import scan
-from purespike.cli.commands.shared import INTERNAL, INTERRUPTED, OK, USAGE, err, out
-from purespike.cli.commands.train import train
-from purespike.cli.console import print_error
-from purespike.cli.flatten import flatten
+from purespike.cli.codes import INTERNAL, INTERRUPTED, OK, USAGE
 from purespike.cli.stopping import Stopped, stop_cleanly
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.packages import missing_package
 from purespike.trainer.errors import TrainingInterrupted
 
+# By name: the module below `purespike.cli.commands`, the function, the first line of its help,
+# which stands here since a list of commands shall not load them all.
+COMMANDS = {
+    "demo": (
+        "demo",
+        "demo",
+        "Train on handwritten digits, compile, run on Lava, judge: the whole chain on real data.",
+    ),
+    "train": ("train", "train", "Train a network; auxiliary paths are part of the training only."),
+    "plot": (
+        "plot",
+        "plot",
+        "Draw training curves, firing rates by layer, and gradients by depth, of one or more runs.",
+    ),
+    "scan": (
+        "scan",
+        "scan",
+        "Measure which surrogate carries gradients through an untrained network, and draw it.",
+    ),
+    "compile": (
+        "compile",
+        "compile_",
+        "Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge.",
+    ),
+    "check": (
+        "check",
+        "check",
+        "Judge a network; exit 0 if it is spike-only, 1 if it is not or could not be proved.",
+    ),
+    "simulate": (
+        "execute",
+        "simulate",
+        "Run the bundle's Lava program on golden samples, or its network on a whole test set.",
+    ),
+    "verify": (
+        "execute",
+        "verify",
+        "Run or compare every file of a bundle: hashes, all executors, and what follows from them.",
+    ),
+    "replay": (
+        "execute",
+        "replay",
+        "Check every hash of a bundle and replay its golden vectors with numpy alone.",
+    ),
+    "map": (
+        "map",
+        "map_",
+        "Lay a network out on a chip's cores: an estimate; exit 1 if it does not fit.",
+    ),
+    "export": (
+        "export",
+        "export",
+        "Write a bundle's network as a program: whole numbers, additions, no library.",
+    ),
+    "report": (
+        "report",
+        "report",
+        "Write the report as HTML, SARIF, JUnit XML, Markdown, JSON or text.",
+    ),
+    "diff": ("report", "diff", "Compare two builds; exit 1 if a gate trips."),
+    "doctor": (
+        "doctor",
+        "doctor",
+        "Print what is installed, which Lava would be used, and whether it works.",
+    ),
+    "policy": ("report", "policy_app", "What a team accepts."),
+}
+_SETTINGS: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,  # markup eats brackets, and its tables cut words off
+    "pretty_exceptions_enable": False,
+}
+
+
+class Commands(TyperGroup):
+    """The commands, each loaded when it is asked for."""
+
+    _listing = False
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name; only its name and help while all are listed."""
+        stub = self.commands.get(cmd_name)
+        return stub if stub is None or self._listing else load_command(cmd_name)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """All names with their first line."""
+        self._listing = True
+        try:
+            super().format_commands(ctx, formatter)
+        finally:
+            self._listing = False
+
+
+def load_command(name: str) -> Any:
+    """The command of that name, made for typer."""
+    module, function, short = COMMANDS[name]
+    found = getattr(import_module(f"purespike.cli.commands.{module}"), function)
+    if isinstance(found, typer.Typer):
+        group = typer.main.get_group(found)
+        group.name = name
+        return group
+    from purespike.cli.flatten import flatten
+
+    alone = typer.Typer(**_SETTINGS)
+    alone.command(name, short_help=short)(flatten(found))
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     name="purespike",
+    cls=Commands,
     help="Train full-spike neural networks, compile them to neuromorphic hardware, and prove that "
     "only spikes and additions remain.",
     no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,  # markup eats brackets, and its tables cut words off
-    pretty_exceptions_enable=False,
+    **_SETTINGS,
 )
-_COMMANDS: dict[str, Callable[..., None]] = {
-    "demo": demo,
-    "train": train,
-    "plot": plot,
-    "scan": scan,
-    "compile": compile_,
-    "check": check,
-    "simulate": simulate,
-    "verify": verify,
-    "replay": replay,
-    "map": map_,
-    "export": export,
-    "report": report,
-    "diff": diff,
-    "doctor": doctor,
-}
-for _name, _command in _COMMANDS.items():
+for _name, (_, _, _short) in COMMANDS.items():
     # The whole first line: click would cut it at 45 characters.
-    app.command(_name, short_help=str(_command.__doc__).splitlines()[0])(flatten(_command))
-app.add_typer(policy_app, name="policy")
+    app.command(_name, short_help=_short)(lambda: None)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        out.print(f"purespike {purespike.__version__}")
+        typer.echo(f"purespike {purespike.__version__}")
         raise typer.Exit
 
 
@@ -96,20 +175,20 @@ def _guarded(run: Callable[[], object]) -> int:
         return OK
     except SystemExit as e:
         if isinstance(e, Stopped) or e.code == INTERRUPTED:  # typer's own way of ending on Ctrl-C
-            err.print("interrupted", style="yellow")
+            _say("interrupted", "yellow")
         return e.code if isinstance(e.code, int) else OK
     except KeyboardInterrupt:
-        err.print("interrupted", style="yellow")
+        _say("interrupted", "yellow")
         return INTERRUPTED
     except PurespikeError as e:
-        print_error(e)
+        _print(e)
         return INTERRUPTED if isinstance(e, TrainingInterrupted) else USAGE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except ImportError as e:
         if error := missing_package(e):
-            print_error(error)
+            _print(error)
             return USAGE
         return _internal()
     except Exception:
@@ -118,9 +197,27 @@ def _guarded(run: Callable[[], object]) -> int:
 
 def _internal() -> int:
     """Called where an exception is handled that is a defect of ours."""
-    err.print("internal error: please report this", style="bold red")
+    _say("internal error: please report this", "bold red")
     if os.environ.get("PURESPIKE_DEBUG"):
         traceback.print_exc()
     else:
-        err.print("set PURESPIKE_DEBUG=1 to see where", style="dim")
+        _say("set PURESPIKE_DEBUG=1 to see where", "dim")
     return INTERNAL
+
+
+def _say(words: str, style: str) -> None:
+    try:
+        from purespike.cli.console import err
+    except ImportError:  # rich itself is what is missing
+        print(words, file=sys.stderr)
+    else:
+        err.print(words, style=style)
+
+
+def _print(error: PurespikeError) -> None:
+    try:
+        from purespike.cli.console import print_error
+    except ImportError:
+        print("error: " + error.text("command line"), file=sys.stderr)
+    else:
+        print_error(error)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from purespike.compiler.choices import LavaMode
 from purespike.compiler.errors import Refusal, UsageError
@@ -30,7 +29,7 @@ from purespike.compiler.proofs.widths import unproved
 from purespike.compiler.report.report import Accuracy
 from purespike.compiler.rules.finding import LEGALITY, Finding
 from purespike.compiler.rules.graph_rules import refusal
-from purespike.compiler.rules.measure import measure
+from purespike.compiler.rules.measure import decisions, measure
 from purespike.compiler.rules.policy import apply_policy
 from purespike.flow.pass_lists import choose_passes
 from purespike.flow.probe import choose_probe, noted
@@ -38,31 +37,30 @@ from purespike.judge.accuracy import own_decisions, reference_accuracy, stage_ac
 from purespike.judge.capture_check import check_capture, wrong_inputs
 from purespike.judge.draft import Build, Draft
 from purespike.judge.evidence import (
+    Recorder,
     ac_range,
     accuracy_finding,
     activity,
     census,
-    compare_cpu,
     compare_lava,
     compare_nir,
     compare_onnx,
     encode,
     lava_decisions,
-    make_golden,
     not_asked_for,
 )
+from purespike.judge.fast import CrossCheck
 from purespike.judge.independent import check_graph
 from purespike.judge.static import chip_findings, is_integer, network_findings
 from purespike.options import Options
 from purespike.subject import Progress, Subject, checked_subject, require_classes, silent
-from purespike.targets.agreement import Executor, agreement, not_run
+from purespike.targets.agreement import Executor, Mismatch, agreement, not_run
 from purespike.targets.lava.lower.schedule import ScheduleError, schedule
 from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.layers import ResourceError
 from purespike.targets.resources.mapping import map_network
 from purespike.targets.spec import LOIHI2
-from purespike.trainer.capture.trace import Capture, capture
 
 __all__ = ["Build", "LavaMode", "Options", "Subject", "build"]
 
@@ -101,16 +99,16 @@ def build(
     if dump_graphs is not None:
         require_folder(Path(dump_graphs), GRAPHS)
     progress("capture", 0, 1)
-    captured = _captured(subject)
-    require_classes(subject, captured.graph)
+    network, dead = _captured(subject)
+    require_classes(subject, network)
     if subject.labels is None:
         decided = own_decisions(subject.model, subject.spikes)
         subject = replace(subject, labels=decided, labelled=False)
-    pipeline = passes(choose_passes(captured.graph, subject, options, progress))
-    probe, short = choose_probe(captured.graph, subject.spikes)
+    pipeline = passes(choose_passes(network, subject, options, progress))
+    probe, short = choose_probe(network, subject.spikes)
     trained = reference_accuracy(subject, progress)
-    draft = Draft(subject, options, trained, captured.dead, captured.graph)
-    wrong = wrong_inputs(captured.graph.inputs[0], subject.spikes)
+    draft = Draft(subject, options, trained, dead, network)
+    wrong = wrong_inputs(network.inputs[0], subject.spikes)
     if wrong:
         return draft.refused(wrong, None)
     front: Compiled | None = None
@@ -128,13 +126,13 @@ def build(
                 dump.write(dump_graphs)
 
     try:
-        front = noted(run(captured.graph, pipeline.network), short)
+        front = noted(run(network, pipeline.network), short)
         graph = front.graph
         findings = network_findings(graph, front.notes("strip_auxiliary"))
-        if isinstance(subject.model, nn.Module):
+        if not isinstance(subject.model, Graph):
             samples = probe.shape[1]
             finding, layers = check_capture(
-                subject.model, captured.graph, subject.spikes[:, :samples].astype(np.float64)
+                subject.model, network, subject.spikes[:, :samples].astype(np.float64)
             )
             findings.append(finding)
             executors["torch, captured"] = Executor(samples, tuple(layers))
@@ -145,7 +143,7 @@ def build(
             return draft.counted(findings, front, executors, progress)
         back = run(front, pipeline.chip)
     except Refusal as e:  # whatever else goes wrong says nothing about the network: no verdict
-        graph = front.graph if front else _rewritten(captured.graph, pipeline.network)
+        graph = front.graph if front else _rewritten(network, pipeline.network)
         named = _named(graph, "fused" if front else "up to the pass that refused it")
         return draft.refused([*findings, refusal(e)], front, graph, named, executors, progress)
     return _judge(draft, front.graph, back, findings, executors, progress)
@@ -165,9 +163,14 @@ def _rewritten(graph: Graph, passes: Iterable[Pass]) -> Graph:
     return graph
 
 
-def _captured(subject: Subject) -> Capture:
+def _captured(subject: Subject) -> tuple[Graph, tuple[str, ...]]:
+    """The network, and the parameters that no output depends on."""
     if isinstance(subject.model, Graph):
-        return Capture(subject.model, ())
+        return subject.model, ()
+    from torch import nn  # loads for seconds: a network from a file does without
+
+    from purespike.trainer.capture.trace import capture
+
     if not isinstance(subject.model, nn.Module):
         raise UsageError(
             "this is not a network",
@@ -175,7 +178,8 @@ def _captured(subject: Subject) -> Capture:
             found=type(subject.model).__name__,
             allowed="a torch.nn.Module, or a graph that was read from a file",
         )
-    return capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
+    found = capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
+    return found.graph, found.dead
 
 
 def _judge(
@@ -188,10 +192,18 @@ def _judge(
 ) -> Build:
     subject, options, graph = draft.subject, draft.options, compiled.graph
     x = subject.spikes
-    floating = measure(network, x, lambda d, n: progress("float network", d, n))
-    integers = measure(graph, x, lambda d, n: progress("integer network", d, n))
-    # From here on the chip alone: what a declared encoder sends is its input.
+    floating = decisions(network, x, lambda d, n: progress("float network", d, n))
+    # The chip alone: what a declared encoder sends is its input.
     chip, fed = chip_part(graph), encode(graph, x)
+    check = CrossCheck.of(chip, fed[:, : options.golden])
+    recorder = Recorder(chip, options.golden)
+    integers = measure(
+        graph,
+        x,
+        lambda d, n: progress("integer network", d, n),
+        recorder.add,
+        check.fast if chip is graph else None,
+    )
     # What cannot be scheduled or laid out, `chip_findings` says.
     plan = resources = None
     with suppress(ScheduleError):
@@ -203,19 +215,21 @@ def _judge(
     findings += chip_findings(graph, options.policy, integers.counts)
     leak = options.policy.leak_multiplies
     findings += check_graph(chip, findings, leak_multiplies=leak, strict=options.nir_strict)
-    golden = make_golden(chip, fed[:, : options.golden], subject.labels[: options.golden])
-    for name, compare in (
-        ("ONNX Runtime", compare_onnx),
-        ("cpu", compare_cpu),
-        ("NIR, read back", compare_nir),
-    ):
+    golden = recorder.golden(fed[:, : options.golden], subject.labels[: options.golden])
+    many = len(golden.labels)
+    executed: tuple[tuple[str, int, Callable[[], list[Mismatch]]], ...] = (
+        ("ONNX Runtime", many, lambda: compare_onnx(chip, golden)),
+        ("cpu", len(check.samples), check.rows),
+        ("NIR, read back", many, lambda: compare_nir(chip, golden)),
+    )
+    for name, samples, compare in executed:
         with _kept(name, findings):
-            rows = compare(chip, golden)
-            executors[name] = Executor(len(golden.labels), tuple(rows))
-            findings += agreement(name, len(golden.labels), rows)
+            rows = compare()
+            executors[name] = Executor(samples, tuple(rows))
+            findings += agreement(name, samples, rows)
     ledger = [
         stage_accuracy("float, fused", floating, subject, None),
-        stage_accuracy("integer (interpreter)", integers, subject, floating),
+        stage_accuracy("integer (interpreter)", integers.decisions, subject, floating),
     ]
     lava = None
     if options.lava != "none":

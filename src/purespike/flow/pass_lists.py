@@ -10,7 +10,6 @@ from purespike.compiler.wording import Advice
 from purespike.judge.static import is_integer
 from purespike.options import Options
 from purespike.subject import Progress, Subject
-from purespike.trainer.training.fine_tuning import FineTuneConfig, fine_tune
 
 
 def choose_passes(graph: Graph, subject: Subject, options: Options, progress: Progress) -> Pipeline:
@@ -52,6 +51,8 @@ def choose_passes(graph: Graph, subject: Subject, options: Options, progress: Pr
         return Pipeline((host_split(host_encoder=True),) if options.host_encoder else ())
     if not options.qat or subject.training is None:
         return passes
+    from purespike.trainer.training.fine_tuning import FineTuneConfig, fine_tune  # loads torch
+
     batches, config = subject.training(), FineTuneConfig(options.qat, method=options.calibration)
 
     def tune(graph: Graph) -> Graph:

@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.report.report import Accuracy
-from purespike.compiler.rules.measure import Measured, measure
+from purespike.compiler.rules.measure import decisions
+from purespike.judge.fast import fast
 from purespike.subject import Progress, Subject
 
 _VALUES_AT_ONCE = 1 << 22  # of the input of a torch module, whose layers hold many times as much
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Decisions = NDArray[np.int64]
 
 
 def reference_accuracy(subject: Subject, progress: Progress) -> Accuracy | None:
     """The network as it came: the module, or the graph of a file; None without labels."""
     if not subject.labelled:
         return None
-    if isinstance(subject.model, nn.Module):
+    if not isinstance(subject.model, Graph):
         return Accuracy("trained (torch)", *torch_accuracy(subject.model, subject, progress))
-    read = measure(subject.model, subject.spikes, lambda d, n: progress("network as read", d, n))
+    read = decisions(
+        subject.model,
+        subject.spikes,
+        lambda d, n: progress("network as read", d, n),
+        fast(subject.model),
+    )
     return stage_accuracy("trained (the graph as read)", read, subject, None)
 
 
@@ -41,14 +50,16 @@ def torch_accuracy(model: nn.Module, subject: Subject, progress: Progress) -> tu
 
 def own_decisions(model: nn.Module | Graph, x: NDArray[Any]) -> NDArray[np.int64]:
     """The class (B,) that the network itself names for each sample (T, B, *shape)."""
-    if not isinstance(model, nn.Module):
-        return measure(model, x).decisions
+    if isinstance(model, Graph):
+        return decisions(model, x, fast=fast(model))
     at_once = max(1, _VALUES_AT_ONCE // x[:, 0].size)
     parts = np.split(x, range(at_once, x.shape[1], at_once), axis=1)
     return np.concatenate([_decisions(model, part) for part in parts])
 
 
 def _decisions(model: nn.Module, x: NDArray[Any]) -> NDArray[np.int64]:
+    import torch  # here alone: a network from a file is judged without
+
     kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     with evaluating(model), torch.no_grad():
         result = model(torch.tensor(x, dtype=kind))
@@ -71,9 +82,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def stage_accuracy(
-    stage: str, measured: Measured, subject: Subject, before: Measured | None
+    stage: str, decided: Decisions, subject: Subject, before: Decisions | None
 ) -> Accuracy:
-    """A line of the report: correct decisions, and those equal to the stage before."""
-    right = int((measured.decisions == subject.labels).sum())
-    same = None if before is None else int((measured.decisions == before.decisions).sum())
-    return Accuracy(stage, right, measured.samples, same)
+    """A line of the report: correct decisions (B,), and those equal to the stage before."""
+    right = int((decided == subject.labels).sum())
+    same = None if before is None else int((decided == before).sum())
+    return Accuracy(stage, right, len(decided), same)

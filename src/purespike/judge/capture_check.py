@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Edge, Graph
@@ -17,6 +15,9 @@ from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.rules.finding import EXECUTORS, SPIKE_RUN, Finding, verdict
 from purespike.targets.agreement import Mismatch, compare
+
+if TYPE_CHECKING:
+    from torch import nn
 
 TOLERANCE = 1e-6  # both sides compute in float64; only the order of sums may differ
 
@@ -50,13 +51,17 @@ def check_capture(
     Returns:
         The finding about the outputs, and for the ledger the spikes of every neuron layer.
     """
+    import torch  # here alone: a network from a file is judged without
+
+    from purespike.trainer.capture.precision import InFloat64
+
     module = copy.deepcopy(model).double().eval()
     seen: dict[str, list[Array]] = {}
     firing = {n.name: n.origin for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires}
     for path, part in module.named_modules():
         if path in firing.values():
             part.register_forward_hook(_note(seen, path))
-    with torch.no_grad():
+    with torch.no_grad(), InFloat64():
         result: Any = module(torch.from_numpy(np.asarray(x, dtype=np.float64)))
     main = result["main"] if isinstance(result, Mapping) else result
     theirs: Array = main.numpy()
@@ -86,9 +91,11 @@ def _alike(calls: list[Array]) -> bool:
 
 
 def _note(seen: dict[str, list[Array]], path: str) -> Callable[..., None]:
+    from torch import Tensor
+
     def hook(module: nn.Module, arguments: object, output: object) -> None:
         output = output[0] if isinstance(output, tuple) else output  # (spikes, state)
-        if isinstance(output, torch.Tensor):
+        if isinstance(output, Tensor):
             seen.setdefault(path, []).append(output.numpy())
 
     return hook

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.graph import Graph
@@ -51,7 +50,6 @@ from purespike.targets.bundle.bundle import Golden, Models, write_bundle
 from purespike.targets.lava.lower.schedule import Schedule
 from purespike.targets.lava.run.simulate import LavaRun
 from purespike.targets.spec import LOIHI2
-from purespike.trainer.capture.sources import find_sources
 
 __all__ = ["Build", "Draft"]
 
@@ -144,8 +142,10 @@ def _plain_options(options: Options) -> dict[str, Any]:
 
 
 def _sources(subject: Subject, graph: Graph) -> dict[str, dict[str, str | int]]:
-    if not isinstance(subject.model, nn.Module):
+    if isinstance(subject.model, Graph):
         return {}
+    from purespike.trainer.capture.sources import find_sources  # loads torch
+
     return find_sources(subject.model, sorted({n.origin for n in graph.nodes}))
 
 
@@ -319,7 +319,7 @@ def _figures(graph: Graph, found: Measured, subject: Subject, name: str) -> dict
     """What is measured of a network in real numbers, for `Draft.report`."""
     return {
         "census": census(graph, found),
-        "accuracy": (stage_accuracy(name, found, subject, None),),
+        "accuracy": (stage_accuracy(name, found.decisions, subject, None),),
         "activity": tuple(
             Activity(layer, found.step_rates.get(layer, ()), reach, (-np.inf, np.inf))
             for layer, reach in found.membranes.items()  # nothing was proved about them

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import tempfile
 from collections.abc import Mapping
@@ -21,12 +22,12 @@ from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.proofs.ranges import Bounds
 from purespike.compiler.report.report import Accuracy, Activity, Chance, LayerCount
 from purespike.compiler.rules.finding import ACCURACY, EXECUTORS, Finding, verdict
-from purespike.compiler.rules.measure import Measured, traces
+from purespike.compiler.rules.measure import Fast, Measured, traces
 from purespike.compiler.rules.policy import Policy
 from purespike.compiler.wording import RUN_LAVA, Advice
+from purespike.judge.fast import fast
 from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.bundle.bundle import Golden
-from purespike.targets.cpu.run import run_cpu
 from purespike.targets.lava.run.simulate import LavaRun
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
@@ -34,18 +35,26 @@ from purespike.targets.onnx.emit import step_model
 from purespike.targets.onnx.run import run_onnx
 
 
-def make_golden(graph: Graph, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
-    """What the integer graph does on the samples (T, B, *shape), by the interpreter."""
+def make_golden(
+    graph: Graph, inputs: NDArray[Any], labels: NDArray[np.int64], fast: Fast | None = None
+) -> Golden:
+    """What the integer graph does on the samples (T, B, *shape), by the interpreter or ``fast``."""
     recorder = Recorder(graph)
-    for _, trace in traces(graph, inputs, recorder.membranes):
+    for _, trace in traces(graph, inputs, recorder.membranes, fast):
         recorder.add(trace)
     return recorder.golden(inputs, labels)
 
 
 class Recorder:
-    """Keeps what golden vectors hold of the traces of batches, shown one after the other."""
+    """Keeps what golden vectors hold of the traces of batches, shown one after the other.
 
-    def __init__(self, graph: Graph) -> None:
+    Args:
+        graph: A network in integers; what runs on the host is left out.
+        samples: How many are kept, the first ones; None for all.
+    """
+
+    def __init__(self, graph: Graph, samples: int | None = None) -> None:
+        self._left = math.inf if samples is None else samples
         neurons = [n for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
         fires = [n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires]
         self.spikes: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in fires}
@@ -53,18 +62,26 @@ class Recorder:
 
     def add(self, trace: Trace) -> None:
         """The next batch."""
+        if self._left <= 0:
+            return
+        self._left -= next(iter(trace.membranes.values())).shape[1]
         for name, rows in self.spikes.items():
-            rows.append(trace.values[name].astype(np.uint8))
+            rows.append(trace.values[name].astype(np.uint8, copy=False))
         for name, levels in self.membranes.items():
-            levels.append(trace.membranes[name].astype(np.int32))
+            levels.append(trace.membranes[name].astype(np.int32, copy=False))
 
     def golden(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
-        """All batches, with the samples (T, B, *shape) that they were of."""
+        """All batches, with the samples (T, B, *shape) that they were of, the first ones shown."""
+        samples = inputs.shape[1]
+
+        def joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+            return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
         return Golden(
             inputs.astype(np.uint8),
             labels,
-            {name: np.concatenate(rows, axis=1) for name, rows in self.spikes.items()},
-            {name: np.concatenate(levels, axis=1) for name, levels in self.membranes.items()},
+            {name: joined(rows)[:, :samples] for name, rows in self.spikes.items()},
+            {name: joined(levels)[:, :samples] for name, levels in self.membranes.items()},
         )
 
 
@@ -76,7 +93,8 @@ def encode(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:
     name = chip.inputs[0].name
     host = replace(graph, nodes=tuple(n for n in graph.nodes if n.role == "host"), outputs=(name,))
     parts = [trace.values[name] for _, trace in traces(host, x, {name})]
-    return np.concatenate(parts, axis=1).astype(np.uint8)
+    sent: NDArray[Any] = np.concatenate(parts, axis=1).astype(np.uint8)
+    return sent
 
 
 def compare_onnx(graph: Graph, golden: Golden) -> list[Mismatch]:
@@ -95,16 +113,8 @@ def compare_nir(graph: Graph, golden: Golden) -> list[Mismatch]:
         path = Path(folder) / "model.nir"
         write_nir(graph, path)
         back = read_nir(path)
-    again = make_golden(back, golden.inputs, golden.labels).trace()
+    again = make_golden(back, golden.inputs, golden.labels, fast(back)).trace()
     return compare(golden.trace(), again.values, again.membranes)
-
-
-def compare_cpu(graph: Graph, golden: Golden) -> list[Mismatch]:
-    """What the cpu executor computes otherwise on the golden samples."""
-    found = run_cpu(graph, golden.inputs, membranes=golden.membranes.keys())
-    return compare(
-        golden.trace(), {n: found.values[n] for n in golden.spikes}, dict(found.membranes)
-    )
 
 
 def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:

@@ -9,12 +9,13 @@ from graphlib import TopologicalSorter
 import numpy as np
 
 from purespike.compiler.ir.domain import SPIKE, Domain
+from purespike.compiler.ir.forms import ONE, Form, Monomial, Real, Spike, atom, ratio
 from purespike.compiler.ir.graph import Edge, Graph, Node, Op, Shape
+from purespike.compiler.ir.logic import gate_of
 from purespike.compiler.ir.ops import Add, Delay, Gate, Scale
 from purespike.targets.onnx.body import OnnxError
+from purespike.targets.onnx.foreign.biases import shifted
 from purespike.targets.onnx.foreign.cells import Cell
-from purespike.targets.onnx.foreign.forms import ONE, Form, Monomial, Real, Spike, atom, ratio
-from purespike.targets.onnx.foreign.gates import gate_of, shifted
 from purespike.targets.onnx.foreign.naming import clean, fresh
 
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from purespike.compiler.ir.forms import Form, Real, Spike, atom, ratio, same, scaled
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.ir.ops.neuron import Reset
 from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.foreign.forms import Form, Real, Spike, atom, ratio, same, scaled
 from purespike.targets.onnx.foreign.spikes import over, rests, threshold
 
 FORMS = (

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from purespike.compiler.ir.forms import MAX_VALUES
 from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.foreign.forms import MAX_VALUES
 
 Constant = NDArray[Any]
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from purespike.compiler.ir.graph import Shape
-from purespike.targets.onnx.foreign.forms import (
+from purespike.compiler.ir.atoms import Atoms
+from purespike.compiler.ir.forms import (
     ONE,
     Atom,
     Form,
@@ -29,7 +29,8 @@ from purespike.targets.onnx.foreign.forms import (
     scaled,
     times,
 )
-from purespike.targets.onnx.foreign.spikes import Atoms, over, rests, threshold
+from purespike.compiler.ir.graph import Shape
+from purespike.targets.onnx.foreign.spikes import over, rests, threshold
 
 
 class Rewriter:

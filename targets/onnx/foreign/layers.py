@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto
 
+from purespike.compiler.ir.atoms import Atoms
 from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.forms import Form, atom, constant, is_binary, plus, same, scaled
 from purespike.compiler.ir.graph import Edge, Op, Shape
 from purespike.compiler.ir.ops import AvgPool2d, BatchNorm, Conv2d, Flatten, Linear, MaxPool2d
 from purespike.compiler.ir.ops.synapse import Pair
 from purespike.targets.onnx.body import OnnxError
+from purespike.targets.onnx.foreign.biases import shifted
 from purespike.targets.onnx.foreign.constants import Constant, attributes, axes
-from purespike.targets.onnx.foreign.forms import Form, atom, constant, is_binary, plus, same, scaled
-from purespike.targets.onnx.foreign.gates import shifted
 from purespike.targets.onnx.foreign.naming import label, title
-from purespike.targets.onnx.foreign.spikes import Atoms
 
 Value = Form | Constant
 

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto, TensorProto
 
 from purespike.compiler.errors import PurespikeError
-from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.foreign.constants import (
-    POINTWISE,
-    attributes,
-    folded,
-    literal,
-    read_tensor,
-)
-from purespike.targets.onnx.foreign.forms import (
+from purespike.compiler.ir.atoms import Atoms
+from purespike.compiler.ir.forms import (
     Form,
     constant,
     is_binary,
@@ -27,9 +21,16 @@ from purespike.targets.onnx.foreign.forms import (
     tabled,
     times,
 )
+from purespike.targets.onnx.body import OnnxError
+from purespike.targets.onnx.foreign.constants import (
+    POINTWISE,
+    attributes,
+    folded,
+    literal,
+    read_tensor,
+)
 from purespike.targets.onnx.foreign.layers import LAYERS, Site, Value, biased
 from purespike.targets.onnx.foreign.naming import label, title
-from purespike.targets.onnx.foreign.spikes import Atoms
 
 BROKEN = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What numpy and the onnx package raise on arguments that are not as an operator's are."""
@@ -130,9 +131,13 @@ class Machine:
             return made or plus(*forms)
         if node.op_type in _ALGEBRA:
             return _ALGEBRA[node.op_type](forms)
-        table = None
-        if all(x is not None for x in xs):
-            table = tabled(POINTWISE[node.op_type], *forms)
+        present = [x is not None for x in xs]  # Clip may leave out a bound
+
+        def function(*values: Any) -> Any:
+            given = iter(values)
+            return POINTWISE[node.op_type](*(next(given) if p else None for p in present))
+
+        table = tabled(function, *forms)
         if table is not None:
             return table
         if node.op_type in _COMPARE:

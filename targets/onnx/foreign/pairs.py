@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from purespike.compiler.ir.forms import Form, Real
 from purespike.targets.onnx.body import OnnxError
-from purespike.targets.onnx.foreign.forms import Form, Real
 from purespike.targets.onnx.foreign.naming import core
 
 _NAME_THEM = (

@@ -16,7 +16,9 @@ import numpy as np
 from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir.atoms import Atoms
 from purespike.compiler.ir.domain import ANALOG, Domain
+from purespike.compiler.ir.forms import Atom, Form, Real, Spike, atom
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.verify import verify
 from purespike.compiler.wording import Advice
@@ -24,11 +26,9 @@ from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.foreign.assemble import Assembly
 from purespike.targets.onnx.foreign.cells import cell
 from purespike.targets.onnx.foreign.files import PYTORCH, inputs, refuse_programs
-from purespike.targets.onnx.foreign.forms import Atom, Form, Real, Spike, atom
 from purespike.targets.onnx.foreign.history import without_echoes
 from purespike.targets.onnx.foreign.machine import Machine
 from purespike.targets.onnx.foreign.pairs import Pairs, pair
-from purespike.targets.onnx.foreign.spikes import Atoms
 from purespike.targets.onnx.read import parse_onnx
 
 MAX_NODES = 10_000

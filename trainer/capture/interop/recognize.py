@@ -190,7 +190,7 @@ def module_of_call(
 
 def join(target: Any, args: tuple[Any, ...]) -> tuple[Op, str, tuple[Any, ...]] | None:
     """The operation of a SEW join, its name, and its inputs in the order of the graph's gates."""
-    if target is not spikingjelly.sew_function() or len(args) != 3:
+    if not spikingjelly.is_sew_function(target) or len(args) != 3:
         return None
     op = spikingjelly.JOINS.get(args[2])
     return None if op is None else (op, args[2].lower(), (args[1], args[0]))

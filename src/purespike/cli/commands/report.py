@@ -32,7 +32,13 @@ from purespike.targets.bundle.manifest import read_manifest
 Format = Literal["html", "sarif", "junit", "markdown", "json", "text"]
 Source = Annotated[Path, typer.Argument(help="A bundle, or a report.json.")]
 
-policy_app = typer.Typer(help="What a team accepts.", no_args_is_help=True)
+policy_app = typer.Typer(
+    help="What a team accepts.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
 
 
 def load_report(path: Path) -> Data:

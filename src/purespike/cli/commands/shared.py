@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from purespike.cli.codes import INTERNAL as INTERNAL
+from purespike.cli.codes import INTERRUPTED as INTERRUPTED
+from purespike.cli.codes import NOT_COMPLIANT as NOT_COMPLIANT
+from purespike.cli.codes import OK as OK
+from purespike.cli.codes import USAGE as USAGE
 from purespike.cli.console import err as err
 from purespike.cli.console import out as out
 from purespike.cli.console import progress_bars
 
 if TYPE_CHECKING:
     from purespike.flow.build import Build, Options
-
-OK, NOT_COMPLIANT, USAGE, INTERNAL, INTERRUPTED = 0, 1, 2, 3, 130
 
 Output = Annotated[Path, typer.Option("--out", "-o", help="Folder to write; replaced if ours.")]
 BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `purespike compile` wrote.")]

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
-from purespike.flow.inputs.checkpoints import digits_subject
 from purespike.flow.inputs.datafile import is_binary, read_data
 from purespike.flow.inputs.opening import CHECKPOINT, Opened, open_source
 from purespike.flow.inputs.stated import Stated
 from purespike.judge.accuracy import own_decisions
 from purespike.subject import Subject, require_fit, require_single
 from purespike.targets.bundle.bundle import MANIFEST, read_bundle
-from purespike.trainer.capture.exported import read_exported
-from purespike.trainer.capture.trace import capture
 from purespike.trainer.dotted import dotted, import_remedy
+
+if TYPE_CHECKING:  # torch takes seconds to load: only those load it who have a module
+    from torch import nn
 
 SAMPLES = 64  # made up where no data is given
 
@@ -54,12 +54,16 @@ def load_subject(
     if opened.graph is not None:
         return _from_graph(opened.name, opened.graph, stated, samples)
     if (path / CHECKPOINT).is_file():
+        from purespike.flow.inputs.checkpoints import digits_subject
+
         return digits_subject(path, trusted=stated.trust)
     if (path / MANIFEST).is_file():
         bundle = read_bundle(path)
         x, labels = bundle.golden.inputs, bundle.golden.labels
         return Subject(path.name, bundle.graph, tuple(x.shape[2:]), x, labels)
     if path.is_file():
+        from purespike.trainer.capture.exported import read_exported
+
         program = read_exported(path)
         stated = replace(stated, shape=program.shape, steps=program.steps)
         return _from_module(path.name, program.module, stated, samples)
@@ -68,6 +72,8 @@ def load_subject(
 
 def _module(source: str) -> nn.Module:
     """A torch module by its dotted path. This runs the user's own code, as Python's import does."""
+    from torch import nn
+
     try:
         found = dotted(source)
         made = found if isinstance(found, nn.Module) else found()
@@ -92,6 +98,8 @@ def _module(source: str) -> nn.Module:
 
 
 def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -> Subject:
+    from purespike.trainer.capture.trace import capture
+
     given = read_data(stated.data)
     shape = tuple(given["inputs"].shape[2:]) if given else stated.shape
     steps = len(given["inputs"]) if given else stated.steps

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.report.formats.schema import mistakes
 from purespike.compiler.report.page.page import to_html
@@ -22,9 +24,10 @@ from purespike.compiler.rules.finding import EXECUTORS, Finding, Status, verdict
 from purespike.compiler.rules.measure import Measured, measure
 from purespike.judge.bundle.consistency import Derived, judged, make_derived, require_recordings
 from purespike.judge.bundle.statements import differences, expected_manifest, expected_report
-from purespike.judge.evidence import Recorder, compare_cpu, lava_decisions
+from purespike.judge.evidence import Recorder, lava_decisions
+from purespike.judge.fast import CrossCheck
 from purespike.targets.agreement import Mismatch, agreement, compare, not_run
-from purespike.targets.bundle.bundle import MANIFEST, Bundle
+from purespike.targets.bundle.bundle import MANIFEST, Bundle, Golden
 from purespike.targets.bundle.golden_network import JSON, NPZ, replay_rows
 from purespike.targets.lava.lower.schedule import Schedule
 from purespike.targets.lava.program.check import ProgramError
@@ -146,15 +149,17 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = quiet) -> Examin
     """
     require_recordings(bundle)
     graph, golden = bundle.graph, bundle.golden
+    check = CrossCheck.of(graph, golden.inputs)
     recorder = Recorder(graph)
     measured = measure(
-        graph, golden.inputs, lambda d, n: progress("interpreter", d, n), recorder.add
+        graph,
+        golden.inputs,
+        lambda d, n: progress("cpu" if check.fast else "interpreter", d, n),
+        recorder.add,
+        check.fast,
     )
     again = recorder.golden(golden.inputs, golden.labels)
-    trace = again.trace()
-    rows = compare(golden.trace(), trace.values, trace.membranes)
-    runs = [_run("interpreter", ("model.nir",), bundle, rows), _cpu(bundle), _onnx(bundle)]
-    runs.append(_numpy(bundle))
+    runs = [*_ours(bundle, again, check), _onnx(bundle), _numpy(bundle)]
     with tempfile.TemporaryDirectory(prefix="purespike-") as name:
         derived = make_derived(bundle, again, Path(name))
     replayed = None
@@ -172,8 +177,14 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = quiet) -> Examin
     return Examination(tuple(runs), compared, measured, replayed, files)
 
 
-def _run(executor: str, files: tuple[str, ...], bundle: Bundle, rows: Iterable[Mismatch]) -> Run:
-    samples = len(bundle.golden.labels)
+def _run(
+    executor: str,
+    files: tuple[str, ...],
+    bundle: Bundle,
+    rows: Iterable[Mismatch],
+    samples: int | None = None,
+) -> Run:
+    samples = samples or len(bundle.golden.labels)
     return Run(executor, files, samples, _agreement(f"{executor} on {files[0]}", samples, rows))
 
 
@@ -197,12 +208,29 @@ def _failed(executor: str, files: tuple[str, ...], error: PurespikeError) -> Run
     return Run(executor, files, 0, (finding,))
 
 
-def _cpu(bundle: Bundle) -> Run:
-    files = ("model.nir",)
-    try:
-        return _run("cpu", files, bundle, compare_cpu(bundle.graph, bundle.golden))
-    except PurespikeError as e:
-        return Run("cpu", files, 0, (not_run("cpu", e),))
+def _ours(bundle: Bundle, again: Golden, check: CrossCheck) -> tuple[Run, Run]:
+    """The interpreter and the cpu executor on model.nir; one ran all samples, the other some.
+
+    Args:
+        bundle: What was read.
+        again: What ran on all golden samples records: the cpu executor, or the interpreter.
+        check: What both did on some of them.
+    """
+    files, golden = ("model.nir",), bundle.golden
+    rows = compare(golden.trace(), again.spikes, again.membranes)
+    part, some = golden.part(check.samples).trace(), len(check.samples)
+    if check.fast is not None:
+        few = compare(part, check.interpreted.values, check.interpreted.membranes)
+        return (
+            _run("interpreter", files, bundle, few, some),
+            _run("cpu", files, bundle, rows),
+        )
+    whole = _run("interpreter", files, bundle, rows)
+    if check.executed is None:
+        why = check.error or PurespikeError("the cpu executor did not run")
+        return whole, Run("cpu", files, 0, (not_run("cpu", why),))
+    few = compare(part, check.executed.values, check.executed.membranes)
+    return whole, _run("cpu", files, bundle, few, some)
 
 
 def _onnx(bundle: Bundle) -> Run:
@@ -295,12 +323,8 @@ def run_own(
             raise  # this machine, not the file
         return _refused(_failed("Lava", files, e))
     labels = golden.labels[:samples]
-    part = replace(
-        golden,
-        spikes={n: a[:, :samples] for n, a in golden.spikes.items()},
-        membranes={n: a[:, :samples] for n, a in golden.membranes.items()},
-    )
-    rows = compare(part.trace(), run.spikes, run.membranes)
+    part = golden.part(np.arange(len(labels))).trace()
+    rows = compare(part, run.spikes, run.membranes)
     name = "Lava, stock convolution" if stock else "Lava"
     found = _agreement(f"{name} on {PROGRAM}", len(labels), rows)
     labelled = bool(bundle.report.get("accuracy"))

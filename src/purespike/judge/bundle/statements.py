@@ -38,6 +38,7 @@ from purespike.compiler.rules.waiver import Waiver, Waivers, apply_waivers
 from purespike.judge.bundle.consistency import foreign_version
 from purespike.judge.bundle.figures import Part, part_of
 from purespike.judge.evidence import accuracy_finding, not_asked_for
+from purespike.judge.fast import replayed
 from purespike.judge.independent import compare_verdicts, second_verdict
 from purespike.judge.static import chip_findings, network_findings
 from purespike.targets.agreement import Executor, Mismatch, agreement
@@ -186,10 +187,11 @@ def _executors(bundle: Bundle, part: Part) -> dict[str, Executor]:
         spikes = [Mismatch(n, "spikes", values[n], 0, None) for n in values if n in fires]
         return (*spikes, *(Mismatch(n, "membranes", values[n], 0, None) for n in membranes))
 
-    every = rows(part.golden, [n.name for n in neurons])
-    found = {
-        name: Executor(part.golden, every) for name in ("ONNX Runtime", "cpu", "NIR, read back")
-    }
+    everywhere = [n.name for n in neurons]
+    found = {}
+    for name in ("ONNX Runtime", "cpu", "NIR, read back"):
+        samples = len(replayed(bundle.graph, part.golden)) if name == "cpu" else part.golden
+        found[name] = Executor(samples, rows(samples, everywhere))
     if part.lava:
         integrators = [n.name for n in neurons if n.name not in fires]
         found["Lava"] = Executor(part.lava, rows(part.lava, integrators))

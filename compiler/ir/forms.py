@@ -1,4 +1,4 @@
-"""Values of one time step as polynomials: what an ONNX graph computes, whatever operators say it.
+"""Values of one time step as polynomials: what arithmetic computes, whatever operators say it.
 
 A value is a sum of terms, each a constant array times some *atoms*. An atom is a real-valued
 tensor that is not looked into (an input, a state, what a layer makes) or a spike, ``[gap > 0]``. A
@@ -7,7 +7,7 @@ in different order have equal terms; that is how an update of a membrane is reco
 
 A gate is a spike, too: one whose gap is made of spikes alone.
 
-Coefficients are float64, made of the constants in the file.
+Coefficients are float64, made of the constants in the file or module.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import Array
-from purespike.compiler.ir.graph import Op, Shape
-from purespike.targets.onnx.body import OnnxError
+from purespike.compiler.ir.graph import IRError, Op, Shape
 
 MAX_TERMS = 64
 MAX_SPIKES = 4  # whose truth table is written down
@@ -104,20 +103,20 @@ class Form:
 
 
 def form(shape: Shape, terms: Mapping[Monomial, Array]) -> Form:
-    """A form with its coefficients made canonical; raises OnnxError if it is none."""
+    """A form with its coefficients made canonical; raises IRError if it is none."""
     kept = {}
     for monomial, array in terms.items():
         if not bool(np.isfinite(array).all()):
-            raise OnnxError("a constant of the file is infinite or not a number")
+            raise IRError("a constant is infinite or not a number")
         if not _spreads(array.shape, shape):
-            raise OnnxError(
+            raise IRError(
                 "a constant does not fit the value that it meets",
                 found=f"constant of shape {array.shape}, value of shape (N, *{shape})",
             )
         if bool(array.any()):
             kept[monomial] = least(array)
     if len(kept) > MAX_TERMS:
-        raise OnnxError("a value has too many terms", found=f"{len(kept)}", allowed=f"{MAX_TERMS}")
+        raise IRError("a value has too many terms", found=f"{len(kept)}", allowed=f"{MAX_TERMS}")
     return Form(shape, kept)
 
 
@@ -145,7 +144,7 @@ def constant(shape: Shape, value: NDArray[np.generic] | float) -> Form:
     while array.ndim > len(shape) and len(array) and bool((array == array[:1]).all()):
         array = array[0]
     if array.ndim > len(shape):
-        raise OnnxError(
+        raise IRError(
             "a constant differs between the samples of a batch, or has more axes than its value",
             found=f"constant of shape {np.shape(value)}, value of shape (N, *{shape})",
         )
@@ -166,15 +165,15 @@ def plus(a: Form, b: Form) -> Form:
 
 
 def times(a: Form, b: Form) -> Form:
-    """The product; raises OnnxError if it is no value of ours: a product of two real tensors."""
+    """The product; raises IRError if it is no value of ours: a product of two real tensors."""
     terms: dict[Monomial, Array] = {}
     if len(a.terms) * len(b.terms) > MAX_TERMS**2:
-        raise OnnxError("a product has too many terms")
+        raise IRError("a product has too many terms")
     for (m, c), (n, d) in product(a.terms.items(), b.terms.items()):
         reals = [x for x in (*m, *n) if isinstance(x, Real)]
         # An input may turn out to be the spikes of the step before, which `history` looks into.
         if len(reals) > 1 and (len(set(reals)) != 2 or all(r.op for r in reals)):
-            raise OnnxError(
+            raise IRError(
                 "two tensors are multiplied that both carry real numbers",
                 found=", ".join(r.name for r in reals),
                 allowed="products with constants, and with spikes of 0 and 1",

@@ -1,0 +1,102 @@
+"""The cpu executor in the place of the interpreter, which runs a sample of its work again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.proofs.counts import dense_census, total_counts
+from purespike.compiler.rules.measure import Fast
+from purespike.judge.static import is_integer
+from purespike.targets.agreement import Mismatch, compare
+from purespike.targets.cpu.library import kernels
+from purespike.targets.cpu.run import Runner, run_cpu
+
+OPERATIONS = 1e9  # of synapses that the interpreter repeats: a second or two
+
+
+def fast(graph: Graph) -> Fast | None:
+    """Runs a graph in integers on the cpu executor; None where that has no form or no kernel."""
+    if not is_integer(graph) or len(graph.inputs) != 1 or isinstance(kernels(), str):
+        return None
+    runners: dict[frozenset[str], Runner] = {}
+
+    def run_fast(x: NDArray[Any], membranes: Collection[str]) -> Trace:
+        kept = frozenset(membranes)
+        if kept not in runners:
+            runners[kept] = Runner(graph, membranes=kept)
+        return runners[kept].run(x)
+
+    try:
+        runners[frozenset()] = Runner(graph)
+    except PurespikeError:
+        return None
+    return run_fast
+
+
+def replayed(graph: Graph, samples: int) -> NDArray[np.int64]:
+    """Which of so many samples the interpreter runs again: all of a small network, else a few."""
+    dense = total_counts(dense_census(graph).values())
+    work = max(dense.ac + dense.mac, 1.0) * graph.steps
+    count = int(np.clip(OPERATIONS // work, 1, samples))
+    return np.linspace(0, samples - 1, count).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class CrossCheck:
+    """The interpreter and the cpu executor on the same samples, every spike and membrane.
+
+    Attributes:
+        fast: Runs the graph; None where the executor differs, or has no form or no kernel.
+        samples: Which both ran.
+        interpreted: What the interpreter recorded of every neuron on the chip.
+        executed: What the executor did; None if it did not run.
+        error: Why not.
+    """
+
+    fast: Fast | None
+    samples: NDArray[np.int64]
+    interpreted: Trace
+    executed: Trace | None
+    error: PurespikeError | None = None
+
+    @classmethod
+    def of(cls, graph: Graph, x: NDArray[Any]) -> CrossCheck:
+        """On some of the samples x (T, B, *shape), those that `replayed` names.
+
+        Args:
+            graph: A network in integers, the part on the chip.
+            x: Spikes.
+        """
+        again = replayed(graph, x.shape[1])
+        part = x[:, again]
+        neurons = {n.name: n for n in graph.nodes if isinstance(n.op, Neuron)}
+        firing = [name for name, n in neurons.items() if getattr(n.op, "fires", False)]
+
+        def kept(trace: Trace) -> Trace:
+            spikes = {name: trace.values[name] for name in firing}
+            return Trace(spikes, {name: trace.membranes[name] for name in neurons})
+
+        reference = kept(run(graph, part, record=neurons))
+        try:
+            quick = fast(graph)
+            found = quick(part, neurons) if quick else run_cpu(graph, part, membranes=neurons)
+        except PurespikeError as e:
+            return cls(None, again, reference, None, e)
+        check = cls(quick, again, reference, kept(found))
+        same = not any(row.different for row in check.rows())
+        return check if same else replace(check, fast=None)
+
+    def rows(self) -> list[Mismatch]:
+        """Every layer of the executor against the interpreter; raises why it did not run."""
+        if self.executed is None:
+            raise self.error or RuntimeError("the cpu executor did not run")
+        return compare(self.interpreted, self.executed.values, self.executed.membranes)
