@@ -24,7 +24,7 @@ from purespike.compiler.rules.conventions import neurobench_layer, syops_layer
 from purespike.compiler.rules.measure import decide, decisions, measure
 from purespike.judge import fast as judged
 from purespike.judge.evidence import make_golden
-from purespike.judge.fast import CrossCheck, fast, replayed
+from purespike.judge.fast import CrossCheck, execute, fast, replayed
 from purespike.targets.cpu.library import kernels
 from purespike.targets.cpu.run import Runner
 
@@ -53,7 +53,7 @@ def assert_measures_the_same(graph: Graph, x: NDArray[Any]) -> None:
     assert not wrong, (wrong, str(graph))
     whole = run(graph, x)
     np.testing.assert_array_equal(quicker.decisions, decide(graph, whole))
-    np.testing.assert_array_equal(decisions(graph, x, fast=quick), decide(graph, whole))
+    np.testing.assert_array_equal(decisions(graph, x, execute=execute), decide(graph, whole))
     for name, rate in quicker.rates.items():
         assert rate == pytest.approx(whole.values[name].mean(), rel=1e-12)
         by_step = whole.values[name].reshape(graph.steps, -1).mean(axis=1)

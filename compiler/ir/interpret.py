@@ -13,6 +13,10 @@ from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Graph, IRError
 from purespike.compiler.ir.ops import Neuron
 
+# Runs a graph on an input (T, B, *shape) for the edges named, as `lean` does: each value is that of
+# the interpreter, bit for bit, whoever computes it.
+Execute = Callable[["Graph", NDArray[Any], Collection[str]], "Trace"]
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -77,7 +81,7 @@ def run(
                 values[name].append(y.astype(np.int8) if name in bytewise else y)
 
         for name, array in inputs.items():
-            send(name, array[t])
+            send(name, np.asarray(array[t], dtype=np.float64))
         for node in late:  # a delay's output does not depend on this step's input
             send(node.name, node.op.read(state[node.name]))
         for node in graph.nodes:
@@ -110,6 +114,11 @@ def run(
     return Trace(*kinds)
 
 
+def lean(graph: Graph, x: NDArray[Any], record: Collection[str]) -> Trace:
+    """The edges named, spikes in a byte each and no membranes: what an `Execute` gives."""
+    return run(graph, x, record=record, lean=True)
+
+
 def _unread(graph: Graph) -> dict[str, list[str]]:
     """By node: the edges that nothing reads after it, so that a step need not hold them all."""
     last = {e.name: e.name for e in graph.edges() if graph.producer(e.name) is not None}
@@ -125,16 +134,18 @@ def _unread(graph: Graph) -> dict[str, list[str]]:
     return unread
 
 
-def _inputs(graph: Graph, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> dict[str, Array]:
+def _inputs(graph: Graph, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     if not isinstance(x, Mapping):
         if len(graph.inputs) != 1:
             raise IRError("the graph has several inputs", allowed="a mapping from name to array")
         x = {graph.inputs[0].name: x}
-    arrays: dict[str, Array] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for edge in graph.inputs:
         if edge.name not in x:
             raise IRError(f"input %{edge.name} is missing", found=", ".join(x))
-        array = np.asarray(x[edge.name], dtype=np.float64)
+        array = np.asarray(x[edge.name])
+        if array.dtype.itemsize > 1:  # spikes in a byte each become numbers step by step
+            array = array.astype(np.float64, copy=False)
         if array.ndim != 2 + len(edge.shape) or (array.shape[0], *array.shape[2:]) != (
             graph.steps,
             *edge.shape,

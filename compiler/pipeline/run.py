@@ -11,8 +11,9 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.divergence import Divergence, first_divergence
 from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Graph, Node
-from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.interpret import Execute, Trace, lean
 from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.ir.part import run_part
 from purespike.compiler.ir.verify import verify
 from purespike.compiler.pipeline.contract import Compiled, LedgerLine, Pass, PassError
 from purespike.compiler.proofs.counts import dense_census, total_counts
@@ -26,6 +27,7 @@ def compile_graph(
     *,
     keep: Collection[str] | None = None,
     watch: Callable[[str, Graph], None] | None = None,
+    execute: Execute = lean,
 ) -> Compiled:
     """Apply ``passes`` in order; verify, run and compare after each.
 
@@ -39,6 +41,7 @@ def compile_graph(
         keep: Stages that the result holds beside the last one; None is all. Passes that change
             weights leave a copy of them all, so a large network is compiled without old stages.
         watch: Shown the captured graph, and what each pass made, before that is held to anything.
+        execute: Runs the graphs on the probe; the interpreter by itself takes longest.
 
     Raises:
         PassError: If a pass leaves an ill-formed graph or breaks its promise.
@@ -54,7 +57,7 @@ def compile_graph(
     del start  # a large network is not held beside its successors
     _require_names(["captured", *(line.name for line in ledger), *(p.name for p in passes)])
     verify(graph)
-    trace = _probed(graph, probe)
+    trace = _probed(graph, probe, execute)
     for p in passes:
         progress(p.name)
         after = p.rewrite(graph)
@@ -64,7 +67,7 @@ def compile_graph(
             )
         if watch is not None:
             watch(p.name, after)
-        after_trace = trace if after is graph else _checked(p, graph, after, probe)
+        after_trace = trace if after is graph else _checked(p, graph, after, probe, execute)
         line = _compare(p, graph, trace, after, after_trace, probe)
         _require_promise(p, line)
         ledger.append(line)
@@ -86,12 +89,12 @@ def _require_names(names: list[str]) -> None:
         )
 
 
-def _checked(p: Pass, before: Graph, after: Graph, probe: Array) -> Trace:
+def _checked(p: Pass, before: Graph, after: Graph, probe: Array, execute: Execute) -> Trace:
     """The run of what a pass made; raises PassError if it is ill-formed."""
     try:
         verify(after)
         _same_interface(before, after)
-        return _probed(after, probe)
+        return _probed(after, probe, execute)
     except PurespikeError as e:
         raise PassError(
             f"pass {p.name} left an ill-formed graph: {e.message}",
@@ -132,10 +135,10 @@ def _same_interface(before: Graph, after: Graph) -> None:
         )
 
 
-def _probed(graph: Graph, probe: Array) -> Trace:
+def _probed(graph: Graph, probe: Array, execute: Execute) -> Trace:
     """What is compared of a run: neurons and outputs."""
     neurons = (n.name for n in graph.nodes if isinstance(n.op, Neuron))
-    return run(_beginning(graph, len(probe)), probe, record={*graph.outputs, *neurons}, lean=True)
+    return execute(_beginning(graph, len(probe)), probe, {*graph.outputs, *neurons})
 
 
 def _beginning(graph: Graph, steps: int) -> Graph:
@@ -180,19 +183,20 @@ def _divergence(
     names: list[str],
     scales: Mapping[str, float],
 ) -> Divergence | None:
-    """The first spike that differs; for its membranes both graphs run again."""
+    """The first spike that differs; for its membranes that layer of both graphs runs again."""
     start = _beginning(before, len(probe))
     first = first_divergence(start, a, b, names)
     if first is None:
         return None
 
-    def recorded(graph: Graph) -> Trace:
+    def recorded(graph: Graph, trace: Trace) -> Trace:
         node = graph.producer(first.node)
         assert node is not None
-        names = {node.name, node.inputs[0]}
-        return run(_beginning(graph, len(probe)), probe, record=names)
+        fired = {n: v for n, v in trace.values.items() if graph.edge(n).domain <= SPIKE}
+        known = {graph.inputs[0].name: probe, **fired}
+        return run_part(_beginning(graph, len(probe)), {node.name, node.inputs[0]}, known)
 
-    a, b = recorded(before), recorded(after)
+    a, b = recorded(before, a), recorded(after, b)
     return first_divergence(start, a, b, [first.node], after=after, scales=scales)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Execute, lean
 from purespike.compiler.passes.fold_constants import fold_constants
 from purespike.compiler.passes.fold_scales.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
@@ -38,6 +39,7 @@ def standard_pipeline(
     host_encoder: bool = False,
     calibration: Array | None = None,
     method: Method | None = None,
+    execute: Execute = lean,
 ) -> Pipeline:
     """The passes in order.
 
@@ -48,13 +50,14 @@ def standard_pipeline(
             together, and which choose the scales by spike agreement; None rounds to the nearest.
         method: How scales are chosen; None is ``agreement`` where there are calibration inputs,
             else ``max``, the scales that just hold the largest weights.
+        execute: Runs the network in real numbers on the calibration inputs.
     """
     grid = grid or Grid()
     how: Method = method or ("max" if calibration is None else "agreement")
 
     @lru_cache(maxsize=1)  # asked for by the pass and by the ledger
     def free(graph: Graph) -> dict[str, Scaling]:
-        return calibrate(graph, calibration, replace(grid, fit_membranes=False), how)
+        return calibrate(graph, calibration, replace(grid, fit_membranes=False), how, execute)
 
     @lru_cache(maxsize=1)
     def scales(graph: Graph) -> dict[str, Scaling]:
@@ -63,7 +66,7 @@ def standard_pipeline(
     def to_integers(graph: Graph) -> Graph:
         if calibration is None:
             return quantize(graph, grid, scales(graph))
-        rounded = choose_rounding(graph, calibration, grid, scales(graph))
+        rounded = choose_rounding(graph, calibration, grid, scales(graph), execute)
         after = quantize(graph, grid, scales(graph), rounded)
         if grid.fit_membranes:  # a bias that rounds up may break the proof: then the nearest one
             groups = scale_groups(graph)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from purespike.compiler.ir.carried import carried
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
-from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.interpret import Execute, Trace, lean, run
 from purespike.compiler.ir.ops import SYNAPSES, Neuron
 from purespike.compiler.proofs.counts import Counts, inlets, measured_counts, met, synaptic_events
 from purespike.compiler.proofs.currents import Currents, find_currents
@@ -143,15 +143,13 @@ def decisions(
     graph: Graph,
     x: NDArray[Any],
     progress: Callable[[int, int], None] = lambda done, n: None,
-    fast: Fast | None = None,
+    execute: Execute = lean,
 ) -> NDArray[np.int64]:
     """The class of each sample of x (T, B, *shape), and nothing else: see `measure`."""
     found: list[NDArray[np.int64]] = []
     done = 0
     for part in batches(graph, x):
-        output = {graph.outputs[0]}
-        trace = run(graph, part, record=output, lean=True) if fast is None else fast(part, ())
-        found.append(decide(graph, trace))
+        found.append(decide(graph, execute(graph, part, {graph.outputs[0]})))
         done += part.shape[1]
         progress(done, x.shape[1])
     return np.concatenate(found)

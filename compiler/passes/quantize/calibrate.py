@@ -34,6 +34,7 @@ from purespike.compiler.choices import require_choice
 from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
+from purespike.compiler.ir.interpret import Execute, lean
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.quantize.groups import group_members, weights_of
 from purespike.compiler.passes.quantize.quantize import fit_scales, quantized
@@ -60,6 +61,7 @@ def calibrate(
     x: NDArray[Any] | None = None,
     grid: Grid | None = None,
     method: Method = "agreement",
+    execute: Execute = lean,
 ) -> dict[str, Scaling]:
     """The scale of each synapse and neuron of the chip: integer = scale * real number.
 
@@ -68,13 +70,14 @@ def calibrate(
         x: Calibration input (T, B, *shape), from the training data; only ``agreement`` needs it.
         grid: The integers of the chip.
         method: How to choose.
+        execute: Runs the network in real numbers.
 
     Raises:
         UsageError: If the method is unknown, or needs data and has none.
     """
     grid = grid or Grid()
     if grid.fit_membranes:
-        free = calibrate(graph, x, replace(grid, fit_membranes=False), method)
+        free = calibrate(graph, x, replace(grid, fit_membranes=False), method, execute)
         return fit_scales(graph, free, grid)
     require_choice("calibration", Method, method)
     if method == "max":
@@ -84,7 +87,7 @@ def calibrate(
             raise UsageError(
                 "calibration by spike agreement needs data", remedy="give it training inputs"
             )
-        return _by_agreement(graph, x, grid)
+        return _by_agreement(graph, x, grid, execute)
     choose = _percentile if method == "percentile" else _least_error
     chosen: dict[str, Scaling] = {}
     for nodes in group_members(graph).values():
@@ -157,9 +160,11 @@ def _best(
     return best
 
 
-def _by_agreement(graph: Graph, x: NDArray[Any], grid: Grid) -> dict[str, Scaling]:
+def _by_agreement(
+    graph: Graph, x: NDArray[Any], grid: Grid, execute: Execute
+) -> dict[str, Scaling]:
     scales = choose_scales(graph, grid)
-    layers = Layers.start(graph, x)
+    layers = Layers.start(graph, x, execute)
     if layers is None:
         return scales  # case 4
     members = {n.name: nodes for nodes in group_members(graph).values() for n in nodes}

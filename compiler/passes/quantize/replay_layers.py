@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node, Op
-from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.interpret import Execute, lean
 from purespike.compiler.ir.ops import Add, Flatten, Neuron
 from purespike.compiler.passes.quantize.groups import require_integer_form
 
@@ -22,16 +22,16 @@ class Layers:
 
     Attributes:
         graph: Synapses, sums, neurons and flattens; host nodes keep their real values.
-        real: Every edge of the real-valued network (T, B, *shape).
+        real: What inputs, neurons and the host send in the real-valued network (T, B, *shape).
         carried: The edges that are settled (T, B, *shape).
     """
 
     graph: Graph
-    real: Mapping[str, Array]
-    carried: dict[str, Array]
+    real: Mapping[str, NDArray[Any]]
+    carried: dict[str, NDArray[Any]]
 
     @classmethod
-    def start(cls, graph: Graph, x: NDArray[Any]) -> Layers | None:
+    def start(cls, graph: Graph, x: NDArray[Any], execute: Execute = lean) -> Layers | None:
         """Nothing settled but the inputs; None for a recurrent graph, where no layer runs alone.
 
         Raises:
@@ -40,7 +40,8 @@ class Layers:
         require_integer_form(graph)
         if any(n.op.delays for n in graph.nodes):
             return None
-        real = run(graph, x).values
+        kept = {n.name for n in graph.nodes if isinstance(n.op, Neuron) or n.role == "host"}
+        real = execute(graph, x, kept | {e.name for e in graph.inputs}).values
         return cls(graph, real, {e.name: real[e.name] for e in graph.inputs})
 
     def neurons(self) -> Iterator[Node]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node, Op
+from purespike.compiler.ir.interpret import Execute, lean
 from purespike.compiler.ir.ops import Conv2d, Linear, Neuron, Scale
 from purespike.compiler.passes.quantize.groups import group_members, weights_of
 from purespike.compiler.passes.quantize.quantize import quantized
@@ -47,7 +48,11 @@ _THRESHOLDS = (0.0, -1.0, 1.0)
 
 
 def choose_rounding(
-    graph: Graph, x: NDArray[Any], grid: Grid, scales: Mapping[str, Scaling]
+    graph: Graph,
+    x: NDArray[Any],
+    grid: Grid,
+    scales: Mapping[str, Scaling],
+    execute: Execute = lean,
 ) -> dict[str, Op]:
     """Integer operations for `quantize`, by node: those that round better than to the nearest.
 
@@ -56,8 +61,9 @@ def choose_rounding(
         x: Calibration input (T, B, *shape), from the training data.
         grid: The integers of the chip.
         scales: As `calibrate` chose them.
+        execute: Runs the network in real numbers.
     """
-    layers = Layers.start(graph, x)
+    layers = Layers.start(graph, x, execute)
     if layers is None:
         return {}
     members = {n.name: nodes for nodes in group_members(graph).values() for n in nodes}

@@ -49,7 +49,7 @@ from purespike.judge.evidence import (
     lava_decisions,
     not_asked_for,
 )
-from purespike.judge.fast import CrossCheck
+from purespike.judge.fast import CrossCheck, execute
 from purespike.judge.independent import check_graph
 from purespike.judge.static import chip_findings, is_integer, network_findings
 from purespike.options import Options
@@ -119,7 +119,12 @@ def build(
     def run(start: Graph | Compiled, passes: Iterable[Pass]) -> Compiled:
         try:
             return compile_graph(
-                start, passes, probe, lambda name: progress(name, 0, 1), watch=dump
+                start,
+                passes,
+                probe,
+                lambda name: progress(name, 0, 1),
+                watch=dump,
+                execute=execute,
             )
         finally:
             if dump is not None and dump_graphs is not None:
@@ -192,7 +197,7 @@ def _judge(
 ) -> Build:
     subject, options, graph = draft.subject, draft.options, compiled.graph
     x = subject.spikes
-    floating = decisions(network, x, lambda d, n: progress("float network", d, n))
+    floating = decisions(network, x, lambda d, n: progress("float network", d, n), execute)
     # The chip alone: what a declared encoder sends is its input.
     chip, fed = chip_part(graph), encode(graph, x)
     check = CrossCheck.of(chip, fed[:, : options.golden])

@@ -7,6 +7,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.passes.quantize.quantize import Grid
 from purespike.compiler.pipeline import REWRITES, Pass, Pipeline, host_split, standard_pipeline
 from purespike.compiler.wording import Advice
+from purespike.judge.fast import execute
 from purespike.judge.static import is_integer
 from purespike.options import Options
 from purespike.subject import Progress, Subject
@@ -40,6 +41,7 @@ def choose_passes(graph: Graph, subject: Subject, options: Options, progress: Pr
         # What was fine-tuned is rounded as it was then.
         calibration=None if options.qat else subject.calibration,
         method=options.calibration,
+        execute=execute,
     )
     if options.qat and subject.training is None:
         raise UsageError(

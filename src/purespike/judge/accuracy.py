@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.report.report import Accuracy
 from purespike.compiler.rules.measure import decisions
-from purespike.judge.fast import fast
+from purespike.judge.fast import execute
 from purespike.subject import Progress, Subject
 
 _VALUES_AT_ONCE = 1 << 22  # of the input of a torch module, whose layers hold many times as much
@@ -33,7 +33,7 @@ def reference_accuracy(subject: Subject, progress: Progress) -> Accuracy | None:
         subject.model,
         subject.spikes,
         lambda d, n: progress("network as read", d, n),
-        fast(subject.model),
+        execute,
     )
     return stage_accuracy("trained (the graph as read)", read, subject, None)
 
@@ -51,7 +51,7 @@ def torch_accuracy(model: nn.Module, subject: Subject, progress: Progress) -> tu
 def own_decisions(model: nn.Module | Graph, x: NDArray[Any]) -> NDArray[np.int64]:
     """The class (B,) that the network itself names for each sample (T, B, *shape)."""
     if isinstance(model, Graph):
-        return decisions(model, x, fast=fast(model))
+        return decisions(model, x, execute=execute)
     at_once = max(1, _VALUES_AT_ONCE // x[:, 0].size)
     parts = np.split(x, range(at_once, x.shape[1], at_once), axis=1)
     return np.concatenate([_decisions(model, part) for part in parts])

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Edge, Graph
-from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.rules.finding import EXECUTORS, SPIKE_RUN, Finding, verdict
+from purespike.judge.fast import execute
 from purespike.targets.agreement import Mismatch, compare
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def check_capture(
         result: Any = module(torch.from_numpy(np.asarray(x, dtype=np.float64)))
     main = result["main"] if isinstance(result, Mapping) else result
     theirs: Array = main.numpy()
-    trace = run(graph, x, record={*graph.outputs, *firing}, lean=True)
+    trace = execute(graph, x, {*graph.outputs, *firing})
     whole = {k: v[0] if len(v) == 1 else np.stack(v) for k, v in seen.items() if _alike(v)}
     layers = {name: whole[origin] for name, origin in firing.items() if origin in whole}
     layers = {n: v for n, v in layers.items() if v.shape == trace.values[n].shape}

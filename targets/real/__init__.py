@@ -1,0 +1,1 @@
+"""Networks in real numbers run fast, every spike that of the interpreter."""

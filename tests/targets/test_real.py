@@ -1,0 +1,119 @@
+"""Networks in real numbers on the kernel: every value that of the interpreter, bit for bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import random_graphs
+
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, Op, build
+from purespike.compiler.ir.interpret import lean
+from purespike.compiler.ir.ops import BatchNorm, Conv2d, Linear, Neuron, Scale
+from purespike.targets.real import run as real
+from purespike.targets.real.run import kernel, run_real
+from purespike.targets.real.sums import is_exact, sum_at
+
+pytestmark = pytest.mark.skipif(isinstance(kernel(), str), reason="no kernel library")
+
+
+def layers(*ops: Op, shape: tuple[int, ...], steps: int) -> Graph:
+    names = ["x", *(f"n{k}" for k in range(len(ops)))]
+    nodes = [(names[k + 1], op, (names[k],)) for k, op in enumerate(ops)]
+    return build((Edge("x", shape, SPIKE),), nodes, (names[-1],), steps)
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether the kernel vouches for each layer that it runs."""
+    seen: list[bool] = []
+    run = real._run
+
+    def noting(*arguments: Any) -> Any:
+        made = run(*arguments)
+        seen.append(made is not None)
+        return made
+
+    monkeypatch.setattr(real, "_run", noting)
+    return seen
+
+
+def assert_equal(graph: Graph, x: Any) -> bool:
+    names = {n.name for n in graph.nodes if isinstance(n.op, Neuron)} | {*graph.outputs}
+    found, expected = run_real(graph, x, names), lean(graph, x, names)
+    if found is None:
+        return False
+    for name in names:
+        theirs = expected.values[name]
+        assert found.values[name].astype(theirs.dtype).tobytes() == theirs.tobytes(), name
+    return True
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_every_stage_of_random_networks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, ran = watched(monkeypatch), 0
+    for seed in range(10 * chunk, 10 * chunk + 10):
+        sample = random_graphs.captured(seed)
+        try:
+            graphs = list(random_graphs.compiled(sample).stages.values())
+        except PurespikeError:
+            graphs = [sample.graph]
+        ran += sum(assert_equal(graph, sample.x) for graph in graphs)
+    assert ran >= 10 and sum(seen) >= 20
+
+
+def test_a_decision_that_the_order_of_a_sum_decides_is_the_interpreters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """0.1 + 0.2 + 0.3 is 0.6 or the number above, by the order: the kernel must not decide."""
+    seen = watched(monkeypatch)
+    w = np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.2, 0.3, 0.1]])
+    for threshold in (0.6, np.nextafter(0.6, 1)):
+        graph = layers(Linear(w), Neuron(np.array(threshold)), shape=(3,), steps=1)
+        assert assert_equal(graph, np.ones((1, 2, 3)))
+    assert seen == [False, False]
+
+
+def test_sums_that_are_never_rounded_may_tie(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(monkeypatch)
+    w = np.random.default_rng(0).integers(-8, 9, (6, 40)) / 16
+    for reset in ("zero", "subtract"):
+        op = Neuron(np.array(0.5), reset=reset)  # type: ignore[arg-type]
+        graph = layers(Linear(w, np.full(6, 0.25)), op, shape=(40,), steps=9)
+        current = sum_at(graph, "n0", {"x"})
+        assert current is not None and is_exact(current, op, 9)
+        assert not is_exact(current, Neuron(np.array(0.5), 0.9), 9)
+        x = np.random.default_rng(1).random((9, 5, 40)) < 0.5
+        assert assert_equal(graph, x.astype(float))
+    assert seen == [True, True]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_convolutions_of_every_geometry(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, r = watched(monkeypatch), np.random.default_rng(seed)
+    groups = (1, 2, 4)[seed % 3]
+    kernel_size = (int(r.integers(1, 4)), int(r.integers(1, 4)))
+    weight, bias = r.normal(size=(8, 4 // groups, *kernel_size)), r.normal(size=8)
+    stride, padding, dilation = (1 + seed % 2, 1 + seed // 3), (seed % 3, 1), (1, 1 + seed % 2)
+    conv = Conv2d(weight, bias, stride, padding, dilation, groups)
+    norm = BatchNorm(r.normal(size=8), r.normal(size=8), r.normal(size=8), r.random(8) + 0.1, 1e-5)
+    gain = Scale(np.exp(r.normal(size=(8, 1, 1))))
+    neuron = Neuron(r.random((8, 1, 1)) + 0.5, 0.75 if seed % 2 else 1.0,
+                    "zero" if seed < 3 else "subtract", initial=0.125)  # fmt: skip
+    graph = layers(conv, norm, gain, neuron, shape=(4, 7, 8), steps=12)
+    assert assert_equal(graph, (r.random((12, 3, 4, 7, 8)) < 0.4).astype(np.uint8))
+    assert seen == [True]
+
+
+def test_what_it_does_not_run_is_said_and_left_to_the_interpreter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sample = random_graphs.integer(3)
+    assert run_real(sample.graph, sample.x, set(sample.graph.outputs)) is None
+    graph = layers(Linear(np.ones((2, 3))), Neuron(np.array(1.0)), shape=(3,), steps=2)
+    assert run_real(graph, np.full((2, 1, 3), 0.5), {"n1"}) is None
+    assert run_real(graph, np.ones((3, 1, 3)), {"n1"}) is None
+    monkeypatch.setenv("PURESPIKE_KERNEL", "off")
+    assert run_real(graph, np.ones((2, 1, 3)), {"n1"}) is None
