@@ -92,3 +92,4 @@ PROGRAM = Kind(
     lambda _: False,
     lambda data: {**_bundle_files(data), "network": {}, "trace": {}},
 )
+SHARDS = Kind("test set's finished parts", "shards.json", lambda _: False, lambda _: {})

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 import pytest
+from helpers import dask_cluster
+from helpers.dask_cluster import Cluster, free_port
 from helpers.process_tools import children, eventually
 from helpers.strategies import FIXED, Draft, spikes
 
@@ -29,65 +28,11 @@ from purespike.targets.lava.run.simulate import LavaRun, simulate
 from purespike.targets.lava.worker import session
 
 
-@dataclass
-class Cluster:
-    """Processes of a Dask cluster."""
-
-    address: str
-    scheduler: subprocess.Popen[bytes]
-    workers: list[subprocess.Popen[bytes]]
-    log: Path
-
-    def lava_sessions(self) -> list[int]:
-        """The Lava runs of all workers."""
-        pids = [pid for w in self.workers for pid in children(w.pid)]
-        return [pid for pid in pids if pid in session.members(pid)]
-
-    def story(self) -> str:
-        """What the processes said and still run: for a failure that seldom comes."""
-        left = {w.pid: (w.poll(), children(w.pid)) for w in self.workers}
-        return f"workers (exit status, children): {left}\n{self.log.read_text()}"
-
-
-def start(*arguments: str, folder: Path, **environment: str) -> subprocess.Popen[bytes]:
-    with (folder / "log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "dask", *arguments],
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdout=log,
-            stderr=log,
-        )
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
 @pytest.fixture(params=[2])
 def dask(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Cluster]:
-    """A scheduler with so many workers of one thread; all are gone afterwards."""
-    address = f"tcp://127.0.0.1:{free_port()}"
-    local = ["--host", "127.0.0.1"]
-    scheduler = start(
-        "scheduler", *local, "--port", address.rpartition(":")[2], "--no-dashboard", folder=tmp_path
-    )
-    options = ["--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    workers = [
-        start("worker", address, *options, *local, "--local-directory", "d", folder=tmp_path)
-        for _ in range(request.param)
-    ]
-    log = tmp_path / "log"
-    try:
-        line = b"Registered to:"  # each worker writes it once
-        assert eventually(lambda: log.read_bytes().count(line) >= len(workers), 60), log.read_text()
-        yield Cluster(address, scheduler, workers, log)
-    finally:
-        for process in (*workers, scheduler):
-            process.kill()
-            process.wait()
+    """A cluster with so many workers of one thread; all are gone afterwards."""
+    with dask_cluster.cluster(tmp_path, request.param) as made:
+        yield made
 
 
 def network(weight: float = 1.0) -> Graph:

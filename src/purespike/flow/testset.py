@@ -1,31 +1,42 @@
-"""A whole test set on the cpu executor: accuracy, decisions by class, rates. No torch here."""
+"""A whole test set on an executor: accuracy, decisions by class, rates. No torch here."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+import os
+import pickle
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import purespike
+from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace, run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.labels import checked_labels
 from purespike.compiler.report.report import Accuracy, Chance
-from purespike.compiler.rules.measure import decide
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import is_binary, peek, read_data
+from purespike.flow.shard_runs import Store, run_here, run_on_cluster, run_side_by_side
+from purespike.flow.shards import Backend, Part, Task
 from purespike.targets.agreement import compare
 from purespike.targets.cpu.run import Runner
+from purespike.targets.lava.run.shards import default_jobs
 
-BYTES = 1 << 28  # of spikes, a byte each, that a batch may hold
+BYTES = 1 << 28  # of spikes, a byte each, that a part may hold
+MOST = 256  # samples of a part: a worker that dies, or a run that is killed, costs no more
 REPLAYED = 8  # samples of a test set that the interpreter runs again
 
 Decisions = NDArray[np.int64]
+_NAMES = {"cpu": "the cpu executor", "lava": "Lava", "onnx": "ONNX Runtime"}
 
 
 @dataclass(frozen=True)
@@ -33,17 +44,21 @@ class TestSet:
     """What a network did on a test set.
 
     Attributes:
-        samples: How many ran.
-        seconds: The executor took, on the wall.
+        backend: What ran it.
+        samples: How many were asked for.
+        resumed: How many of them an earlier run had finished.
+        seconds: The others took, on the wall.
         accuracy: None without labels.
         chance: What is right without looking; None without labels.
         classes: (class, samples of it, right ones, samples decided for it).
         rates: Spikes per neuron and step, by firing layer.
-        replayed: Samples that the interpreter ran again.
-        different: The first layer in which it differed, in words; empty if none did.
+        replayed: Samples that the interpreter ran again on the cpu executor.
+        different: The first layer in which two executors differed, in words; empty if none did.
     """
 
+    backend: Backend
     samples: int
+    resumed: int
     seconds: float
     accuracy: Accuracy | None
     chance: Chance | None
@@ -54,8 +69,11 @@ class TestSet:
 
     def lines(self) -> Iterator[str]:
         """The result in words."""
-        each = self.samples / max(self.seconds, 1e-9)
-        yield f"{self.samples} samples on the cpu executor: {each:,.0f} per second"
+        ran = self.samples - self.resumed
+        rate = f"{ran / max(self.seconds, 1e-9):,.{0 if ran > 10 * self.seconds else 2}f}"
+        words = f": {rate} per second" if ran else ""
+        words += f"; {self.resumed} of them were there from an earlier run" if self.resumed else ""
+        yield f"{self.samples} samples on {_NAMES[self.backend]}{words}"
         if self.accuracy is not None and self.chance is not None:
             low, high = (100 * x for x in self.accuracy.interval)
             note = self.chance.note(self.accuracy)
@@ -66,9 +84,11 @@ class TestSet:
         else:
             yield "no labels: no accuracy"
         if not self.different:
+            if self.backend != "cpu":
+                yield "the cpu executor ran all of them, too: every spike and output is equal"
             yield (
                 f"the interpreter ran {self.replayed} of them again: every spike and membrane of "
-                "every layer is equal"
+                "every layer of the cpu executor is equal"
             )
 
 
@@ -77,51 +97,141 @@ def run_test_set(
     path: Path,
     samples: int | None = None,
     *,
+    backend: Backend = "cpu",
+    model: Path | None = None,
+    stock: bool = False,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    shards: Path | None = None,
     progress: Callable[[str, int, int], None],
 ) -> TestSet:
-    """Run the samples of a data file, batch by batch in bounded memory.
+    """Run the samples of a data file, part by part in bounded memory.
 
     Args:
         graph: A compiled network, the part on the chip.
         path: A .npz file: inputs (T, B, *shape) of 0 and 1, perhaps labels (B,).
         samples: How many; None for all.
+        backend: What runs them: the cpu executor, Lava, or ONNX Runtime.
+        model: The network's model.onnx, for ``onnx``.
+        stock: For ``lava``, whether Lava's own convolution model computes.
+        jobs: Processes at a time; None runs the cpu executor and ONNX Runtime in this one, with
+            all cores, and Lava in one for every two cores.
+        scheduler: Address of a Dask scheduler, whose workers run the parts instead.
+        shards: A folder for parts that are finished: what lies there is not run again.
         progress: Called with (stage, done, total).
 
     Raises:
-        InputError: If the data is not for this network.
+        InputError: If the data is not for this network, or ``shards`` are of another run.
         LabelError: If a label is none of its classes.
-        CpuError: If the executor has no form for the network.
+        CpuError, OnnxError, LavaRunError: If the executor has no form for the network, or fails.
+        ClusterError, LostWorkers: If workers cannot be had, or keep dying.
     """
+    if jobs is not None and scheduler is not None:
+        raise UsageError(
+            "the number of jobs cannot be used",
+            found=f"jobs = {jobs} beside a scheduler",
+            allowed="jobs on this machine; a cluster's workers decide themselves",
+        )
     x, labels, classes = _data(graph, path)
     total = min(samples or x.shape[1], x.shape[1])
-    runner = Runner(graph)
-    neurons = [n for n in graph.nodes if isinstance(n.op, Neuron)]
-    fires = {n.name: 0.0 for n in neurons if isinstance(n.op, Neuron) and n.op.fires}
-    width = graph.steps * sum(int(np.prod(n.output.shape)) for n in neurons)
-    batch = int(np.clip(BYTES // max(1, width), 1, total))
-    decisions: list[Decisions] = []
-    seconds = 0.0
-    for start in range(0, total, batch):
-        part = x[:, start : min(start + batch, total)]
-        began = time.perf_counter()
-        trace = runner.run(part)
-        seconds += time.perf_counter() - began
-        decisions.append(decide(graph, trace))
-        for name in fires:
-            fires[name] += float(trace.values[name].mean()) * part.shape[1]
-        progress("test set", start + part.shape[1], total)
-    decided = np.concatenate(decisions)
+    if jobs is None and scheduler is None and backend == "lava":
+        jobs = default_jobs()
+    content = model.read_bytes() if backend == "onnx" and model is not None else b""
+    network = pickle.dumps(graph)
+    tasks = _tasks(graph, x, total, jobs or 1, Task("", network, backend, content, stock,
+                   _threads(jobs, scheduler), 0, (), np.empty(0, np.uint8)))  # fmt: skip
+    store = None
+    if shards is not None:
+        store = Store.open(shards, _run_of(graph, path, backend, stock))
+    kept = {t.first: p for t in tasks if store is not None and (p := store.part(t)) is not None}
+    left = [t for t in tasks if t.first not in kept]
+    done = sum(len(p.decisions) for p in kept.values())
+    resumed, began = done, time.perf_counter()
+    progress("test set", done, total)
+    for task, part in _run(left, jobs, scheduler):
+        if store is not None:
+            store.keep(task, part)
+        kept[task.first] = part
+        done += task.samples
+        progress("test set", done, total)
+    seconds = time.perf_counter() - began
+    parts = [kept[t.first] for t in tasks]
+    decided = np.concatenate([p.decisions for p in parts])
     again = min(REPLAYED, total)
+    shapes = {n.name: n.output.shape for n in graph.nodes}
     return TestSet(
+        backend,
         total,
+        resumed,
         seconds,
-        None if labels is None else Accuracy("cpu", int((decided == labels[:total]).sum()), total),
+        None
+        if labels is None
+        else Accuracy(backend, int((decided == labels[:total]).sum()), total),
         None if labels is None else Chance(classes, _commonest(labels[:total]), total),
         () if labels is None else tuple(_by_class(decided, labels[:total], classes)),
-        {name: spikes / total for name, spikes in fires.items()},
+        {
+            name: sum(p.fired[name] for p in parts)
+            / (graph.steps * total * math.prod(shapes[name]))
+            for name in parts[0].fired
+        },
         again,
-        _differs(graph, x[:, np.linspace(0, total - 1, again).astype(int)]),
+        next((p.different for p in parts if p.different), "")
+        or _differs(graph, x[:, np.linspace(0, total - 1, again).astype(int)]),
     )
+
+
+def _tasks(graph: Graph, x: NDArray[Any], total: int, jobs: int, form: Task) -> list[Task]:
+    """The samples in parts that fit into memory, at least one for each job."""
+    width = graph.steps * sum(
+        math.prod(n.output.shape) for n in graph.nodes if isinstance(n.op, Neuron)
+    )
+    size = int(np.clip(min(BYTES // max(1, width), -(-total // jobs)), 1, MOST))
+    run = f"purespike-{uuid.uuid4().hex}"
+    return [
+        replace(
+            form,
+            key=f"{run}-{first}",
+            first=first,
+            shape=part.shape,
+            bits=np.packbits(part),
+        )
+        for first in range(0, total, size)
+        for part in [x[:, first : min(first + size, total)].astype(np.uint8)]
+    ]
+
+
+def _threads(jobs: int | None, scheduler: str | None) -> int | None:
+    if scheduler is not None:
+        return 1  # a worker has threads of its own
+    return None if jobs is None else max(1, len(os.sched_getaffinity(0)) // jobs)
+
+
+def _run(
+    tasks: Sequence[Task], jobs: int | None, scheduler: str | None
+) -> Iterator[tuple[Task, Part]]:
+    if not tasks:
+        return iter(())
+    if scheduler is not None:
+        return run_on_cluster(tasks, scheduler)
+    return run_here(tasks) if jobs is None else run_side_by_side(tasks, jobs)
+
+
+def _run_of(graph: Graph, path: Path, backend: Backend, stock: bool) -> dict[str, Any]:
+    """What tells the parts of this run from those of any other."""
+    with path.open("rb") as file:
+        data = hashlib.file_digest(file, "sha256").hexdigest()
+    arrays = hashlib.sha256(str(graph).encode())
+    for node in graph.nodes:
+        for name, array in node.op.arrays().items():
+            arrays.update(f"{node.name} {name} {array.shape}".encode())
+            arrays.update(array.tobytes())
+    executor = f"{backend} (stock convolution)" if stock else backend
+    return {
+        "network": arrays.hexdigest(),
+        "data": data,
+        "executor": executor,
+        "purespike": purespike.__version__,
+    }
 
 
 def _data(graph: Graph, path: Path) -> tuple[NDArray[Any], Decisions | None, int]:

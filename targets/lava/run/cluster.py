@@ -23,7 +23,7 @@ import numpy as np
 from purespike.compiler.errors import PurespikeError
 from purespike.targets.lava.program.file import ARRAYS, PROGRAM, write
 from purespike.targets.lava.program.program import Program
-from purespike.targets.lava.run.cluster_task import Answer, Task, run_task
+from purespike.targets.lava.run.cluster_task import Task, run_task
 from purespike.targets.lava.run.guard import Progress
 from purespike.targets.lava.run.recordings import Recording
 from purespike.targets.lava.run.shards import Shard, Times
@@ -66,18 +66,15 @@ def run_on_cluster(
         ClusterError: If `distributed` is missing, or nothing answers, or workers keep dying.
         LavaRunError: If a shard failed; the others are given up.
     """
-    with _connected(address, ANSWER_SECONDS) as client:
-        from distributed import KilledWorker
-        from distributed.comm import CommClosedError
-
+    with connected(address, ANSWER_SECONDS) as client:
         threads = sum(client.nthreads().values())
         bytes_ = spikes.samples * spikes.steps * (spikes.layers.width + 4 * membranes.layers.width)
         shards = split(max(_SHARDS_A_THREAD * threads, -(-bytes_ // _LARGEST)))
         start = time.monotonic()
         futures = _submit(client, shards, spikes, membranes, timeout)
         total, done, processes = sum(s.program.steps for s in shards), 0, 0
-        try:
-            for future, answer in _finished(client, futures, timeout):
+        with explained(client, futures, address, timeout, lambda: f"{done} of {total} steps"):
+            for future, answer in finished(client, futures, timeout):
                 shard = futures[future]
                 row, rows = shard.first * spikes.steps, shard.samples * spikes.steps
                 width = spikes.layers.width
@@ -88,45 +85,68 @@ def run_on_cluster(
                 future.release()
                 if on_progress is not None:
                     on_progress(done, total)
-        except KilledWorker as error:
-            raise ClusterError(
-                "the workers that ran a shard died, one after the other",
-                where=address,
-                found=str(error),
-                remedy="give the workers more memory, or look into their logs",
-            ) from None
-        except TimeoutError:
-            raise ClusterError(
-                f"the cluster has not finished after {timeout:g} s",
-                where=address,
-                found=f"{done} of {total} steps",
-                remedy="give a longer time-out, or add workers",
-            ) from None
-        except (CancelledError, CommClosedError):
-            raise ClusterError(
-                "the connection to the Dask scheduler was lost",
-                where=address,
-                found=f"{done} of {total} steps",
-                remedy="look into the scheduler's log, start it and its workers, and run again",
-            ) from None
-        except _DesertedError:
-            raise ClusterError(
-                f"the cluster has had no worker for {DESERTED_SECONDS:g} s",
-                where=address,
-                found=f"{done} of {total} steps",
-                remedy="look into the logs of the workers (out of memory?), and start them again",
-            ) from None
-        finally:
-            client.cancel(list(futures), force=True)
         seconds = time.monotonic() - start
     return shards, Times(seconds, seconds, processes)
+
+
+@contextmanager
+def explained(
+    client: Any, futures: Iterable[Any], address: str, timeout: float, done: Callable[[], str]
+) -> Iterator[None]:
+    """Say what went wrong on a cluster; however the work ends, what is left of it is cancelled.
+
+    Args:
+        client: Of the scheduler.
+        futures: All that was submitted.
+        address: Of the scheduler.
+        timeout: Seconds that the work may take.
+        done: How much of it is finished, in words.
+
+    Raises:
+        ClusterError: If workers keep dying, or have gone, or the time is over.
+    """
+    from distributed import KilledWorker
+    from distributed.comm import CommClosedError
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise ClusterError(
+            "the workers that ran a shard died, one after the other",
+            where=address,
+            found=str(error),
+            remedy="give the workers more memory, or look into their logs",
+        ) from None
+    except TimeoutError:
+        raise ClusterError(
+            f"the cluster has not finished after {timeout:g} s",
+            where=address,
+            found=done(),
+            remedy="give a longer time-out, or add workers",
+        ) from None
+    except (CancelledError, CommClosedError):
+        raise ClusterError(
+            "the connection to the Dask scheduler was lost",
+            where=address,
+            found=done(),
+            remedy="look into the scheduler's log, start it and its workers, and run again",
+        ) from None
+    except _DesertedError:
+        raise ClusterError(
+            f"the cluster has had no worker for {DESERTED_SECONDS:g} s",
+            where=address,
+            found=done(),
+            remedy="look into the logs of the workers (out of memory?), and start them again",
+        ) from None
+    finally:
+        client.cancel(list(futures), force=True)
 
 
 class _DesertedError(Exception):
     """All workers have gone, and with them whoever would have finished."""
 
 
-def _finished(client: Any, futures: Iterable[Any], timeout: float) -> Iterator[tuple[Any, Answer]]:
+def finished(client: Any, futures: Iterable[Any], timeout: float) -> Iterator[tuple[Any, Any]]:
     """The futures with what they brought, each when it has been brought.
 
     Raises:
@@ -156,7 +176,7 @@ def _finished(client: Any, futures: Iterable[Any], timeout: float) -> Iterator[t
 
 
 @contextmanager
-def _connected(address: str, seconds: float) -> Iterator[Any]:
+def connected(address: str, seconds: float) -> Iterator[Any]:
     """A client of a scheduler that has at least one worker."""
     try:
         from distributed import Client

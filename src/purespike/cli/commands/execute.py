@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 from rich.text import Text
@@ -11,6 +11,7 @@ from rich.text import Text
 from purespike.cli.commands.shared import NOT_COMPLIANT, OK, BundleFolder, err, out
 from purespike.cli.console import progress_bars, rules
 from purespike.cli.listing import Listing
+from purespike.compiler.errors import UsageError
 
 if TYPE_CHECKING:
     from purespike.judge.bundle.contents import Examination, Replay
@@ -25,8 +26,22 @@ def simulate(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A whole test set on the cpu executor instead of golden samples on Lava: a .npz "
-            "file with inputs (T, B, ...), spikes, and perhaps labels (B,)."
+            help="A whole test set instead of golden samples on Lava: a .npz file with inputs "
+            "(T, B, ...), spikes, and perhaps labels (B,)."
+        ),
+    ] = None,
+    backend: Annotated[
+        Literal["cpu", "lava", "onnx"] | None,
+        typer.Option(
+            help="What runs the test set: the cpu executor (by default), Lava, or ONNX Runtime; "
+            "the last two are compared with the first."
+        ),
+    ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the finished parts of a test set: a run that was killed goes on "
+            "from there."
         ),
     ] = None,
     stock: Annotated[
@@ -43,7 +58,23 @@ def simulate(
 ) -> None:
     """Run the bundle's Lava program on golden samples, or its network on a whole test set."""
     if data is not None:
-        _test_set(bundle, data, samples, stock=stock, jobs=jobs, scheduler=scheduler)
+        _test_set(
+            bundle,
+            data,
+            samples,
+            backend=backend or "cpu",
+            stock=stock,
+            jobs=jobs,
+            scheduler=scheduler,
+            shards=shards,
+        )
+    for option, given in (("--backend", backend), ("--shards", shards)):
+        if given:
+            raise UsageError(
+                "golden samples run on Lava, and all at once",
+                found=option,
+                remedy=f"leave {option} out, or name a test set with --data",
+            )
     from purespike.judge.bundle.consistency import require_recordings
     from purespike.judge.bundle.contents import run_own
     from purespike.targets.bundle.bundle import read_bundle
@@ -83,24 +114,35 @@ def _test_set(
     data: Path,
     samples: int | None,
     *,
+    backend: Literal["cpu", "lava", "onnx"],
     stock: bool,
     jobs: int | None,
     scheduler: str | None,
+    shards: Path | None,
 ) -> NoReturn:
-    from purespike.errors import InputError
     from purespike.flow.testset import run_test_set
     from purespike.targets.bundle.bundle import read_bundle
 
-    for option, given in (("--stock", stock), ("--jobs", jobs), ("--scheduler", scheduler)):
-        if given:
-            raise InputError(
-                "a test set runs on the cpu executor",
-                found=f"{option}, which is for Lava",
-                remedy=f"leave {option} out, or run golden samples without --data",
-            )
+    if stock and backend != "lava":
+        raise UsageError(
+            "the test set does not run on Lava",
+            found=f"--stock beside the executor {backend}",
+            remedy="leave --stock out, or choose --backend lava",
+        )
     loaded = read_bundle(folder)
     with progress_bars(err) as progress:
-        found = run_test_set(loaded.graph, data, samples, progress=progress)
+        found = run_test_set(
+            loaded.graph,
+            data,
+            samples,
+            backend=backend,
+            model=folder / "model.onnx",
+            stock=stock,
+            jobs=jobs,
+            scheduler=scheduler,
+            shards=shards,
+            progress=progress,
+        )
     for line in found.lines():
         out.print(line, soft_wrap=True)
     if found.classes:
