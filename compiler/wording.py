@@ -46,6 +46,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "resume": ("--resume", "resume_from=..."),
     "epoch": ("--epoch N", "epoch=N"),
     "device": ("--set train.device=cpu", "device='cpu'"),
+    "shards": ("--shards FOLDER", "shards=Path('FOLDER')"),
+    "jobs": ("--jobs N", "jobs=N"),
     "netx": ("--netx", "Options(netx=True)"),
 }
 _SLOT = re.compile(r"\{(\w+)\}")

@@ -37,6 +37,7 @@ from purespike.compiler.rules.graph_rules import NO_SPIKES, check_domains
 from purespike.compiler.wording import WORDS, Advice, option, spoken
 from purespike.flow.inputs.opening import open_source
 from purespike.flow.inputs.stated import Stated
+from purespike.flow.testset import run_test_set
 from purespike.options import Options
 from purespike.subject import Subject
 from purespike.targets.nir.foreign.conventions import Conventions
@@ -75,7 +76,7 @@ def test_advice_speaks_the_interface_of_its_reader() -> None:
 
 def test_every_word_is_an_option_of_a_command_and_a_name_in_python() -> None:
     flags = {o for c in COMMANDS.values() for p in c.params for o in (*p.opts, *p.secondary_opts)}
-    callables = (Options, Subject, Stated, Conventions)
+    callables = (Options, Subject, Stated, Conventions, run_test_set)
     names = {n for c in callables for n in inspect.signature(c).parameters}
     names |= {"resume_from", "epoch", "device", "trust"}
     for name, (flag, python) in WORDS.items():

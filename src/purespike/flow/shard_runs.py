@@ -21,6 +21,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files.kinds import SHARDS
 from purespike.compiler.files.outputs import require_open_folder
 from purespike.compiler.files.writing import write_file
+from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.shards import Part, Task, run_task
 from purespike.targets.lava.run.cluster import ANSWER_SECONDS, connected, explained, finished
@@ -66,7 +67,7 @@ class Store:
                 where=str(folder),
                 found=f"another {', '.join(other) or 'run'}",
                 allowed="parts of the same network, data and executor",
-                remedy="name another folder with --shards, or remove this one",
+                remedy=Advice("name another folder ({shards}), or remove this one"),
             )
         if there is None:
             target.mkdir(parents=True, exist_ok=True)
@@ -163,7 +164,7 @@ def _lost(task: Task, error: Exception) -> PurespikeError:
         f"the processes that ran a part of the test set died, {TRIES} times",
         where=f"samples {task.first} to {task.first + task.samples - 1}",
         found=str(error),
-        remedy="give them more memory: fewer --jobs",
+        remedy=Advice("give them more memory: fewer at a time ({jobs})"),
     )
 
 
