@@ -1,6 +1,7 @@
 """Data sets, their codes and their augmentations (docs/data.md)."""
 
 from purespike.trainer.data.config import DATA_SETS, DataConfig
+from purespike.trainer.data.dataset import DataSet
 from purespike.trainer.data.digits import (
     SPLIT_SEED,
     TEST_SIZE,
@@ -12,7 +13,7 @@ from purespike.trainer.data.digits import (
     loader,
     shifted,
 )
-from purespike.trainer.data.loading import DataSet, load_data
+from purespike.trainer.data.loading import load_data
 from purespike.trainer.data.samples import SampleOrder, Samples, Source
 
 __all__ = [

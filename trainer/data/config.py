@@ -8,9 +8,10 @@ from purespike.trainer.data.augment import check_augmentation
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.nn.encoders import ENCODERS
 
-__all__ = ["BINS", "DATA_SETS", "DataConfig", "Kind"]
+__all__ = ["BINS", "DATA_SETS", "SEQUENCE", "DataConfig", "DataFile", "Kind"]
 
 BINS = ("time", "count")
+SEQUENCE = "sequence"  # the code of samples that need none
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ class DataConfig:
         name: one of :data:`DATA_SETS`, or ``package.module:factory`` (see
             :mod:`purespike.trainer.data.custom`; that code is run).
         root: folder that holds the data; only for the sets that lie on disk.
-        encoder: bit_plane, rate, latency or direct for images; events for an event camera. None
-            takes bit_plane or events.
+        encoder: bit_plane, rate, latency or direct for images; events for an event camera;
+            sequence for samples of your own that have time in front and go into the network as they
+            are. None takes bit_plane or events.
         augment: names of :data:`purespike.trainer.data.augment.AUGMENTATIONS`, in order, each with
             an optional number: ``("crop:4", "flip")``. For training samples only.
         size: height and width that ImageNet images (default 224) or event frames (default: the
@@ -91,6 +93,8 @@ class DataConfig:
         if self.download and not (kind and kind.downloads):
             fetched = ", ".join(name for name, k in DATA_SETS.items() if k.downloads)
             self._refuse("download", f"False; only {fetched} can be fetched")
+        if self.augment and self.code == SEQUENCE:
+            self._refuse("augment", "nothing: sequences of your own are changed by your own code")
         for text in self.augment:
             check_augmentation(text, events=self.code == "events", name=self.name)
 
@@ -100,7 +104,7 @@ class DataConfig:
         images = (*ENCODERS, "direct")
         kind = DATA_SETS.get(self.name)
         if kind is None:
-            return (*images, "events")
+            return (*images, "events", SEQUENCE)
         return ("events",) if kind.events else images
 
     @property
@@ -116,6 +120,19 @@ class DataConfig:
             where=f"DataConfig({name}=...)",
             remedy=remedy,
         )
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A .npz file that was trained on.
+
+    Attributes:
+        file: its path, absolute.
+        sha256: of its bytes; "" before it was read.
+    """
+
+    file: str
+    sha256: str = ""
 
 
 def _dotted(name: str) -> bool:

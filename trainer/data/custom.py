@@ -5,9 +5,12 @@ The factory is called without arguments. It gives a ``torch.utils.data.Dataset``
 
 - an image, uint8 (C, H, W), levels 0 to 255, for every encoder of images;
 - an image, float (C, H, W), values 0 to 1, for the direct code;
-- frames of events, float or integer (T, C, H, W), values 0 and 1, for the code ``events``.
+- frames of events, float or integer (T, C, H, W), values 0 and 1, for the code ``events``;
+- a sequence of numbers (T, ...), which is taken as it is, for the code ``sequence``: here the
+  factory may give arrays, too (:mod:`purespike.trainer.data.sequences`).
 
-The training set states its classes: ``classes`` is a number or a sequence of names.
+The training set states its classes: ``classes`` is a number or a sequence of names. With the code
+``sequence`` it may leave that to the network.
 
 Naming a factory runs its code: a recipe from somebody else is a program from somebody else.
 """
@@ -29,7 +32,15 @@ from purespike.trainer.data.samples import Splits
 from purespike.trainer.dotted import dotted, import_remedy
 from purespike.trainer.errors import DataError
 
-__all__ = ["Checked", "open_custom"]
+__all__ = [
+    "Checked",
+    "as_tensor",
+    "class_names",
+    "is_data_set",
+    "look_through",
+    "made_by",
+    "open_custom",
+]
 
 MOST_CLASSES = 1_000_000
 SUSPECTS = 8  # samples that are read to judge a label before the training
@@ -41,9 +52,9 @@ class Checked:
 
     Attributes:
         data: the data set.
-        code: direct, events or a code of pixels.
+        code: direct, events, sequence or a code of pixels.
         steps: T.
-        classes: how many.
+        classes: how many; 0 where nothing says it yet.
         shape: that every sample has.
         name: for errors.
     """
@@ -68,7 +79,7 @@ class Checked:
         item = self.data[index]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
             raise _wrong("a sample is no pair", type(item).__name__, "(input, label)", where)
-        value = _tensor(item[0], where)
+        value = as_tensor(item[0], where)
         if tuple(value.shape) != self.shape:
             raise _wrong(
                 "a sample has another shape than the first one",
@@ -79,6 +90,10 @@ class Checked:
         return self._input(value, where), self._label(item[1], where)
 
     def _input(self, value: Tensor, where: str) -> Tensor:
+        if self.code == "sequence":
+            if not bool(torch.isfinite(value).all()):
+                raise _wrong("an input is not finite", "NaN or infinity", "finite numbers", where)
+            return value.float()
         if self.code == "events":
             value = value.float()
             if value.dim() != 4 or len(value) != self.steps:
@@ -104,15 +119,38 @@ class Checked:
     def _label(self, label: Any, where: str) -> int:
         if isinstance(label, (Tensor, np.ndarray, np.generic)) and label.shape in ((), (1,)):
             label = label.item()
-        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < self.classes:
+        most = self.classes or MOST_CLASSES
+        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < most:
+            said = "the attribute 'classes' of the data set"
+            if self.code == "sequence":
+                said += ", or else the network's outputs"
             raise _wrong(
                 "a label is none of the classes",
                 repr(label),
-                f"a whole number from 0 to {self.classes - 1}: {self.classes} classes, by the "
-                "attribute 'classes' of the data set",
+                f"a whole number from 0 to {most - 1}: {most} classes, by {said}",
                 where,
             )
         return label
+
+
+def made_by(name: str) -> Any:
+    """What a factory gives, by its dotted path. This runs the user's code.
+
+    Raises:
+        DataError: if there is no such factory, or it fails.
+    """
+    try:
+        return dotted(name)()
+    except PurespikeError:
+        raise
+    except Exception as e:  # whatever the user's code does
+        raise DataError(
+            "the data set's factory cannot be called",
+            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
+            allowed="package.module:name of a callable without arguments",
+            where=name,
+            remedy=import_remedy(e, name),
+        ) from e
 
 
 def open_custom(config: DataConfig, steps: int) -> Splits:
@@ -121,34 +159,22 @@ def open_custom(config: DataConfig, steps: int) -> Splits:
     Raises:
         DataError: if there is no such factory, or it gives something else.
     """
-    try:
-        factory = dotted(config.name)
-        made = factory()
-    except PurespikeError:
-        raise
-    except Exception as e:  # whatever the user's code does
-        raise DataError(
-            "the data set's factory cannot be called",
-            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
-            allowed="package.module:name of a callable without arguments",
-            where=config.name,
-            remedy=import_remedy(e, config.name),
-        ) from e
+    made = made_by(config.name)
     parts = made if isinstance(made, tuple) else (made,)
-    if not (1 <= len(parts) <= 2 and all(_is_data_set(part) for part in parts)):
+    if not (1 <= len(parts) <= 2 and all(is_data_set(part) for part in parts)):
         raise _wrong(
             "the factory gives no data set",
             ", ".join(type(part).__name__ for part in parts) or "an empty tuple",
             "a map-style torch Dataset with at least one sample, or a pair (train, test)",
             config.name,
         )
-    names = _names(parts[0], config.name)
-    shape = tuple(_tensor(parts[0][0][0], f"{config.name}, sample 0").shape)
+    names = class_names(parts[0], config.name)
+    shape = tuple(as_tensor(parts[0][0][0], f"{config.name}, sample 0").shape)
     train, *rest = (
         Checked(part, config.code, steps, len(names), shape, config.name) for part in parts
     )
     for part in (train, *rest):
-        _look_through(part)
+        look_through(part)
     if rest:
         return Splits(train, rest[0], names)
     test = range(4, len(train), 5)
@@ -158,7 +184,7 @@ def open_custom(config: DataConfig, steps: int) -> Splits:
     return Splits(train, train, names, train_indices=others, test_indices=test)
 
 
-def _look_through(part: Checked) -> None:
+def look_through(part: Checked) -> None:
     """Raise DataError now for a label that would stop a training in the middle.
 
     Samples whose stored label is none of the classes are suspects; what counts is the label that
@@ -170,7 +196,8 @@ def _look_through(part: Checked) -> None:
         stored = tensors[1]
     try:
         labels = np.asarray(stored)
-        suspects = np.flatnonzero(~((labels >= 0) & (labels < part.classes)))
+        most = part.classes or MOST_CLASSES
+        suspects = np.flatnonzero(~((labels >= 0) & (labels < most)))
     except (TypeError, ValueError):
         return  # no numbers: nothing is known before a sample is read
     if labels.shape == (len(part),):
@@ -178,11 +205,17 @@ def _look_through(part: Checked) -> None:
             part[int(index)]
 
 
-def _is_data_set(part: Any) -> bool:
+def is_data_set(part: Any) -> bool:
+    """Is it a map-style data set of torch with at least one sample?"""
     return isinstance(part, Dataset) and hasattr(part, "__len__") and len(part) > 0
 
 
-def _names(data: Any, where: str) -> tuple[str, ...]:
+def class_names(data: Any, where: str) -> tuple[str, ...]:
+    """The names of the classes that a data set states.
+
+    Raises:
+        DataError: if it states none.
+    """
     classes = getattr(data, "classes", None)
     if isinstance(classes, int) and 2 <= classes <= MOST_CLASSES:
         return tuple(str(i) for i in range(classes))
@@ -196,7 +229,12 @@ def _names(data: Any, where: str) -> tuple[str, ...]:
     )
 
 
-def _tensor(value: Any, where: str) -> Tensor:
+def as_tensor(value: Any, where: str) -> Tensor:
+    """The input of a sample.
+
+    Raises:
+        DataError: if it is no array of numbers.
+    """
     if isinstance(value, Tensor):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "buif":

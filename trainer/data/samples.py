@@ -90,7 +90,7 @@ class Code:
     """What becomes of an image.
 
     Attributes:
-        name: bit_plane, rate, latency, direct or events.
+        name: bit_plane, rate, latency, direct, events or sequence.
         steps: T.
         levels: the highest level of a pixel.
     """
@@ -101,7 +101,7 @@ class Code:
 
     def __call__(self, images: Sequence[Tensor], seeds: Sequence[int]) -> list[Tensor]:
         """Encode images of one size, each with a seed of its own."""
-        if self.name == "events":
+        if self.name in ("events", "sequence"):
             return list(images)
         if self.name == "direct":
             # A data set of the user's own may hold fractions already.
@@ -213,12 +213,15 @@ class SampleOrder(Sampler[tuple[int, int]]):
         return ((int(position), epoch) for position in dealt)
 
 
-def collate(samples: Sequence[tuple[Tensor, int]], steps: int) -> tuple[Tensor, Tensor]:
+def collate(
+    samples: Sequence[tuple[Tensor, int]], steps: int, axes: int = 3
+) -> tuple[Tensor, Tensor]:
     """Join samples to a batch.
 
     Args:
         samples: what :class:`Samples` gave, all of one shape.
         steps: T, for static images.
+        axes: of a sample at one step; one with no more is static.
 
     Returns:
         Inputs, float32 (T, B, C, H, W), and labels, int64 (B,). Static images are the same storage
@@ -226,7 +229,7 @@ def collate(samples: Sequence[tuple[Tensor, int]], steps: int) -> tuple[Tensor, 
     """
     inputs = [sample for sample, _ in samples]
     labels = torch.tensor([label for _, label in samples], dtype=torch.int64)
-    if inputs[0].dim() == 3:
+    if inputs[0].dim() == axes:
         images = torch.stack(inputs)
         return images.expand(steps, *images.shape), labels
     return torch.stack(inputs, 1), labels

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from purespike.trainer.networks.blocks import DualStreamBlock
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig
+from purespike.trainer.networks.units import draw_weights
 from purespike.trainer.nn.auxiliary import (
     AuxiliaryLinear,
     PooledFeatures,
@@ -103,26 +104,13 @@ class DualStreamNetwork(nn.Module):
         return {**logits, "main": spike, "aap": accumulated}
 
     def _initialize(self, generator: torch.Generator) -> None:
-        """Draw the weights, main path first, so that auxiliary paths cannot change its draws.
-
-        Kaiming normal (fan-out) for convolutions, torch's default for classifiers.
-        """
+        """Draw the weights, main path first, so that auxiliary paths cannot change its draws."""
         main: list[nn.Module] = []
         auxiliary: list[nn.Module] = []
         training_only = auxiliary_modules(self)
         for name, module in self.named_modules():
             (auxiliary if name in training_only else main).append(module)
-        for module in (*main, *auxiliary):
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(
-                    module.weight, mode="fan_out", nonlinearity="relu", generator=generator
-                )
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.Linear):
-                bound = module.in_features**-0.5
-                nn.init.uniform_(module.weight, -bound, bound, generator=generator)
-                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+        draw_weights((*main, *auxiliary), generator)
         if self.config.zero_init_residual:
             for module in main:
                 if isinstance(module, DualStreamBlock):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from purespike.trainer.networks.configuration import NeuronConfig
 from purespike.trainer.nn.layers import BatchNorm2d, Conv2d
 
-__all__ = ["SpikingUnit", "convolution"]
+__all__ = ["SpikingUnit", "convolution", "draw_weights"]
 
 
 class SpikingUnit(nn.Sequential):
@@ -70,6 +70,22 @@ def convolution(
 ) -> Conv2d:
     """A convolution that keeps the size of the image, but for its stride."""
     return Conv2d(in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, bias=bias)
+
+
+def draw_weights(modules: Iterable[nn.Module], generator: torch.Generator) -> None:
+    """Kaiming normal (fan-out) for convolutions, torch's default for classifiers."""
+    for module in modules:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(
+                module.weight, mode="fan_out", nonlinearity="relu", generator=generator
+            )
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            bound = module.in_features**-0.5
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            if module.bias is not None:
+                nn.init.uniform_(module.bias, -bound, bound, generator=generator)
 
 
 def _held(x: Tensor) -> bool:

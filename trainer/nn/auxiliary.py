@@ -30,6 +30,7 @@ __all__ = [
     "AapAvgPool",
     "AapDownsample",
     "AapMaxPool",
+    "AapProjection",
     "Accumulate",
     "AuxiliaryLinear",
     "BalanceSchedule",
@@ -99,22 +100,41 @@ class AapMaxPool(MaxPool2d):
     auxiliary: bool = True
 
 
-class PooledFeatures(nn.Sequential):
-    """(T, B, C, H, W) to (B, C): the mean over space and time, as the auxiliary heads read it."""
+class AapProjection(nn.Sequential):
+    """What carries the pathway past a linear layer: (T, B, F) to (T, B, F').
+
+    The papers have images only; a 1x1 convolution on images of one pixel is a linear layer.
+    """
 
     auxiliary: bool = True
 
-    def __init__(self) -> None:
-        super().__init__(GlobalAvgPool2d(), Flatten(), TimeMean())
+    def __init__(self, features: int, out_features: int) -> None:
+        super().__init__(nn.Linear(features, out_features, bias=False), nn.ReLU())
+
+
+class PooledFeatures(nn.Sequential):
+    """The mean over space and time, as the auxiliary heads read it.
+
+    (T, B, C, H, W) to (B, C); where the network has vectors and not images, (T, B, F) to (B, F).
+    """
+
+    auxiliary: bool = True
+
+    def __init__(self, *, images: bool = True) -> None:
+        super().__init__(*([GlobalAvgPool2d(), Flatten()] if images else []), TimeMean())
 
 
 class ShortcutBranch(nn.Sequential):
-    """A classifier on one block's output (shortcut paper, Eq. 6): (T, B, C, H, W) to (B, K)."""
+    """A classifier on one block's output (shortcut paper, Eq. 6).
+
+    (T, B, C, H, W) to (B, K); where the network has vectors and not images, from (T, B, F).
+    """
 
     auxiliary: bool = True
 
-    def __init__(self, channels: int, classes: int) -> None:
-        super().__init__(GlobalAvgPool2d(), Flatten(), TimeMean(), nn.Linear(channels, classes))
+    def __init__(self, channels: int, classes: int, *, images: bool = True) -> None:
+        pool = [GlobalAvgPool2d(), Flatten()] if images else []
+        super().__init__(*pool, TimeMean(), nn.Linear(channels, classes))
 
 
 SCHEDULES = ("linear", "constant", "cosine")

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from purespike.trainer.data import DataConfig, DataSet, digits, load_data, loader
+from purespike.trainer.data.sequences import with_classes
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig
 from purespike.trainer.nn.encoders import encoder
@@ -16,6 +17,7 @@ from purespike.trainer.training.settings import TrainConfig
 
 __all__ = ["Batches", "Feed", "feed", "feed_digits", "open_feed", "require_fit"]
 
+_SIZES = ("in_channels", "height", "width")
 Batches = DataLoader[tuple[Tensor, Tensor]]
 
 
@@ -37,7 +39,10 @@ class Feed:
 
 
 def open_feed(
-    model: ModelConfig | NetworkConfig, config: TrainConfig, data: DataConfig | None, among: World
+    model: ModelConfig | NetworkConfig,
+    config: TrainConfig,
+    data: DataConfig | DataSet | None,
+    among: World,
 ) -> Feed:
     """Open the data that a training names; None is the digits, in the code of ``config.encoder``.
 
@@ -47,10 +52,15 @@ def open_feed(
     """
     if data is None:
         return feed_digits(model, config, among)
-    loaded = load_data(data, model.steps, config.seed)
-    takes = (model.in_channels, *model.size, model.classes)
-    gives = (*loaded.shape, loaded.classes)
-    require_fit(takes, gives, f"{data.name} in the {data.code} code")
+    opened = isinstance(data, DataSet)
+    loaded = data if isinstance(data, DataSet) else load_data(data, model.steps, config.seed)
+    named = loaded.config
+    about = f"{named.name} in the {named.code} code" if named else "the data"
+    takes = (model.steps, model.in_channels, *model.size)
+    if opened or loaded.classes == 0:
+        require_fit(takes, (loaded.steps, *loaded.shape), about, ("steps", *_SIZES))
+        loaded = with_classes(loaded, model.classes, "classes of the network")
+    require_fit((*takes[1:], model.classes), (*loaded.shape, loaded.classes), about)
     return feed(loaded, config, among)
 
 
@@ -126,7 +136,12 @@ def feed_digits(model: ModelConfig | NetworkConfig, config: TrainConfig, process
     return Feed(training, validation, test)
 
 
-def require_fit(takes: tuple[int, ...], gives: tuple[int, ...], data: str) -> None:
+def require_fit(
+    takes: tuple[int, ...],
+    gives: tuple[int, ...],
+    data: str,
+    names: tuple[str, ...] = (*_SIZES, "classes"),
+) -> None:
     """Refuse data that the network does not take: (channels, height, width, classes).
 
     Raises:
@@ -134,11 +149,10 @@ def require_fit(takes: tuple[int, ...], gives: tuple[int, ...], data: str) -> No
     """
     if takes == gives:
         return
-    names = ("in_channels", "height", "width", "classes")
     raise ConfigError(
         f"the network does not fit {data}",
         found=", ".join(f"{n}={v}" for n, v in zip(names, takes, strict=True)),
-        allowed=", ".join(f"{n}={v}" for n, v in zip(names, gives, strict=True)),
+        allowed=", ".join(f"{n}={v}" for n, v in zip(names, gives, strict=False)),
         where="ModelConfig",
         remedy="change the network or the encoder",
     )
@@ -147,9 +161,9 @@ def require_fit(takes: tuple[int, ...], gives: tuple[int, ...], data: str) -> No
 def _require(left: int, total: int, config: TrainConfig) -> None:
     if left < config.batch_size:
         raise ConfigError(
-            "too few images are left for training",
-            found=f"{left} images, batch_size={config.batch_size}",
+            "too few samples are left for training",
+            found=f"{left} samples, batch_size={config.batch_size}",
             allowed=f"validation <= {total - config.batch_size}",
             where="TrainConfig(validation=..., batch_size=...)",
-            remedy="hold out fewer images or use a smaller batch",
+            remedy="hold out fewer samples or use a smaller batch",
         )

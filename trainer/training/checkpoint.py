@@ -1,7 +1,9 @@
 """The deployable checkpoint: a folder with ``weights.safetensors`` and ``checkpoint.json``.
 
 Nothing in it is executed on loading: the weights are plain tensors, everything else is JSON. It
-holds the network with its auxiliary paths, so that the compiler can show what it removes.
+holds the network with its auxiliary paths, so that the compiler can show what it removes. Of a
+network of the user's own it holds the dotted path, the form of its input and the names that the
+auxiliary paths are attached to; the code that the path names runs only where the caller trusts it.
 """
 
 from __future__ import annotations
@@ -15,16 +17,18 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 
 import purespike
 from purespike.compiler.files.kinds import CHECKPOINT
 from purespike.compiler.files.writing import staged_folder
-from purespike.trainer.data import DataConfig
+from purespike.compiler.wording import Advice
+from purespike.trainer.data.config import SEQUENCE, DataConfig, DataFile
 from purespike.trainer.errors import CheckpointError, ConfigError
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig, from_dict, to_dict
 from purespike.trainer.networks.dual_stream import DualStreamNetwork
 from purespike.trainer.networks.models import build
+from purespike.trainer.networks.own import Given, ModuleConfig, OwnNetwork, own_network
 from purespike.trainer.training.settings import TrainConfig
 
 __all__ = ["FORMAT_VERSION", "Checkpoint", "load_checkpoint", "save_checkpoint"]
@@ -33,12 +37,15 @@ FORMAT_VERSION = 1
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = CHECKPOINT.manifest
 # What made the network, and reads its configuration; files without the key are of the first.
-BUILDERS: dict[str, type[ModelConfig] | type[NetworkConfig]] = {
+BUILDERS: dict[str, type[ModelConfig] | type[NetworkConfig] | type[ModuleConfig]] = {
     "resnet": ModelConfig,
     "network": NetworkConfig,
+    "module": ModuleConfig,
 }
 _LARGEST_DESCRIPTION = 1 << 20  # bytes
 _LARGEST_WEIGHTS = 4 << 30  # bytes
+_LARGEST_SIDE = 1 << 20  # of an input
+_DATA: tuple[type[DataConfig] | type[DataFile], ...] = (DataConfig, DataFile)
 
 
 @dataclass(frozen=True)
@@ -47,25 +54,32 @@ class Checkpoint:
 
     Attributes:
         model: the network in evaluation mode, auxiliary paths included.
+        config: what was built.
+        shape: of the input, at one step of one sample.
+        steps: T.
         train_config: how it was trained; its ``encoder`` is the input code.
         metrics: what was measured when it was written.
-        data: what it was trained on; None is the digits in ``train_config.encoder``.
+        data: what it was trained on; None is the digits in ``train_config.encoder``, or, for a
+            network of the user's own, what was given in memory.
         versions: of purespike and torch that wrote it.
     """
 
-    model: DualStreamNetwork
+    model: nn.Module
+    config: ModelConfig | NetworkConfig | ModuleConfig
+    shape: tuple[int, ...]
+    steps: int
     train_config: TrainConfig
     metrics: dict[str, Any]
     versions: dict[str, str]
-    data: DataConfig | None = None
+    data: DataConfig | DataFile | None = None
 
 
 def save_checkpoint(
     folder: Path,
-    model: DualStreamNetwork,
+    model: DualStreamNetwork | OwnNetwork,
     train_config: TrainConfig,
     metrics: Mapping[str, Any],
-    data: DataConfig | None = None,
+    data: DataConfig | DataFile | None = None,
 ) -> Path:
     """Write a checkpoint folder, whole or not at all; an older one there is replaced.
 
@@ -74,7 +88,8 @@ def save_checkpoint(
         model: the network.
         train_config: how it was trained.
         metrics: JSON values to keep beside it.
-        data: what it was trained on; None is the digits in ``train_config.encoder``.
+        data: what it was trained on; None is the digits in ``train_config.encoder``, or, for a
+            network of the user's own, what was given in memory.
 
     Returns:
         The folder.
@@ -83,8 +98,12 @@ def save_checkpoint(
         CheckpointError: if a weight is not finite.
         OutputError: if the folder holds something else, or cannot be written.
     """
-    weights = {name: value.detach().contiguous() for name, value in model.state_dict().items()}
+    own = model if isinstance(model, OwnNetwork) else None
+    module: nn.Module = model if isinstance(model, nn.Module) else model.model
+    # Tensors that share their memory are written once each: safetensors takes no views.
+    weights = {n: v.detach().clone().contiguous() for n, v in module.state_dict().items()}
     _check_finite(weights, str(folder))
+    encoder = data.code if isinstance(data, DataConfig) else train_config.encoder
     description = {
         **CHECKPOINT.mark,
         "format_version": FORMAT_VERSION,
@@ -92,10 +111,11 @@ def save_checkpoint(
         "model": to_dict(model.config),
         "train": to_dict(train_config),
         "data": to_dict(data) if data else None,
-        "encoder": data.code if data else train_config.encoder,
-        "steps": model.config.steps,
+        "encoder": encoder if own is None or isinstance(data, DataConfig) else SEQUENCE,
+        "steps": model.steps if own else model.config.steps,
         "metrics": dict(metrics),
         "versions": {"purespike": purespike.__version__, "torch": str(torch.__version__)},
+        **({"shape": list(own.shape), "classes": own.classes} if own else {}),
     }
     text = json.dumps(description, indent=2, sort_keys=True, allow_nan=False) + "\n"
     with staged_folder(folder, CHECKPOINT) as stage:
@@ -104,13 +124,23 @@ def save_checkpoint(
     return folder
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
+def load_checkpoint(
+    folder: Path, *, trust: bool = False, network: Given | None = None
+) -> Checkpoint:
     """Read a checkpoint folder.
+
+    Args:
+        folder: where.
+        trust: whether the code may run that makes a network of the user's own, which the
+            checkpoint names by its dotted path.
+        network: that network, in place of the code that the checkpoint names: a module, which
+            takes over the weights, a callable that gives one, or a dotted path.
 
     Raises:
         CheckpointError: if a file is missing, too large or damaged, the format version is another,
-            a tensor is missing, unexpected, misshapen or not finite, or the description names
-            something unknown, such as a gate.
+            a tensor is missing, unexpected, misshapen or not finite, the description names
+            something unknown, such as a gate, or its code is not trusted.
+        ConfigError: if the user's own code does not make the network that was trained.
     """
     description = _read_description(folder / DESCRIPTION)
     version = description.get("format_version")
@@ -132,10 +162,11 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             remedy="read it with the version of purespike that wrote it",
         )
     try:
-        model_config = from_dict(BUILDERS[builder], description.get("model"), "model")
+        config = from_dict(BUILDERS[builder], description.get("model"), "model")
         train_config = from_dict(TrainConfig, description.get("train"), "train")
         stated = description.get("data")
-        data = None if stated is None else from_dict(DataConfig, stated, "data")
+        of_file = isinstance(stated, dict) and "file" in stated
+        data = None if stated is None else from_dict(_DATA[of_file], stated, "data")
     except ConfigError as error:
         raise CheckpointError(
             f"the checkpoint describes something unknown: {error.message}",
@@ -144,17 +175,68 @@ def load_checkpoint(folder: Path) -> Checkpoint:
             where=f"{folder / DESCRIPTION}: {error.where}",
             remedy="do not edit the description; train again or use a matching purespike",
         ) from error
-    model = _built(model_config, str(folder / DESCRIPTION))
     weights = _read_weights(folder / WEIGHTS)
+    model: nn.Module
+    if isinstance(config, ModuleConfig):
+        own = _own(config, description, folder, trust, network)
+        model, shape, steps = own.model, own.shape, own.steps
+    else:
+        model = _built(config, str(folder / DESCRIPTION))
+        shape, steps = (config.in_channels, *config.size), config.steps
     _check_tensors(model.state_dict(), weights, str(folder / WEIGHTS))
     _check_finite(weights, str(folder / WEIGHTS))
     model.load_state_dict(weights)
     return Checkpoint(
         model=model.eval(),
+        config=config,
+        shape=shape,
+        steps=steps,
         train_config=train_config,
         metrics=dict(description.get("metrics", {})),
         versions=dict(description.get("versions", {})),
         data=data,
+    )
+
+
+def _own(
+    config: ModuleConfig,
+    description: Mapping[str, Any],
+    folder: Path,
+    trust: bool,
+    network: Given | None,
+) -> OwnNetwork:
+    """Make the user's own network again, with the auxiliary paths that it was trained with."""
+    where = f"{folder / DESCRIPTION}: "
+    shape, steps = description.get("shape"), description.get("steps")
+    sizes = [*shape, steps] if isinstance(shape, list) and shape else [0]
+    if not all(type(size) is int and 0 < size < _LARGEST_SIDE for size in sizes):
+        raise CheckpointError(
+            "the description does not say what the network takes",
+            found=f"shape {shape}, steps {steps}",
+            allowed="a list of sizes, and a number of steps",
+            where=where + "shape",
+            remedy="do not edit the description; train again",
+        )
+    if network is None and not config.module:
+        raise CheckpointError(
+            "this network was made in memory, and no code is named that makes it",
+            allowed="load_checkpoint(folder, network=module)",
+            where=where + "model.module",
+            remedy="train it by its dotted path, package.module:factory, to compile its checkpoint",
+        )
+    if network is None and not trust:
+        raise CheckpointError(
+            "the network of this checkpoint is made by code that it names",
+            found=config.module,
+            where=str(folder),
+            remedy=Advice("if you trust it, say so: {trust}"),
+        )
+    return own_network(
+        config.module if network is None else network,
+        config,
+        tuple(sizes[:-1]),
+        sizes[-1],
+        seed=int(description["train"].get("seed", 0)),
     )
 
 

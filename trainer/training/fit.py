@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -18,8 +19,11 @@ from torch import Tensor, nn
 from purespike.compiler.files.outputs import STORAGE, said
 from purespike.compiler.statistics import wilson_interval
 from purespike.compiler.wording import Advice
-from purespike.trainer.data import DataConfig, loader
+from purespike.trainer.data import DataConfig, DataSet, loader
+from purespike.trainer.data.config import DataFile
+from purespike.trainer.data.sequences import described
 from purespike.trainer.errors import ConfigError
+from purespike.trainer.networks.attached import logits as named_logits
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig, to_dict
 from purespike.trainer.networks.dual_stream import DualStreamNetwork
 from purespike.trainer.networks.models import build, main_only
@@ -40,7 +44,7 @@ from purespike.trainer.training.recompute import recompute
 from purespike.trainer.training.resume_files import keepers, write_order
 from purespike.trainer.training.settings import TrainConfig
 
-__all__ = ["TrainResult", "evaluate", "train"]
+__all__ = ["Task", "TrainResult", "evaluate", "run_training", "train"]
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,11 @@ class TrainResult:
     """What a training gave.
 
     Attributes:
-        model: the trained network with its auxiliary paths, in evaluation mode.
+        model: the trained network with its auxiliary paths, in evaluation mode; a network of the
+            user's own with paths is `Attached`, whose ``network`` is the module that was given.
         checkpoint: folder of the deployable checkpoint.
-        correct: test images that the main head alone classifies rightly.
-        n: test images.
+        correct: test samples that the main head alone classifies rightly.
+        n: test samples.
         interval: Wilson 95 % interval of the accuracy, as fractions.
         heads: test accuracy of each head, as fractions; 'main' is the one that is deployed.
         gradient_norm: mean norm of the first layer's gradient over the first epoch that this call
@@ -59,7 +64,7 @@ class TrainResult:
         seconds: wall time of the training itself.
     """
 
-    model: DualStreamNetwork
+    model: nn.Module
     checkpoint: Path
     correct: int
     n: int
@@ -79,7 +84,8 @@ def train(
     config: TrainConfig,
     folder: Path,
     *,
-    data: DataConfig | None = None,
+    data: DataConfig | DataSet | None = None,
+    file: DataFile | None = None,
     resume_from: Path | None = None,
     progress: bool = True,
     tensorboard: bool = False,
@@ -96,7 +102,9 @@ def train(
         model_config: the network.
         config: how to train it.
         folder: where to write; made if missing.
-        data: on what; None is the digits, in the code that ``config.encoder`` names.
+        data: on what; None is the digits, in the code that ``config.encoder`` names. Or sequences
+            that were opened (:mod:`purespike.trainer.data.sequences`).
+        file: what those were read from; the checkpoint keeps it.
         resume_from: a ``last.ckpt`` of the same configuration, or the folder that holds it.
         progress: show a progress bar.
         tensorboard: write ``tensorboard/version_<k>/`` too.
@@ -110,17 +118,81 @@ def train(
         TrainingDiverged: if the loss is not finite any more.
         TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
     """
+    source = file or (data.config if isinstance(data, DataSet) else data)
+    return run_training(
+        lambda processes: Task(
+            build(model_config, config.seed),
+            open_feed(model_config, config, data, processes),
+            {
+                "model": to_dict(model_config),
+                "train": to_dict(config),
+                **({"data": described(data)} if data else {}),
+            },
+            lambda model, metrics: save_checkpoint(folder / MODEL, model, config, metrics, source),
+            main_only,
+        ),
+        config,
+        folder,
+        resume_from=resume_from,
+        progress=progress,
+        tensorboard=tensorboard,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a training needs to know of a network and its data.
+
+    Attributes:
+        model: trained in place.
+        feed: where batches come from.
+        description: what must be the same when the training is resumed, as JSON values.
+        save: writes the deployable checkpoint of the trained model with its metrics.
+        main: gives the deployed part of the trained model.
+        statement: what is trained on which samples, for whoever watches.
+    """
+
+    model: nn.Module
+    feed: Feed
+    description: dict[str, Any]
+    save: Callable[[Any, dict[str, Any]], Path]
+    main: Callable[[Any], nn.Module]
+    statement: str = ""
+
+
+def run_training(
+    prepare: Callable[[World], Task],
+    config: TrainConfig,
+    folder: Path,
+    *,
+    resume_from: Path | None,
+    progress: bool,
+    tensorboard: bool,
+) -> TrainResult:
+    """Train what ``prepare`` opens, once it is known that the training can be written.
+
+    Args:
+        prepare: opens network and data for the processes that train together.
+        config: as of `train`, like everything else here.
+        folder: where to write.
+        resume_from: what to go on from.
+        progress: show a progress bar.
+        tensorboard: write TensorBoard logs.
+
+    Raises:
+        As `train`.
+    """
     processes = world()
     if processes.rank == 0:
         require_training(folder, resumed=resume_from in (folder, folder / LAST))
     _require_parts(config, tensorboard)
     file = resume_file(resume_from)
     warn_of_slow_precision(config)
-    batches = open_feed(model_config, config, data, processes)
+    task = prepare(processes)
+    batches, model = task.feed, task.model
     training = batches.training
     with said(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    model = build(model_config, config.seed)
     if config.channels_last:
         # Torch documents the argument, but declares it for no overload.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -128,11 +200,7 @@ def train(
         model,
         config,
         iterations=config.epochs * len(training),
-        description={
-            "model": to_dict(model_config),
-            "train": to_dict(config),
-            **({"data": to_dict(data)} if data else {}),
-        },
+        description=task.description,
         dealt=batches.dealt,
     )
     if processes.rank == 0:
@@ -149,7 +217,7 @@ def train(
         if config.recompute:
             manners.enter_context(recompute(model))
         callbacks, best = keepers(folder, config, file, validated=batches.validation is not None)
-        callbacks += [TrainingProgress()] if progress and processes.rank == 0 else []
+        callbacks += [TrainingProgress(task.statement)] if progress and processes.rank == 0 else []
         runner = _runner(config, processes, callbacks, _loggers(folder, tensorboard))
         runner.fit(
             learner,
@@ -167,7 +235,7 @@ def train(
         learner.to("cpu")
         result: TrainResult | None = None
         if processes.rank == 0:
-            result = _report(learner, batches, data, folder, seconds)
+            result = _report(learner, task, seconds)
         return cast("TrainResult", runner.strategy.broadcast(result))
 
 
@@ -220,20 +288,18 @@ def _runner(
     )
 
 
-def _report(
-    learner: Learner, batches: Feed, data: DataConfig | None, folder: Path, seconds: float
-) -> TrainResult:
+def _report(learner: Learner, task: Task, seconds: float) -> TrainResult:
     """Test the trained network, alone and with its auxiliary heads, and write the checkpoint."""
-    model, config, test = learner.model, learner.config, batches.test
+    model, test = task.model, task.feed.test
     model.eval()
-    correct, n = count_correct(main_only(model), test)["main"]
+    correct, n = count_correct(task.main(model), test)["main"]
     heads = {head: right / n for head, (right, n) in count_correct(model, test).items()}
     interval = wilson_interval(correct, n)
     metrics = {"correct": correct, "n": n, "accuracy": correct / n, "interval": list(interval)}
-    first = learner.gradient_norms[: len(batches.training)]
+    first = learner.gradient_norms[: len(task.feed.training)]
     return TrainResult(
         model=model,
-        checkpoint=save_checkpoint(folder / MODEL, model, config, metrics, data),
+        checkpoint=task.save(model, metrics),
         correct=correct,
         n=n,
         interval=interval,
@@ -255,7 +321,7 @@ def count_correct(model: nn.Module, batches: Batches) -> dict[str, tuple[int, in
     model.eval()
     with torch.no_grad():
         for spikes, expected in batches:
-            for head, logits in model(spikes).items():
+            for head, logits in named_logits(model(spikes)).items():
                 right, n = counts.get(head, (0, 0))
                 hits = int((logits.argmax(1) == expected).sum())
                 counts[head] = (right + hits, n + len(expected))

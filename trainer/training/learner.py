@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import lightning as L
@@ -12,11 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from purespike.trainer.errors import CheckpointError, TrainingDiverged
+from purespike.trainer.capture.interop.recognize import is_stateful
+from purespike.trainer.errors import CheckpointError, ConfigError, TrainingDiverged
+from purespike.trainer.networks.attached import logits as named_logits
 from purespike.trainer.networks.dual_stream import DualStreamNetwork
 from purespike.trainer.nn.auxiliary import auxiliary_modules
 from purespike.trainer.nn.layers import BatchNorm2d
 from purespike.trainer.nn.neuron import Neuron
+from purespike.trainer.nn.pointwise import safe_pointwise
 from purespike.trainer.training.distributed import World, world
 from purespike.trainer.training.lightning_setup import THREADS
 from purespike.trainer.training.losses import default_fusion, total_loss
@@ -26,6 +30,7 @@ from purespike.trainer.training.settings import OPTIMIZERS, TrainConfig, learnin
 __all__ = ["DEAD_RATE", "OPTIMIZERS", "DeadLayerWarning", "Learner", "TrainConfig"]
 
 DEAD_RATE = 1e-3
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
 class DeadLayerWarning(UserWarning):
@@ -38,15 +43,15 @@ class Learner(L.LightningModule):
     The balance coefficient is a function of the iteration, which Lightning restores on resume.
 
     Args:
-        model: the network to train, in place; returns logits by head, of which ``'main'`` is
-            deployed.
+        model: the network to train, in place; returns logits, or a dict of them by head, of which
+            ``'main'`` is deployed.
         config: how.
         iterations: optimizer steps of the whole training, I.
         description: what must be the same when the training is resumed, as JSON values.
         dealt: whether batches are this process's share already.
 
     Attributes:
-        neurons: every neuron layer by path.
+        neurons: every neuron layer by path; those of other frameworks are in ``foreign``.
         layers: every weight matrix or kernel of the deployed part by path, in order of depth.
         gradient_norms: of the first of them, an entry an iteration, before clipping.
         latest: loss, accuracy and balance coefficient of the last iteration.
@@ -54,7 +59,7 @@ class Learner(L.LightningModule):
 
     def __init__(
         self,
-        model: DualStreamNetwork,
+        model: nn.Module,
         config: TrainConfig,
         iterations: int,
         description: Mapping[str, Any] | None = None,
@@ -62,7 +67,7 @@ class Learner(L.LightningModule):
         dealt: bool = False,
     ) -> None:
         super().__init__()
-        self.model: DualStreamNetwork = model
+        self.model: nn.Module = model
         self.config = config
         self.iterations = iterations
         self.description = dict(description or {})
@@ -74,12 +79,22 @@ class Learner(L.LightningModule):
         self.neurons: list[tuple[str, Neuron]] = [
             (n, m) for n, m in model.named_modules() if isinstance(m, Neuron)
         ]
+        self.foreign: list[tuple[str, nn.Module]] = [
+            (n, m) for n, m in model.named_modules() if is_stateful(m)
+        ]
         training_only = auxiliary_modules(model)
         self.layers: list[tuple[str, Tensor]] = [
             (n, m.weight)
             for n, m in model.named_modules()
-            if n not in training_only and isinstance(m, nn.Conv2d | nn.Linear)
+            if n not in training_only and isinstance(m, _LAYERS) and m.weight.requires_grad
         ]
+        if not self.layers:
+            raise ConfigError(
+                "the network has nothing to train",
+                found="no convolution or linear layer with a weight that requires a gradient",
+                allowed="at least one",
+                where=type(model).__name__,
+            )
         self._rates: dict[str, list[Tensor]] = {}
         self._gradients: dict[str, list[Tensor]] = {}
         self._hits = [0, 0]  # right ones, and all, of the validation
@@ -90,7 +105,9 @@ class Learner(L.LightningModule):
         """Listen to what the blocks put out, behind their gates; join the processes' statistics."""
         self._join_statistics(self.world.size > 1 and self.config.sync_batchnorm)
         for name, block in blocks(self.model):
-            self._hooks.append(block.register_forward_hook(self._note_block_rate(name)))
+            self._hooks.append(block.register_forward_hook(self._note_rate(name)))
+        for name, neuron in self.foreign:
+            self._hooks.append(neuron.register_forward_hook(self._note_rate(name)))
 
     def on_fit_end(self) -> None:
         """Leave the network without hooks, so that it can be traced."""
@@ -107,7 +124,7 @@ class Learner(L.LightningModule):
         everything = len(batch[1])
         spikes, labels = self._share(batch)
         balance = self.config.balance.at(self.global_step, self.iterations)
-        logits: dict[str, Tensor] = self.model(spikes)
+        logits = self.heads(spikes)
         loss = total_loss(
             logits,
             labels,
@@ -143,8 +160,23 @@ class Learner(L.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Count what the main head gets right of the held-out images; each process counts all."""
         spikes, labels = batch
-        self._hits[0] += int((self.model(spikes)["main"].argmax(1) == labels).sum())
+        self._hits[0] += int((self.heads(spikes)["main"].argmax(1) == labels).sum())
         self._hits[1] += len(labels)
+
+    def heads(self, x: Tensor) -> dict[str, Tensor]:
+        """Logits (B, K) by head of an input (T, B, ...)."""
+        own = not isinstance(self.model, DualStreamNetwork)
+        with safe_pointwise() if own else nullcontext():  # it may have torch's own convolutions
+            return named_logits(self.model(x))
+
+    @property
+    def firing_rate(self) -> float:
+        """Spikes a neuron and step in the last forward pass, as the mean over all layers."""
+        rates = [
+            float(layer.firing_rate) for _, layer in self.neurons if layer.firing_rate is not None
+        ]
+        rates += [float(self._rates[name][-1]) for name, _ in self.foreign if name in self._rates]
+        return sum(rates) / max(len(rates), 1)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation accuracy."""
@@ -237,7 +269,7 @@ class Learner(L.LightningModule):
         own = self.world.share(len(batch[1]))
         return batch[0][:, own], batch[1][own]
 
-    def _note_block_rate(self, name: str) -> Any:
+    def _note_rate(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             spikes = output[0] if isinstance(output, tuple) else output
             if module.training:

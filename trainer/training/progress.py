@@ -14,9 +14,15 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress(L.Callback):
-    """A rich progress bar over all iterations with smoothed loss, accuracy, rate and gradient."""
+    """A rich progress bar over all iterations with smoothed loss, accuracy, rate and gradient.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Args:
+        statement: printed above it.
+        console: where; by default the standard error output.
+    """
+
+    def __init__(self, statement: str = "", console: Console | None = None) -> None:
+        self._statement = statement
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(bar_width=16),
@@ -29,6 +35,8 @@ class TrainingProgress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar, at the iteration a resumed training starts from."""
         learner = cast("Learner", pl_module)
+        if self._statement:
+            self._progress.console.print(self._statement, markup=False, highlight=False)
         self._progress.start()
         self._task = self._progress.add_task(
             "", total=learner.iterations, completed=trainer.global_step, epoch="", measured=""
@@ -44,12 +52,11 @@ class TrainingProgress(L.Callback):
     ) -> None:
         """Advance by one iteration."""
         learner = cast("Learner", pl_module)
-        rates = [layer.firing_rate for _, layer in learner.neurons if layer.firing_rate is not None]
         now = {
             "loss": learner.latest["loss"],
             "accuracy": learner.latest["accuracy"],
-            "firing rate": float(sum(rates)) / max(len(rates), 1),
-            "gradient": learner.gradient_norms[-1],
+            "firing rate": learner.firing_rate,
+            "gradient": learner.gradient_norms[-1] if learner.gradient_norms else 0.0,
         }
         for name, value in now.items():
             self._smooth[name] = 0.9 * self._smooth.get(name, value) + 0.1 * value

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from purespike.compiler.errors import UsageError
-from purespike.trainer.data import DataConfig
+from purespike.trainer.data.config import DataConfig, DataFile
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig, from_dict, to_dict
 from purespike.trainer.networks.models import model_config
+from purespike.trainer.networks.own import ModuleConfig
 from purespike.trainer.training.presets import DEMO
 from purespike.trainer.training.settings import TrainConfig
 
@@ -37,9 +38,9 @@ class Recipe:
         data: on what; None is the demo's digits, in the code that ``train.encoder`` names.
     """
 
-    model: ModelConfig | NetworkConfig
+    model: ModelConfig | NetworkConfig | ModuleConfig
     train: TrainConfig
-    data: DataConfig | None = None
+    data: DataConfig | DataFile | None = None
 
 
 def shipped_recipes() -> tuple[str, ...]:
@@ -47,15 +48,23 @@ def shipped_recipes() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
 
 
-def read_recipe(source: str | Path | None = None, changes: Sequence[str] = ()) -> Recipe:
+def read_recipe(
+    source: str | Path | None = None,
+    changes: Sequence[str] = (),
+    *,
+    data: Mapping[str, str] | None = None,
+) -> Recipe:
     """Read a recipe and change single values of it.
 
     What the file leaves out is as in the demo; a ``[model]`` with a ``name`` is a network of
-    :mod:`purespike.trainer.networks`, with its paper's values instead.
+    :mod:`purespike.trainer.networks`, with its paper's values instead, and one with a ``module`` is
+    a network of the user's own (`ModuleConfig`). ``[data]`` describes a data set, or names a
+    ``file`` of arrays.
 
     Args:
         source: a TOML file with tables ``[model]``, ``[data]`` and ``[train]``, or the name of a
             shipped recipe; None takes the demo as it is.
+        data: a table that takes the place of ``[data]``.
         changes: such as ``train.epochs=5``; values are written as in TOML, texts without quotes.
 
     Raises:
@@ -66,6 +75,8 @@ def read_recipe(source: str | Path | None = None, changes: Sequence[str] = ()) -
     if source is not None:
         path = _find(source)
         _merge(tables, _toml(_text(path), str(path)), str(path))
+    if data is not None:
+        tables["data"] = dict(data)
     for change in changes:
         key, equals, value = change.partition("=")
         table, dot, name = key.strip().partition(".")
@@ -78,11 +89,23 @@ def read_recipe(source: str | Path | None = None, changes: Sequence[str] = ()) -
         _merge(tables, _toml(f"[{table}]\n{name}={_quoted(value)}", change), change)
     model, train = tables.get("model", {}), tables.get("train", {})
     _check_encoding(tables)
+    stated = tables.get("data")
+    network: ModelConfig | NetworkConfig | ModuleConfig
+    if "module" in model:
+        network = from_dict(ModuleConfig, model, "model")
+    else:
+        network = model_config(model if "name" in model else {**to_dict(DEMO.model), **model})
     return Recipe(
-        model_config(model if "name" in model else {**to_dict(DEMO.model), **model}),
+        network,
         from_dict(TrainConfig, {**to_dict(DEMO.train), **train}, "train"),
-        from_dict(DataConfig, tables["data"], "data") if "data" in tables else None,
+        None if stated is None else _data(stated),
     )
+
+
+def _data(table: dict[str, Any]) -> DataConfig | DataFile:
+    if "file" in table:
+        return from_dict(DataFile, table, "data")
+    return from_dict(DataConfig, table, "data")
 
 
 def _find(source: str | Path) -> Path:

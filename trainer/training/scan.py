@@ -19,8 +19,11 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from purespike.compiler.files.writing import write_file
+from purespike.trainer.data.config import DataFile
 from purespike.trainer.errors import ConfigError
+from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig
 from purespike.trainer.networks.models import build
+from purespike.trainer.networks.own import ModuleConfig
 from purespike.trainer.nn.surrogate import SHAPES, Shaped
 from purespike.trainer.training.batches import open_feed
 from purespike.trainer.training.distributed import World
@@ -45,8 +48,16 @@ def first_batch(recipe: Recipe, samples: int, *, random: bool = False) -> tuple[
         ConfigError: if the data do not fit the network or are too few.
         DataError: if they are missing or damaged.
     """
-    model, config = recipe.model, recipe.train
+    model, config = _catalogue(recipe), recipe.train
     if not random:
+        if isinstance(recipe.data, DataFile):
+            raise ConfigError(
+                "a scan does not read files of arrays",
+                found=recipe.data.file,
+                allowed="a data set by its name",
+                where="data.file",
+                remedy="scan with --random",
+            )
         config = replace(
             config, batch_size=samples, workers=0, validation=0, patience=0, deploy="last"
         )
@@ -58,6 +69,18 @@ def first_batch(recipe: Recipe, samples: int, *, random: bool = False) -> tuple[
     shape = (model.steps, samples, model.in_channels, *model.size)
     spikes = (torch.rand(shape, generator=generator) < RANDOM_RATE).float()
     return spikes, torch.randint(model.classes, (samples,), generator=generator)
+
+
+def _catalogue(recipe: Recipe) -> ModelConfig | NetworkConfig:
+    if isinstance(recipe.model, ModuleConfig):
+        raise ConfigError(
+            "a scan tries surrogates on networks that purespike builds",
+            found=recipe.model.module,
+            allowed="a network of the catalogue, or the demo's",
+            where="model.module",
+            remedy="call purespike.trainer.training.gradients.scan_surrogates with your module",
+        )
+    return recipe.model
 
 
 def scan(
@@ -86,7 +109,7 @@ def scan(
             found="no width or no height",
             allowed=f"at least one of each, of the shapes {', '.join(SHAPES)}",
         )
-    bare = replace(recipe.model, aap=False, shortcut=False, dsnn=False)
+    bare = replace(_catalogue(recipe), aap=False, shortcut=False, dsnn=False)
     return scan_surrogates(build(bare, recipe.train.seed), tried, *batch)
 
 

@@ -43,11 +43,21 @@ def choose_passes(graph: Graph, subject: Subject, options: Options, progress: Pr
         method=options.calibration,
         execute=execute,
     )
+    if options.qat and is_integer(graph):
+        raise UsageError(
+            "a network that is in integers already cannot be fine-tuned",
+            where=subject.name,
+            allowed="networks with real weights",
+            remedy=Advice("leave it as it is, without {qat}, or start from the network it was"),
+        )
     if options.qat and subject.training is None:
         raise UsageError(
             "fine-tuning needs training data",
             where=subject.name,
-            remedy="compile a checkpoint of `purespike train`, or give the subject its training",
+            remedy=Advice(
+                "compile a checkpoint of `purespike train`, or give training_inputs and "
+                "training_labels ({data}, or the subject's training)"
+            ),
         )
     if is_integer(graph):
         return Pipeline((host_split(host_encoder=True),) if options.host_encoder else ())

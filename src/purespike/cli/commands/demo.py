@@ -36,12 +36,11 @@ def demo(
 
     from purespike.flow.build import Options
     from purespike.trainer.training.fit import train as fit
-    from purespike.trainer.training.recipe import read_recipe
+    from purespike.trainer.training.presets import DEMO
 
-    recipe = read_recipe(None)
     start = time.perf_counter()
     out.print("1. Train a full-spike residual network with auxiliary paths", style="bold")
-    result = fit(recipe.model, replace(recipe.train, seed=seed), training)
+    result = fit(DEMO.model, replace(DEMO.train, seed=seed), training)
     print_trained(result.correct, result.n, result.interval, result.seconds)
     out.print("2. Compile, run on every executor, judge", style="bold")
     middle = time.perf_counter()

@@ -2,28 +2,49 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from purespike.cli.commands.shared import Output, out, print_trained
+from purespike.errors import InputError
 from purespike.trainer.training.places import require_training
+
+PATHS = ("aap", "shortcut")
 
 
 def train(
-    recipe: Annotated[
+    network: Annotated[
         str | None,
         typer.Argument(
-            help="TOML with [model], [data] and [train], or the name of a shipped recipe; the "
-            "demo's if left out."
+            metavar="[RECIPE|MODULE]",
+            help="TOML with [model], [data] and [train], the name of a shipped recipe, or a torch "
+            "module of your own as package.module:factory; the demo's if left out.",
         ),
     ] = None,
     folder: Output = Path("runs/train"),
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="A .npz file with inputs (T, N, ...) and labels (N,), or package.module:factory "
+            "of arrays or torch data sets; in place of the recipe's [data]."
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the data.")] = None,
+    auxiliary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A path beside a module of your own while it trains, by the names of its modules: "
+            "aap=layer1,layer2 or shortcut=layer3."
+        ),
+    ] = None,
     changes: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Change one value, as in --set train.epochs=5."),
+        typer.Option("--set", help="Change one value, as in --set train.learning_rate=0.01."),
     ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted training.")] = False,
     tensorboard: Annotated[
@@ -36,19 +57,52 @@ def train(
     """
     if os.environ.get("RANK", "0") == "0":  # torchrun: the first process writes
         require_training(folder, resumed=resume)
+    own = network is not None and ":" in network and not Path(network).exists()
+    stated = [f"model.module={json.dumps(network)}"] if own else []
+    stated += _paths(auxiliary or ())
+    stated += [f"train.epochs={epochs}"] if epochs is not None else []
+    from purespike.flow.training import train_recipe
     from purespike.trainer.training.distributed import world
-    from purespike.trainer.training.fit import train as fit
     from purespike.trainer.training.recipe import read_recipe
 
-    chosen = read_recipe(recipe, changes or [])
-    result = fit(
-        chosen.model,
-        chosen.train,
+    result = train_recipe(
+        read_recipe(
+            None if own else network,
+            [*stated, *(changes or [])],
+            data=None if data is None else _data(data),
+        ),
         folder,
-        data=chosen.data,
         resume_from=folder if resume else None,
         tensorboard=tensorboard,
     )
     if world().rank == 0:
         print_trained(result.correct, result.n, result.interval, result.seconds)
         out.print(f"Checkpoint: {result.checkpoint}", markup=False, highlight=False)
+
+
+def _data(text: str) -> dict[str, str]:
+    """The table [data] that says the same; no file is opened here."""
+    if ":" in text and not Path(text).exists():
+        return {"name": text, "encoder": "sequence"}
+    if Path(text).suffix == ".npz" or Path(text).exists():
+        return {"file": text}
+    return {"name": text}  # of a data set, or an error that lists them
+
+
+def _paths(stated: Iterable[str]) -> list[str]:
+    """The auxiliary paths as changes of the table [model]."""
+    names: dict[str, list[str]] = {}
+    for text in stated:
+        kind, equals, places = text.partition("=")
+        listed = [place.strip() for place in places.split(",") if place.strip()]
+        if kind not in PATHS or not equals or not listed:
+            raise InputError(
+                "an auxiliary path cannot be read",
+                where="--auxiliary",
+                found=text,
+                allowed=" or ".join(f"{kind}=NAME,NAME" for kind in PATHS)
+                + ", by the names of modules",
+                remedy="names are those of named_modules(), such as layer1 or blocks.0",
+            )
+        names[kind] = names.get(kind, []) + listed
+    return [f"model.{kind}={json.dumps(listed)}" for kind, listed in names.items()]

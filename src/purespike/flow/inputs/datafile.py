@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -15,8 +17,19 @@ from purespike.compiler.labels import LabelError, checked_labels
 from purespike.errors import InputError
 
 LARGEST = 1 << 30  # bytes of the file
-KNOWN = {"inputs", "labels", "calibration"}
-FORM = "a .npz file with inputs (T, B, *shape), numbers; perhaps labels (B,) and calibration"
+KNOWN = {"inputs", "labels", "calibration", "training_inputs", "training_labels"}
+ALIASES = {
+    "x": "inputs",
+    "y": "labels",
+    "x_test": "inputs",
+    "y_test": "labels",
+    "x_train": "training_inputs",
+    "y_train": "training_labels",
+}
+FORM = (
+    "a .npz file with inputs (T, B, *shape), numbers; perhaps labels (B,), calibration, and "
+    "training_inputs with training_labels; or x and y, x_train and y_train"
+)
 SAVE = "save it with numpy: np.savez(file, inputs=x, labels=y)"
 _MAGIC = b"\x93NUMPY"
 
@@ -31,6 +44,7 @@ class Header:
         samples: B.
         shape: Of one sample at one step.
         labels: (B,), checked but for the classes that the network has; None without.
+        training: Samples to train on beside them.
     """
 
     path: Path
@@ -38,6 +52,7 @@ class Header:
     samples: int
     shape: tuple[int, ...]
     labels: NDArray[np.int64] | None
+    training: int = 0
 
 
 def peek(path: Path) -> Header:
@@ -60,17 +75,9 @@ def peek(path: Path) -> Header:
         if path.stat().st_size > LARGEST:
             raise InputError("the data file is too large", where=str(path), allowed="1 GiB")
         with zipfile.ZipFile(path) as file:
-            forms = {n.removesuffix(".npy"): _form(file.open(n)) for n in file.namelist()}
-        shape, dtype = forms.get("labels", ((), np.dtype(object)))
-        if "labels" in forms and dtype.hasobject:
-            raise LabelError(
-                "the labels are no numbers",
-                where=str(path),
-                found=f"type {dtype}, which is not read: it may hold a program",
-                allowed="whole numbers, one per sample",
-                remedy="write them with labels.astype(int)",
-            )
-        labels = _load(path, "labels") if "labels" in forms else None
+            names = _named(path, [n.removesuffix(".npy") for n in file.namelist()])
+            forms = {name: _form(file.open(f"{own}.npy")) for name, own in names.items()}
+        labels, trained = (_labels(path, names, forms, n) for n in ("labels", "training_labels"))
     except DAMAGED as e:
         raise _unreadable(path, e) from None
     shape, dtype = forms.get("inputs", ((), np.dtype(object)))
@@ -82,17 +89,32 @@ def peek(path: Path) -> Header:
             allowed=FORM,
             remedy=SAVE,
         )
-    more = forms.get("calibration")
-    if more and (more[0][:1] + more[0][2:] != shape[:1] + shape[2:] or more[1].kind not in "iufb"):
+    for name in ("calibration", "training_inputs"):
+        more = forms.get(name)
+        if more and (
+            more[0][:1] + more[0][2:] != shape[:1] + shape[2:] or more[1].kind not in "iufb"
+        ):
+            raise InputError(
+                f"the {name.replace('_', ' ')} do not have the form of the inputs"
+                if name != "calibration"
+                else "the calibration data does not have the form of the inputs",
+                where=str(path),
+                found=f"{more[0]} {more[1]}",
+                allowed=f"({shape[0]}, B, {', '.join(map(str, shape[2:]))}), numbers",
+            )
+    if ("training_inputs" in forms) != (trained is not None):
         raise InputError(
-            "the calibration data does not have the form of the inputs",
+            "training inputs and their labels come together",
             where=str(path),
-            found=f"{more[0]} {more[1]}",
-            allowed=f"({shape[0]}, B, {', '.join(map(str, shape[2:]))}), numbers",
+            found=", ".join(forms),
+            allowed="training_inputs (T, N, *shape) and training_labels (N,), or neither",
         )
+    training = forms["training_inputs"][0][1] if trained is not None else 0
     if labels is not None:
         labels = checked_labels(labels, shape[1], str(path))
-    return Header(path, shape[0], shape[1], tuple(shape[2:]), labels)
+    if trained is not None:
+        checked_labels(trained, training, f"{path}, training_labels")
+    return Header(path, shape[0], shape[1], tuple(shape[2:]), labels, training)
 
 
 def read_data(path: Path | None) -> dict[str, NDArray[Any]]:
@@ -106,19 +128,61 @@ def read_data(path: Path | None) -> dict[str, NDArray[Any]]:
     header = peek(path)
     try:
         with np.load(path, allow_pickle=False) as file:
-            data = {k: np.asarray(file[k]) for k in file.files}
+            data = {k: np.asarray(file[own]) for k, own in _named(path, file.files).items()}
     except DAMAGED as e:
         raise _unreadable(path, e) from None
-    x = data["inputs"]
-    data["inputs"] = x.astype(np.uint8) if is_binary(x) else x.astype(np.float32)
+    for name in {"inputs", "training_inputs"} & set(data):
+        x = data[name]
+        data[name] = x.astype(np.uint8) if is_binary(x) else x.astype(np.float32)
     if header.labels is not None:
         data["labels"] = header.labels
     return data
 
 
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_binary(x: NDArray[Any]) -> bool:
     """Are all values 0 or 1?"""
     return bool(((x == 0) | (x == 1)).all())
+
+
+def _named(path: Path, found: Iterable[str]) -> dict[str, str]:
+    """The arrays of a file, each by the name that it goes by here."""
+    names: dict[str, str] = {}
+    for own in found:
+        name = ALIASES.get(own, own)
+        if name in names:
+            raise InputError(
+                "the data say something twice",
+                where=str(path),
+                found=f"{names[name]} and {own}",
+                allowed=FORM,
+            )
+        names[name] = own
+    return names
+
+
+def _labels(
+    path: Path,
+    names: Mapping[str, str],
+    forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
+    name: str,
+) -> NDArray[Any] | None:
+    if name not in forms:
+        return None
+    if forms[name][1].hasobject:
+        raise LabelError(
+            "the labels are no numbers",
+            where=str(path),
+            found=f"type {forms[name][1]}, which is not read: it may hold a program",
+            allowed="whole numbers, one per sample",
+            remedy=f"write them with {name}.astype(int)",
+        )
+    return _load(path, names[name])
 
 
 def _form(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:

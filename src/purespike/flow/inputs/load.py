@@ -15,6 +15,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import is_binary, read_data
+from purespike.flow.inputs.fine_tuning import calibration_of, training_of
 from purespike.flow.inputs.opening import CHECKPOINT, Opened, open_source
 from purespike.flow.inputs.stated import Stated
 from purespike.judge.accuracy import own_decisions
@@ -56,7 +57,7 @@ def load_subject(
     if (path / CHECKPOINT).is_file():
         from purespike.flow.inputs.checkpoints import digits_subject
 
-        return digits_subject(path, trusted=stated.trust)
+        return digits_subject(path, trusted=stated.trust, data=stated.data)
     if (path / MANIFEST).is_file():
         bundle = read_bundle(path)
         x, labels = bundle.golden.inputs, bundle.golden.labels
@@ -112,10 +113,10 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
             )
     x = given["inputs"] if given else _spikes(steps, samples, shape)
     labels = given.get("labels")
-    calibration = given.get("calibration")
+    calibration, training = calibration_of(given), training_of(given)
     domain = SPIKE if is_binary(x) else ANALOG
     if labels is not None:
-        return Subject(source, module, shape, x, labels, domain, calibration)
+        return Subject(source, module, shape, x, labels, domain, calibration, training=training)
     try:
         labels = own_decisions(module, x)
     except Exception as e:  # whatever the user's code does
@@ -127,7 +128,7 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
             allowed=f"inputs (T, B, C, H, W) = {x.shape}",
             remedy=Advice("state {shape} and {steps} as the module takes them, or give {data}"),
         ) from e
-    return Subject(source, module, shape, x, labels, domain, calibration, labelled=False)
+    return Subject(source, module, shape, x, labels, domain, calibration, False, training)
 
 
 def _from_graph(name: str, graph: Graph, stated: Stated, samples: int) -> Subject:
@@ -141,7 +142,15 @@ def _from_graph(name: str, graph: Graph, stated: Stated, samples: int) -> Subjec
     if labels is None:
         labels = own_decisions(graph, x)
     return Subject(
-        name, graph, edge.shape, x, labels, edge.domain, given.get("calibration"), labelled
+        name,
+        graph,
+        edge.shape,
+        x,
+        labels,
+        edge.domain,
+        calibration_of(given),
+        labelled,
+        training_of(given),
     )
 
 

@@ -17,6 +17,7 @@ from purespike.flow.inputs.datafile import Header, peek
 from purespike.flow.inputs.exchange import FORMATS, read_named
 from purespike.flow.inputs.stated import Stated
 from purespike.targets.bundle.manifest import MANIFEST
+from purespike.trainer.training.places import MODEL
 
 CHECKPOINT = "checkpoint.json"
 PROGRAM = ".pt2"  # of torch.export
@@ -50,10 +51,12 @@ def open_source(source: str, stated: Stated) -> Opened:
         PurespikeError: What the reader of the source refuses, with the reason.
     """
     path = Path(source)
+    if (path / MODEL / CHECKPOINT).is_file() and not (path / CHECKPOINT).is_file():
+        path = path / MODEL  # the folder of a training
     if (path / CHECKPOINT).is_file():
-        stated.refuse("a checkpoint", "trust")
+        stated.refuse("a checkpoint", "trust", "data")
         _require_trust(path, stated)
-        return Opened(source, stated)
+        return Opened(str(path), stated, header=_header(stated))
     if (path / MANIFEST).is_file():
         stated.refuse("a bundle")
         return Opened(source, stated)
@@ -87,19 +90,27 @@ def _header(stated: Stated) -> Header | None:
 
 def _require_trust(path: Path, stated: Stated) -> None:
     try:
-        data = json.loads((path / CHECKPOINT).read_text(encoding="utf-8"))["data"]["name"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        return  # none, or damaged: the reader of checkpoints says how
-    if isinstance(data, str) and ":" in data and not stated.trust:
-        raise untrusted(path, data)
+        description = json.loads((path / CHECKPOINT).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return  # damaged: the reader of checkpoints says how
+    for what, table, key in (("network", "model", "module"), ("data", "data", "name")):
+        try:
+            code = description[table][key]
+        except (KeyError, TypeError):
+            continue
+        if what == "data" and stated.data is not None:
+            continue  # it is not opened
+        if isinstance(code, str) and ":" in code and not stated.trust:
+            raise untrusted(path, what, code)
 
 
-def untrusted(path: Path, data: str) -> InputError:
-    """The error for a checkpoint whose data are made by code that nobody vouched for."""
+def untrusted(path: Path, what: str, code: str) -> InputError:
+    """The error for a checkpoint that needs code to run which nobody vouched for."""
     return InputError(
-        "the data of this checkpoint are made by code that it names",
+        f"the {what} of this checkpoint {'is' if what == 'network' else 'are'} made by code that "
+        "it names",
         where=str(path),
-        found=data,
+        found=code,
         remedy=Advice("if you trust it, say so: {trust}"),
     )
 
