@@ -208,6 +208,7 @@ def blocks(kind: str) -> list[str]:
     return re.findall(rf"```{kind}\n(.*?)```", SECTION, flags=re.S)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_documented_commands_run(tmp_path: Path) -> None:
     """As they stand there, with fewer samples, one epoch and without Lava."""

@@ -262,7 +262,10 @@ def cut_short(monkeypatch, folder: Path, *args: Any, epoch: int, **more: Any) ->
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["Images", "jelly", "Snn"])
+@pytest.mark.parametrize(
+    "name",
+    ["Images", *(pytest.param(n, marks=pytest.mark.slow) for n in ("jelly", "Snn"))],
+)
 def test_a_resumed_training_equals_an_uninterrupted_one(name, tmp_path, monkeypatch):
     """With dropout, validation and all paths, in spite of what else draws random numbers."""
     paths = next(p for n, p in NETWORKS.values() if n == name)
