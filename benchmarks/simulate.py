@@ -1,21 +1,27 @@
-"""How fast exact simulation is: the cpu executor beside the interpreter and ONNX Runtime.
+"""How fast exact simulation is: the cpu executor beside other executors and simulators.
 
-``python benchmarks/simulate.py [NET:SIZE:BATCH ...]`` with networks of benchmarks/lava_scale.py
-(untrained, random inputs at a rate of 0.2). All take turns in one process on one thread; processor
-time (user and system) per image, medians. Before anything is timed, every spike is compared with
-the interpreter's.
+    python benchmarks/simulate.py [--rounds N] [NET:SIZE:BATCH ...]
+
+Untrained networks of published shapes (benchmarks/lava_scale.py), random inputs at a rate of 20 %.
+All take turns in one process on one thread; processor time (user and system) per image, medians.
+Before anything is timed, every spike is compared with the interpreter's. Lava's figures come from
+benchmarks/lava_scale.py. The last columns are for two threads: how long they take by the clock
+(other programs disturb it), and how much more work they do, which nothing else disturbs.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import lava_scale
 import numpy as np
+from simulation_peers import bare_convolutions, float_simulator
 
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
@@ -26,57 +32,78 @@ from purespike.targets.onnx.emit import step_model
 from purespike.targets.onnx.run import run_onnx
 
 CASES = ("resnet20:32:1", "resnet20:32:32", "vgg16:32:1", "vgg16:32:8", "7b:64:1")
-ROUNDS = 5
 RATE = 0.2
+BARE_RATE = 0.14  # of the inputs of the bare convolutions, whose time does not depend on it
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+TWO = "two threads"
 
 
-def seconds(action: Callable[[], object]) -> float:
-    start = time.process_time()
-    action()
-    return time.process_time() - start
+def processor() -> str:
+    """What this machine calls itself."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    name = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "")
+    return f"{name or platform.machine()}, {level() or 'no vector extensions'}"
+
+
+def compare(case: str, rounds: int) -> None:
+    """Check one network, time everything on it, print a line for each."""
+    name, size, batch = case.split(":")
+    graph, _ = lava_scale.compiled(lava_scale.NETWORKS[name], int(size))
+    samples = int(batch)
+    shape = (graph.steps, samples, *graph.inputs[0].shape)
+    x = (np.random.default_rng(1).random(shape) < RATE).astype(np.uint8)
+    made = plan(graph)
+    one, two = (Program(made, samples, threads=n) for n in (1, 2))
+    firing = [n.name for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires]
+    expected = run(graph, x, record=firing, lean=True)
+    for program in (one, two):
+        program.run([x])
+        for n in firing:
+            want = expected.values[n]
+            if not np.array_equal(program.spikes(n).reshape(want.shape), want):
+                raise SystemExit(f"{case}: spikes of {n} differ from the interpreter's")
+    model = step_model(graph)
+    bare = bare_convolutions(graph, samples, BARE_RATE)
+    actions: dict[str, Callable[[], object]] = {
+        "cpu executor": lambda: one.run([x]),
+        TWO: lambda: two.run([x]),
+        "interpreter": lambda: run(graph, x, record=graph.outputs, lean=True),
+        "ONNX Runtime": lambda: run_onnx(model, graph, x),
+        **{
+            f"{k}, float": float_simulator(k, graph, x)
+            for k in ("SpikingJelly", "snnTorch", "Norse")
+        },
+        "bare float32 convolutions": bare[0],
+        "bare int8 convolutions": bare[1],
+    }
+    work: dict[str, list[float]] = {n: [] for n in actions}
+    clock: dict[str, list[float]] = {n: [] for n in actions}
+    for _ in range(rounds):
+        for what, action in actions.items():
+            for _ in range(8 if what in ("cpu executor", TWO) else 1):  # the short ones more often
+                start, used = time.perf_counter(), time.process_time()
+                action()
+                work[what].append(time.process_time() - used)
+                clock[what].append(time.perf_counter() - start)
+    own = float(np.median(work["cpu executor"]))
+    print(f"\n{case}: {graph.steps} steps, {samples} samples")
+    for what, took in work.items():
+        ms = 1000 * float(np.median(took)) / samples
+        print(f"  {what:28s}{ms:10.3f} ms an image {np.median(took) / own:9.1f}x")
+    one_s, two_s = min(clock["cpu executor"]), min(clock[TWO])
+    print(f"  two threads by the clock: {one_s / two_s:.2f}x, best of all runs", flush=True)
 
 
 def main() -> None:
     if "OMP_NUM_THREADS" not in os.environ:  # read when numpy is loaded
-        one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **one})
-    print(f"{platform.machine()}, {level() or 'no vector extensions'}, {platform.platform()}")
-    names = ["cpu", "cpu, 2 threads (wall)", "interpreter", "ONNX Runtime"]
-    print(f"{'network':18s}" + "".join(f"{n:>24s}" for n in names) + f"{'cpu / interpreter':>20s}")
-    for case in sys.argv[1:] or CASES:
-        name, size, batch = case.split(":")
-        graph, _ = lava_scale.compiled(lava_scale.NETWORKS[name], int(size))
-        samples = int(batch)
-        shape = (graph.steps, samples, *graph.inputs[0].shape)
-        x = (np.random.default_rng(1).random(shape) < RATE).astype(np.uint8)
-        made = plan(graph)
-        program, two = Program(made, samples, threads=1), Program(made, samples, threads=2)
-        firing = [n.name for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires]
-        expected = run(graph, x, record=firing, lean=True)
-        program.run([x])
-        wrong = sum(
-            int((program.spikes(n).reshape(expected.values[n].shape) != expected.values[n]).sum())
-            for n in firing
-        )
-        if wrong:
-            raise SystemExit(f"{case}: {wrong} spikes differ from the interpreter's")
-        model = step_model(graph)
-        last = graph.outputs
-        actions: dict[str, Callable[[], object]] = {
-            "cpu": lambda p=program, x=x: p.run([x]),
-            "interpreter": lambda g=graph, x=x, r=last: run(g, x, record=r, lean=True),
-            "ONNX Runtime": lambda m=model, g=graph, x=x: run_onnx(m, g, x),
-        }
-        taken: dict[str, list[float]] = {n: [] for n in names}
-        for _ in range(ROUNDS):
-            for what, action in actions.items():
-                taken[what].append(seconds(action))
-            start = time.perf_counter()
-            two.run([x])
-            taken["cpu, 2 threads (wall)"].append(time.perf_counter() - start)
-        each = {n: 1000 * float(np.median(t)) / samples for n, t in taken.items()}
-        print(f"{case:18s}" + "".join(f"{each[n]:21.2f} ms" for n in names)
-              + f"{each['interpreter'] / each['cpu']:19.0f}x", flush=True)  # fmt: skip
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ONE_THREAD})
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("cases", nargs="*", default=CASES)
+    options = parser.parse_args()
+    print(f"{processor()}; {platform.platform()}")
+    for case in options.cases:
+        compare(case, options.rounds)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ namespace {
 
 constexpr size_t LIST_WORDS = size_t(1) << 22;  // of events at a time, if every input fired
 
+constexpr int CACHED_ROWS = 1000;  // of weights of a tile, that a first-level cache mostly holds
+
 // How many of the inputs of a synapse fire, of the first images.
 double rate(const Network &net, const Arm &arm, int from, int samples) {
   const Buffer &b = net.buffers[arm.source];
@@ -54,7 +56,8 @@ bool worth_lookups(const Network &net, const Layer &l, int from, int samples) {
     look += taps * parts * l.channels / LANES * each / full;
     if (arm.kind == EVENTS) {
       if (look < 4.5 * arm.kh * arm.bytes + 90 * tiles) continue;  // nobody needs to count
-      others += 4.5 * arm.kh * arm.bytes + tiles * (90 + 1.5 * taps * arm.channels * rate(net, arm, from, samples));
+      const double heard = taps * arm.channels * rate(net, arm, from, samples);
+      others += 4.5 * arm.kh * arm.bytes + tiles * (90 + (taps * arm.channels > CACHED_ROWS ? 2.1 : 1.5) * heard);
     } else {
       others += 12 + taps * (arm.channels > 4 ? 2 * arm.bytes : 1) * tiles * l.tile / 18.0;
     }
@@ -160,7 +163,9 @@ int32_t run(const Network *net) {
   int arms = 1;
   for (int i = 0; i < net->count; i++) arms = std::max(arms, net->layers[i].arms);
   // Samples are shared where there are some for everybody; else members of a team share each layer.
-  const int size = std::max(1, net->threads), chunk = std::max(1, net->samples / (4 * size));
+  const int size = std::max(1, net->threads);
+  // Each share fetches all weights: not too small, and yet some for each thread, for another program may hold one up.
+  const int chunk = std::max(std::min(8, (net->samples + size - 1) / size), net->samples / (4 * size));
   const bool alone = size == 1 || net->samples >= 2 * size;
   std::atomic<int> next{0};
   try {
