@@ -13,11 +13,12 @@ import pytest
 import torch
 
 from purespike.trainer.data import digits, loader
-from purespike.trainer.errors import ConfigError, TrainingInterrupted
+from purespike.trainer.errors import CheckpointError, ConfigError, TrainingInterrupted
 from purespike.trainer.networks.configuration import ModelConfig
 from purespike.trainer.networks.models import build
 from purespike.trainer.nn.neuron import LIF, Neuron
 from purespike.trainer.training import fit as fit_module
+from purespike.trainer.training import lightning_setup, processor
 from purespike.trainer.training.checkpoint import load_checkpoint
 from purespike.trainer.training.fit import train
 from purespike.trainer.training.learner import Learner
@@ -27,7 +28,11 @@ from purespike.trainer.training.lightning_setup import (
     warn_of_slow_precision,
 )
 from purespike.trainer.training.losses import total_loss
-from purespike.trainer.training.processor import multiplies_bf16
+from purespike.trainer.training.processor import (
+    bf16_factor,
+    for_this_processor,
+    multiplies_bf16,
+)
 from purespike.trainer.training.recompute import blocks, recompute
 from purespike.trainer.training.settings import TrainConfig, learning_rate
 
@@ -316,8 +321,46 @@ def test_bfloat16_where_it_is_slow_is_said(monkeypatch):
         warnings.simplefilter("error")
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
         warn_of_slow_precision(CONFIG)
-        with pytest.raises(SlowPrecisionWarning, match=r"train\.precision=float32"):
-            warn_of_slow_precision(replace(CONFIG, precision="bf16"))
+        half = replace(CONFIG, precision="bf16")
+        for factor, says in (
+            (7.44, r"7\.4 times as long.*train\.precision=float32, or auto"),
+            (0.9, ""),
+        ):
+            monkeypatch.setattr(lightning_setup, "bf16_factor", lambda factor=factor: factor)
+            if not says:  # unknown instructions, and faster all the same
+                warn_of_slow_precision(half)
+                continue
+            with pytest.raises(SlowPrecisionWarning, match=says):
+                warn_of_slow_precision(half)
+
+
+def test_the_factor_of_bfloat16_is_measured_and_draws_nothing():
+    state = torch.get_rng_state()
+    assert 0.05 < bf16_factor(2) < 100
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("fast", [True, False, None])
+def test_auto_is_bfloat16_only_where_it_is_fast(fast, monkeypatch, tmp_path):
+    monkeypatch.setattr(processor, "multiplies_bf16", lambda: fast)
+    chosen = for_this_processor(replace(CONFIG, precision="auto"))
+    assert (chosen.precision, chosen.channels_last) == (
+        ("bf16", True) if fast else ("float32", False)
+    )
+    assert (
+        for_this_processor(replace(CONFIG, precision="auto", device="cuda")).precision == "float32"
+    )
+    assert for_this_processor(CONFIG) is CONFIG
+
+
+def test_a_checkpoint_says_what_auto_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(processor, "multiplies_bf16", lambda: False)
+    auto = replace(CONFIG, epochs=1, batch_size=512, precision="auto")
+    train(MODEL, auto, tmp_path, progress=False)
+    assert load_checkpoint(tmp_path / "model").train_config == replace(auto, precision="float32")
+    monkeypatch.setattr(processor, "multiplies_bf16", lambda: True)
+    with pytest.raises(CheckpointError, match="another training"):
+        train(MODEL, auto, tmp_path, resume_from=tmp_path, progress=False)
 
 
 def test_training_with_recomputed_activations_is_the_same_training(tmp_path):

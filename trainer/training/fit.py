@@ -39,6 +39,7 @@ from purespike.trainer.training.lightning_setup import (
     warn_of_slow_precision,
 )
 from purespike.trainer.training.places import LAST, MODEL, require_training
+from purespike.trainer.training.processor import for_this_processor
 from purespike.trainer.training.progress import TrainingProgress
 from purespike.trainer.training.recompute import recompute
 from purespike.trainer.training.resume_files import keepers, write_order
@@ -118,6 +119,7 @@ def train(
         TrainingDiverged: if the loss is not finite any more.
         TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
     """
+    config = for_this_processor(config)
     source = file or (data.config if isinstance(data, DataSet) else data)
     return run_training(
         lambda processes: Task(

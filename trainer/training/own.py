@@ -35,6 +35,7 @@ from purespike.trainer.training.checkpoint import save_checkpoint
 from purespike.trainer.training.distributed import World
 from purespike.trainer.training.fit import Task, TrainResult, run_training
 from purespike.trainer.training.places import MODEL
+from purespike.trainer.training.processor import for_this_processor
 from purespike.trainer.training.settings import TrainConfig
 
 __all__ = ["NotCompilableWarning", "train_module"]
@@ -98,7 +99,7 @@ def train_module(
     Warns:
         NotCompilableWarning: if the compiler would refuse the network, and why.
     """
-    config = config or TrainConfig()
+    config = for_this_processor(config or TrainConfig())
     chosen = ModuleConfig(path_of(module), tuple(aap), tuple(shortcut), steps)
 
     def prepare(processes: World) -> Task:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
-__all__ = ["multiplies_bf16"]
+import torch
+from torch.nn import functional
+
+from purespike.trainer.training.settings import TrainConfig
+
+__all__ = ["bf16_factor", "for_this_processor", "multiplies_bf16"]
 
 _FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86 in tiles, ARM: as Linux names them
 _WITHOUT = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}  # of oneDNN
@@ -35,3 +42,32 @@ def multiplies_bf16(
         name.strip() in ("flags", "Features") and _FLAGS & set(value.split())
         for name, value in flags
     )
+
+
+def bf16_factor(rounds: int = 5) -> float:
+    """How many times as much CPU time a convolution takes in bfloat16 as in float32, measured now.
+
+    Forward and backward of 3x3 on 32 channels, 8 images of 16 x 16; the least of ``rounds`` each.
+    """
+    x = torch.full((8, 32, 16, 16), 0.5, requires_grad=True)
+    weight = torch.full((32, 32, 3, 3), 0.1, requires_grad=True)
+    least = {False: float("inf"), True: float("inf")}
+    for half in (False, True) * (rounds + 1):  # the first of each warms up
+        start = time.process_time()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            y = functional.conv2d(x, weight, padding=1)
+        y.float().sum().backward()  # type: ignore[no-untyped-call]
+        least[half] = min(least[half], time.process_time() - start)
+    return least[True] / least[False]
+
+
+def for_this_processor(config: TrainConfig) -> TrainConfig:
+    """The configuration with what ``precision = "auto"`` stands for here.
+
+    bfloat16 with channels-last on a CPU that multiplies in it, float32 everywhere else.
+    """
+    if config.precision != "auto":
+        return config
+    if config.device == "cpu" and multiplies_bf16():
+        return replace(config, precision="bf16", channels_last=True)
+    return replace(config, precision="float32")

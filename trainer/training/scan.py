@@ -56,7 +56,7 @@ def first_batch(recipe: Recipe, samples: int, *, random: bool = False) -> tuple[
                 found=recipe.data.file,
                 allowed="a data set by its name",
                 where="data.file",
-                remedy="scan with --random",
+                remedy="scan on random spikes instead",
             )
         config = replace(
             config, batch_size=samples, workers=0, validation=0, patience=0, deploy="last"

@@ -16,7 +16,7 @@ from purespike.trainer.training.losses import FUSIONS
 __all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "TrainConfig", "learning_rate"]
 
 OPTIMIZERS = ("sgd", "adamw")
-PRECISIONS = ("float32", "bf16")
+PRECISIONS = ("float32", "bf16", "auto")
 SCHEDULES = ("cosine", "step", "constant")
 
 
@@ -38,7 +38,8 @@ class TrainConfig:
         gradient_clip: largest L2 norm of the gradient over all weights; None leaves it.
         label_smoothing: share of each label spread evenly over all classes.
         precision: float32, or bf16: matrix products in bfloat16 (autocast), membranes, statistics
-            and weights in float32.
+            and weights in float32. auto is bf16 with ``channels_last`` on a CPU that multiplies in
+            bfloat16, and float32 everywhere else; checkpoints say what it was.
         recompute: keep only what enters each block and compute the rest again in the backward pass
             (activation checkpointing): less memory, one more forward pass, the same gradients.
         channels_last: weights and activations with the channels side by side in memory (NHWC),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import digest, read_data
 from purespike.trainer.data import DataConfig, DataSet
@@ -59,7 +60,7 @@ def train_recipe(
         raise InputError(
             "a network of your own needs data to be trained on",
             where=model.module,
-            allowed="--data FILE.npz or package.module:factory, or a table [data] of the recipe",
+            allowed=Advice("{data}, a dotted path of data, or a table [data] of the recipe"),
         )
     return train_module(
         model.module,
