@@ -22,6 +22,7 @@ from purespike.compiler.ir.interpret import Trace
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.ir.part import run_part
 from purespike.compiler.native import library
+from purespike.targets.real.memory import Memory
 from purespike.targets.real.sums import Arm, Sum, is_exact, sum_at
 
 _SOURCE = Path(__file__).with_name("kernel.cpp")
@@ -54,36 +55,49 @@ def kernel() -> ctypes.CDLL | str:
     return library(_SOURCE, _FLAGS, "the kernel for networks in real numbers")
 
 
-def run_real(graph: Graph, x: NDArray[Any], record: Collection[str]) -> Trace | None:
+def run_real(
+    graph: Graph, x: NDArray[Any], record: Collection[str], memory: Memory | None = None
+) -> Trace | None:
     """As `interpret.run` with ``lean``: the same values, spikes in a byte each, no membranes.
 
     Args:
         graph: A verified graph with one input of spikes, none of its neurons in fixed point.
         x: Input (T, B, *shape).
         record: Edges to keep.
+        memory: What layers did in runs before, to be asked and added to.
 
     Returns:
-        The trace; None where there is no kernel, or where the graph is not of that kind: with
-        delays, an analog input, or neurons in integers.
+        The trace, whose arrays nobody may change; None where there is no kernel, or where the graph
+        is not of that kind: with delays, an analog input, or neurons in integers.
     """
     found = kernel()
     if isinstance(found, str) or not _fits(graph, x):
         return None
     spikes: dict[str, Bytes] = {graph.inputs[0].name: np.ascontiguousarray(x, dtype=np.uint8)}
+    memory = memory or Memory()
+    numbers = {graph.inputs[0].name: memory.input(graph, spikes[graph.inputs[0].name])}
     wanted = graph.ancestors(record)
     for node in graph.nodes:
         if node.name not in wanted or not node.output.domain <= SPIKE:
             continue
         if not isinstance(node.op, Neuron):
             continue
-        made = _layer(found, graph, node, node.op, spikes)
+        number = memory.edge(graph, node.name, numbers)
+        made = memory.get(number)
+        if made is None:
+            made = _layer(found, graph, node, node.op, spikes)
         if made is None:
             made = run_part(graph, {node.name}, spikes, lean=True).values[node.name].view(np.uint8)
+        memory.put(number, made)
         spikes[node.name] = made
-    left = {name for name in record if name not in spikes}
     values: dict[str, NDArray[Any]] = {n: spikes[n] for n in record if n in spikes}
+    rest = {n: memory.edge(graph, n, numbers) for n in record if n not in spikes}
+    values |= {n: kept for n, number in rest.items() if (kept := memory.get(number)) is not None}
+    left = rest.keys() - values.keys()
     if left:
         values |= run_part(graph, left, spikes, lean=True).values
+        for name in left:
+            memory.put(rest[name], values[name])
     return Trace(values, {})
 
 

@@ -117,3 +117,44 @@ def test_what_it_does_not_run_is_said_and_left_to_the_interpreter(
     assert run_real(graph, np.ones((3, 1, 3)), {"n1"}) is None
     monkeypatch.setenv("PURESPIKE_KERNEL", "off")
     assert run_real(graph, np.ones((2, 1, 3)), {"n1"}) is None
+
+
+def test_what_is_remembered_is_what_was_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, memory = watched(monkeypatch), real.Memory()
+    r = np.random.default_rng(0)
+    first, second = (Linear(r.normal(size=(5, 5))) for _ in range(2))
+    neuron = Neuron(np.array(0.7))
+    x, other = ((r.random((6, 2, 5)) < p).astype(float) for p in (0.4, 0.6))
+
+    def run_and_check(graph: Graph, x: Any) -> int:
+        before = len(seen)
+        names = {n.name for n in graph.nodes}
+        found, expected = run_real(graph, x, names, memory), lean(graph, x, names)
+        assert found is not None
+        for name in names:
+            np.testing.assert_array_equal(found.values[name], expected.values[name])
+        return len(seen) - before
+
+    deep = layers(first, neuron, second, neuron, shape=(5,), steps=6)
+    assert run_and_check(deep, x) == 2
+    assert run_and_check(deep, x.copy()) == 0  # the same content
+    assert run_and_check(deep, other) == 2
+    changed = layers(first, neuron, Linear(second.weight * 2), neuron, shape=(5,), steps=6)
+    assert run_and_check(changed, x) == 1  # the first layer is as it was
+    swapped = layers(second, neuron, first, neuron, shape=(5,), steps=6)
+    assert run_and_check(swapped, x) == 2
+    short = layers(first, neuron, second, neuron, shape=(5,), steps=3)
+    assert run_and_check(short, x[:3]) == 2
+
+
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    from purespike.targets.real import memory as module
+
+    monkeypatch.setattr(module, "LARGEST", 100)
+    kept = real.Memory()
+    for k in range(9):
+        kept.put(k, np.zeros(30, np.uint8))
+        kept.get(0)
+    assert [kept.get(k) is not None for k in range(9)] == [True, *[False] * 6, True, True]
+    kept.put(10, np.zeros(101, np.uint8))
+    assert kept.get(10) is None

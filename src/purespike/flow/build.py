@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ from purespike.subject import Progress, Subject, checked_subject, require_classe
 from purespike.targets.agreement import Executor, Mismatch, agreement, not_run
 from purespike.targets.lava.lower.schedule import ScheduleError, schedule
 from purespike.targets.lava.run.simulate import simulate
+from purespike.targets.real.memory import Memory
 from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.layers import ResourceError
 from purespike.targets.resources.mapping import map_network
@@ -104,7 +106,8 @@ def build(
     if subject.labels is None:
         decided = own_decisions(subject.model, subject.spikes)
         subject = replace(subject, labels=decided, labelled=False)
-    pipeline = passes(choose_passes(network, subject, options, progress))
+    remembering = partial(execute, memory=Memory())
+    pipeline = passes(choose_passes(network, subject, options, progress, remembering))
     probe, short = choose_probe(network, subject.spikes)
     trained = reference_accuracy(subject, progress)
     draft = Draft(subject, options, trained, dead, network)
@@ -124,7 +127,7 @@ def build(
                 probe,
                 lambda name: progress(name, 0, 1),
                 watch=dump,
-                execute=execute,
+                execute=remembering,
             )
         finally:
             if dump is not None and dump_graphs is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Execute
 from purespike.compiler.passes.quantize.quantize import Grid
 from purespike.compiler.pipeline import REWRITES, Pass, Pipeline, host_split, standard_pipeline
 from purespike.compiler.wording import Advice
@@ -13,7 +14,13 @@ from purespike.options import Options
 from purespike.subject import Progress, Subject
 
 
-def choose_passes(graph: Graph, subject: Subject, options: Options, progress: Progress) -> Pipeline:
+def choose_passes(
+    graph: Graph,
+    subject: Subject,
+    options: Options,
+    progress: Progress,
+    execute: Execute = execute,
+) -> Pipeline:
     """The standard passes, with fine-tuning before quantization if that is wanted.
 
     Of a graph that was compiled before, what is left is to name the host.

@@ -21,6 +21,7 @@ from purespike.judge.static import is_integer
 from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.cpu.library import kernels
 from purespike.targets.cpu.run import Runner, run_cpu
+from purespike.targets.real.memory import Memory
 from purespike.targets.real.run import run_real
 
 OPERATIONS = 1e9  # of synapses that the interpreter repeats: a second or two
@@ -45,15 +46,23 @@ def fast(graph: Graph) -> Fast | None:
     return run_fast
 
 
-def execute(graph: Graph, x: NDArray[Any], record: Collection[str]) -> Trace:
+def execute(
+    graph: Graph, x: NDArray[Any], record: Collection[str], memory: Memory | None = None
+) -> Trace:
     """As `interpret.lean`, by the quickest way there is to the same bits.
 
     In integers by the cpu executor, in real numbers by `run_real`; what neither has a form for, the
     interpreter runs.
+
+    Args:
+        graph: A verified graph.
+        x: Input (T, B, *shape).
+        record: Edges to keep.
+        memory: What layers in real numbers did in runs before.
     """
     quick = fast(graph) if x.size and record else None
     if quick is None:
-        real = run_real(graph, x, record)
+        real = run_real(graph, x, record, memory)
         return lean(graph, x, record) if real is None else real
     spikes = dict(quick(x, ()).values)
     outputs = [n for n in spikes if not graph.edge(n).domain <= SPIKE]
