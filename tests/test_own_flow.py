@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from helpers import own_networks as own
+from safetensors.torch import load_file
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.ops import Conv2d, Linear
@@ -267,3 +270,23 @@ def test_what_a_user_made_wrong_is_said_by_name(tmp_path: Path) -> None:
     for name, says in (("make", "four is not five"), ("no", "no attribute 'no'")):
         done = purespike(tmp_path, "train", f"net:{name}", "--data", "train.npz")
         assert done.returncode == 2 and says in " ".join(done.stderr.split())
+
+
+@pytest.mark.slow
+def test_two_processes_train_a_network_of_ones_own_as_one_does(tmp_path: Path) -> None:
+    """But for the order of sums; without dropout, which each process draws for itself."""
+    save(tmp_path / "train.npz", x=X[:, :60], y=Y[:60])
+    words = ["train", f"{NAME}:Vectors", "--data", "train.npz", "--epochs", "1"]
+    words += ["--auxiliary", "aap=lif1,lif2", "--set", "train.batch_size=16", "--out"]
+    several = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "purespike"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
+    for name, launched in (("one", ["-m", "purespike"]), ("two", several)):
+        command = [sys.executable, *launched, *words, name]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=250
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (load_file(tmp_path / n / "model" / "weights.safetensors") for n in ("one", "two"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=0, atol=1e-5, msg=name)

@@ -153,6 +153,15 @@ def test_a_path_trains_what_is_in_front_of_its_place_only():
     assert moved == {"layer1", "layer2", "0"}  # the last is the branch
 
 
+@pytest.mark.parametrize("prefix", ["", "model."])
+def test_modules_of_other_frameworks_go_by_the_users_names(prefix):
+    model = made("Snn", aap=[f"{prefix}lif1", f"{prefix}lif2"], shortcut=[f"{prefix}lif1"])
+    assert isinstance(model, Attached)
+    assert model.places == (("model.lif1", "model.lif2"), ("model.lif1",))
+    with pytest.raises(ConfigError, match="no such module"):
+        made("Snn", shortcut=["lif9"])
+
+
 REFUSED = {
     "no such module": ("Images", {"aap": ("layer1", "layer9")}, "no such module", "layer1"),
     "currents": ("Images", {"aap": ("layer1.0", "layer2")}, "adds up spikes", "Conv2d"),

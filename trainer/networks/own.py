@@ -108,7 +108,8 @@ def own_network(
         module = on_sequences(_made(given, config.module)).train()
         x = probe_input(shape, steps)
         classes = _classes(module, x, config.module or type(module).__name__)
-        model = attach(module, x, classes, aap=config.aap, shortcut=config.shortcut, seed=seed)
+        aap, shortcut = (_placed(names, module) for names in (config.aap, config.shortcut))
+        model = attach(module, x, classes, aap=aap, shortcut=shortcut, seed=seed)
     return OwnNetwork(config, model, shape, steps, classes)
 
 
@@ -145,6 +146,15 @@ def probe_input(shape: tuple[int, ...], steps: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     batch = 3 if steps == 2 else 2
     return (torch.rand((steps, batch, *shape), generator=generator) < 0.5).float()
+
+
+def _placed(names: tuple[str, ...], module: nn.Module) -> tuple[str, ...]:
+    """Names of the user's own module where it stands behind `Imported`."""
+    if not isinstance(module, Imported):
+        return names
+    known = dict(module.named_modules())
+    inner = "model."  # its attribute
+    return tuple(n if n in known or inner + n not in known else inner + n for n in names)
 
 
 def _made(given: Given, path: str) -> nn.Module:

@@ -220,7 +220,8 @@ def run_training(
             manners.enter_context(recompute(model))
         callbacks, best = keepers(folder, config, file, validated=batches.validation is not None)
         callbacks += [TrainingProgress(task.statement)] if progress and processes.rank == 0 else []
-        runner = _runner(config, processes, callbacks, _loggers(folder, tensorboard))
+        own = not isinstance(model, DualStreamNetwork)
+        runner = _runner(config, processes, callbacks, _loggers(folder, tensorboard), own)
         runner.fit(
             learner,
             training,
@@ -266,7 +267,11 @@ def _loggers(folder: Path, tensorboard: bool) -> list[Logger]:
 
 
 def _runner(
-    config: TrainConfig, processes: World, callbacks: list[L.Callback], loggers: list[Logger]
+    config: TrainConfig,
+    processes: World,
+    callbacks: list[L.Callback],
+    loggers: list[Logger],
+    own: bool,
 ) -> L.Trainer:
     """Lightning's loop over epochs and batches, on one process or on what torchrun started."""
     several = processes.size > 1
@@ -275,7 +280,10 @@ def _runner(
         accelerator=config.device,
         devices=processes.per_machine,
         num_nodes=processes.machines,
-        strategy=DDPStrategy(process_group_backend=backend) if several else "auto",
+        # A network of the user's own may have weights that nothing uses.
+        strategy=DDPStrategy(process_group_backend=backend, find_unused_parameters=own)
+        if several
+        else "auto",
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         deterministic=config.device == "cuda",
         max_epochs=config.epochs,
