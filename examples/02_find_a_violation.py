@@ -6,10 +6,8 @@ python examples/02_find_a_violation.py
 import numpy as np
 from torch import Tensor, nn
 
-from purespike.flow.build import Options, Subject, build
-from purespike.trainer.nn.gates import Add, Iand
-from purespike.trainer.nn.layers import Conv2d, Flatten, GlobalAvgPool2d, TimeMean
-from purespike.trainer.nn.neuron import IF
+import purespike as ps
+from purespike.nn import IF, Add, Conv2d, Flatten, GlobalAvgPool2d, Iand, TimeMean
 
 STEPS, SAMPLES, CLASSES = 4, 16, 10
 
@@ -30,19 +28,18 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(T, B, 2, H, W) spikes to (B, classes)."""
         x = self.stem(x)
-        return self.readout(self.behind(self.join(self.residual(x), x)))
+        logits: Tensor = self.readout(self.behind(self.join(self.residual(x), x)))
+        return logits
 
 
 def main() -> None:
     rng = np.random.default_rng(0)
-    spikes = (rng.random((STEPS, SAMPLES, 2, 8, 8)) < 0.3).astype(np.uint8)
-    labels = rng.integers(0, CLASSES, SAMPLES)
+    spikes = rng.random((STEPS, SAMPLES, 2, 8, 8)) < 0.3
+    samples = ps.Samples(spikes, rng.integers(0, CLASSES, SAMPLES))
     for join in (Add(), Iand()):  # SEW ADD carries integers; IAND carries spikes
-        name = type(join).__name__
-        subject = Subject(name, Net(join), (2, 8, 8), spikes, labels)
-        report = build(subject, Options(golden=4, lava="none")).report
-        print(f"{name}: {report.headline}")
-        for finding in report.findings:
+        build = ps.compile(Net(join), samples, golden=4, lava="none")
+        print(f"{type(join).__name__}: {build.headline}")
+        for finding in build.findings:
             if finding.status == "FAIL":
                 print(f"  {finding.rule.id} at {finding.where}: {finding.measured}")
                 print(f"        to do: {finding.remedy}")

@@ -1,43 +1,33 @@
-"""A graph by hand: print it, run it, rewrite it, and bound its membranes.
+"""What a network became: its graph in integers, what it does, and what is proved about it.
 
 python examples/03_read_the_graph.py
 """
 
 import numpy as np
+import torch
+from torch import nn
 
-from purespike.compiler.ir.domain import SPIKE
-from purespike.compiler.ir.graph import Edge, build
-from purespike.compiler.ir.interpret import run
-from purespike.compiler.ir.ops import Conv2d, Gate, Neuron
-from purespike.compiler.ir.verify import verify
-from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.compiler.proofs.ranges import bound_neurons
+import purespike as ps
+from purespike.nn import IF, Conv2d, Flatten, GlobalAvgPool2d, TimeMean
 
 
 def main() -> None:
-    rng = np.random.default_rng(0)
-    weight = rng.integers(-3, 5, (4, 4, 3, 3))
-    graph = build(
-        inputs=(Edge("x", (4, 6, 6), SPIKE),),
-        nodes=[
-            ("current", Conv2d(weight, padding=(1, 1)), ("x",)),
-            ("spikes", Neuron(np.asarray(8)), ("current",)),
-            ("join", Gate("iand"), ("spikes", "x")),
-        ],
-        outputs=("join",),
-        steps=4,
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        Conv2d(2, 4, 3, padding=1), IF(), GlobalAvgPool2d(), Flatten(), TimeMean(), nn.Linear(4, 3)
     )
-    verify(graph)
-    print(graph)
-    lowered = lower_gates(graph)
-    print(lowered)
-    x = (rng.random((4, 100, 4, 6, 6)) < 0.3).astype(float)
-    before, after = run(graph, x), run(lowered, x)
-    print("spikes equal:", np.array_equal(before.values["join"], after.values["join"]))
-    for name, bounds in bound_neurons(lowered, current_limit=131071).items():
-        seen = after.membranes[name]
+    x = np.random.default_rng(0).random((4, 16, 2, 6, 6)) < 0.4
+    build = ps.compile(model, ps.Samples(x), golden=4, lava="none")
+    print(build.graph)
+    ran = build.simulate(x, membranes=True)
+    print("decisions:", ran.decisions)
+    for row in build.report.activity:  # bounds for any input, before the reset
+        low, high = row.membrane_bound
+        seen = ran.membranes[row.name] / 64  # in weights
+        assert low <= seen.min() and seen.max() <= high
         print(
-            f"{name}: membrane proved in {bounds.membrane}, seen {seen.min():g} to {seen.max():g}"
+            f"{row.name}: membrane proved in {low:g} to {high:g}, "
+            f"seen {seen.min():g} to {seen.max():g}"
         )
 
 

@@ -28,7 +28,7 @@ from purespike.trainer.nn.neuron import IF, Neuron
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "one"
-    build(subject(resnet("iand")), FAST).write(folder)
+    build(subject(resnet("iand")), FAST).save(folder)
     return folder
 
 
@@ -39,7 +39,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_same_build_gives_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
-    build(subject(resnet("iand")), FAST).write(tmp_path / "two")
+    build(subject(resnet("iand")), FAST).save(tmp_path / "two")
     first, second = files(bundle), files(tmp_path / "two")
     assert set(first) == {
         "model.nir",
@@ -82,7 +82,7 @@ def changed(name: str) -> nn.Module:
 @pytest.mark.parametrize("name", ["and", "or", "iand", "xor", "sn", "soft", "leaky", "pooled"])
 def test_every_kind_of_network_replays_with_numpy_alone(name: str, tmp_path: Path) -> None:
     built = build(subject(changed(name)), FAST)
-    built.write(tmp_path / "b")
+    built.save(tmp_path / "b")
     files, rows = replay_bundle(tmp_path / "b")
     assert [str(r) for r in rows if r.different] == []
     assert built.golden is not None
@@ -139,7 +139,7 @@ def test_a_changed_golden_spike_is_found_by_the_replay(bundle: Path) -> None:
 
 
 def test_a_refused_network_leaves_its_report_only(tmp_path: Path) -> None:
-    build(subject(ReluInstead()), FAST).write(tmp_path / "refused")
+    build(subject(ReluInstead()), FAST).save(tmp_path / "refused")
     assert set(files(tmp_path / "refused")) == {"report.json", "report.html", "manifest.json"}
     report = json.loads((tmp_path / "refused" / "report.json").read_text())
     assert report["verdict"]["headline"] == "NOT SPIKE-ONLY: broken PS001, PS004"
@@ -151,7 +151,7 @@ def test_a_folder_of_someone_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(OutputError, match="holds something else"):
-        build(subject(resnet()), FAST).write(tmp_path / "mine")
+        build(subject(resnet()), FAST).save(tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
     assert [p.name for p in tmp_path.iterdir()] == ["mine"]
 
@@ -168,7 +168,7 @@ def test_verify_runs_where_torch_cannot_be_imported(bundle: Path) -> None:
 
 
 def test_a_sequential_network_goes_to_lava_dl_too(tmp_path: Path) -> None:
-    build(subject(Plain(nn.Identity())), replace(FAST, netx=True)).write(tmp_path / "plain")
+    build(subject(Plain(nn.Identity())), replace(FAST, netx=True)).save(tmp_path / "plain")
     loaded = read_bundle(tmp_path / "plain")  # every hash checked
     again = read_netx(tmp_path / "plain" / "model.net")
     trace = run(again, loaded.golden.inputs.astype(np.float64))
@@ -176,7 +176,7 @@ def test_a_sequential_network_goes_to_lava_dl_too(tmp_path: Path) -> None:
         assert np.array_equal(trace.values[name], spikes), name
     folder = tmp_path / "residual"
     with pytest.raises(NotWritten, match=r"model\.net cannot be written") as e:
-        build(subject(resnet("iand")), replace(FAST, netx=True)).write(folder)
+        build(subject(resnet("iand")), replace(FAST, netx=True)).save(folder)
     assert "leave out --netx" in e.value.remedy and e.value.where.startswith("%")
     assert "every other file" in e.value.__notes__[0]
     manifest = read_bundle(folder).manifest  # every hash checked

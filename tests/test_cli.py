@@ -37,7 +37,7 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cli") / "bundle"
     built = build(subject(resnet()), Options(golden=6, lava="none", policy=LENIENT))
-    built.write(folder)
+    built.save(folder)
     return folder
 
 

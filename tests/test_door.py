@@ -313,13 +313,13 @@ def test_a_build_leaves_the_users_module_in_its_mode(case: Subject) -> None:
 
 @pytest.mark.parametrize("kind", [str, Path, lambda p: os.fsencode(p).decode()])
 def test_paths_are_texts_or_paths(plain: Build, tmp_path: Path, kind: Callable[[Any], Any]) -> None:
-    plain.write(kind(tmp_path / "bundle"))
+    plain.save(kind(tmp_path / "bundle"))
     assert read_bundle(kind(tmp_path / "bundle")).report["model"] == "case"
 
 
 @pytest.mark.parametrize("path", [None, 5, ["a"], object()])
 def test_what_is_no_path_is_one_error(plain: Build, path: Any) -> None:
-    calls: list[Callable[[Any], object]] = [plain.write, read_bundle, lambda p: write_file(p, "")]
+    calls: list[Callable[[Any], object]] = [plain.save, read_bundle, lambda p: write_file(p, "")]
     for call in calls:
         with pytest.raises(UsageError, match="cannot have this value") as caught:
             call(path)
@@ -335,7 +335,7 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(
 ) -> None:
     """Renames of a folder that fail one after the other, as a file system may fail them."""
     bundle = tmp_path / "bundle"
-    plain.write(bundle)
+    plain.save(bundle)
     before = {p.name: p.read_bytes() for p in bundle.iterdir() if p.is_file()}
     calls: list[tuple[str, str]] = []
     rename = os.rename
@@ -376,7 +376,7 @@ def test_there_is_one_implementation_of_replacing_a_folder() -> None:
 
 
 def test_what_is_public_is_one_line(case: Subject, plain: Build, tmp_path: Path) -> None:
-    plain.write(tmp_path / "bundle")
+    plain.save(tmp_path / "bundle")
     assert plain.golden is not None
     things = [case, plain, plain.report, plain.graph, plain.golden, Options(weight_bits=4)]
     things += [read_bundle(tmp_path / "bundle"), STRICT, Stated(steps=4), build]

@@ -10,13 +10,28 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SAYS = {
-    "01_judge_a_network.py": ["SPIKE-ONLY: every rule was checked and holds", "model.nir"],
+    "01_judge_a_network.py": [
+        "SPIKE-ONLY: every rule was checked and holds",
+        "model.nir",
+        "Lava (fast convolution): ",
+    ],
     "02_find_a_violation.py": [
         "Add: NOT SPIKE-ONLY: broken PS001, PS004",
         "PS001 at behind.0: int[0, 2] from join (Add)",
         "Iand: NOT PROVED",
     ],
-    "03_read_the_graph.py": ["%join: 4x6x6 spike = Gate(%spikes, %x, iand)", "spikes equal: True"],
+    "03_read_the_graph.py": ["%1: 4x6x6 spike = Neuron(%0, threshold", "membrane proved in"],
+    "04_other_frameworks.py": [
+        "Build('snnTorch', 'NOT PROVED: not run PS010, PS012'",
+        "Build('SpikingJelly', 'NOT PROVED: not run PS010, PS012'",
+        "Simulation('cpu', samples=16, layers=model.lif1, model.lif2)",
+    ],
+    "05_a_file_of_another_tool.py": [
+        "open: dt, steps, reset, if_r, fires",
+        "NOT PROVED: not run PS010, PS012",
+        "files, bit for bit",
+        "every static rule holds",
+    ],
 }
 
 

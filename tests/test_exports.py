@@ -40,7 +40,7 @@ def built() -> Build:
 @pytest.fixture(scope="module")
 def bundle(built: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exports") / "bundle"
-    built.write(folder)
+    built.save(folder)
     return folder
 
 
@@ -102,7 +102,7 @@ def test_qonnx_stands_beside_the_golden_model(bundle: Path) -> None:
 
 def test_strict_nir_and_a_sequence_replay_too(tmp_path: Path) -> None:
     made = build(subject(soft()), replace(FAST, nir_strict=True, onnx="sequence"))
-    made.write(tmp_path / "b")
+    made.save(tmp_path / "b")
     loaded = read_bundle(tmp_path / "b")
     assert loaded.manifest["options"]["nir_strict"] is True
     kinds = {

@@ -122,7 +122,7 @@ def test_a_data_file_is_refused_before_its_inputs_are_read(tmp_path: Path) -> No
 
 def test_a_bundle_with_impossible_golden_labels_is_not_read(tmp_path: Path) -> None:
     folder = tmp_path / "bundle"
-    build(subject(resnet(), samples=4), QUICK).write(folder)
+    build(subject(resnet(), samples=4), QUICK).save(folder)
     with np.load(folder / "golden.npz") as file:
         arrays = {name: file[name] for name in file.files}
     for wrong in (arrays["labels"] + 100, arrays["labels"][:2], arrays["labels"].astype(str)):

@@ -91,7 +91,7 @@ def test_a_compiled_network_in_a_file_is_judged_and_bundled_anew(tmp_path: Path,
     assert rules(built.report.findings, "FAIL") == set()
     assert rules(built.report.findings, "NOT RUN") == {"PS010", "PS012"}  # no Lava, no labels
     assert built.report.accuracy == () and not built.report.compliant
-    built.write(tmp_path / "bundle")
+    built.save(tmp_path / "bundle")
     again = load_subject(str(tmp_path / "bundle"))
     assert again.labelled and len(again.labels) == 4
 
@@ -138,7 +138,7 @@ def test_a_module_that_cannot_be_taken(user: str, name: str, stated: Stated, why
     ("content", "why"),
     [
         (b"nonsense", "cannot be read"),
-        ({"x": np.zeros((2, 3, 4))}, "not have the form"),
+        ({"z": np.zeros((2, 3, 4))}, "not have the form"),
         ({"inputs": np.zeros((2, 3))}, "not have the form"),
         ({"inputs": np.zeros((4, 3, 2)), "labels": np.zeros(2, int)}, "not one label per sample"),
         ({"inputs": np.zeros((4, 3, 5))}, "does not fit the network"),

@@ -60,7 +60,7 @@ def statuses(built: Build, rule: str) -> set[str]:
 def test_what_ps008_refuses_and_a_writer_too_leaves_a_report(graph: Graph, tmp_path: Path) -> None:
     built = judged(graph)
     assert "FAIL" in statuses(built, "PS008")
-    built.write(tmp_path / "b")
+    built.save(tmp_path / "b")
     assert names(tmp_path / "b") == REPORT_ONLY
     assert built.withheld == "PS008 does not hold"
     headline = json.loads((tmp_path / "b" / "report.json").read_text())["verdict"]["headline"]
@@ -83,7 +83,7 @@ def test_a_leak_that_plain_nir_nodes_cannot_say_is_refused_with_its_option(tmp_p
     built = build(subject(model), replace(FAST, nir_strict=True, policy=policy))
     assert statuses(built, "PS014") == {"PASS"}  # of the network, in the form that can say it
     with pytest.raises(NotWritten, match="the model files cannot be written") as e:
-        built.write(tmp_path / "b")
+        built.save(tmp_path / "b")
     assert "leave out --nir-strict" in e.value.remedy
     assert names(tmp_path / "b") == REPORT_ONLY
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
@@ -161,5 +161,5 @@ def test_lava_that_fails_is_a_rule_not_run(
     assert (finding.rule.id, finding.status) == ("PS010", "NOT RUN")
     assert says in finding.measured, finding
     assert built.report.headline == "NOT PROVED: not run PS010" and built.lava is None
-    built.write(tmp_path / "b")
+    built.save(tmp_path / "b")
     assert "model.nir" in names(tmp_path / "b") and REPORT_ONLY < names(tmp_path / "b")

@@ -47,7 +47,7 @@ def test_own_passes_stand_in_the_ledger_and_the_bundle_verifies(tmp_path: Path) 
     assert [p["name"] for p in said["passes"]][-3:] == ["prune", "quantize", "last"]
     changes = (tmp_path / "graphs" / "09_prune.diff").read_text()
     assert "%stem.0: weight: 15 of 72 values changed, by" in changes
-    built.write(tmp_path / "b")
+    built.save(tmp_path / "b")
     bundle = read_bundle(tmp_path / "b")
     assert bundle.notes["scales"] and bundle.report["network"]["stage"] == "quantize"
     wrong = [f for f in examine(bundle, lava=False).findings if f.status != "PASS"]

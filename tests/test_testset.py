@@ -28,7 +28,7 @@ def quiet(stage: str, done: int, total: int) -> None:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("testset") / "bundle"
-    build(subject(resnet("or")), FAST).write(folder)
+    build(subject(resnet("or")), FAST).save(folder)
     return folder
 
 

@@ -250,7 +250,7 @@ def test_a_bundle_without_labels_is_not_told_how_many_were_right(
     unlabelled = replace(subject(Plain(nn.Identity()), SAMPLES), labelled=False)
     made = build(unlabelled, FAST)
     assert made.report.accuracy == () and "Accuracy: not measured" in shown(made)
-    made.write(tmp_path / "b")
+    made.save(tmp_path / "b")
     bundle = read_bundle(tmp_path / "b")
     plan = schedule(bundle.graph)
     replay = run_own(bundle, emit(bundle.graph, plan, bundle.golden.inputs), plan, 1)

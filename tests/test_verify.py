@@ -35,7 +35,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sequential network in every form, its golden samples a part of those reported."""
     folder = tmp_path_factory.mktemp("verify") / "plain"
     model = Plain(nn.Identity())
-    build(subject(model), replace(FAST, netx=True, onnx="qonnx")).write(folder)
+    build(subject(model), replace(FAST, netx=True, onnx="qonnx")).save(folder)
     return folder
 
 
@@ -171,7 +171,7 @@ def test_a_bundle_whose_samples_are_all_samples_decides_every_figure(
     model = Plain(nn.Identity())
     soft = IF(reset="subtract", threshold=0.5, amount=1.0)
     model.neuron1 = soft if neuron == "soft" else Neuron(decay=0.7, threshold=0.5)
-    build(subject(model), replace(FAST, golden=12)).write(tmp_path / "b")
+    build(subject(model), replace(FAST, golden=12)).save(tmp_path / "b")
     found = examine(read_bundle(tmp_path / "b"), lava=False)
     assert [str(f) for f in found.findings if f.status != "PASS"] == []
     report = tmp_path / "b" / "report.json"
@@ -279,7 +279,7 @@ def test_a_bundle_without_its_network_says_whether_it_was_refused(
     (copy / "golden.npz").unlink()
     seal(copy)
     refused = tmp_path / "refused"
-    build(subject(Plain(nn.ReLU())), FAST).write(refused)
+    build(subject(Plain(nn.ReLU())), FAST).save(refused)
     for command in (["verify"], ["simulate"], ["replay"], ["check"], ["check", "--static"]):
         _, error = failing(*command, copy)
         assert error.message == "the bundle has no golden.npz" and "compile" in error.remedy

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -142,6 +143,17 @@ class Report:
     def __repr__(self) -> str:
         """One line: the verdict."""
         return f"Report({self.model!r}, {self.headline!r}, findings={len(self.findings)})"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it as .html, .json, .md, .txt, .sarif or .xml (JUnit), as the suffix says.
+
+        Raises:
+            UsageError: If the suffix names no format.
+            OutputError: If it cannot be written.
+        """
+        from purespike.compiler.report.formats.save import save_report  # it knows reports
+
+        save_report(self, path)
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdict, and every finding that does not hold."""

@@ -30,7 +30,7 @@ breaks, holds = corpus.breaks, corpus.holds
 def write_good_bundle(folder: Path) -> None:
     """What the cases change: a compliant network with a soft reset in it."""
     trial = Trial(changed(Net(), neuron2=IF(threshold=0.3, reset="subtract")))
-    build(trial.subject(), Options(golden=8, lava="none")).write(folder)
+    build(trial.subject(), Options(golden=8, lava="none")).save(folder)
 
 
 def signed(change: Tamper) -> Tamper:

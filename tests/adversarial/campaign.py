@@ -64,7 +64,7 @@ def three_bundles(folder: Path) -> list[Path]:
         ("soft", soft, whole),
         ("residual", resnet("iand"), whole),
     ):
-        build(subject(model), options).write(folder / name)
+        build(subject(model), options).save(folder / name)
     return [folder / name for name in ("sequential", "soft", "residual")]
 
 

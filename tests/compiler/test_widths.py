@@ -71,6 +71,6 @@ def test_build_reports_a_network_that_may_wrap_and_writes_no_model(tmp_path: Pat
     result = build(subject, Options(golden=2, lava="none"))
     broken = [f.rule.id for f in result.report.findings if f.status == "FAIL"]
     assert "PS006" in broken and result.golden is None
-    result.write(tmp_path / "bundle")
+    result.save(tmp_path / "bundle")
     files = {p.name for p in (tmp_path / "bundle").iterdir()}
     assert files == {"report.json", "report.html", "manifest.json"}

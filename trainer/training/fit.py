@@ -74,6 +74,14 @@ class TrainResult:
     gradient_norm: float
     seconds: float
 
+    def __repr__(self) -> str:
+        """One line: where, and how good."""
+        low, high = (100 * x for x in self.interval)
+        return (
+            f"TrainResult({str(self.checkpoint)!r}, {100 * self.accuracy:.2f} % of {self.n}, "
+            f"95 % interval {low:.2f} to {high:.2f} %)"
+        )
+
     @property
     def accuracy(self) -> float:
         """Test accuracy of the main head alone, as a fraction."""

@@ -2,20 +2,107 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import digest, read_data
+from purespike.subject import Samples
 from purespike.trainer.data import DataConfig, DataSet
 from purespike.trainer.data.config import DataFile
 from purespike.trainer.data.sequences import open_sequences
 from purespike.trainer.networks.own import ModuleConfig
 from purespike.trainer.training.fit import TrainResult, train
 from purespike.trainer.training.own import train_module
-from purespike.trainer.training.recipe import Recipe
+from purespike.trainer.training.recipe import Recipe, read_recipe
 
-__all__ = ["open_file", "train_recipe"]
+__all__ = ["data_table", "open_file", "train_network", "train_recipe"]
+
+
+def train_network(
+    network: Any,
+    data: Any,
+    folder: Path,
+    changes: Sequence[str] = (),
+    *,
+    aap: Sequence[str] = (),
+    shortcut: Sequence[str] = (),
+    steps: int | None = None,
+    resume_from: Path | None = None,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> TrainResult:
+    """Train what is named, or handed in.
+
+    Args:
+        network: A recipe, by its file or name (None is the demo's); a module of the user's own, as
+            ``package.module:factory``, as a callable that gives one, or itself.
+        data: In place of the recipe's: a .npz file, the name of a data set, or
+            ``package.module:factory``; `Samples`; or arrays and data sets as
+            :mod:`purespike.trainer.data.sequences` takes them.
+        folder: Where to write.
+        changes: Of the recipe, such as ``train.epochs=5``.
+        aap: Modules of the user's network whose spikes an accumulation pathway adds up.
+        shortcut: Modules of it that get a shortcut branch.
+        steps: T of a module of the user's own, where the data do not say it.
+        resume_from: As `train_recipe`; the others, too.
+        progress: Show a progress bar.
+        tensorboard: Write TensorBoard logs.
+
+    Raises:
+        PurespikeError: As `train_recipe`.
+    """
+    if isinstance(data, Samples):
+        data = {name: array for name, array in data.arrays().items() if name != "calibration"}
+    table = data_table(os.fspath(data)) if isinstance(data, str | os.PathLike) else None
+    opened = None if data is None or table is not None else data
+    named = network is None or isinstance(network, str | os.PathLike)
+    text = os.fspath(network) if named and network is not None else None
+    own = text is not None and ":" in text and not Path(text).exists()
+    paths = {"module": text if own else None, "aap": list(aap), "shortcut": list(shortcut)}
+    stated = [f"model.{n}={json.dumps(v)}" for n, v in paths.items() if v and named]
+    stated += [f"model.steps={steps}"] if steps is not None and named else []
+    recipe = read_recipe(None if own else text, [*stated, *changes], data=table)
+    more: dict[str, Any] = {
+        "resume_from": resume_from,
+        "progress": progress,
+        "tensorboard": tensorboard,
+    }
+    if named and opened is None:
+        return train_recipe(recipe, folder, **more)
+    if named and not isinstance(recipe.model, ModuleConfig):
+        sequences = open_sequences(opened)
+        return train(recipe.model, recipe.train, folder, data=sequences, **more)
+    if isinstance(recipe.model, ModuleConfig):
+        network, aap, shortcut = recipe.model.module, recipe.model.aap, recipe.model.shortcut
+        steps = recipe.model.steps
+    file = None
+    if opened is None and isinstance(recipe.data, DataFile):
+        opened, file = open_file(recipe.data)
+    opened = recipe.data if opened is None else opened
+    if opened is None:
+        raise InputError(
+            "a network of your own needs data to be trained on",
+            where=type(network).__name__,
+            allowed="samples, a .npz file, or package.module:factory",
+        )
+    return train_module(
+        network, opened, folder, recipe.train, aap=aap, shortcut=shortcut, steps=steps, file=file,
+        **more,
+    )  # fmt: skip
+
+
+def data_table(text: str) -> dict[str, str]:
+    """The table [data] of a recipe that names data; no file is opened here."""
+    if ":" in text and not Path(text).exists():
+        return {"name": text, "encoder": "sequence"}
+    if Path(text).suffix == ".npz" or Path(text).exists():
+        return {"file": text}
+    return {"name": text}  # of a data set, or an error that lists them
 
 
 def train_recipe(

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.choices import Convolution
+from purespike.compiler.errors import PurespikeError, UsageError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.labels import output_classes
 from purespike.compiler.passes.split_host import chip_part
@@ -43,8 +44,11 @@ from purespike.judge.evidence import (
     census,
     versions,
 )
+from purespike.judge.simulation import Executor as Where
+from purespike.judge.simulation import Simulation, simulate
+from purespike.judge.static import is_integer
 from purespike.options import Options
-from purespike.subject import Progress, Subject, silent
+from purespike.subject import Progress, Samples, Subject, silent
 from purespike.targets.agreement import Executor
 from purespike.targets.bundle.bundle import Golden, Models, write_bundle
 from purespike.targets.lava.lower.schedule import Schedule
@@ -110,7 +114,31 @@ class Build:
         """For notebooks: the verdict, and every finding that does not hold."""
         return self.report._repr_html_()
 
-    def write(self, folder: str | os.PathLike[str]) -> None:
+    def simulate(
+        self,
+        samples: Samples | Any,
+        *,
+        on: Where = "cpu",
+        membranes: bool = False,
+        conv: Convolution = "fast",
+        jobs: int | None = None,
+    ) -> Simulation:
+        """Run samples on the compiled network; see `purespike.judge.simulation.simulate`.
+
+        Raises:
+            UsageError: If the network was refused, or the samples do not fit.
+        """
+        graph = self.graph
+        if graph is None or not is_integer(graph):
+            raise UsageError(
+                "the network was not compiled, so there is nothing to run",
+                where=self.report.model,
+                found=self.headline,
+                remedy="see its findings",
+            )
+        return simulate(graph, samples, on=on, membranes=membranes, conv=conv, jobs=jobs)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the bundle; a refused network leaves its report only.
 
         Raises:

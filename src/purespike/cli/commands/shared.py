@@ -49,7 +49,7 @@ def write_build(built: Build, folder: Path) -> int:
 
     missing = None
     try:
-        built.write(folder)
+        built.save(folder)
     except NotWritten as e:
         missing = e
     except OutputError:

@@ -57,36 +57,22 @@ def train(
     """
     if os.environ.get("RANK", "0") == "0":  # torchrun: the first process writes
         require_training(folder, resumed=resume)
-    own = network is not None and ":" in network and not Path(network).exists()
-    stated = [f"model.module={json.dumps(network)}"] if own else []
-    stated += _paths(auxiliary or ())
+    stated = _paths(auxiliary or ())
     stated += [f"train.epochs={epochs}"] if epochs is not None else []
-    from purespike.flow.training import train_recipe
+    from purespike.flow.training import train_network
     from purespike.trainer.training.distributed import world
-    from purespike.trainer.training.recipe import read_recipe
 
-    result = train_recipe(
-        read_recipe(
-            None if own else network,
-            [*stated, *(changes or [])],
-            data=None if data is None else _data(data),
-        ),
+    result = train_network(
+        network,
+        data,
         folder,
+        [*stated, *(changes or [])],
         resume_from=folder if resume else None,
         tensorboard=tensorboard,
     )
     if world().rank == 0:
         print_trained(result.correct, result.n, result.interval, result.seconds)
         out.print(f"Checkpoint: {result.checkpoint}", markup=False, highlight=False)
-
-
-def _data(text: str) -> dict[str, str]:
-    """The table [data] that says the same; no file is opened here."""
-    if ":" in text and not Path(text).exists():
-        return {"name": text, "encoder": "sequence"}
-    if Path(text).suffix == ".npz" or Path(text).exists():
-        return {"file": text}
-    return {"name": text}  # of a data set, or an error that lists them
 
 
 def _paths(stated: Iterable[str]) -> list[str]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.wording import Advice
@@ -13,7 +17,7 @@ from purespike.flow.inputs.datafile import digest, is_binary, read_data
 from purespike.flow.inputs.fine_tuning import BATCH, CALIBRATION, calibration_of, training_of
 from purespike.flow.inputs.opening import untrusted
 from purespike.judge.accuracy import own_decisions
-from purespike.subject import Subject
+from purespike.subject import Samples, Subject
 from purespike.trainer.data import digits, load_data, loader
 from purespike.trainer.data.config import DataConfig, DataFile
 from purespike.trainer.data.sequences import Arrays, open_sequences
@@ -95,6 +99,21 @@ def digits_subject(checkpoint: Path, *, trusted: bool = False, data: Path | None
     )
 
 
+def checkpoint_subject(checkpoint: Path, samples: Samples, *, trusted: bool = False) -> Subject:
+    """A checkpoint with samples in memory; its own data are not looked for.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+        InputError: If the samples do not fit, or the code of its network is not trusted.
+    """
+    loaded = load_checkpoint(checkpoint, trust=trusted)
+    config = loaded.config
+    named = config.module if isinstance(config, ModuleConfig) else f"gate {config.gate}"
+    name = f"{named}, T = {loaded.steps}"
+    subject = _by_arrays(loaded, name, samples.arrays(), f"the samples for {name}")
+    return replace(subject, training=samples.batches or subject.training)
+
+
 def _by_file(loaded: Checkpoint, name: str, path: Path, *, split: bool) -> Subject:
     """A network with the samples of a file; ``split``: it was trained on a part of them."""
     given = read_data(path)
@@ -105,11 +124,17 @@ def _by_file(loaded: Checkpoint, name: str, path: Path, *, split: bool) -> Subje
             assert isinstance(source, Arrays)  # that is what a mapping is opened as
             given[f"{prefix}inputs"] = source.inputs[:, chosen]
             given[f"{prefix}labels"] = source.labels[chosen]
+    return _by_arrays(loaded, name, given, f"{path} for {name}")
+
+
+def _by_arrays(
+    loaded: Checkpoint, name: str, given: Mapping[str, NDArray[Any]], where: str
+) -> Subject:
     x, shape = given["inputs"], loaded.shape
     if (len(x), *x.shape[2:]) != (loaded.steps, *shape):
         raise InputError(
             "the data does not fit the network",
-            where=f"{path} for {name}",
+            where=where,
             found=str(x.shape),
             allowed=f"({loaded.steps}, B, {', '.join(map(str, shape))})",
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from purespike.flow.inputs.fine_tuning import calibration_of, training_of
 from purespike.flow.inputs.opening import CHECKPOINT, Opened, open_source
 from purespike.flow.inputs.stated import Stated
 from purespike.judge.accuracy import own_decisions
-from purespike.subject import Subject, require_fit, require_single
+from purespike.subject import Batches, Samples, Subject, require_fit, require_single
 from purespike.targets.bundle.bundle import MANIFEST, read_bundle
 from purespike.trainer.dotted import dotted, import_remedy
 
@@ -52,23 +53,43 @@ def load_subject(
     """
     opened = source if isinstance(source, Opened) else open_source(source, stated or Stated())
     stated, path = opened.stated, Path(opened.source)
-    if opened.graph is not None:
-        return _from_graph(opened.name, opened.graph, stated, samples)
     if (path / CHECKPOINT).is_file():
-        from purespike.flow.inputs.checkpoints import digits_subject
+        from purespike.flow.inputs.checkpoints import checkpoint_subject, digits_subject
 
-        return digits_subject(path, trusted=stated.trust, data=stated.data)
+        if opened.samples is None:
+            return digits_subject(path, trusted=stated.trust, data=stated.data)
+        return checkpoint_subject(path, opened.samples, trusted=stated.trust)
     if (path / MANIFEST).is_file():
         bundle = read_bundle(path)
         x, labels = bundle.golden.inputs, bundle.golden.labels
-        return Subject(path.name, bundle.graph, tuple(x.shape[2:]), x, labels)
+        subject = Subject(path.name, bundle.graph, tuple(x.shape[2:]), x, labels)
+        return with_samples(subject, opened.samples)
+    given = opened.samples or read_data(stated.data)
+    if opened.graph is not None:
+        return from_graph(opened.name, opened.graph, given, samples)
     if path.is_file():
         from purespike.trainer.capture.exported import read_exported
 
         program = read_exported(path)
         stated = replace(stated, shape=program.shape, steps=program.steps)
-        return _from_module(path.name, program.module, stated, samples)
-    return _from_module(opened.source, _module(opened.source), stated, samples)
+        return from_module(path.name, program.module, stated, given, samples)
+    return from_module(opened.source, _module(opened.source), stated, given, samples)
+
+
+def with_samples(subject: Subject, samples: Samples | None) -> Subject:
+    """The subject with other data to judge it by, if any are given."""
+    if samples is None:
+        return subject
+    given, training = _arrays(samples)
+    calibration = calibration_of(given)
+    return replace(
+        subject,
+        spikes=given["inputs"],
+        labels=given.get("labels"),
+        labelled=samples.labels is not None,
+        calibration=subject.calibration if calibration is None else calibration,
+        training=training or subject.training,
+    )
 
 
 def _module(source: str) -> nn.Module:
@@ -98,14 +119,37 @@ def _module(source: str) -> nn.Module:
     return made.eval()
 
 
-def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -> Subject:
+Given = Samples | Mapping[str, NDArray[Any]]  # in memory, or of a file
+
+
+def from_module(
+    source: str, module: nn.Module, stated: Stated, data: Given, samples: int = SAMPLES
+) -> Subject:
+    """A torch module, or a model of SpikingJelly or snnTorch, as a subject.
+
+    Args:
+        source: What the report calls it.
+        module: Takes (T, B, *shape).
+        stated: The shape and steps, where there is no data.
+        data: Empty if there is none.
+        samples: How many to make up then.
+
+    Raises:
+        InputError: If it is not said what the module takes, or it does not run on that.
+        CaptureError: If it has no graph.
+    """
+    from purespike.flow.inputs.modules import on_sequences
     from purespike.trainer.capture.trace import capture
 
-    given = read_data(stated.data)
+    given, training = _arrays(data)
     shape = tuple(given["inputs"].shape[2:]) if given else stated.shape
     steps = len(given["inputs"]) if given else stated.steps
-    if shape is None or steps is None:  # `open_source` has asked for them
-        raise InputError("a torch module does not say what it takes", where=source)
+    if shape is None or steps is None:
+        raise InputError(
+            "a torch module does not say what it takes",
+            where=source,
+            remedy=Advice("give samples, or state {shape} and {steps}"),
+        )
     for name, found, said in (("shape", shape, stated.shape), ("steps", steps, stated.steps)):
         if said is not None and found != said:
             raise InputError(
@@ -113,10 +157,11 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
             )
     x = given["inputs"] if given else _spikes(steps, samples, shape)
     labels = given.get("labels")
-    calibration, training = calibration_of(given), training_of(given)
+    calibration = calibration_of(given)
     domain = SPIKE if is_binary(x) else ANALOG
+    module = on_sequences(module, shape, steps, domain)
     if labels is not None:
-        return Subject(source, module, shape, x, labels, domain, calibration, training=training)
+        return Subject(source, module, shape, x, labels, domain, calibration, True, training)
     try:
         labels = own_decisions(module, x)
     except Exception as e:  # whatever the user's code does
@@ -131,10 +176,21 @@ def _from_module(source: str, module: nn.Module, stated: Stated, samples: int) -
     return Subject(source, module, shape, x, labels, domain, calibration, False, training)
 
 
-def _from_graph(name: str, graph: Graph, stated: Stated, samples: int) -> Subject:
+def _arrays(data: Given) -> tuple[Mapping[str, NDArray[Any]], Callable[[], Batches] | None]:
+    given = data.arrays() if isinstance(data, Samples) else data
+    batches = data.batches if isinstance(data, Samples) else None
+    return given, batches or training_of(given)
+
+
+def from_graph(name: str, graph: Graph, data: Given, samples: int = SAMPLES) -> Subject:
+    """A graph as a subject; arguments as for `from_module`.
+
+    Raises:
+        UsageError: If the data do not fit the network.
+    """
     require_single(graph, name)
     (edge,) = graph.inputs
-    given = read_data(stated.data)
+    given, training = _arrays(data)
     x = given["inputs"] if given else _spikes(graph.steps, samples, edge.shape)
     require_fit(graph, x, name)
     labels = given.get("labels")
@@ -150,7 +206,7 @@ def _from_graph(name: str, graph: Graph, stated: Stated, samples: int) -> Subjec
         edge.domain,
         calibration_of(given),
         labelled,
-        training_of(given),
+        training,
     )
 
 

@@ -16,6 +16,7 @@ from purespike.errors import InputError
 from purespike.flow.inputs.datafile import Header, peek
 from purespike.flow.inputs.exchange import FORMATS, read_named
 from purespike.flow.inputs.stated import Stated
+from purespike.subject import Samples
 from purespike.targets.bundle.manifest import MANIFEST
 from purespike.trainer.training.places import MODEL
 
@@ -33,6 +34,7 @@ class Opened:
         graph: Where the source is a file of an exchange format.
         name: What a report calls it.
         header: Of the data, where there are any.
+        samples: Data that came in memory.
     """
 
     source: str
@@ -40,9 +42,10 @@ class Opened:
     graph: Graph | None = None
     name: str = ""
     header: Header | None = None
+    samples: Samples | None = None
 
 
-def open_source(source: str, stated: Stated) -> Opened:
+def open_source(source: str, stated: Stated, samples: Samples | None = None) -> Opened:
     """Look at a source; `purespike.flow.inputs.load.load_subject` says what it may be.
 
     Raises:
@@ -56,25 +59,25 @@ def open_source(source: str, stated: Stated) -> Opened:
     if (path / CHECKPOINT).is_file():
         stated.refuse("a checkpoint", "trust", "data")
         _require_trust(path, stated)
-        return Opened(str(path), stated, header=_header(stated))
+        return Opened(str(path), stated, header=_header(stated, samples), samples=samples)
     if (path / MANIFEST).is_file():
         stated.refuse("a bundle")
-        return Opened(source, stated)
+        return Opened(source, stated, samples=samples)
     if path.is_file() and path.suffix == PROGRAM:
         stated.refuse("an exported program", "data")
-        return Opened(source, stated, header=_header(stated))
+        return Opened(source, stated, header=_header(stated, samples), samples=samples)
     if path.is_file():
-        header = _header(stated)
+        header = _header(stated, samples)
         graph, name = read_named(
             path, stated, header.steps if header else None, header.shape if header else None
         )
         _require_fit(name, graph, header)
-        return Opened(source, stated, graph, name, header)
+        return Opened(source, stated, graph, name, header, samples)
     if ":" in source and not path.exists():
         stated.refuse("a torch module", "shape", "steps", "spike_input", "data")
-        header = _header(stated)
+        header = _header(stated, samples)
         _require_form(source, stated, header)
-        return Opened(source, stated, header=header)
+        return Opened(source, stated, header=header, samples=samples)
     raise InputError(
         "there is no network of this name",
         found=source,
@@ -84,8 +87,17 @@ def open_source(source: str, stated: Stated) -> Opened:
     )
 
 
-def _header(stated: Stated) -> Header | None:
-    return None if stated.data is None else peek(stated.data)
+def _header(stated: Stated, samples: Samples | None) -> Header | None:
+    if samples is None:
+        return None if stated.data is None else peek(stated.data)
+    if stated.data is not None:
+        raise InputError(
+            "the data are given twice",
+            found=f"samples in memory, and {stated.data}",
+            remedy="leave one of them out",
+        )
+    steps, count, *shape = samples.inputs.shape
+    return Header(Path("the samples"), steps, count, tuple(shape), samples.labels)
 
 
 def _require_trust(path: Path, stated: Stated) -> None:
