@@ -28,12 +28,14 @@ class Document:
         edges: Pairs of node names, in the order of the file.
         metadata: The JSON text under the key ``purespike``; empty where another tool wrote it.
         said: What another tool says in the metadata, by our names: dt in seconds, reset.
+        taken: What was taken where shapes of another tool are not those of NIR, in words.
     """
 
     nodes: Mapping[str, Fields]
     edges: tuple[tuple[str, str], ...]
     metadata: str = ""
     said: Mapping[str, float | str] = default(default_factory=dict)
+    taken: tuple[str, ...] = ()
 
     def of_type(self, kind: str) -> Iterator[str]:
         """Names of the nodes of one type, in order."""

@@ -17,6 +17,7 @@ from purespike.targets.nir.document import JSON, Document, content_hash, differe
 from purespike.targets.nir.emit import to_document
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.foreign.read import Conventions, from_foreign
+from purespike.targets.nir.foreign.settle import settled
 from purespike.targets.nir.guard.guard import load
 from purespike.targets.nir.schema import check
 
@@ -88,13 +89,13 @@ def read_nir(
         NirFileError: For every defect of the file, and every convention that is missing, at once.
     """
     stated = Conventions(dt, reset, if_r, steps, domain, feedback, current, recurrent_bias, fires)
-    return _read(path, load(path), stated)
+    return _read(path, load(path), stated)[0]
 
 
 def read_both(
     path: str | os.PathLike[str], stated: Conventions, steps: int | None = None
 ) -> tuple[Graph, Document]:
-    """The graph in a NIR file, and the file as plain data; see `read_nir`.
+    """The graph in a NIR file, and the file as plain data, as it stands there; see `read_nir`.
 
     Args:
         path: The file.
@@ -104,7 +105,8 @@ def read_both(
     document = load(path)
     if not document.metadata and stated.steps is None:
         stated = replace(stated, steps=steps)
-    return _read(path, document, stated), document
+    graph, taken = _read(path, document, stated)
+    return graph, replace(document, taken=taken)
 
 
 def extra_of(document: Document) -> dict[str, JSON]:
@@ -122,13 +124,15 @@ def read_extra(path: str | os.PathLike[str]) -> dict[str, JSON]:
     return extra_of(document)
 
 
-def _read(path: str | os.PathLike[str], document: Document, stated: Conventions) -> Graph:
-    """The graph of a document; every error becomes a NirFileError that names the file."""
+def _read(
+    path: str | os.PathLike[str], document: Document, stated: Conventions
+) -> tuple[Graph, tuple[str, ...]]:
+    """The graph of a document, and what was taken for it; every error names the file."""
     try:
-        sends = check(document)
         if document.metadata:
-            return _own(document, sends, stated)
-        return from_foreign(document, sends, stated)
+            return _own(document, check(document), stated), ()
+        document, taken = settled(document)
+        return from_foreign(document, check(document), stated), taken
     except NirFileError as e:
         e.where = f"{os.fspath(path)}: {e.where}" if e.where else os.fspath(path)
         raise

@@ -16,7 +16,7 @@ from purespike.targets.nir.document import Document, Field, Fields
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.shapes import LARGEST, array, few, shapes
 
-_NEURON = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
+NEURON = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
 _CONV = ("weight", "stride", "padding", "dilation", "groups", "bias")
 _POOL = ("kernel_size", "stride", "padding")
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -95,7 +95,7 @@ def check_fields(name: str, fields: Fields) -> None:
         _check_value(f"{where}, field {field!r}", kind, field, fields[field])
     if kind in WEIGHT_AXES:
         _check_weight(where, kind, fields)
-    sizes = {f: np.shape(fields[f]) for f in _NEURON if f in fields}
+    sizes = {f: np.shape(fields[f]) for f in NEURON if f in fields}
     if len(set(sizes.values())) > 1:
         raise NirFileError(
             "the parameters of a neuron differ in shape",

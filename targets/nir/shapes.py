@@ -24,7 +24,7 @@ def shapes(document: Document) -> dict[str, Shape]:
         follow.setdefault(a, []).append(b)
     ready = list(document.of_type("Input"))
     for name in ready:
-        sends[name] = _sizes(document.nodes[name], "shape")
+        sends[name] = sizes(document.nodes[name], "shape")
     while ready:  # every node is reached from an Input (check_edges)
         source = ready.pop()
         for name in follow.get(source, []):
@@ -34,6 +34,8 @@ def shapes(document: Document) -> dict[str, Shape]:
                     "two joined nodes differ in shape",
                     where=f"edge {source!r} -> {name!r}",
                     found=f"{source!r} sends {sends[source]}, {name!r} takes {takes}",
+                    remedy="correct whichever of the two is wrong. Axes of samples and steps in "
+                    "front of an Input or Output, and single numbers for all neurons, may stay",
                 )
             if prod(makes) > LARGEST:
                 raise NirFileError(
@@ -53,7 +55,7 @@ def signature(name: str, fields: Fields, x: Shape) -> tuple[Shape, Shape]:
     kind = str(fields["type"])
     where = f"node {name!r} ({kind})"
     if kind in ("Input", "Output"):
-        shape = _sizes(fields, "shape")
+        shape = sizes(fields, "shape")
         return shape, shape
     if kind in ("Affine", "Linear"):
         out, into = array(fields, "weight").shape
@@ -101,7 +103,7 @@ def _window(where: str, fields: Fields, x: Shape) -> tuple[Shape, Shape]:
 
 
 def _flatten(where: str, fields: Fields, x: Shape) -> tuple[Shape, Shape]:
-    takes = _sizes(fields, "input_type") if "input_type" in fields else x
+    takes = sizes(fields, "input_type") if "input_type" in fields else x
     first, last = (int(array(fields, k)) for k in ("start_dim", "end_dim"))
     axes = len(takes)
     if not (-axes <= first < axes and -axes <= last < axes and first % axes <= last % axes):
@@ -164,7 +166,8 @@ def along(where: str, fields: Fields, name: str, axes: int) -> tuple[int, ...]:
     return tuple(int(n) for n in np.broadcast_to(value, (axes,)))
 
 
-def _sizes(fields: Fields, name: str) -> Shape:
+def sizes(fields: Fields, name: str) -> Shape:
+    """A shape that a node says."""
     return tuple(int(n) for n in np.atleast_1d(array(fields, name)))
 
 

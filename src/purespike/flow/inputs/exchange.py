@@ -62,6 +62,7 @@ def read_named(
         graph, document, conventions = _nir(path, stated, steps)
         taken = [f"{k} {v}" for k, v in document.said.items() if getattr(conventions, k) is None]
         notes = [f"{', '.join(taken)}: from its metadata"] if taken else []
+        notes += document.taken
         fires = any(isinstance(n.op, Neuron) and n.op.fires for n in graph.nodes)
         if fires and not document.metadata and conventions.fires is None:  # else it was asked for
             notes.append("fires above its thresholds: no membrane can equal one")
