@@ -33,7 +33,7 @@ class Spec:
             reach that far; half of it in steps of 1, which an exponent of -1 gives.
         bias: Largest magnitude of a bias (mantissa 12 bits and sign, exponent 6).
         threshold: Lowest and highest threshold for ``>=``; the chip's own is one less.
-        amount: Least and most that a soft reset subtracts.
+        amount: Least and most that a soft reset subtracts; 0 is a neuron that is never reset.
         current_limit: Largest magnitude of the summed current of one step.
         fixed: How the membrane is held.
         source: Where the values come from.
@@ -75,7 +75,7 @@ LOIHI2 = Spec(
     mixed=(-256, 254),
     bias=4095,
     threshold=(1, 131072),
-    amount=(1, 131071),
+    amount=(0, 131071),
     current_limit=131071,  # beyond it lava's 24-bit current wraps around
     fixed=FixedPoint(),
     source="lava-nc 0.10.0, PyLifModelBitAcc and Dense (bit_accurate_loihi)",

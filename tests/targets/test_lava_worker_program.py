@@ -145,7 +145,7 @@ def test_a_source_needs_its_file(tmp_path: Path) -> None:
         ("n1", {"bias": 4096}, "bias is out of range"),
         ("n1", {"bias": np.zeros(2, int)}, "do not fit together"),
         ("n1", {"reset_interval": -1}, "do not fit together"),
-        ("n2", {"amount": 0}, "amount is out of range"),
+        ("n2", {"amount": -1}, "amount is out of range"),
         ("n2", {"dv": 4096}, "dv is out of range"),
         ("n2", {"name": "n1"}, "process name 'n1' cannot be used"),
         ("n2", {"name": "../n"}, "process name '../n' cannot be used"),

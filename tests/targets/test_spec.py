@@ -62,7 +62,8 @@ def soft(amount: float, decay: float = 1.0) -> Neuron:
         (one(1, None, soft(1.0)), [True, True, True, True]),
         (one(1, None, soft(131071.0)), [True, True, True, True]),
         (one(1, None, soft(131072.0)), [True, True, True, False]),
-        (one(1, None, soft(0.0)), [True, True, True, False]),
+        (one(1, None, soft(0.0)), [True, True, True, True]),  # never reset
+        (one(1, None, soft(-1.0)), [True, True, True, False]),
         (one(1, None, soft(2.5, 0.5)), [True, True, True, False]),
     ],
 )

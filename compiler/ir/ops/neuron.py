@@ -49,6 +49,7 @@ class Neuron(Op):
         reset: ``zero`` sets v to 0 where it fired, ``subtract`` takes ``amount`` off, ``none``
             never fires: an integrator whose output is its membrane (the readout).
         amount: What ``subtract`` takes off; InfLoR-SNN subtracts 1 at threshold 0.5 (its Eq. 6).
+            Nothing, 0, is a neuron that fires and is never reset.
         initial: The membrane at the start of a sample.
         fixed: None computes in real numbers; else exactly as a fixed-point chip does.
         current_decay: Factor of the synaptic current a step; 0 keeps none of it. The current rests
@@ -166,7 +167,8 @@ class Neuron(Op):
         if not self.fires:
             return f"integrates, {decay}"
         size = f"{self.threshold:g}" if self.threshold.ndim == 0 else f"{self.threshold.shape}"
-        text = f"threshold {size}, {decay}, reset {self.reset}"
+        never = self.reset == "subtract" and not self.amount.any()
+        text = f"threshold {size}, {decay}, " + ("never reset" if never else f"reset {self.reset}")
         return text + (", fixed point" if self.fixed else "")
 
 

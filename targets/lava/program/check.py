@@ -40,7 +40,7 @@ _RANGES: dict[type, dict[str, tuple[int, int]]] = {
     Dense: {"weight": _WEIGHT},
     Sparse: {"weight": _WEIGHT, "delay": (0, 62)},
     Lif: {"vth": _VTH, "du": _DECAY, "dv": _DECAY, "bias": _BIAS, "bias_exp": (0, 7)},
-    SoftIf: {"vth": _VTH, "amount": (1, _VTH[1]), "du": _DECAY, "dv": _DECAY, "bias": _BIAS},
+    SoftIf: {"vth": _VTH, "amount": _VTH, "du": _DECAY, "dv": _DECAY, "bias": _BIAS},
 }
 _RANKS = {(Conv, "weight"): 4, (Dense, "weight"): 2, (Sparse, "weight"): 1}
 

@@ -134,7 +134,8 @@ class SoftIf:
         name: Name of the process.
         shape: Shape of the layer.
         vth: Threshold 0..131071 in weight units, a number or an array of `shape`.
-        amount: What a spike subtracts, 1..131071 in weight units, a number or an array.
+        amount: What a spike subtracts, 0..131071 in weight units, a number or an array. With 0 the
+            neuron is never reset, which no neuron of stock Lava is, either.
         bias: Added each step, -4096..4095 in weight units, a number or an array.
         dv: Decay of the membrane potential, 0 (none) .. 4095.
         reset_interval, reset_offset, du: As in `Lif`.
