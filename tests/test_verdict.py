@@ -78,7 +78,7 @@ def test_a_relu_fails_by_name() -> None:
 def test_an_average_pool_left_in_place_fails_by_name() -> None:
     found = broken(build(subject(average_pool_in_the_middle()), FAST))
     assert [(rule, where) for rule, where, _ in found] == [("PS001", "conv2"), ("PS004", "planted")]
-    assert "max pooling" in found[0][2] and "at planted" in found[0][2]
+    assert "MaxPool2d" in found[0][2] and "at planted: take padding 0" in found[0][2]
 
 
 def test_an_auxiliary_branch_that_feeds_the_main_path_fails_with_its_path() -> None:

@@ -24,6 +24,7 @@ from purespike.compiler.ir.ops import (
     Relu,
     TimeMean,
 )
+from purespike.compiler.passes.fold_scales.pooling import pool_remedy, why_pooled
 from purespike.compiler.passes.split_host import NO_SPIKES
 from purespike.compiler.proofs.counts import Counts
 from purespike.compiler.proofs.currents import is_current
@@ -139,7 +140,16 @@ def _remedy(graph: Graph, name: str) -> str:
         return NO_SPIKES
     if isinstance(node.op, SYNAPSES):
         return "put a spiking neuron between the two layers"
-    return _REMEDY.get(type(node.op), "make it spike") + f" at {graph.origin(name)}"
+    advice = _advice(graph, node, "make it spike")
+    if advice not in _REMEDY.values() and isinstance(node.op, AvgPool2d):
+        return f"at {graph.origin(name)}: {advice}"
+    return f"{advice} at {graph.origin(name)}"
+
+
+def _advice(graph: Graph, node: Node, otherwise: str) -> str:
+    """What to do about an operation that is left: of a pool, what stands in its way."""
+    conflict = pool_remedy(graph, node) if isinstance(node.op, AvgPool2d) else ""
+    return conflict or _REMEDY.get(type(node.op), otherwise)
 
 
 def check_operations(graph: Graph) -> Iterator[Finding]:
@@ -151,11 +161,17 @@ def check_operations(graph: Graph) -> Iterator[Finding]:
             OPERATIONS,
             place(node),
             not fault,
-            f"{name} {fault}".strip(),
+            f"{name} {fault}".strip() + _obstacle(graph, node),
             limit="Conv2d, Linear, one-to-one synapse, sum into a neuron, neuron, flatten, delay",
             remedy=_FAULT_REMEDY.get(fault.split(":")[0])
-            or _REMEDY.get(type(node.op), "use an operation that the compiler can lower"),
+            or _advice(graph, node, "use an operation that the compiler can lower"),
         )
+
+
+def _obstacle(graph: Graph, node: Node) -> str:
+    """Why an average pool was not folded into the layer behind it."""
+    stays = isinstance(node.op, AvgPool2d) and pool_remedy(graph, node)
+    return f": {why_pooled(graph, node)}" if stays else ""
 
 
 _LEGAL = (*SYNAPSES, Add, Neuron, Flatten, Delay)
@@ -243,7 +259,7 @@ def check_arithmetic(
             unit="operations a sample",
             remedy=Advice("use integrate-and-fire neurons, or a policy that allows it: {leaky}")
             if isinstance(node.op, Neuron)
-            else _REMEDY.get(type(node.op), _remedy(graph, node.inputs[0])),
+            else _advice(graph, node, _remedy(graph, node.inputs[0])),
         )
         yield replace(finding, excused="the leak of neurons") if leak and not bad else finding
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from purespike.compiler.ir.ops import (
 )
 from purespike.compiler.passes.fold_scales.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
+from purespike.compiler.rules.graph_rules import check_operations
 
 R = np.random.default_rng(0)
 CONV = Conv2d(R.normal(size=(2, 1, 3, 3)), R.normal(size=2), (1, 1), (1, 1))
@@ -212,14 +214,82 @@ def test_case_6_folds_exactly_when_it_may(geometry: Any, data: Any) -> None:
     conv = convolution(conv_geometry(data.draw, shape), shape[0], lambda s: R.normal(size=s), True)
     before = graph_of([("p", pool, ("x",)), ("c", conv, ("p",)), ("n", FIRE, ("c",))], x=TWO)
     after = fold_scales(before)
-    tiles = kernel == stride and 4 % kernel[0] == 0 and 6 % kernel[1] == 0
-    if conv.padding == (0, 0) or (padding == (0, 0) and tiles):
+    if all(_one_padding(pool, conv, shape, axis) for axis in (0, 1)):
         assert [n.name for n in after.nodes] == ["c", "n"]
         assert_same_outputs(before, after)
     else:
         assert str(after) == str(before)
         (why,) = unfolded(before, after)
         assert "pads the pooled map, which is no padding of the full map" in why
+
+
+def _one_padding(pool: AvgPool2d, conv: Conv2d, pooled: Any, axis: int) -> bool:
+    """By looking: every place that a padded window of the convolution sums, on the full map."""
+    size, places = TWO.shape[1 + axis], pooled[1 + axis]
+    if not conv.padding[axis]:
+        return True
+    if pool.padding[axis]:
+        return False
+    for out in range(conv.infer(Edge("p", pooled, SPIKE))[0][1 + axis]):
+        for tap in range(conv.weight.shape[2 + axis]):
+            place = out * conv.stride[axis] + tap * conv.dilation[axis] - conv.padding[axis]
+            window = range(place * pool.stride[axis], place * pool.stride[axis] + pool.kernel[axis])
+            if not 0 <= place < places and any(0 <= row < size for row in window):
+                return False  # padding, of which one layer would read the map
+    return True
+
+
+@pytest.mark.parametrize(
+    ("size", "window", "stride", "step", "folds", "pads"),
+    [
+        (17, 2, 2, 1, False, 0),  # 34 to 17 to 8: the padding reads the row that was left out
+        (17, 2, 2, 2, True, 0),  # 8 places: a stride of 2 ends at the last of them
+        (7, 2, 2, 1, False, 0),  # 28 to 14 to 7 to 3
+        (7, 2, 2, 2, False, 0),  # 3 places: a stride of 2 reads padding behind them
+        (16, 2, 2, 1, True, 0),
+        (18, 2, 2, 1, True, 0),
+        (
+            9,
+            2,
+            3,
+            1,
+            True,
+            0,
+        ),  # gaps between windows: the last gap is left out, and nobody reads it
+        (10, 2, 3, 1, False, 0),
+        (9, 3, 2, 1, False, 0),  # windows overlap
+        (9, 3, 1, 1, False, 1),  # both are padded
+        (8, 2, 2, 1, False, 1),
+    ],
+)
+def test_case_6_rows_that_are_left_out(
+    size: int, window: int, stride: int, step: int, folds: bool, pads: int
+) -> None:
+    pool = AvgPool2d((window, window), (stride, stride), (pads, pads))
+    conv = Conv2d(R.normal(size=(2, 1, 3, 3)), None, (step, step), (1, 1))
+    x = Edge("x", (1, size, size), SPIKE)
+    before = graph_of([("p", pool, ("x",)), ("c", conv, ("p",)), ("n", FIRE, ("c",))], x=x)
+    after = fold_scales(before)
+    assert (len(after.nodes) == 2) == folds
+    if folds:
+        assert_same_outputs(before, after)
+        return
+    (why,) = unfolded(before, after)
+    assert "leave out the last" in why or "overlap" in why or "padded, too" in why
+    (remedy,) = {f.remedy for f in check_operations(after) if f.status == "FAIL"}
+    assert "padding 0 in the convolution" in remedy and "MaxPool2d" in remedy
+    # Both work: padding 0 in the convolution; the pool that is an OR.
+    plain = replace(conv, padding=(0, 0))
+    maximum = MaxPool2d((window, window), (stride, stride), (pads, pads))
+    for other_pool, other_conv in ((pool, plain), (maximum, conv)):
+        tried = graph_of(
+            [("p", other_pool, ("x",)), ("c", other_conv, ("p",)), ("n", FIRE, ("c",))], x=x
+        )
+        folded = fold_scales(tried)
+        assert not [f for f in check_operations(folded) if f.status == "FAIL"]
+        assert_same_outputs(tried, folded)
+    if "leave out" in why:  # a map that fits, as it names it
+        assert f"a map of {size - size % stride} or {size - size % stride + stride} rows" in remedy
 
 
 def test_case_6_windows_that_overlap_add_up() -> None:

@@ -15,6 +15,7 @@ import torch
 from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir, agree_on_replay, quantized
 from torch import nn
 
+from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
@@ -27,7 +28,7 @@ from purespike.flow.inputs.stated import Stated
 from purespike.judge.compiled import static_findings
 from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.nir.emit import write_nir
-from purespike.targets.nir.errors import NirError, NirFileError
+from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.foreign.read import Conventions, from_foreign
 from purespike.targets.nir.guard.guard import read_back
 from purespike.targets.nir.read import read_nir
@@ -377,7 +378,7 @@ def test_it_is_asked_for_with_all_that_is_missing(tmp_path: Path) -> None:
         read_nir(tmp_path / "f.nir")
     why = e.value.open["recurrent_bias"]
     assert "snnTorch" in why and "Norse" in why
-    with pytest.raises(NirError, match="unknown recurrent_bias"):
+    with pytest.raises(UsageError, match="recurrent_bias cannot have this value"):
         read_nir(tmp_path / "f.nir", recurrent_bias="late")  # type: ignore[arg-type]
 
 

@@ -10,7 +10,8 @@ Cases:
 4. A constant factor on spikes in front of layers: into their input columns. Two factors: one.
 5. Average pooling (global, strided, padded), then flatten, then a linear layer: one linear layer.
 6. Average pooling, then a convolution: one convolution, the composition of both kernels, where
-   zero padding means the same to both.
+   zero padding means the same to both: no window of it that is read lies on the map. Rows that
+   the windows leave out do no harm where the convolution does not come as far.
 7. A convolution, then average pooling without padding: one convolution; a sum: each part.
 8. Average pooling of spikes that feeds neurons only: it is a synapse of constant weight.
 9. The mean over time before or after a layer: weights / T into an integrator that never fires,

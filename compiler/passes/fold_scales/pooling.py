@@ -103,9 +103,14 @@ def pool_into_conv(graph: Graph, node: Node) -> Match | None:
     if windows is None or reader is None or not isinstance(reader.op, Conv2d):
         return None
     pool, conv = windows.pool, reader.op
-    if _two_paddings(pool, conv, graph.edge(node.inputs[0]).shape[1:]):
+    full, pooled = graph.edge(node.inputs[0]).shape[1:], node.output.shape[1:]
+    axes = [
+        _joint_padding(pool, conv, axis, full[axis], pooled[axis], reader.output.shape[1 + axis])
+        for axis in (0, 1)
+    ]
+    if any(isinstance(found, str) for found in axes):
         return None
-    padding = _times(pool.stride, conv.padding) if any(conv.padding) else pool.padding
+    padding = (int(axes[0]), int(axes[1]))
     weight = _composed(conv.weight, pool.kernel, _times(pool.stride, conv.dilation))
     merged = replace(
         conv,
@@ -117,12 +122,28 @@ def pool_into_conv(graph: Graph, node: Node) -> Match | None:
     return {node.name: [], reader.name: [replace(reader, op=merged, inputs=node.inputs)]}, {}
 
 
-def _two_paddings(pool: AvgPool2d, conv: Conv2d, size: tuple[int, ...]) -> bool:
-    """Whether padding of the pooled map is no padding of the full map."""
-    tiles = pool.kernel == pool.stride and all(
-        n % k == 0 for n, k in zip(size, pool.kernel, strict=True)
-    )
-    return any(conv.padding) and (any(pool.padding) or not tiles)
+def _joint_padding(
+    pool: AvgPool2d, conv: Conv2d, axis: int, full: int, pooled: int, outputs: int
+) -> int | str:
+    """The padding of both as one layer along an axis, or why there is none.
+
+    Place q of the pooled map is the window that begins at q * stride of the full map. Where q is
+    padding and the convolution reads it, that window has to lie off the map: in front of it, it
+    ends before 0 unless windows overlap; behind it, it begins behind the last row unless the
+    windows left some out.
+    """
+    window, stride, padded = pool.kernel[axis], pool.stride[axis], pool.padding[axis]
+    if not conv.padding[axis]:
+        return padded
+    if padded:
+        return "pads"
+    taps = conv.dilation[axis] * np.arange(conv.weight.shape[2 + axis])
+    places = np.add.outer(conv.stride[axis] * np.arange(outputs), taps) - conv.padding[axis]
+    front = (places < 0) & (places * stride + window > 0)
+    behind = (places >= pooled) & (places * stride < full)
+    if front.any() or behind.any():
+        return "overlaps" if window > stride else "leaves out"
+    return stride * conv.padding[axis]
 
 
 def conv_into_pool(graph: Graph, node: Node) -> Match | None:
@@ -253,8 +274,44 @@ def why_pooled(graph: Graph, node: Node) -> str:
         return "several layers read it: give each its own pool"
     for reader in readers:
         if isinstance(reader.op, Conv2d):
-            return (
-                "the convolution after it pads the pooled map, which is no padding of the full "
-                "map: use windows that tile the map, or a convolution without padding"
-            )
+            return _conflict(graph, node, reader)[0] or "it has not been folded yet"
     return f"{', '.join(type(r.op).__name__ for r in readers) or 'nothing'} reads it"
+
+
+def pool_remedy(graph: Graph, node: Node) -> str:
+    """What to do about an average pool that no convolution takes; nothing if one does."""
+    readers = graph.consumers(node.name)
+    spikes = graph.edge(node.inputs[0]).domain <= SPIKE
+    if spikes and len(readers) == 1 and isinstance(readers[0].op, Conv2d):
+        return _conflict(graph, node, readers[0])[1]
+    return ""
+
+
+def _conflict(graph: Graph, node: Node, reader: Node) -> tuple[str, str]:
+    """(why an average pool and the convolution behind it are no one layer, what to do)."""
+    pool, conv = node.op, reader.op
+    assert isinstance(pool, AvgPool2d) and isinstance(conv, Conv2d)
+    full, pooled = graph.edge(node.inputs[0]).shape[1:], node.output.shape[1:]
+    behind = "the convolution after it pads the pooled map, which is no padding of the full map:"
+    other = "or take MaxPool2d, which is an OR of the spikes and needs no weights to be joined"
+    for axis, name in ((0, "row"), (1, "column")):
+        size, window, stride = full[axis], pool.kernel[axis], pool.stride[axis]
+        found = _joint_padding(pool, conv, axis, size, pooled[axis], reader.output.shape[1 + axis])
+        if found == "pads":
+            return f"{behind} the pool is padded, too", (
+                f"take padding 0 in the convolution, {other}"
+            )
+        if found == "overlaps":
+            return f"{behind} windows of {window} that move by {stride} overlap", (
+                f"take windows of {stride} (kernel_size = stride), or padding 0 in the "
+                f"convolution, {other}"
+            )
+        if found == "leaves out":
+            rest = size - stride * pooled[axis]
+            lower, upper = stride * pooled[axis], stride * (pooled[axis] + 1)
+            few = f"the last {name}" if rest == 1 else f"the last {rest} {name}s"
+            return f"{behind} its {pooled[axis]} windows leave out {few} of {size}", (
+                f"give the pool a map of {lower} or {upper} {name}s, such as by the padding of a "
+                f"layer before it, or take padding 0 in the convolution, {other}"
+            )
+    return "", ""

@@ -5,8 +5,21 @@ from __future__ import annotations
 from purespike.compiler.errors import Refusal
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
-from purespike.compiler.ir.ops import SYNAPSES, Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ir.ops import (
+    SYNAPSES,
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Delay,
+    Flatten,
+    Linear,
+    Neuron,
+    Scale,
+)
 from purespike.compiler.passes.fold_scales.move_delays import why_delayed
+from purespike.compiler.passes.fold_scales.pooling import pool_remedy, why_pooled
+
+REPLACE = "replace the operation: fold_scales and lower_gates, which come before, leave it as it is"
 
 
 class QuantizeError(Refusal):
@@ -20,12 +33,14 @@ def require_integer_form(graph: Graph) -> None:
     for node in graph.nodes:
         known = isinstance(node.op, (*SYNAPSES, Neuron, Add, Flatten, Delay))
         if node.role != "host" and not known:
+            pool = isinstance(node.op, AvgPool2d)
             raise QuantizeError(
                 "this operation has no integer form",
                 where=graph.origin(node.name),
-                found=f"{type(node.op).__name__}({node.op.details()})",
+                found=f"{type(node.op).__name__}({node.op.details()})"
+                + (f": {why_pooled(graph, node)}" if pool else ""),
                 allowed="synapses, sums into neurons, neurons, flatten and delay",
-                remedy="run fold_scales and lower_gates first, or replace the operation",
+                remedy=(pool and pool_remedy(graph, node)) or REPLACE,
             )
 
 
@@ -73,7 +88,7 @@ def scale_groups(graph: Graph) -> dict[str, str]:
                     where=graph.origin(node.name),
                     found=_named(graph, source),
                     allowed="Conv2d, Linear, one-to-one synapses and their sums",
-                    remedy="run fold_scales and lower_gates first, or replace the operation",
+                    remedy=REPLACE,
                 )
             leader[find(source)] = find(node.name)
     groups = {name: find(name) for name in leader}
