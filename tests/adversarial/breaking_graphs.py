@@ -107,12 +107,6 @@ def one_threshold_of_many_too_large() -> Graph:
 
 
 @breaks("PS008 n1")
-def soft_reset_by_zero() -> Graph:
-    """Fires once, then at every step for ever."""
-    return chain(op=Neuron(np.asarray(3.0), reset="subtract", amount=np.asarray(0.0), fixed=FIXED))
-
-
-@breaks("PS008 n1")
 def soft_reset_that_adds() -> Graph:
     """A negative amount: every spike charges the membrane."""
     return chain(op=Neuron(np.asarray(3.0), reset="subtract", amount=np.asarray(-1.0), fixed=FIXED))

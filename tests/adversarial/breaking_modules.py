@@ -444,12 +444,6 @@ def threshold_below_zero() -> Trial:
     return Trial(changed(Net(), neuron1=mutated(IF(), threshold=-0.5)))
 
 
-@breaks("PS008 neuron1")
-def reset_that_takes_nothing_off() -> Trial:
-    """Soft reset by 0: the neuron never resets, its spikes are a latch."""
-    return Trial(changed(Net(), neuron1=mutated(IF(reset="subtract"), amount=0.0)))
-
-
 @breaks("refused neuron1")
 def threshold_that_nothing_reaches() -> Trial:
     """An infinite threshold has no integer."""

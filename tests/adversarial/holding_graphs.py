@@ -33,6 +33,20 @@ def largest_legal_numbers() -> Graph:
 
 
 @holds
+def largest_mantissas() -> Graph:
+    """Weights of both signs at both ends of 8 bits, in steps of 2."""
+    layer = linear(np.array([[-256.0, 254.0, 0, 2]] * 4))
+    nodes = [("layer", layer, ("x",)), ("n1", neuron(3), ("layer",))]
+    return vector(nodes)
+
+
+@holds
+def soft_reset_by_zero() -> Graph:
+    """Fires once, then at every step for ever: never reset, which every target can hold."""
+    return chain(op=neuron(3, reset="subtract", amount=np.asarray(0.0)))
+
+
+@holds
 def current_that_just_fits() -> Graph:
     """1032 weights of 127 and one of 7: 131071."""
     row = np.append(np.full(1032, 127.0), 7.0)

@@ -757,3 +757,9 @@ def batch_norm_on_the_input() -> Trial:
             return super().forward(self.norm0(x))
 
     return Trial(Normed())
+
+
+@holds
+def reset_that_takes_nothing_off() -> Trial:
+    """Soft reset by 0: the neuron is never reset, and its spikes are spikes."""
+    return Trial(changed(Net(), neuron1=mutated(IF(reset="subtract"), amount=0.0)))

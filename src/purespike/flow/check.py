@@ -99,7 +99,7 @@ def check(
     path = Path(network) if isinstance(network, str | os.PathLike) else None
     name, graph, to_compile, waivers = "", None, False, options.waivers
     if path is not None and samples is None and is_graph_file(path):
-        stated.refuse("a check of a file", *NIR)
+        stated.refuse("a check of a file", *NIR, "shape")
         graph, second = read_file(path, stated)
         name, to_compile = path.name, not is_integer(graph)
         held = static_findings(graph, options.policy, second)
