@@ -462,7 +462,7 @@ def branch(self: Net, x: Tensor) -> Tensor:
     [
         (lambda self, x: torch.relu(self.body(x)), "no operation for relu", "relu"),
         (lambda self, x: functional.softmax(x, -1), "no operation for softmax", "softmax"),
-        (lambda self, x: self.body(x).mean(0), "no operation for mean", "mean"),
+        (lambda self, x: self.body(x).mean(1), "no operation for mean", "mean"),
         (lambda self, x: self.body(x) * x, "product of spikes and a current", "body * x"),
         (lambda self, x: self.body(x) * self.body(x), "product of currents", "body"),
         (lambda self, x: self.body(x) + 1, "a constant beside", "body + 1"),
@@ -470,7 +470,7 @@ def branch(self: Net, x: Tensor) -> Tensor:
         (lambda self, x: self.body(input=x), "no tensor of the network", "body"),
         (lambda self, x: x[0], "no operation for getitem", "getitem"),
         (branch, "no operation for sum", "sum"),
-        (lambda self, x: self.body(x) if len(x) else x, "cannot be traced", "len"),
+        (lambda self, x: self.body(x) * x.size(1), "depends on the number of samples", "samples"),
         (lambda self, x: [self.body(t) for t in x], "cannot be traced", ""),
         (lambda self, x: self.missing(x), "cannot be traced", "missing"),
         (lambda self, x: self.body(x, 1, 2 / 0), "cannot be traced", "division"),

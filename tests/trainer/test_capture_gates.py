@@ -197,7 +197,7 @@ def attention(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
         (lambda a, b, x: torch.max(a, 1), "no operation for max"),
         (lambda a, b, x: a.max(), "no operation for max"),
         (lambda a, b, x: a + b[..., :1], "no operation for getitem"),
-        (attention, "no operation for transpose"),
+        (attention, "this transpose mixes"),
     ],
 )
 def test_refused(join: Join, message: str) -> None:

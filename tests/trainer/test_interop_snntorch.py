@@ -309,14 +309,14 @@ class Loop(nn.Module):
         self.own_state = own_state
 
     def forward(self, x: Tensor) -> Tensor:
-        mem = self.lif.init_leaky()
+        mem = self.lif.init_leaky() if self.own_state else None
         for _ in range(2):
             spk, mem = self.lif(self.fc(x), mem) if self.own_state else self.lif(self.fc(x))
         return spk
 
 
 @pytest.mark.parametrize(
-    ("own_state", "message"), [(True, "no tensor of the network"), (False, "called twice")]
+    ("own_state", "message"), [(True, "to rest in every step"), (False, "called twice")]
 )
 def test_refused_loops_over_time(own_state: bool, message: str) -> None:
     with pytest.raises(CaptureError, match=message) as e:

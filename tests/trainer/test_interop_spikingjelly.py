@@ -383,7 +383,7 @@ def smooth() -> nn.Module:
         (layer.WSConv2d(2, 2, 1), "no operation for WSConv2d"),
         (layer.TLastMultiStepContainer(neuron.IFNode()), "no operation for TLast"),
         (layer.Flatten(2), "no exact form"),
-        (layer.MaxPool2d(2, ceil_mode=True), "no exact form"),
+        (layer.MaxPool2d(3, ceil_mode=True), "no exact form"),
         (Doubled(2, 2, 1), "in its own way"),
         (Noisy(), "in its own way"),
         (patched(), "in its own way"),

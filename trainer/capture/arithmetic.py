@@ -150,7 +150,7 @@ def compute(
         return None
     if name in ("max", "min") and not isinstance(given["other"], fx.Node):
         return None  # an axis
-    shape = next(values[a].shape for a in given.values() if isinstance(_at(values, a), Value))
+    shape = next(values[a].form.shape for a in given.values() if isinstance(_at(values, a), Value))
     if name in ("to", "type_as"):
         return _converted(given, values)
     operands = {k: _operand(v, shape, values) for k, v in given.items() if v is not None}
@@ -166,10 +166,10 @@ def _at(values: Mapping[Any, Any], a: Any) -> Any:
 def _operand(a: Any, shape: Shape, values: Mapping[Any, Any]) -> Operand | None:
     value = _at(values, a)
     if isinstance(value, Value):
-        if value.shape != shape:
+        if value.form.shape != shape:
             raise IRError(
                 "values of different shapes meet",
-                found=f"{shape} and {value.shape} of one sample",
+                found=f"{shape} and {value.form.shape} of one sample",
                 allowed="one shape; constants may be spread",
             )
         return value.form, value.kind

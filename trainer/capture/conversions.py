@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from purespike.compiler.ir import ops
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import IRError, Op
 from purespike.compiler.ir.ops.join import GateKind
+from purespike.trainer.capture.reasons import reason_of
 from purespike.trainer.nn import attention, gates, layers
 from purespike.trainer.nn.auxiliary import Accumulate
 from purespike.trainer.nn.neuron import Neuron
@@ -26,6 +27,7 @@ __all__ = [
     "is_operation",
     "refused",
     "require",
+    "unknown",
 ]
 
 
@@ -52,7 +54,8 @@ Converted = list[tuple[str, Op]]
 
 
 def _array(x: Tensor) -> Array:
-    return np.asarray(x.detach().cpu().to(torch.float64).numpy())
+    dense = x.detach().to_dense() if x.layout != torch.strided else x.detach()
+    return np.asarray(dense.cpu().to(torch.float64).numpy())
 
 
 def _optional(x: Tensor | None) -> Array | None:
@@ -99,8 +102,21 @@ def _conv(m: nn.Conv2d, shape: tuple[int, ...], steps: int, path: str) -> Conver
     return [("", op)]
 
 
+def _signal(m: nn.Module, shape: tuple[int, ...], path: str) -> None:
+    """Signals (C, L) are images (C, 1, L) in the graph."""
+    if len(shape) != 3 or shape[1] != 1:
+        raise CaptureError(
+            f"this {type(m).__name__} takes signals, and meets something else",
+            where=path,
+            found=f"{shape} of one sample" + (", which are its axes" if len(shape) == 2 else ""),
+            allowed="signals (C, 1, L); behind squeeze(-2), or with torch's layers, (C, L)",
+            remedy="give the input as (T, B, C, 1, L), and take the axis out in forward: "
+            "x.squeeze(-2)",
+        )
+
+
 def _conv1d(m: nn.Conv1d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
-    require(len(shape) == 3 and shape[1] == 1, path, m, f"an input (C, 1, L), found {shape}")
+    _signal(m, shape, path)
     require(m.padding_mode == "zeros", path, m, "padding_mode 'zeros'")
     span = m.dilation[0] * (m.kernel_size[0] - 1)
     if isinstance(m.padding, str):
@@ -114,11 +130,67 @@ def _conv1d(m: nn.Conv1d, shape: tuple[int, ...], steps: int, path: str) -> Conv
     return [("", ops.Conv2d(weight, _optional(m.bias), *wide, m.groups))]
 
 
+def _transposed(m: nn.ConvTranspose2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    """Of stride 1 it is a convolution with the kernel turned, and the padding that is left."""
+    if m.stride != (1, 1):
+        raise unknown(m, path)
+    plain = m.padding_mode == "zeros" and m.output_padding == (0, 0)
+    require(plain, path, m, "padding_mode 'zeros', no output_padding")
+    spans = [d * (k - 1) for d, k in zip(m.dilation, m.kernel_size, strict=True)]
+    padding = (spans[0] - _pair(m.padding)[0], spans[1] - _pair(m.padding)[1])
+    require(min(padding) >= 0, path, m, "a padding below the kernel's size")
+    weight = _array(m.weight)  # (in, out / groups, kH, kW)
+    parts = np.split(weight, m.groups)
+    turned = np.concatenate([w.transpose(1, 0, 2, 3)[:, :, ::-1, ::-1] for w in parts])
+    op = ops.Conv2d(turned, _optional(m.bias), (1, 1), padding, _pair(m.dilation), m.groups)
+    return [("", op)]
+
+
+def _one(x: Any) -> int:
+    return int(x) if isinstance(x, int) else int(x[0])
+
+
+def _avg1d(m: nn.AvgPool1d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    _signal(m, shape, path)
+    padding = _one(m.padding)
+    require(not m.ceil_mode, path, m, "ceil_mode False")
+    require(m.count_include_pad or not padding, path, m, "count_include_pad True")
+    return [("", ops.AvgPool2d((1, _one(m.kernel_size)), (1, _one(m.stride)), (0, padding)))]
+
+
+def _max1d(m: nn.MaxPool1d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    _signal(m, shape, path)
+    plain = not m.ceil_mode and _one(m.dilation) == 1 and not m.return_indices
+    require(plain, path, m, "ceil_mode False, dilation 1, no indices")
+    kernel, stride = (1, _one(m.kernel_size)), (1, _one(m.stride))
+    return [("", ops.MaxPool2d(kernel, stride, (0, _one(m.padding))))]
+
+
+def _adaptive1d(
+    m: nn.AdaptiveAvgPool1d, shape: tuple[int, ...], steps: int, path: str
+) -> Converted:
+    _signal(m, shape, path)
+    size = _one(m.output_size)
+    require(shape[2] % size == 0, path, m, f"an output size that divides {shape[2]}")
+    kernel = (1, shape[2] // size)
+    return [("", ops.AvgPool2d(kernel, kernel))]
+
+
+def _upsample(m: nn.Upsample, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    factor = m.scale_factor
+    same = m.size is None and {*(factor if isinstance(factor, tuple) else (factor,))} == {1.0}
+    if not same:
+        raise unknown(m, path)
+    return []
+
+
 def _linear(m: nn.Linear, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     return [("", ops.Linear(_array(m.weight), _optional(m.bias)))]
 
 
-def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+def _norm(
+    m: nn.BatchNorm1d | nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str
+) -> Converted:
     if m.running_mean is None or m.running_var is None:
         require(False, path, m, "running statistics (track_running_stats=True)")
         raise AssertionError
@@ -131,8 +203,9 @@ def _norm(m: nn.BatchNorm2d, shape: tuple[int, ...], steps: int, path: str) -> C
 
 def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     padding = _pair(m.padding)
-    plain = not m.ceil_mode and m.divisor_override is None
-    require(plain, path, m, "ceil_mode False, no divisor_override")
+    even = not m.ceil_mode or _even(shape, _pair(m.kernel_size), _pair(m.stride), padding)
+    plain = even and m.divisor_override is None
+    require(plain, path, m, "ceil_mode False, or a map that it divides; no divisor_override")
     require(m.count_include_pad or padding == (0, 0), path, m, "count_include_pad True")
     return [("", ops.AvgPool2d(_pair(m.kernel_size), _pair(m.stride), padding))]
 
@@ -164,9 +237,22 @@ def _windows(
 
 
 def _max(m: nn.MaxPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
-    plain = not m.ceil_mode and _pair(m.dilation) == (1, 1) and not m.return_indices
-    require(plain, path, m, "ceil_mode False, dilation 1, no indices")
-    return [("", ops.MaxPool2d(_pair(m.kernel_size), _pair(m.stride), _pair(m.padding)))]
+    kernel, stride, padding = (_pair(x) for x in (m.kernel_size, m.stride, m.padding))
+    even = not m.ceil_mode or _even(shape, kernel, stride, padding)
+    plain = even and _pair(m.dilation) == (1, 1) and not m.return_indices
+    require(plain, path, m, "ceil_mode False, or a map that it divides; dilation 1, no indices")
+    return [("", ops.MaxPool2d(kernel, stride, padding))]
+
+
+def _even(
+    shape: tuple[int, ...],
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+) -> bool:
+    """Do the windows end at the edge of the map, so that ceil_mode adds none?"""
+    rooms = zip(shape[1:], kernel, stride, padding, strict=True) if len(shape) == 3 else ()
+    return len(shape) == 3 and all((n + 2 * p - k) % s == 0 for n, k, s, p in rooms)
 
 
 def _flatten(m: nn.Flatten, shape: tuple[int, ...], steps: int, path: str) -> Converted:
@@ -199,6 +285,12 @@ def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> Conver
 CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
     nn.Conv2d: _conv,
     nn.Conv1d: _conv1d,
+    nn.ConvTranspose2d: _transposed,
+    nn.Upsample: _upsample,
+    nn.BatchNorm1d: _norm,
+    nn.AvgPool1d: _avg1d,
+    nn.MaxPool1d: _max1d,
+    nn.AdaptiveAvgPool1d: _adaptive1d,
     nn.Linear: _linear,
     nn.BatchNorm2d: _norm,
     nn.AvgPool2d: _avg,
@@ -221,7 +313,10 @@ CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
     ),
 }
 # What torch's convolutions call; a subclass may replace it behind an inherited forward.
-CONVOLVE = tuple(t._conv_forward for t in (nn.Conv2d, nn.Conv1d, layers.Conv2d, layers.Conv1d))
+CONVOLVE = tuple(
+    t._conv_forward
+    for t in (nn.Conv2d, nn.Conv1d, nn.ConvTranspose2d, layers.Conv2d, layers.Conv1d)
+)
 
 _LAYERS: tuple[type[nn.Module], ...] = (
     layers.AdaptiveMaxPool2d,
@@ -242,6 +337,19 @@ def is_operation(module: nn.Module) -> bool:
     return isinstance(module, tuple(CONVERSIONS))
 
 
+def unknown(module: nn.Module, path: str, allowed: Iterable[str] = ()) -> CaptureError:
+    """The error of a module that is no operation of the graph: why not, and what to do."""
+    why, remedy = reason_of(module)
+    names = sorted(allowed or {t.__name__ for t in CONVERSIONS})
+    return CaptureError(
+        f"the compiler has no operation for {type(module).__name__}" + (f": {why}" if why else ""),
+        where=path,
+        found=repr(module),
+        allowed=", ".join(names),
+        remedy=remedy or "replace the module, or write it with the ones above",
+    )
+
+
 def converter(module: nn.Module, path: str) -> Callable[..., Converted]:
     """What the module at ``path`` is in the graph.
 
@@ -250,13 +358,7 @@ def converter(module: nn.Module, path: str) -> Callable[..., Converted]:
     """
     base = next((t for t in CONVERSIONS if isinstance(module, t)), None)
     if base is None:
-        raise CaptureError(
-            f"the compiler has no operation for {type(module).__name__}",
-            where=path,
-            found=repr(module),
-            allowed=", ".join(sorted({t.__name__ for t in CONVERSIONS})),
-            remedy="replace the module, or write it with the ones above",
-        )
+        raise unknown(module, path)
     own = {"forward", "_conv_forward"} & set(vars(module))
     inner = getattr(type(module), "_conv_forward", CONVOLVE[0])
     if type(module).forward not in FORWARDS or own or inner not in CONVOLVE:

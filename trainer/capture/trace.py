@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import fx, nn
 
@@ -23,7 +25,9 @@ from purespike.trainer.capture import arithmetic
 from purespike.trainer.capture.conversions import CaptureError, is_operation
 from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.spikingjelly import sew_function
+from purespike.trainer.capture.values import Axis, handed, relead, returned
 from purespike.trainer.capture.walk import Walk
+from purespike.trainer.capture.weights import computes_weights, settled_copy
 from purespike.trainer.nn import gates, layers
 from purespike.trainer.nn.auxiliary import Accumulate
 from purespike.trainer.nn.neuron import Neuron
@@ -65,6 +69,38 @@ class _Proxy(fx.Proxy):
         """Where the copy is that is traced."""
         return torch.device("cpu")
 
+    def size(self, dim: int | None = None) -> Any:
+        """Of all axes, or of one; the number of samples is made up."""
+        sizes = self.tracer.walk.sizes_of(self.node)
+        return torch.Size(sizes) if dim is None else sizes[dim]
+
+    @property
+    def shape(self) -> torch.Size:
+        """The sizes of all axes."""
+        return torch.Size(self.size())
+
+    def dim(self) -> int:
+        """How many axes there are."""
+        return len(self.size())
+
+    ndimension = dim
+
+    @property
+    def ndim(self) -> int:
+        """How many axes there are."""
+        return self.dim()
+
+    def __len__(self) -> int:
+        return int(self.size(0))
+
+    def __iter__(self) -> Iterator[Any]:
+        """The steps of a sequence, or the spikes and states of a neuron."""
+        parts = self.tracer.walk.parts_of(self.node)
+        return iter([self[t] for t in range(parts)]) if parts else super().__iter__()
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.tracer.create_proxy("call_function", operator.getitem, (self, index), {})
+
 
 def _in_place(change: Any) -> Any:
     def record(self: fx.Proxy, other: Any) -> Any:
@@ -103,6 +139,18 @@ class _Tracer(fx.Tracer):
         if self._busy:
             return attr_val
         return super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def relead(self, x: fx.Proxy, lead: tuple[Axis, ...], frame: bool = False) -> fx.Proxy:
+        """Time becomes implicit from here on, or is there again."""
+        return self.create_proxy("call_function", relead, (x, lead, frame), {})
+
+    def handed(self, x: fx.Proxy, index: int) -> fx.Proxy:
+        """A state that the caller hands to a step."""
+        return self.create_proxy("call_function", handed, (x, index), {})
+
+    def returned(self, states: Any, before: Any) -> None:
+        """The states that a step returns, for those that it was handed."""
+        self.create_proxy("call_function", returned, (tuple(states), tuple(before)), {})
 
     def create_args_for_root(
         self, root_fn: Any, is_module: bool, concrete_args: Any = None
@@ -165,13 +213,10 @@ def capture(
     try:
         # The copy keeps its own mode and buffers; parameters are large, and tracing writes to none.
         shared: dict[int, Any] = {id(p): p for p in model.parameters()}
-        model = copy.deepcopy(model, shared).eval()
-        walk = Walk(model, shape, steps, domain)
-        for node in _Tracer(walk).trace(model).nodes:
-            if node.op == "output":
-                walk.visit(node)
-        if walk.failed is not None:  # and the forward went on
-            raise walk.failed
+        model = settled_copy(model, shared)
+        walk = _walked(model, shape, steps, domain, 2)
+        if walk.measured:  # nothing of the network may hang on the number of samples
+            _refuse_samples(walk, _walked(copy.deepcopy(model, shared), shape, steps, domain, 3))
     except PurespikeError:
         raise
     except Exception as e:  # a forward may fail in any way when it meets no real tensor
@@ -179,13 +224,39 @@ def capture(
             "the model's forward cannot be traced",
             found="; ".join(str(e).splitlines()[:1]) or type(e).__name__,
             where=type(model).__name__,
-            allowed="calls of submodules and additions; no branches on values, no shape reading",
+            allowed="calls of submodules, arithmetic and views of tensors; no branches on values",
             remedy="move the computation into a module that purespike knows",
         ) from e
-    draft = Graph((walk.input,), (), walk.outputs, steps, dt)
-    draft = draft.rebuilt(walk.nodes.pruned(walk.outputs))
+    draft = walk.graph(dt)
     graph = replace(draft, nodes=tuple(_with_roles(draft, walk.main)))
     return Capture(graph, _dead(model, graph))
+
+
+def _walked(
+    model: nn.Module, shape: tuple[int, ...], steps: int, domain: Domain, samples: int
+) -> Walk:
+    walk = Walk(model, shape, steps, domain, samples)
+    for node in _Tracer(walk).trace(model).nodes:
+        if node.op == "output":
+            walk.visit(node)
+    if walk.failed is not None:  # and the forward went on
+        raise walk.failed
+    return walk
+
+
+def _refuse_samples(one: Walk, other: Walk) -> None:
+    """Are both the same network?"""
+    graphs = [w.graph(1.0) for w in (one, other)]
+    parameters = [[a for n in g.nodes for a in n.op.arrays().values()] for g in graphs]
+    same = str(graphs[0]) == str(graphs[1]) and len(parameters[0]) == len(parameters[1])
+    if not same or not all(map(np.array_equal, *parameters)):
+        raise CaptureError(
+            "the network depends on the number of samples",
+            where=type(one.model).__name__,
+            found=f"another network for {one.samples} samples than for {other.samples}",
+            allowed="sizes that are only used to reshape",
+            remedy="use numbers of the model in its arithmetic, not sizes of a batch",
+        )
 
 
 def _refuse_hooks(model: nn.Module) -> None:
@@ -209,14 +280,15 @@ def _refuse_hooks(model: nn.Module) -> None:
             remedy="remove the hooks, or do their work in a forward that calls submodules",
         )
     for path, module in model.named_modules():
-        hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+        before = [h for h in module._forward_pre_hooks.values() if not computes_weights(h)]
+        hooks = [*before, *module._forward_hooks.values()]
         if hooks and _is_operation(module):
             raise CaptureError(
                 f"this {type(module).__name__} has hooks",
                 where=path,
                 found=", ".join(str(hook) for hook in hooks),
                 allowed="modules without forward hooks",
-                remedy="remove the hooks, of weight norm with torch.nn.utils.remove_weight_norm",
+                remedy="remove the hooks",
             )
 
 

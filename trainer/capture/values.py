@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -29,7 +29,8 @@ class Value:
         lead: Its axes in front of those of a sample.
         shape: Of one sample at one step, as the module sees it.
         kind: Its element type, which decides what ``+`` and ``~`` mean.
-        mean: Whether it is a mean over time.
+        at: The step that it belongs to, where the forward goes through the steps itself.
+        frame: Whether it is the same at every step.
         path: The module in whose forward it was made.
     """
 
@@ -37,8 +38,14 @@ class Value:
     lead: tuple[Axis, ...]
     shape: Shape
     kind: Kind = "float"
-    mean: bool = False
+    at: int | None = None
+    frame: bool = False
     path: str = ""
+
+    @property
+    def said(self) -> str:
+        """Its axes, for an error: ``(T, B, 2, 8, 8)``."""
+        return "(" + ", ".join([*self.lead, *map(str, self.shape)]) + ")"
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,32 @@ class State:
 
     Attributes:
         path: Of the neuron.
+        index: Which of its states, as it returns them.
+        calls: After how many of its calls.
     """
 
     path: str
+    index: int = 0
+    calls: int = 1
+
+
+@dataclass(frozen=True)
+class Handed:
+    """A state that the caller hands to a step, whatever neuron it is of."""
+
+    index: int
+
+
+def handed(x: Any, index: int) -> Any:
+    """Marks in a trace a state that comes in."""
+    return None
+
+
+def returned(states: Any, handed: Any) -> Any:
+    """Marks in a trace the states that go out, for those that came in."""
+    return None
+
+
+def relead(x: Any, lead: tuple[Axis, ...], frame: bool = False) -> Any:
+    """Marks in a trace where time becomes implicit, and where it is there again."""
+    return x

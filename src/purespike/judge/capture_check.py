@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +53,9 @@ def check_capture(
     import torch  # here alone: a network from a file is judged without
 
     from purespike.trainer.capture.precision import InFloat64
+    from purespike.trainer.capture.weights import settled_copy
 
-    module = copy.deepcopy(model).double().eval()
+    module = settled_copy(model).double()
     seen: dict[str, list[Array]] = {}
     firing = {n.name: n.origin for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires}
     for path, part in module.named_modules():

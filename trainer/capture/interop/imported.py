@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, fx, nn
 
 from purespike.trainer.capture.interop import snntorch, spikingjelly
 from purespike.trainer.capture.interop.classes import known_class
+from purespike.trainer.capture.values import SEQUENCE, STEP
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.nn.pointwise import safe_pointwise
 
-__all__ = ["Imported", "Spikes"]
+__all__ = ["Imported", "Spikes", "Takes", "reset"]
+
+Takes = Literal["step", "sequence", "frame"]
 
 
 class Spikes(nn.Module):
@@ -29,52 +33,120 @@ class Imported(nn.Module):
     """A SpikingJelly or snnTorch model on sequences (T, B, ...), at rest before each of them.
 
     Its neurons keep their state from one call to the next; here every forward starts by resetting
-    them. A model for single steps (all of snnTorch, step_mode 's' of SpikingJelly) is called once
-    a step on (B, ...), one of step_mode 'm' once on the sequence. In the graph time is implicit,
-    so that both are captured alike.
+    them. In the graph time is implicit, so that all of these are captured alike:
+
+    - ``takes='step'``: the model is called once a step on (B, ...), as snnTorch's neurons are and
+      SpikingJelly's in step_mode 's'. If its forward takes states, ``forward(x, *states)``, it
+      returns ``(spikes, *states)``, and is handed None at first, what it returned after that.
+    - ``takes='sequence'``: it is called once on (T, B, ...): SpikingJelly's step_mode 'm', or a
+      forward with a loop over the steps of its own.
+    - ``takes='frame'``: it is called once on (B, ...), which it repeats itself: all steps of the
+      input have to be equal.
 
     Args:
-        model: called with one tensor; returns one, or a tuple whose first it is.
+        model: returns a tensor, or a tuple whose first it is; a list of one tensor a step is
+            stacked.
+        takes: as above; without it a sequence where its neurons are in step_mode 'm', else a step.
 
     Attributes:
-        stepwise: whether the model takes single steps.
+        takes: what the model takes.
 
     Raises:
         ConfigError: if its neurons do not agree about that.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, takes: Takes | None = None) -> None:
         super().__init__()
         self.model = model
         self.spikes = Spikes()
         modes = set(_step_modes(model))
-        if len(modes) > 1:
+        if takes is None and len(modes) > 1:
             raise ConfigError(
                 "the neurons of the model do not agree on what they are called with",
                 found="step_mode 's' and 'm'",
                 allowed="one step_mode in all of the model",
                 where=type(model).__name__,
-                remedy="spikingjelly.activation_based.functional.set_step_mode(model, 'm')",
+                remedy="spikingjelly.activation_based.functional.set_step_mode(model, 'm'); where "
+                "its forward goes through the steps itself, takes='sequence'",
             )
-        self.stepwise = modes != {"m"}
+        if takes not in (None, *get_args(Takes)):
+            raise ConfigError(
+                "a model takes a step, a sequence or a frame",
+                found=repr(takes),
+                allowed=", ".join(get_args(Takes)),
+                where="takes",
+            )
+        self.takes: Takes = takes or ("sequence" if modes == {"m"} else "step")
         reset(model)
 
+    @property
+    def stepwise(self) -> bool:
+        """Is the model called once a step?"""
+        return self.takes == "step"
+
     def forward(self, x: Tensor) -> Tensor:
-        """What the model makes of (T, B, ...), with a time axis in front."""
+        """What the model makes of (T, B, ...), with a time axis in front or averaged over it."""
         if isinstance(x, fx.Proxy):  # of capture: time is implicit
-            return self._spikes(x)
+            return self._traced(x)
         reset(self.model)
         try:
             with _spikes_in(self.model, x.dtype), safe_pointwise():
+                if self.takes == "sequence":
+                    return self._spikes(self.model(x))
                 return (
-                    torch.stack([self._spikes(s) for s in x]) if self.stepwise else self._spikes(x)
+                    self._spikes(self.model(_frame(x))) if self.takes == "frame" else self._steps(x)
                 )
         finally:  # what is left of a membrane could not be copied, for capture among others
             reset(self.model)
 
-    def _spikes(self, x: Tensor) -> Tensor:
-        result: Tensor = self.spikes(self.model(x))
+    def _steps(self, x: Tensor) -> Tensor:
+        states: tuple[Any, ...] = (None,) * states_of(self.model)
+        rows = []
+        for step in x:
+            made = self.model(step, *states)
+            states = made[len(made) - len(states) :] if states else ()
+            rows.append(self._spikes(made))
+        return torch.stack(rows)
+
+    def _spikes(self, made: Any) -> Tensor:
+        if isinstance(made, tuple) and made and not isinstance(made[0], fx.Proxy | Tensor):
+            made = made[0]
+        if isinstance(made, list):
+            made = torch.stack(made)
+        result: Tensor = self.spikes(made[0] if isinstance(made, tuple) else made)
         return result
+
+    def _traced(self, x: Any) -> Any:
+        tracer = x.tracer
+        if self.takes == "sequence":
+            return self._spikes(self.model(x))
+        handed = [tracer.handed(x, k) for k in range(states_of(self.model) if self.stepwise else 0)]
+        made = self.model(tracer.relead(x, STEP, self.takes == "frame"), *handed)
+        if handed:
+            tracer.returned(
+                made[len(made) - len(handed) :] if isinstance(made, tuple) else (), handed
+            )
+        spikes = self._spikes(made)
+        return tracer.relead(spikes, SEQUENCE) if self.stepwise else spikes
+
+
+def states_of(model: nn.Module) -> int:
+    """How many states a forward takes beside its input."""
+    parameters = list(inspect.signature(model.forward).parameters.values())[1:]
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return sum(p.default is p.empty and p.kind not in many for p in parameters)
+
+
+def _frame(x: Tensor) -> Tensor:
+    if not bool((x == x[:1]).all()):
+        raise ConfigError(
+            "a model that takes a frame sees one for all steps, and these differ",
+            where="takes='frame'",
+            found=f"{len(x)} steps that are not equal",
+            allowed="(T, B, ...) with equal steps",
+            remedy="repeat the frame: inputs = np.repeat(x[None], T, 0)",
+        )
+    return x[0]
 
 
 def reset(model: nn.Module) -> None:

@@ -8,6 +8,7 @@ was made for: a neuron that took the time axis for samples would forget its stat
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -15,13 +16,14 @@ from torch import fx, nn
 from torch.nn import functional
 
 from purespike.compiler.ir.graph import Op
-from purespike.trainer.capture.conversions import CaptureError, Converted
+from purespike.trainer.capture.conversions import CaptureError, Converted, unknown
 from purespike.trainer.capture.interop import snntorch, spikingjelly
 from purespike.trainer.capture.interop.classes import framework_class, known_class
 from purespike.trainer.capture.interop.imported import Imported, Spikes
 
 __all__ = [
     "Mode",
+    "Reset",
     "converter",
     "gives_state",
     "is_container",
@@ -30,6 +32,8 @@ __all__ = [
     "join",
     "mode_at",
     "module_of_call",
+    "states_of",
+    "watch_resets",
 ]
 
 Mode = Literal["", "m", "s", "merged", "wrong"]
@@ -70,6 +74,11 @@ def gives_state(module: nn.Module) -> bool:
     return known_class(module)[0] == snntorch.NEURON and snntorch.gives_state(module)
 
 
+def states_of(module: nn.Module) -> int:
+    """How many states such a module returns beside its spikes."""
+    return 2 if known_class(module)[1] == "Synaptic" else 1
+
+
 def mode_at(modules: Mapping[str, nn.Module], path: str) -> Mode:
     """What the module at ``path`` is called with."""
     mode: Mode = ""
@@ -77,7 +86,7 @@ def mode_at(modules: Mapping[str, nn.Module], path: str) -> Mode:
     for k in range(len(parts)):
         around: Any = modules[".".join(parts[:k])]
         if isinstance(around, Imported):
-            mode = "wrong" if mode else "s" if around.stepwise else "m"
+            mode = "wrong" if mode else "s" if around.stepwise else "m"  # of a frame its axes say
         elif is_container(around) and getattr(around, "step_mode", "m") == "m":
             stepped = spikingjelly.CONTAINERS[known_class(around)[1]](around)
             fits = ("m",) if stepped else ("m", "")
@@ -103,13 +112,7 @@ def converter(module: nn.Module, mode: Mode, path: str) -> Callable[..., Convert
     space, name = known_class(module)
     convert = _CONVERTERS[space].get(name)
     if convert is None:
-        raise CaptureError(
-            f"the compiler has no operation for {name}",
-            where=path,
-            found=repr(module),
-            allowed=", ".join(sorted(_CONVERTERS[space])),
-            remedy="replace the module, or write it with the ones above",
-        )
+        raise unknown(module, path, _CONVERTERS[space])
     own = _own(module, cls)
     if own:
         raise CaptureError(
@@ -148,7 +151,7 @@ def _wanted(module: Any, space: str) -> set[str]:
     single = {"s"} if space == spikingjelly.NEURON else {"s", "merged"}
     if isinstance(module, nn.Linear):  # does not look at its step_mode
         return {"m", *single}
-    return {"m"} if module.step_mode == "m" else single
+    return {"m"} if getattr(module, "step_mode", "m") == "m" else single
 
 
 def _refuse_sequences(module: nn.Module, mode: Mode, path: str) -> None:
@@ -168,8 +171,35 @@ def _own(module: nn.Module, cls: type) -> set[str]:
     """Methods of a framework's class that a subclass or the module itself replaces."""
     mro = type(module).__mro__
     places = [vars(c) for c in mro[: mro.index(cls)]] + [vars(module)]
-    names = {n for place in places for n in place if callable(getattr(cls, n, None))}
+    names = {
+        n
+        for place in places
+        for n in place
+        if callable(getattr(cls, n, None)) and not isinstance(place[n], Reset)
+    }
     return names - {"__init__", "extra_repr"}
+
+
+class Reset:
+    """In a module that is traced, in the place of a method that resets it: notes the call."""
+
+    def __init__(self, method: Callable[[], Any], note: Callable[[], None]) -> None:
+        self._method, self._note = method, note
+
+    def __call__(self) -> Any:
+        """Reset it."""
+        self._note()
+        return self._method()
+
+
+def watch_resets(modules: Mapping[str, nn.Module], note: Callable[[str], None]) -> None:
+    """Have every reset of a neuron noted with its path."""
+    for path, module in modules.items():
+        if is_stateful(module):
+            method = "reset_mem" if known_class(module)[0] == snntorch.NEURON else "reset"
+            if hasattr(module, method):
+                own = Reset(getattr(module, method), partial(note, path))
+                object.__setattr__(module, method, own)
 
 
 def module_of_call(

@@ -56,6 +56,35 @@ def _plif(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     return _neuron(m, path, 1.0 - scale, scale if m.decay_input else 1.0)
 
 
+def _integrator(m: Any, path: str, decay: float, scale: float) -> Converted:
+    """A neuron that never fires: its membrane, at the last step or as a mean over all."""
+    require(m.decode in ("last_mem", "mean-mem"), path, m, "decode='last_mem' or 'mean-mem'")
+    op = ops.Neuron(np.asarray(np.inf), decay, "none")
+    mean: Converted = [(".mean", ops.TimeMean(0))] if m.decode == "mean-mem" else []
+    return [*([] if scale == 1.0 else [(".input", ops.Scale(np.asarray(scale)))]), ("", op), *mean]
+
+
+def _silent_if(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    return _over(_integrator(m, path, 1.0, 1.0), steps)
+
+
+def _silent_lif(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    tau = float(m.tau)
+    require(np.isfinite(tau) and tau >= 1, path, m, "tau of 1 time step and more")
+    return _over(_integrator(m, path, 1.0 - 1.0 / tau, 1.0 / tau), steps)
+
+
+def _over(converted: Converted, steps: int) -> Converted:
+    return [(n, ops.TimeMean(steps) if isinstance(op, ops.TimeMean) else op) for n, op in converted]
+
+
+def _voting(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    """The mean of each class's voters, as a layer."""
+    (size,), votes = shape if len(shape) == 1 else (0,), int(m.voting_size)
+    require(size > 0 and size % votes == 0, path, m, "flat features, a multiple of voting_size")
+    return [("", ops.Linear(np.kron(np.eye(size // votes), np.full((1, votes), 1 / votes))))]
+
+
 def _flatten(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     whole = m.start_dim == 1 and m.end_dim in (-1, len(shape))
     require(whole, path, m, "start_dim 1, which is everything after the batch")
@@ -67,8 +96,20 @@ NEURONS: dict[str, Callable[..., Converted]] = {
     "HalfThresholdIFNode": _if,
     "LIFNode": _lif,
     "ParametricLIFNode": _plif,
+    "NonSpikingIFNode": _silent_if,
+    "NonSpikingLIFNode": _silent_lif,
 }
+_PLAIN = (
+    nn.Conv1d,
+    nn.ConvTranspose2d,
+    nn.Upsample,
+    nn.BatchNorm1d,
+    nn.AvgPool1d,
+    nn.MaxPool1d,
+    nn.AdaptiveAvgPool1d,
+)
 LAYERS: dict[str, Callable[..., Converted]] = {
+    **{t.__name__: CONVERSIONS[t] for t in _PLAIN},
     "Conv2d": CONVERSIONS[nn.Conv2d],
     "Linear": CONVERSIONS[nn.Linear],
     "BatchNorm2d": CONVERSIONS[nn.BatchNorm2d],
@@ -77,6 +118,7 @@ LAYERS: dict[str, Callable[..., Converted]] = {
     "AvgPool2d": CONVERSIONS[nn.AvgPool2d],
     "AdaptiveAvgPool2d": CONVERSIONS[nn.AdaptiveAvgPool2d],
     "Flatten": _flatten,
+    "VotingLayer": _voting,
     "Dropout": CONVERSIONS[nn.Dropout],
     "Dropout2d": CONVERSIONS[nn.Dropout],
 }

@@ -1,0 +1,104 @@
+"""Why a layer that people have is no operation of the graph, and what to do instead."""
+
+from __future__ import annotations
+
+from torch import nn
+
+__all__ = ["reason_of"]
+
+_NORM = (
+    "it divides by a deviation of the very values that arrive: what each spike weighs would "
+    "depend on all other spikes",
+    "train with BatchNorm2d (BatchNorm1d behind Linear), whose statistics are constants afterwards "
+    "and go into the weights",
+)
+_GROWS = (
+    "its output is larger than its input and places differ in what they hear; the graph's "
+    "convolution has one kernel for every place",
+    "upsample outside of the network; where the result is the network's end, "
+    "nn.Flatten and nn.Linear say the same; ConvTranspose2d of stride 1 is captured",
+)
+_PRODUCT = (
+    "it multiplies activations with each other: no synapse has a weight that arrives as spikes",
+    "leave it out or run it on the host; products with constants and gates of spikes are captured",
+)
+_RATE = (
+    "it is a function of real numbers, which no synapse and no neuron computes",
+    "train with a spiking neuron in its place",
+)
+_MEMORY = (
+    "it keeps a state that no neuron of the graph has",
+    "use Leaky, Lapicque or Synaptic (snnTorch), IFNode, LIFNode or ParametricLIFNode "
+    "(SpikingJelly), or a neuron of purespike.trainer",
+)
+_SPACE = (
+    "the graph's layers have two axes of places, (C, H, W)",
+    "use layers of one or two axes; of (C, D, H, W), time as the steps of the network",
+)
+_VALUES = (
+    "it sends other values than 0 and 1",
+    "use a neuron that sends spikes",
+)
+_TIME = (
+    "it weighs or counts steps of time, which spikes do not know",
+    "leave time to the neurons; a mean over time may stand at the end",
+)
+
+_REASONS: dict[str, tuple[str, str]] = {
+    **dict.fromkeys(
+        ("GroupNorm", "LayerNorm", "InstanceNorm1d", "InstanceNorm2d", "RMSNorm", "NeuNorm",
+         "LocalResponseNorm"),
+        _NORM,
+    ),
+    **dict.fromkeys(
+        ("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d", "ConvTranspose1d",
+         "ConvTranspose2d", "PixelShuffle", "MaxUnpool1d", "MaxUnpool2d", "Fold"),
+        _GROWS,
+    ),
+    **dict.fromkeys(
+        ("MultiheadAttention", "SpikingSelfAttention", "QKAttention", "TokenQKAttention",
+         "ChannelQKAttention", "SpikeDrivenSelfAttention", "TemporalWiseAttention",
+         "MultiDimensionalAttention", "Bilinear", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell",
+         "GatedLIFNode", "SLSTM", "SConv2dLSTM"),
+        _PRODUCT,
+    ),
+    **dict.fromkeys(
+        ("GELU", "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "LeakyReLU", "ELU", "PReLU",
+         "Hardtanh", "ReLU6", "Softplus", "Mish", "Hardswish"),
+        _RATE,
+    ),
+    **dict.fromkeys(
+        ("QIFNode", "EIFNode", "IzhikevichNode", "AdaptBaseNode", "KLIFNode", "PSN", "MaskedPSN",
+         "SlidingPSN", "ComplementaryLIFNode", "RAFNode", "Alpha", "RLeaky", "RSynaptic",
+         "DSRIFNode", "DSRLIFNode", "ActivationAwareIFNode", "ILCIFNode", "ILCLIFNode",
+         "ILCCUBALIFNode", "NoisyCUBALIFNode", "NoisyILCCUBALIFNode", "NoisyNonSpikingIFNode",
+         "STBIFNode", "FewSpikeNode", "OutlierAwareThresholdNode", "HGNode", "FlexSN",
+         "MPBNLIFNode", "OTTTLIFNode", "SLTTLIFNode", "SynapseFilter", "LeakyParallel",
+         "StateLeaky", "SLSTM", "NeuronalCell", "LinearLeaky", "AssociativeLeaky"),
+        _MEMORY,
+    ),
+    **dict.fromkeys(
+        ("Conv3d", "MaxPool3d", "AvgPool3d", "AdaptiveAvgPool3d", "BatchNorm3d", "ConvTranspose3d",
+         "MaxUnpool3d", "ThresholdDependentBatchNorm3d"),
+        _SPACE,
+    ),
+    **dict.fromkeys(
+        ("ILIFNode", "LIAFNode", "TernaryIFNode", "TernaryLIFNode", "GradedSpikes",
+         "WeightedLeaky", "SpikeCountToBinary"),
+        _VALUES,
+    ),
+    **dict.fromkeys(
+        ("TemporalEffectiveBatchNorm1d", "TemporalEffectiveBatchNorm2d", "TemporalBinSum",
+         "BatchNormThroughTime1d", "BatchNormThroughTime2d", "BatchNormTT1d", "BatchNormTT2d",
+         "Delay"),
+        _TIME,
+    ),
+}  # fmt: skip
+
+
+def reason_of(module: nn.Module) -> tuple[str, str]:
+    """(why, remedy) of the first class of a module that stands here; two empty words if none."""
+    for cls in type(module).__mro__:
+        if cls.__name__ in _REASONS:
+            return _REASONS[cls.__name__]
+    return "", ""
