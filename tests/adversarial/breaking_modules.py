@@ -574,10 +574,25 @@ def hand_written_time_mean() -> Trial:
     return Trial(Net(On(lambda s: s.mean(0, keepdim=True).expand_as(s))))
 
 
-@breaks("refused middle")
+@breaks("PS001 conv2.cat0")
 def concatenated_currents() -> Trial:
-    """torch.cat of spikes and currents."""
-    return Trial(Net(Between(lambda a, s: torch.cat([a, s], dim=2)), width=2 * WIDTH))
+    """torch.cat of spikes and currents: half of the next layer's inputs are real numbers."""
+
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = Conv2d(WIDTH, WIDTH, 1)
+
+        def forward(self, s: Tensor) -> Tensor:
+            return torch.cat([self.conv(s), s], dim=2)
+
+    return Trial(Net(Half(), width=2 * WIDTH))
+
+
+@breaks("refused middle")
+def concatenated_places() -> Trial:
+    """torch.cat along the height: no layer behind it can tell the two maps apart."""
+    return Trial(Net(Between(lambda a, s: torch.cat([a, s], dim=3))))
 
 
 @breaks("refused middle")

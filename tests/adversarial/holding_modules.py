@@ -119,6 +119,12 @@ def three_spikes_by_hand() -> Trial:
 
 
 @holds
+def concatenated_spikes() -> Trial:
+    """torch.cat of two layers' spikes: a convolution of each, whose currents are added up."""
+    return Trial(Net(Between(lambda a, s: torch.cat([a, s], dim=2)), width=2 * WIDTH))
+
+
+@holds
 def clamped_spikes() -> Trial:
     """``clamp(0, 1)`` of spikes changes nothing; of a current it would be no spike."""
     return Trial(Net(On(lambda s: s.clamp(0, 1))))

@@ -69,7 +69,7 @@ class Spatiotemporal(Net):
         mem2 = self.lif2.reset_mem()
         spikes = []
         for step in range(x.size(0)):
-            spk1, mem1 = self.lif1(self.fc1(x[step].flatten(1)), mem1)
+            spk1, mem1 = self.lif1(self.fc1(x[step, :, :].flatten(1)), mem1)
             spk2, mem2 = self.lif2(self.fc2(spk1), mem2)
             spikes.append(spk2)
         return torch.stack(spikes)

@@ -263,7 +263,7 @@ class Own(snn.Leaky):
     [
         (snn.Leaky(0.9, reset_delay=False), "no exact form"),
         (snn.Leaky(0.0), "no exact form"),
-        (snn.Leaky(torch.linspace(0.1, 0.9, 8)), "no exact form"),
+        (snn.Leaky(torch.linspace(0.1, 0.9, 8)), "a beta for each neuron"),
         (snn.Leaky(0.9, threshold=-0.5), "no exact form"),
         (snn.Leaky(0.9, threshold=torch.ones(1, 2, 8, 8)), "no exact form"),
         (snn.Leaky(0.9, graded_spikes_factor=2.0), "no exact form"),

@@ -201,6 +201,12 @@ def _norm(
     return [("", ops.BatchNorm(gamma, beta, mean, variance, m.eps))]
 
 
+def _norm1d(m: nn.BatchNorm1d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    if len(shape) != 1:
+        _signal(m, shape, path)
+    return _norm(m, shape, steps, path)
+
+
 def _avg(m: nn.AvgPool2d, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     padding = _pair(m.padding)
     even = not m.ceil_mode or _even(shape, _pair(m.kernel_size), _pair(m.stride), padding)
@@ -287,7 +293,7 @@ CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
     nn.Conv1d: _conv1d,
     nn.ConvTranspose2d: _transposed,
     nn.Upsample: _upsample,
-    nn.BatchNorm1d: _norm,
+    nn.BatchNorm1d: _norm1d,
     nn.AvgPool1d: _avg1d,
     nn.MaxPool1d: _max1d,
     nn.AdaptiveAvgPool1d: _adaptive1d,

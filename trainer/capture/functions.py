@@ -109,9 +109,13 @@ def _step(walk: Walk, node: fx.Node) -> bool:
     index = node.args[1]
     if isinstance(value, Constant):
         return _folded(walk, node)
-    if value.lead == ("B", "T") and isinstance(index, tuple) and index[:1] == (slice(None),):
-        index = index[1] if len(index) == 2 else index
-    elif value.lead != SEQUENCE:
+    first = value.lead.index("T") if "T" in value.lead else 0
+    if isinstance(index, tuple) and len(index) > first:  # x[t, :, :], x[:, t]
+        rest = index[:first] + index[first + 1 :]
+        index = index[first] if all(i in (slice(None), Ellipsis) for i in rest) else None
+    elif first:
+        return False
+    if value.lead not in (SEQUENCE, SEQUENCE[::-1]):
         return False
     if not isinstance(index, int) or not walk.inside_sequence(scope(node)):
         return False

@@ -39,6 +39,10 @@ _VALUES = (
     "it sends other values than 0 and 1",
     "use a neuron that sends spikes",
 )
+_EDGE = (
+    "it is a layer of its own that only moves or repeats places",
+    "zeros around a map are the padding of the convolution or pool behind it",
+)
 _TIME = (
     "it weighs or counts steps of time, which spikes do not know",
     "leave time to the neurons; a mean over time may stand at the end",
@@ -59,12 +63,14 @@ _REASONS: dict[str, tuple[str, str]] = {
         ("MultiheadAttention", "SpikingSelfAttention", "QKAttention", "TokenQKAttention",
          "ChannelQKAttention", "SpikeDrivenSelfAttention", "TemporalWiseAttention",
          "MultiDimensionalAttention", "Bilinear", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell",
-         "GatedLIFNode", "SLSTM", "SConv2dLSTM"),
+         "GatedLIFNode", "RNNCell", "Transformer", "CosineSimilarity", "PairwiseDistance"),
         _PRODUCT,
     ),
     **dict.fromkeys(
         ("GELU", "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "LeakyReLU", "ELU", "PReLU",
-         "Hardtanh", "ReLU6", "Softplus", "Mish", "Hardswish"),
+         "Hardtanh", "ReLU6", "Softplus", "Mish", "Hardswish", "CELU", "SELU", "GLU", "LogSigmoid",
+         "Hardsigmoid", "Hardshrink", "Softshrink", "Softsign", "Tanhshrink", "RReLU", "Softmin",
+         "Softmax2d", "Threshold"),
         _RATE,
     ),
     **dict.fromkeys(
@@ -78,8 +84,16 @@ _REASONS: dict[str, tuple[str, str]] = {
         _MEMORY,
     ),
     **dict.fromkeys(
-        ("Conv3d", "MaxPool3d", "AvgPool3d", "AdaptiveAvgPool3d", "BatchNorm3d", "ConvTranspose3d",
-         "MaxUnpool3d", "ThresholdDependentBatchNorm3d"),
+        ("ZeroPad1d", "ZeroPad2d", "ReflectionPad1d", "ReflectionPad2d", "ReplicationPad1d",
+         "ReplicationPad2d", "CircularPad1d", "CircularPad2d", "ConstantPad1d", "ConstantPad2d",
+         "Unfold", "PixelUnshuffle", "ChannelShuffle", "Unflatten"),
+        _EDGE,
+    ),
+    **dict.fromkeys(
+        ("Conv3d", "MaxPool3d", "AvgPool3d", "AdaptiveAvgPool3d", "AdaptiveMaxPool3d",
+         "BatchNorm3d", "InstanceNorm3d", "ConvTranspose3d", "MaxUnpool3d",
+         "ThresholdDependentBatchNorm3d", "ZeroPad3d", "ReflectionPad3d", "ReplicationPad3d",
+         "CircularPad3d", "ConstantPad3d"),
         _SPACE,
     ),
     **dict.fromkeys(

@@ -16,7 +16,7 @@ from torch import Tensor
 from purespike.compiler.ir import ops
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.ops.neuron import Reset
-from purespike.trainer.capture.conversions import Converted, require
+from purespike.trainer.capture.conversions import CaptureError, Converted, require
 from purespike.trainer.capture.interop.firing import fires
 
 NEURON: Final = "snntorch._neurons"
@@ -26,7 +26,15 @@ _RESETS = {"_base_sub": "subtract", "_base_zero": "zero", "_base_int": "none"}
 def _one(x: Tensor, what: str, m: Any, path: str) -> float:
     """The value that all neurons of a layer share."""
     values = np.unique(x.detach().cpu().double().numpy())
-    require(values.size == 1, path, m, f"one {what} for the layer, found {values.size}")
+    if values.size != 1:
+        raise CaptureError(
+            f"this {type(m).__name__} has a {what} for each neuron",
+            where=path,
+            found=f"{values.size} values, {values.min():g} to {values.max():g}",
+            allowed=f"one {what} for the layer: a Loihi neuron process has one du and one dv",
+            remedy=f"make it with one number (a learned {what} too), or split the layer into one "
+            "for each value",
+        )
     return float(values[0])
 
 

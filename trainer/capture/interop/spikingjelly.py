@@ -113,6 +113,7 @@ LAYERS: dict[str, Callable[..., Converted]] = {
     "Conv2d": CONVERSIONS[nn.Conv2d],
     "Linear": CONVERSIONS[nn.Linear],
     "BatchNorm2d": CONVERSIONS[nn.BatchNorm2d],
+    "ThresholdDependentBatchNorm1d": CONVERSIONS[nn.BatchNorm1d],
     "ThresholdDependentBatchNorm2d": CONVERSIONS[nn.BatchNorm2d],  # its scale is its weight
     "MaxPool2d": CONVERSIONS[nn.MaxPool2d],
     "AvgPool2d": CONVERSIONS[nn.AvgPool2d],
