@@ -21,6 +21,7 @@ from purespike.subject import Subject
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.training.fit import train
 from purespike.trainer.training.presets import DEMO
+from purespike.trainer.training.recipe import read_recipe
 
 EVENT_DIGITS = Path(__file__).parent / "data" / "event-digits"
 
@@ -53,8 +54,13 @@ def test_eight_bits_cost_event_digits_at_most_0_3_points() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_eight_bits_cost_digits_at_most_0_3_points(tmp_path: Path) -> None:
-    result = train(DEMO.model, DEMO.train, tmp_path, progress=False)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_demo_loses_nothing_whatever_the_seed(seed: int, tmp_path: Path) -> None:
+    # Rounded after its training, the same network lost up to six digits, by seed and processor.
+    config = read_recipe("digits", [f"train.seed={seed}"]).train
+    result = train(DEMO.model, config, tmp_path, progress=False)
+    assert result.accuracy >= 0.95
     subject = digits_subject(result.checkpoint)
     after = decided(compiled(subject, 8), subject)
-    assert result.accuracy - after.mean() <= 0.003
+    assert after.sum() == result.correct
+    assert (after == decided(compiled(subject, None), subject)).all()

@@ -261,7 +261,7 @@ def test_one_scale_for_all_that_meets() -> None:
 def test_readout_in_units_of_its_scale() -> None:
     before = graph_of(
         [
-            ("l", Linear([[0.5, 0.25, -0.25]], [0.125]), ("x",)),
+            ("l", Linear([[0.5, 0.3, -0.25]], [0.125]), ("x",)),
             ("n", Neuron(np.inf, reset="none"), ("l",)),
         ],
         x=VECTOR,
@@ -269,7 +269,21 @@ def test_readout_in_units_of_its_scale() -> None:
     after = quantize(before)
     assert choose_scales(before)["n"] == 254
     x = np.ones((3, 1, 3))
-    assert run(after, x).values["n"][-1] == 3 * (127 + 64 - 64 + 32)
+    assert run(after, x).values["n"][-1] == 3 * (127 + 76 - 64 + 32)
+    assert run(before, x).values["n"][-1] == pytest.approx(3 * 0.675)
+
+
+def test_a_readout_of_few_bits_keeps_them() -> None:
+    before = graph_of(
+        [
+            ("l", Linear([[0.5, 0.25, -0.25]], [0.125]), ("x",)),
+            ("n", Neuron(np.inf, reset="none"), ("l",)),
+        ],
+        x=VECTOR,
+    )
+    assert choose_scales(before)["n"] == 8
+    x = np.ones((3, 1, 3))
+    assert run(quantize(before), x).values["n"][-1] == 3 * (4 + 2 - 2 + 1)
     assert run(before, x).values["n"][-1] == 3 * 0.625
 
 

@@ -101,7 +101,9 @@ def test_the_highest_threshold_leaves_room_for_one_unit_more() -> None:
         (Neuron(0.7), 0.1, None),
         (Neuron(0.7), 2.0**-21, None),
         (Neuron(0.7), 200.0, None),
-        (Neuron(np.inf, reset="none"), 0.25, None),
+        (Neuron(np.inf, reset="none"), 0.25, 4.0),  # a readout
+        (Neuron(np.inf, reset="none"), 0.1, None),
+        (Neuron(np.inf, reset="none", current_decay=0.5), 0.25, None),
     ],
 )
 def test_which_scale_loses_nothing(neuron: Neuron, weight: float, scale: float | None) -> None:

@@ -50,7 +50,7 @@ def recipe(tmp_path) -> Path:
 def test_without_a_file_it_is_the_demo():
     read = read_recipe()
     assert (read.model, read.train, read.data) == (DEMO.model, DEMO.train, None)
-    assert read_recipe("digits") == read
+    assert read_recipe("digits", ["train.integer_epochs=0"]) == read
 
 
 def test_a_file_names_network_data_and_training(recipe):

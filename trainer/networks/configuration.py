@@ -79,6 +79,8 @@ class ModelConfig:
             residual function is 0, so that it is silent (for ``and``: so that it always fires).
         dsnn: deploy the accumulation pathway too: its logits are ``'main'`` (the AAP paper's DSNN;
             not spike-only).
+        folded: no batch normalizations on the main path, but biases: what training on the chip's
+            integers leaves (:mod:`purespike.trainer.training.integers`).
     """
 
     in_channels: int
@@ -95,6 +97,7 @@ class ModelConfig:
     shortcut: bool = True
     zero_init_residual: bool = False
     dsnn: bool = False
+    folded: bool = False
 
     def __post_init__(self) -> None:
         counts = {

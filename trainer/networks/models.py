@@ -13,6 +13,7 @@ from purespike.trainer.networks.blocks import ResidualBlock
 from purespike.trainer.networks.catalogue import assemble, network_config
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig, from_dict
 from purespike.trainer.networks.dual_stream import DualStreamNetwork
+from purespike.trainer.networks.folding import fold_modules
 from purespike.trainer.networks.units import SpikingUnit
 from purespike.trainer.nn.auxiliary import auxiliary_modules
 
@@ -42,6 +43,8 @@ class SpikingResNet(DualStreamNetwork):
             branch_at=range(len(blocks) - 1) if config.shortcut else (),
             seed=seed,
         )
+        if config.folded:
+            fold_modules(self)
 
 
 def model_config(table: Mapping[str, Any]) -> ModelConfig | NetworkConfig:

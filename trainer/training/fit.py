@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -30,6 +30,7 @@ from purespike.trainer.networks.models import build, main_only
 from purespike.trainer.training.batches import Batches, Feed, open_feed
 from purespike.trainer.training.checkpoint import save_checkpoint
 from purespike.trainer.training.distributed import World, world
+from purespike.trainer.training.integers import require_integers, train_integers
 from purespike.trainer.training.learner import Learner
 from purespike.trainer.training.lightning_setup import (
     clean_interrupt,
@@ -128,6 +129,7 @@ def train(
         TrainingInterrupted: on Ctrl-C, after the last whole epoch has been kept.
     """
     config = for_this_processor(config)
+    require_integers(model_config, config, world().size)
     source = file or (data.config if isinstance(data, DataSet) else data)
     return run_training(
         lambda processes: Task(
@@ -245,6 +247,9 @@ def run_training(
         learner.load_state_dict(runner.strategy.broadcast(state))
         learner.to("cpu")
         result: TrainResult | None = None
+        if config.integer_epochs:
+            task = replace(task, model=train_integers(task.model, config, training))
+            seconds = time.perf_counter() - start
         if processes.rank == 0:
             result = _report(learner, task, seconds)
         return cast("TrainResult", runner.strategy.broadcast(result))

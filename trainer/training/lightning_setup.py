@@ -78,11 +78,11 @@ def clean_interrupt(folder: Path, resumed: ResumeFile | None = None) -> Iterator
     before = _written(kept)  # an earlier training in this folder may have left one
     try:
         yield
-    except SystemExit as error:
+    except (SystemExit, KeyboardInterrupt) as error:  # the latter behind Lightning's epochs
         file = kept if _written(kept) != before else resumed.path if resumed else None
         raise TrainingInterrupted(
             "the training was interrupted",
-            found="Ctrl-C" if type(error) is SystemExit else "SIGTERM",  # Lightning derives one
+            found="Ctrl-C" if type(error) in (SystemExit, KeyboardInterrupt) else "SIGTERM",
             where=str(folder),
             remedy=f"resume from {file}" if file else "no epoch was complete: start again",
         ) from error

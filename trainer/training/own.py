@@ -34,6 +34,7 @@ from purespike.trainer.training.batches import feed
 from purespike.trainer.training.checkpoint import save_checkpoint
 from purespike.trainer.training.distributed import World
 from purespike.trainer.training.fit import Task, TrainResult, run_training
+from purespike.trainer.training.integers import require_integers
 from purespike.trainer.training.places import MODEL
 from purespike.trainer.training.processor import for_this_processor
 from purespike.trainer.training.settings import TrainConfig
@@ -101,6 +102,7 @@ def train_module(
     """
     config = for_this_processor(config or TrainConfig())
     chosen = ModuleConfig(path_of(module), tuple(aap), tuple(shortcut), steps)
+    require_integers(chosen, config, 1)
 
     def prepare(processes: World) -> Task:
         opened = _opened(data, steps, config.seed)

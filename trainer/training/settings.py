@@ -26,6 +26,8 @@ class TrainConfig:
 
     Attributes:
         epochs: passes over the training images.
+        integer_epochs: passes after those on the chip's integers, which then compile without loss
+            (:mod:`purespike.trainer.training.integers`).
         batch_size: images in one step, over all processes together.
         optimizer: sgd (momentum 0.9, Nesterov off) or adamw.
         learning_rate: the highest one.
@@ -84,6 +86,7 @@ class TrainConfig:
     deploy: str = "last"
     balance: BalanceSchedule = field(default_factory=BalanceSchedule)
     fusion: str | None = None
+    integer_epochs: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -104,6 +107,7 @@ class TrainConfig:
             ("warmup", 0),
             ("workers", 0),
             ("seed", 0),
+            ("integer_epochs", 0),
             ("validation", 0),
             ("patience", 0),
         ):

@@ -8,7 +8,7 @@ compares within a channel only.
 
 Cases:
 1. Everything of a group is whole already and in range (gates): scale 1, nothing moves. The same
-   with a power of two, where neurons fire and do not leak and weights, biases, reset amounts and
+   with a power of two, where neurons do not leak and weights, biases, reset amounts and
    initial membranes are multiples of its inverse; thresholds then round up, as no sum lies between.
 2. Else the scale maps the largest weight to ``2**(bits - 1) - 1``. A bias or threshold that would
    leave its range lowers it, and so does an integrator that could reach the highest threshold, at

@@ -76,15 +76,15 @@ def exact_scale(graph: Graph, nodes: list[Node], grid: Grid) -> float | None:
     """The scale at which a group is whole and in range, so that nothing moves (case 1).
 
     That is 1 where it is whole already, thresholds too; else the least power of two at which
-    weights, biases, reset amounts and initial membranes are, if all neurons fire and none leaks:
-    sums are whole then, and a threshold between two of them may round up. Else None.
+    weights, biases, reset amounts and initial membranes are, if no neuron leaks: sums are whole
+    then, and a threshold between two of them may round up. Else None.
     """
     meeting = [_biases(graph, n.inputs[0]) for n in nodes if isinstance(n.op, Neuron)]
     rest = [a for n in nodes for a in values_of(n.op)] + [b for m in meeting for b in m]
     neurons = [n.op for n in nodes if isinstance(n.op, Neuron)]
     rest += [np.asarray(op.initial) for op in neurons]
     whole = _whole([*rest, *(a for n in nodes for a in _thresholds(n.op))], 1.0)
-    steady = all(op.fires and op.decay in (0.0, 1.0) and not op.current_decay for op in neurons)
+    steady = all(op.decay in (0.0, 1.0) and not op.current_decay for op in neurons)
     rest += [op.amount for op in neurons if op.fires and op.reset == "subtract"]
     whole = whole and not parts_of_threshold(graph, nodes)[0]
     if not whole and not (steady and _whole(rest, _FINEST)):

@@ -37,10 +37,12 @@ def demo(
     from purespike.flow.build import Options
     from purespike.trainer.training.fit import train as fit
     from purespike.trainer.training.presets import DEMO
+    from purespike.trainer.training.recipe import read_recipe
 
+    config = replace(read_recipe("digits").train, seed=seed)
     start = time.perf_counter()
     out.print("1. Train a full-spike residual network with auxiliary paths", style="bold")
-    result = fit(DEMO.model, replace(DEMO.train, seed=seed), training)
+    result = fit(DEMO.model, config, training)
     print_trained(result.correct, result.n, result.interval, result.seconds)
     out.print("2. Compile, run on every executor, judge", style="bold")
     middle = time.perf_counter()
