@@ -249,7 +249,7 @@ def _judge(
                 conv=options.lava,
                 on_progress=lambda d, n: progress("Lava", d, n),
             )
-            rows = compare_lava(chip, fed[:, :samples], lava)
+            rows = compare_lava(chip, fed[:, :samples], lava, check.fast)
             executors["Lava"] = Executor(samples, tuple(rows))
             findings += agreement("Lava", samples, rows)
             decided = lava_decisions(chip, lava)

@@ -117,10 +117,12 @@ def compare_nir(graph: Graph, golden: Golden) -> list[Mismatch]:
     return compare(golden.trace(), again.values, again.membranes)
 
 
-def compare_lava(graph: Graph, x: NDArray[Any], run: LavaRun) -> list[Mismatch]:
-    """Every layer that Lava computed against the interpreter, over all its samples (T, B, ...)."""
+def compare_lava(
+    graph: Graph, x: NDArray[Any], run: LavaRun, fast: Fast | None = None
+) -> list[Mismatch]:
+    """Every layer that Lava computed against the interpreter or ``fast``, over all its samples."""
     rows: dict[tuple[str, str], Mismatch] = {}
-    for start, trace in traces(graph, x, {*run.spikes, *run.membranes}):
+    for start, trace in traces(graph, x, {*run.spikes, *run.membranes}, fast):
         stop = start + next(iter(trace.values.values())).shape[1]
         for row in compare(
             trace,
