@@ -25,7 +25,7 @@ from purespike.judge.independent import second_verdict
 from purespike.judge.static import STATIC, is_integer
 from purespike.options import Options
 from purespike.subject import Progress, Samples, silent
-from purespike.targets.bundle.bundle import MANIFEST, read_bundle
+from purespike.targets.bundle.manifest import MANIFEST
 from purespike.targets.nir.guard.guard import load
 
 OWN: tuple[Rule, ...] = tuple(r for r in RULES if r.id in STATIC)  # a network alone decides these
@@ -106,6 +106,8 @@ def check(
         findings = fill_missing(held, "needs a bundle")
     elif path is not None and samples is None and (path / MANIFEST).is_file():
         stated.refuse("a bundle")
+        from purespike.targets.bundle.bundle import read_bundle  # all writers: a file needs none
+
         bundle = read_bundle(path)
         name, graph = path.name, bundle.graph
         if static:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from purespike.compiler.checker import Verdict
 from purespike.compiler.ir.graph import Graph
@@ -19,10 +19,11 @@ from purespike.compiler.rules.finding import (
 )
 from purespike.compiler.rules.policy import STRICT, Policy, apply_policy
 from purespike.compiler.wording import RUN_LAVA
-from purespike.judge.bundle.contents import examine
 from purespike.judge.independent import check_graph, compare_verdicts, second_verdict
 from purespike.judge.static import chip_findings, network_findings
-from purespike.targets.bundle.bundle import Bundle
+
+if TYPE_CHECKING:
+    from purespike.targets.bundle.bundle import Bundle
 
 
 def static_findings(
@@ -58,6 +59,8 @@ def bundle_findings(
     The accuracy of the trained network is the one thing that a bundle can only report: PS012 uses
     what its report says.
     """
+    from purespike.judge.bundle.contents import examine  # all executors: a file needs none
+
     found = examine(bundle, lava=lava, progress=progress)
     graph = bundle.graph
     findings = static_findings(graph, policy, second_verdict(bundle.document))

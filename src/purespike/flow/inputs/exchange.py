@@ -13,12 +13,9 @@ from purespike.compiler.passes.fold_scales.move_delays import spikes_wait
 from purespike.errors import InputError
 from purespike.flow.inputs.stated import NIR, Stated
 from purespike.judge.independent import second_verdict
-from purespike.targets.netx.read import read_netx
 from purespike.targets.nir.document import Document
 from purespike.targets.nir.foreign.read import Conventions
 from purespike.targets.nir.read import read_both
-from purespike.targets.onnx.foreign.step import read_step
-from purespike.targets.onnx.graph import is_golden, read_graph
 
 FORMATS = {".nir": "NIR", ".onnx": "ONNX", ".net": "netx", ".h5": "netx", ".hdf5": "netx"}
 
@@ -67,7 +64,10 @@ def read_named(
         if fires and not document.metadata and conventions.fires is None:  # else it was asked for
             notes.append("fires above its thresholds: no membrane can equal one")
         return graph, path.name + (f" ({'; '.join(notes)})" if notes else "")
-    if kind == "ONNX":
+    if kind == "ONNX":  # each reader loads what its format alone needs
+        from purespike.targets.onnx.foreign.step import read_step
+        from purespike.targets.onnx.graph import is_golden, read_graph
+
         if is_golden(path):
             stated.refuse("an ONNX file of purespike", "data")
             return read_graph(path), path.name
@@ -77,6 +77,8 @@ def read_named(
         lasts = steps if stated.steps is None else stated.steps
         return read_step(path, steps=lasts, dt=dt, domain=domain), path.name
     if kind == "netx":
+        from purespike.targets.netx.read import read_netx
+
         stated.refuse("a netx file", "dt", "steps", "shape", "data")
         graph = read_netx(
             path,
