@@ -106,7 +106,8 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name; only its name and help while all are listed."""
         stub = self.commands.get(cmd_name)
-        return stub if stub is None or self._listing else load_command(cmd_name)
+        ours = stub is not None and not self._listing and cmd_name in COMMANDS
+        return load_command(cmd_name) if ours else stub
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """All names with their first line."""
