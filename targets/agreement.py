@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.interpret import Trace
+from purespike.compiler.report.rows.stages import Equal, ExecutorRow
 from purespike.compiler.rules.finding import EXECUTORS, TIMING, Finding, verdict
 from purespike.targets.lava.lower.schedule import Schedule
 
@@ -53,19 +54,20 @@ class Executor:
     samples: int
     rows: tuple[Mismatch, ...]
 
-    def data(self) -> dict[str, Any]:
-        """As JSON-ready data: shares of equal values by layer, and the first difference."""
+    def row(self, name: str) -> ExecutorRow:
+        """As the report has it: shares of equal values by layer, and the first difference."""
         layers: dict[str, dict[str, float]] = {}
         for row in self.rows:
             layers.setdefault(row.layer, {})[row.what] = 1 - row.different / max(row.values, 1)
         # In time first; the rows are in order of evaluation.
         wrong = [(r.first[0], r) for r in self.rows if r.first]
         first = min(wrong, key=lambda pair: pair[0])[1] if wrong else None
-        return {
-            "samples": self.samples,
-            "layers": layers,
-            "divergence": f"{first.layer} ({first.what}), {first.words}" if first else None,
-        }
+        return ExecutorRow(
+            name=name,
+            samples=self.samples,
+            layers={layer: Equal(**shares) for layer, shares in layers.items()},
+            divergence=f"{first.layer} ({first.what}), {first.words}" if first else None,
+        )
 
 
 def compare(

@@ -10,7 +10,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
 from purespike.compiler.rules import measure as module
 from purespike.compiler.rules.measure import BATCH, batch_size, measure
-from purespike.judge.evidence import make_golden
+from purespike.judge.executors import make_golden
 
 
 def network() -> Graph:

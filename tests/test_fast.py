@@ -23,7 +23,7 @@ from purespike.compiler.proofs.counts import met
 from purespike.compiler.rules.conventions import neurobench_layer, syops_layer
 from purespike.compiler.rules.measure import decide, decisions, measure
 from purespike.judge import fast as judged
-from purespike.judge.evidence import make_golden
+from purespike.judge.executors import make_golden
 from purespike.judge.fast import CrossCheck, execute, fast, replayed
 from purespike.targets.cpu.library import kernels
 from purespike.targets.cpu.run import Runner

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,21 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 from helpers.flow_cases import FAST, ReluInstead, resnet, subject
+from helpers.report_cases import Data, mistakes, typed
+from msgspec.structs import replace
 from rich.console import Console
 
 from purespike.cli.console import render
 from purespike.compiler.report.formats.diff import GateError, compare_reports, read_gates, tripped
 from purespike.compiler.report.formats.junit import to_junit
-from purespike.compiler.report.formats.read import ReportError, node_of, read_report
+from purespike.compiler.report.formats.markdown import to_markdown
 from purespike.compiler.report.formats.sarif import to_sarif
-from purespike.compiler.report.formats.schema import mistakes, schema_text
-from purespike.compiler.report.formats.text import to_markdown, to_text
+from purespike.compiler.report.formats.text import to_text
+from purespike.compiler.report.lookup import node_of, read_report
+from purespike.compiler.report.report import ReportError, schema
+from purespike.compiler.report.rows.stages import Equal, ExecutorRow
 from purespike.compiler.rules.finding import RULES
 from purespike.flow.build import Build, build
-
-Data = dict[str, Any]
 
 
 def made(text: str) -> Data:
@@ -170,7 +171,7 @@ SARIF = {
 
 
 def test_sarif_has_every_finding_that_does_not_pass_with_its_place(refused: Data) -> None:
-    log = json.loads(to_sarif(refused))
+    log = json.loads(to_sarif(typed(refused)))
     jsonschema.Draft202012Validator(SARIF).validate(log)
     (run,) = log["runs"]
     results = run["results"]
@@ -191,7 +192,7 @@ def test_sarif_has_every_finding_that_does_not_pass_with_its_place(refused: Data
 
 
 def test_sarif_suppresses_what_is_waived(waived: Data) -> None:
-    log = json.loads(to_sarif(waived))
+    log = json.loads(to_sarif(typed(waived)))
     jsonschema.Draft202012Validator(SARIF).validate(log)
     (result,) = [r for r in log["runs"][0]["results"] if "suppressions" in r]
     assert "A. Person" in result["suppressions"][0]["justification"]
@@ -199,7 +200,7 @@ def test_sarif_suppresses_what_is_waived(waived: Data) -> None:
 
 
 def test_junit_counts_what_it_holds_and_never_passes_what_was_not_run(waived: Data) -> None:
-    root = ElementTree.fromstring(to_junit(waived))
+    root = ElementTree.fromstring(to_junit(typed(waived)))
     suites = root.findall("testsuite")
     assert [s.attrib["name"].split()[0] for s in suites] == [r.id for r in RULES]
     for element in (root, *suites):
@@ -221,21 +222,21 @@ def test_what_a_policy_does_not_demand_stops_no_gate_and_is_still_shown(whole: D
     counted["verdict"] |= {"compliant": True, "demanded": ["PS001"]}
     missing = [f for f in counted["findings"] if f["status"] == "NOT RUN"]
     assert {f["rule"] for f in missing} == {"PS010"}
-    root = ElementTree.fromstring(to_junit(counted))
+    root = ElementTree.fromstring(to_junit(typed(counted)))
     assert root.attrib["errors"] == "0" and root.attrib["skipped"] == str(len(missing))
-    (run,) = json.loads(to_sarif(counted))["runs"]
+    (run,) = json.loads(to_sarif(typed(counted)))["runs"]
     assert [r["level"] for r in run["results"]] == ["note"] * len(missing)
-    assert "NOT RUN PS010" in to_text(counted)
+    assert "PS010 NOT RUN" in to_text(typed(counted))
 
 
 def test_markdown_puts_verdict_and_waivers_first_and_keeps_its_tables(waived: Data) -> None:
-    text = to_markdown(waived)
+    text = to_markdown(typed(waived))
     assert text.startswith("## ❌ NOT SPIKE-ONLY")
     assert text.index("### Waived") < text.index("### Rules") < text.index("### Open")
     assert "<b>" not in text and "<reason>" not in text
     tables = [line for line in text.splitlines() if line.startswith("|")]
     widths = [line.replace("\\|", "").count("|") for line in tables]
-    heads = [k for k, line in enumerate(tables) if set(line) <= set("|-")]
+    heads = [k for k, line in enumerate(tables) if set(line) <= set("|-:")]
     assert len(heads) == 4
     for k, head in enumerate(heads):
         stop = heads[k + 1] - 1 if k + 1 < len(heads) else len(tables)
@@ -243,22 +244,21 @@ def test_markdown_puts_verdict_and_waivers_first_and_keeps_its_tables(waived: Da
 
 
 def test_text_says_what_to_do(refused: Data, whole: Data) -> None:
-    text = to_text(refused)
+    text = to_text(typed(refused))
     assert text.startswith("NOT SPIKE-ONLY") and "to do: replace the ReLU" in text
     assert "docs/rules/PS004.md" in text
-    assert to_text(whole).startswith("NOT PROVED: not run PS010")
+    assert to_text(typed(whole)).startswith("NOT PROVED: not run PS010")
 
 
 def test_the_terminal_shows_every_stage_and_where_it_first_differs(built: Build) -> None:
-    worse = {
-        "ONNX Runtime": {
-            "samples": 8,
-            "layers": {"stem.2": {"spikes": 1 - 1e-9, "membranes": 1.0}, "fc": {"membranes": 1.0}},
-            "divergence": "stem.2 (spikes), first at (step, sample, ...) (1, 0): 0 -> 1",
-        }
-    }
+    worse = ExecutorRow(
+        name="ONNX Runtime",
+        samples=8,
+        layers={"stem.2": Equal(spikes=1 - 1e-9, membranes=1.0), "fc": Equal(membranes=1.0)},
+        divergence="stem.2 (spikes), first at (step, sample, ...) (1, 0): 0 -> 1",
+    )
     console = Console(width=160, record=True, file=StringIO())
-    console.print(render(replace(built.report, executors=worse)))
+    console.print(render(replace(built.report, executors=(worse,))))
     text = console.export_text()
     row = next(line for line in text.splitlines() if "│ ONNX Runtime" in line)
     assert "1 of 2" in row and "stem.2 99.999 %" in row
@@ -277,11 +277,11 @@ def test_a_finding_leads_to_its_node() -> None:
         ("%c", "c"),
         ("whole network", None),
     ):
-        assert node_of({"where": where}, names) == node
+        assert node_of(where, names) == node
 
 
-def test_our_schema_check_agrees_with_jsonschema(whole: Data, refused: Data) -> None:
-    reference = jsonschema.Draft202012Validator(json.loads(schema_text()))
+def test_reading_agrees_with_jsonschema_on_the_published_schema(whole: Data, refused: Data) -> None:
+    reference = jsonschema.Draft202012Validator(json.loads(schema()))
     changes: list[Any] = [
         lambda d: None,
         lambda d: d.pop("verdict"),
@@ -304,7 +304,7 @@ def test_our_schema_check_agrees_with_jsonschema(whole: Data, refused: Data) -> 
         for change in changes:
             data = copy.deepcopy(original)
             change(data)
-            found = list(mistakes(data))
+            found = mistakes(data)
             assert bool(found) is (not reference.is_valid(data)), found
             wrong += bool(found)
     assert wrong == 2 * (len(changes) - 2)
@@ -342,8 +342,8 @@ def test_a_gate_holds_up_to_its_limit(
     whole: Data, gate: str, held: dict[str, float], broken: dict[str, float]
 ) -> None:
     gates = read_gates([gate])
-    assert tripped(compare_reports(whole, changed(whole, **held)), gates) == ()
-    (reason,) = tripped(compare_reports(whole, changed(whole, **broken)), gates)
+    assert tripped(compare_reports(typed(whole), typed(changed(whole, **held))), gates) == ()
+    (reason,) = tripped(compare_reports(typed(whole), typed(changed(whole, **broken))), gates)
     assert reason.startswith(f"{gate}: ")
 
 
@@ -351,14 +351,17 @@ def test_new_findings_trip_and_gone_ones_do_not(whole: Data) -> None:
     worse = copy.deepcopy(whole)
     worse["findings"][0]["status"] = "FAIL"
     gates = read_gates(["findings"])
-    difference = compare_reports(whole, worse)
-    assert [f["where"] for f in difference.appeared] == [worse["findings"][0]["where"]]
+    difference = compare_reports(typed(whole), typed(worse))
+    assert [f.where for f in difference.appeared] == [worse["findings"][0]["where"]]
     assert tripped(difference, gates) == ("findings: 1 new findings",)
-    back = compare_reports(worse, whole)
+    back = compare_reports(typed(worse), typed(whole))
     assert len(back.gone) == 1 and tripped(back, gates) == ()
     excused = copy.deepcopy(worse)
-    excused["findings"][0]["status"] = "WAIVED"
-    difference = compare_reports(worse, excused)
+    excused["findings"][0] |= {
+        "status": "WAIVED",
+        "waiver": {"who": "A. Person", "why": "a reason", "until": "2026-06-30"},
+    }
+    difference = compare_reports(typed(worse), typed(excused))
     assert (len(difference.waived), difference.gone, difference.appeared) == (1, (), ())
 
 
@@ -366,15 +369,15 @@ def test_cores_are_compared_where_both_have_them_and_trip_where_not(whole: Data)
     gates = read_gates(["cores=1"])
     bare = {k: v for k, v in whole.items() if k != "resources"}
     for pair in ((bare, whole), (whole, bare), (bare, bare)):
-        (reason,) = tripped(compare_reports(*pair), gates)
+        (reason,) = tripped(compare_reports(*map(typed, pair)), gates)
         assert "not measured" in reason
-    small, large = (whole | {"resources": {"cores": n}} for n in (3, 5))
-    assert tripped(compare_reports(small, large), gates) == ("cores=1: 2 cores more",)
-    assert tripped(compare_reports(large, small), gates) == ()
+    small, large = (whole | {"resources": whole["resources"] | {"cores": n}} for n in (3, 5))
+    assert tripped(compare_reports(typed(small), typed(large)), gates) == ("cores=1: 2 cores more",)
+    assert tripped(compare_reports(typed(large), typed(small)), gates) == ()
 
 
 def test_a_refused_build_has_no_accuracy_to_compare(whole: Data, refused: Data) -> None:
-    (reason,) = tripped(compare_reports(whole, refused), read_gates(["accuracy=1"]))
+    (reason,) = tripped(compare_reports(typed(whole), typed(refused)), read_gates(["accuracy=1"]))
     assert "not measured" in reason
 
 

@@ -18,10 +18,11 @@ from rich.console import Console
 
 from purespike.cli.console import render
 from purespike.compiler.labels import LabelError, checked_labels
-from purespike.compiler.report.formats.read import read_report
-from purespike.compiler.report.formats.text import to_markdown, to_text
+from purespike.compiler.report.formats.markdown import to_markdown
+from purespike.compiler.report.formats.text import to_text
+from purespike.compiler.report.lookup import read_report
 from purespike.compiler.report.page.page import to_html
-from purespike.compiler.report.report import Accuracy, Chance
+from purespike.compiler.report.rows.verdict import Accuracy, Chance
 from purespike.flow.build import Options, build
 from purespike.flow.inputs.datafile import peek
 from purespike.flow.inputs.opening import open_source
@@ -177,16 +178,17 @@ def test_a_data_set_is_looked_through_before_training(monkeypatch: pytest.Monkey
 
 
 def test_chance_is_guessing_or_the_commonest_class() -> None:
-    chance = Chance(classes=4, commonest=60, n=100)
-    assert chance.rate == 0.6
-    note = chance.note(Accuracy("integer", 60, 100))
+    chance = Chance.of(classes=4, commonest=60, n=100)
+    assert (chance.guessing, chance.commonest) == (0.25, 0.6)
+    note = chance.note(Accuracy.of("integer", 60, 100))
     # Wilson, by hand: centre (0.6 + 1.9208 / 100) / (1 + 3.8416 / 100), half width 0.0942
     assert note.startswith("at or below chance: 60.00 % (95 % interval 50.20 to 69.06 %)")
     assert "the commonest class is right in 60.00 %" in note
     assert "guessing among 4 classes in 25.00 %" in note
-    assert chance.note(Accuracy("integer", 66, 100)).startswith("not told from chance: 66.00 %")
-    assert chance.note(Accuracy("integer", 90, 100)) == ""
-    assert Chance(2, 1, 10).rate == 0.5
+    assert chance.note(Accuracy.of("integer", 66, 100)).startswith("not told from chance: 66.00 %")
+    assert chance.note(Accuracy.of("integer", 90, 100)) == ""
+    even = Chance.of(classes=2, commonest=1, n=10)
+    assert even.note(Accuracy.of("integer", 5, 10)).startswith("at or below chance: 50.00 %")
 
 
 def test_every_form_of_the_report_says_that_an_accuracy_is_chance(tmp_path: Path) -> None:
@@ -195,12 +197,12 @@ def test_every_form_of_the_report_says_that_an_accuracy_is_chance(tmp_path: Path
     assert built.report.accuracy[0].correct == 0
     path = tmp_path / "report.json"
     path.write_text(built.report.to_json())
-    data = read_report(path)  # held against the schema
-    assert data["chance"]["classes"] == CLASSES
+    data = read_report(path)
+    assert data.chance is not None and data.chance.classes == CLASSES
     words = "at or below chance: 0.00 %"
-    assert all(words in row["note"] for row in data["accuracy"])
-    (finding,) = [f for f in data["findings"] if f["rule"] == "PS012"]
-    assert words in finding["measured"]
+    assert all(words in row.note for row in data.accuracy)
+    (finding,) = [f for f in data.findings if f.rule.id == "PS012"]
+    assert words in finding.measured
     assert words in to_text(data) and words in to_markdown(data) and words in to_html(data)
     console = Console(width=200, file=io.StringIO())
     with console.capture() as shown:

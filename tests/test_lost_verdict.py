@@ -130,16 +130,24 @@ def test_a_defect_in_a_writer_is_said_and_the_verdict_is_there(tmp_path: Path) -
     with pytest.raises(ValueError, match="Object arrays"):
         write_bundle(
             tmp_path / "b",
-            report=built.report.to_json(),
+            report=built.report,
             options={},
             versions={"purespike": "0"},
             graph=built.compiled.graph,
             golden=golden,
         )
     assert names(tmp_path / "b") == REPORT_ONLY
-    with pytest.raises(KeyError):  # of the page, which such a report cannot fill
-        write_bundle(tmp_path / "c", report="{}", options={}, versions={})
-    assert names(tmp_path / "c") == {"report.json", "manifest.json"}
+    flat = {"n": np.zeros(3, np.uint8)}  # no raster can be drawn of these
+    with pytest.raises(ValueError, match="not enough values"):
+        write_bundle(
+            tmp_path / "c",
+            report=built.report,
+            options={},
+            versions={"purespike": "0"},
+            graph=built.compiled.graph,
+            golden=replace(built.golden, spikes=flat),
+        )
+    assert "report.json" in names(tmp_path / "c") and "report.html" not in names(tmp_path / "c")
 
 
 @pytest.mark.parametrize(

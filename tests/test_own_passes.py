@@ -49,7 +49,8 @@ def test_own_passes_stand_in_the_ledger_and_the_bundle_verifies(tmp_path: Path) 
     assert "%stem.0: weight: 15 of 72 values changed, by" in changes
     built.save(tmp_path / "b")
     bundle = read_bundle(tmp_path / "b")
-    assert bundle.notes["scales"] and bundle.report["network"]["stage"] == "quantize"
+    assert bundle.notes["scales"] and bundle.said.network.stage == "quantize"  # type: ignore[union-attr]
+
     wrong = [f for f in examine(bundle, lava=False).findings if f.status != "PASS"]
     assert not wrong, wrong
 

@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.flow_cases import FAST, ReluInstead, resnet, subject
+from helpers.report_cases import Data, mistakes, page_of, typed
 
-from purespike.compiler.report.formats.read import layers_in_order
-from purespike.compiler.report.formats.schema import mistakes
+from purespike.compiler.report.lookup import layers_in_order
 from purespike.compiler.report.page.elements import Html, el
-from purespike.compiler.report.page.page import to_html
 from purespike.flow.build import build
 
-Data = dict[str, Any]
 CHROMIUM = next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
 )
@@ -106,7 +104,7 @@ def large(data: Data, findings: int = 1000, layers: int = 300) -> Data:
         line["divergence"] = f"{names[1]} step 0 index (0, 1): 0 -> 1, margin 0.1"
     for e in grown["executors"]:
         e["layers"] = {n: {"spikes": 0.5, "membranes": 0.25} for n in names}
-    assert list(mistakes(grown)) == []
+    assert mistakes(grown) == []
     return grown
 
 
@@ -125,8 +123,8 @@ def test_everything_is_escaped() -> None:
 def test_the_page_is_self_contained_well_formed_and_the_same_twice(
     whole: tuple[Data, dict[str, np.ndarray[Any, Any]]],
 ) -> None:
-    page = to_html(*whole)
-    assert page == to_html(*whole)
+    page = page_of(*whole)
+    assert page == page_of(*whole)
     reader = Reader(page)
     for attributes in (a for _, a in reader.found):
         assert not {"src", "srcset", "onclick", "style"} & set(attributes)
@@ -143,7 +141,7 @@ def test_the_page_is_self_contained_well_formed_and_the_same_twice(
 def test_a_reader_without_eyes_or_mouse_gets_everything(
     whole: tuple[Data, dict[str, np.ndarray[Any, Any]]],
 ) -> None:
-    page = to_html(*whole)
+    page = page_of(*whole)
     reader = Reader(page)
     order = [t for t, _ in reader.found if re.fullmatch("h[1-6]", t)]
     assert order[0] == "h1" and order.count("h1") == 1 and set(order) == {"h1", "h2", "h3"}
@@ -164,7 +162,7 @@ def luminance(colour: str) -> float:
 
 
 def test_every_text_colour_has_a_contrast_of_4_5_in_light_dark_and_print(refused: Data) -> None:
-    style = to_html(refused).split("<style>")[1].split("</style>")[0]
+    style = page_of(refused).split("<style>")[1].split("</style>")[0]
     themes = [dict(re.findall(r"--(\w+): (#\w+)", block)) for block in style.split(":root")[1:]]
     assert len(themes) == 3
     for theme in themes:
@@ -185,7 +183,7 @@ def test_every_text_colour_has_a_contrast_of_4_5_in_light_dark_and_print(refused
 
 
 def test_the_verdict_comes_first_in_words_and_leads_to_the_layer(refused: Data) -> None:
-    page = to_html(refused)
+    page = page_of(refused)
     text = " ".join(Reader(page).text)
     assert text.index("Do not put this network on loihi2") < text.index("Network")
     assert "To do: replace the ReLU by a spiking neuron" in text
@@ -205,7 +203,7 @@ def test_the_page_says_whose_waivers_hold_and_never_spike_only(whole: Any) -> No
         "waiver": {"who": "A. Person", "why": "<script>alert(1)</script>", "until": "2026-06-30"},
     }
     data["verdict"] |= {"compliant": True, "headline": "ACCEPTED WITH WAIVERS: PS001"}
-    page = to_html(data)
+    page = page_of(data)
     assert "accepted by A. Person" in page and "This network is not spike-only" in page
     assert "<script>alert" not in page
     assert page.index('id="waivers"') < page.index('id="network"')
@@ -218,10 +216,10 @@ def test_the_page_never_says_additions_only_where_a_policy_allows_multiplication
     for f in data["findings"]:
         f["status"] = "PASS"
     data["verdict"]["compliant"] = True
-    assert "spikes and additions only" in to_html(data)
+    assert "spikes and additions only" in page_of(data)
     data["census"]["chip"]["mul"] = 432
-    page = to_html(data)
-    assert "spikes and additions only" not in page and "432 multiplications a sample" in page
+    page = page_of(data)
+    assert "spikes and additions only" not in page and "432 multiplications per sample" in page
 
 
 def test_a_network_that_was_not_compiled_is_said_to_hold_as_the_policy_counts_and_no_more(
@@ -234,14 +232,14 @@ def test_a_network_that_was_not_compiled_is_said_to_hold_as_the_policy_counts_an
         "demanded": ["PS001", "PS002", "PS003", "PS004", "PS005", "PS011"],
     }
     data["census"]["chip"]["mac"] = 72
-    text = " ".join(Reader(to_html(data)).text)
+    text = " ".join(Reader(page_of(data)).text)
     assert "additions only" not in text and "every multiplication is one that it allows (72" in text
     assert "says nothing about PS006, PS007" in text
 
 
 def test_the_counts_show_every_step_and_the_range_over_samples(whole: Any) -> None:
     data = whole[0]
-    part = to_html(data).split('id="counts"')[1].split("</section>")[0]
+    part = page_of(data).split('id="counts"')[1].split("</section>")[0]
     layer = next(c for c in data["census"]["layers"] if c["ac_by_step"])
     low, high = layer["ac_by_sample"]
     assert f"{low:,.0f} to {high:,.0f}" in part
@@ -252,7 +250,7 @@ def test_the_counts_show_every_step_and_the_range_over_samples(whole: Any) -> No
 
 def test_the_papers_costs_and_every_tools_count_of_a_layer_are_shown(whole: Any) -> None:
     data = whole[0]
-    text = " ".join(Reader(to_html(data)).text)
+    text = " ".join(Reader(page_of(data)).text)
     aap = data["census"]["conventions"]["aap"]
     assert f"{aap['dc_nanojoule']:,.1f} nJ" in text
     assert "{:,.1f} to {:,.1f} nJ".format(*aap["ec_nanojoule"]) in text
@@ -263,7 +261,7 @@ def test_the_papers_costs_and_every_tools_count_of_a_layer_are_shown(whole: Any)
 
 def test_the_ledger_marks_the_first_divergence_and_rounds_no_difference_away(whole: Any) -> None:
     data = copy.deepcopy(whole[0])
-    order = layers_in_order(data)
+    order = layers_in_order(typed(data))
     drawn = [n["name"] for n in data["network"]["nodes"]]
     assert order == sorted(order, key=drawn.index) and len(order) > 5
     for stage in (*data["ledger"], *data["executors"]):
@@ -274,7 +272,7 @@ def test_the_ledger_marks_the_first_divergence_and_rounds_no_difference_away(who
         }
 
     def part(data: Data) -> str:
-        return to_html(data).split('id="ledger"')[1].split("</section>")[0]
+        return page_of(data).split('id="ledger"')[1].split("</section>")[0]
 
     assert 'class="mark"' not in part(data) and "<details" not in part(data)
     lava = data["executors"][-1]
@@ -292,7 +290,7 @@ def test_the_ledger_marks_the_first_divergence_and_rounds_no_difference_away(who
 
 def test_a_thousand_findings_and_300_layers_stay_below_5_megabytes(whole: Any) -> None:
     start = time.perf_counter()
-    page = to_html(large(whole[0]), dense_spikes())
+    page = page_of(large(whole[0]), dense_spikes())
     assert len(page.encode()) < 5_000_000
     assert time.perf_counter() - start < 30
     Reader(page)
@@ -333,7 +331,7 @@ def test_in_a_browser_the_chosen_layer_shows_and_a_link_unfolds_its_finding(
       return {before, after: shown(), visible: row.getBoundingClientRect().height > 0,
               open: row.closest('details').open};
     """
-    found = rendered(to_html(*whole), tmp_path, probe, anchor="#f0")
+    found = rendered(page_of(*whole), tmp_path, probe, anchor="#f0")
     assert found == {"before": [0], "after": [2], "visible": True, "open": True}
 
 
@@ -346,7 +344,7 @@ def test_in_a_browser_paper_gets_what_the_screen_folds(whole: Any, tmp_path: Pat
       const printed = open(); dispatchEvent(new Event('afterprint'));
       return {before, all: printed === all && all > 10, after: open()};
     """
-    assert rendered(to_html(*whole), tmp_path, probe) == {"before": 0, "all": True, "after": 0}
+    assert rendered(page_of(*whole), tmp_path, probe) == {"before": 0, "all": True, "after": 0}
 
 
 @browser
@@ -355,7 +353,7 @@ def test_in_a_browser_nothing_is_wider_than_the_window(
     whole: Any, width: int, tmp_path: Path
 ) -> None:
     probe = "return {page: document.documentElement.scrollWidth, window: innerWidth};"
-    found = rendered(to_html(*whole), tmp_path, probe, f"--window-size={width},900")
+    found = rendered(page_of(*whole), tmp_path, probe, f"--window-size={width},900")
     assert found["page"] <= found["window"] == width
 
 
@@ -373,5 +371,5 @@ def test_in_a_browser_the_largest_page_takes_less_than_two_seconds(
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     empty = min(cost("<!doctype html><html><body></body></html>") for _ in range(2))
-    page = to_html(large(whole[0]), dense_spikes())
+    page = page_of(large(whole[0]), dense_spikes())
     assert min(cost(page) for _ in range(2)) - empty < 2

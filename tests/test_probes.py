@@ -57,4 +57,4 @@ def test_a_short_probe_says_so_and_the_verdict_stands(monkeypatch: pytest.Monkey
         ledger = built.report.ledger
         assert any("compared on 1 of 16 samples" in n for n in ledger[0].notes) == notes
         assert all((first in str(line.notes)) == notes for line in ledger)
-        assert built.report.executors["torch, captured"]
+        assert built.report.executors[0].name == "torch, captured"

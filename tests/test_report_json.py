@@ -6,7 +6,6 @@ import copy
 import json
 from dataclasses import replace
 from datetime import date
-from importlib import resources
 from typing import Any
 
 import jsonschema
@@ -20,10 +19,13 @@ from purespike.compiler.ir.graph import Edge, Op
 from purespike.compiler.ir.graph import build as graph_of
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.report.report import Report, ReportError
+from purespike.compiler.report.report import schema as published
+from purespike.compiler.rules.finding import headline
 from purespike.compiler.rules.measure import decide
 from purespike.compiler.rules.policy import LEAKY, PAPER
 from purespike.compiler.rules.waiver import Waiver, Waivers
-from purespike.flow.build import Subject, build
+from purespike.flow.build import Build, Subject, build
 from purespike.trainer.nn.neuron import LIF
 
 DATE = date(2026, 6, 1)
@@ -31,19 +33,26 @@ DATE = date(2026, 6, 1)
 
 @pytest.fixture(scope="module")
 def schema() -> dict[str, Any]:
-    folder = resources.files("purespike.compiler.report")
-    data: dict[str, Any] = json.loads((folder / "report.schema.json").read_text())
+    data: dict[str, Any] = json.loads(published())
     jsonschema.Draft202012Validator.check_schema(data)
     return data
 
 
 def valid(data: dict[str, Any], schema: dict[str, Any]) -> None:
+    """By the schema, and read back to the same bytes."""
     jsonschema.Draft202012Validator(schema).validate(data)
+    text = json.dumps(data, indent=1, sort_keys=True) + "\n"
+    assert Report.from_json(text).to_json() == text
 
 
 @pytest.fixture(scope="module")
-def whole() -> dict[str, Any]:
-    data: dict[str, Any] = json.loads(build(subject(resnet("iand")), FAST).report.to_json())
+def built() -> Build:
+    return build(subject(resnet("iand")), FAST)
+
+
+@pytest.fixture(scope="module")
+def whole(built: Build) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(built.report.to_json())
     return data
 
 
@@ -96,12 +105,12 @@ def test_a_policy_that_allows_multiplications_stands_in_the_headline(
     planted.model.neuron2 = LIF(tau=2.0)
     report = build(planted, replace(FAST, policy=replace(LEAKY, accuracy_drop=100.0))).report
     kept = tuple(replace(f, status="PASS") for f in report.findings)  # as if Lava had run
-    assert replace(report, findings=kept).headline.startswith("SPIKE-ONLY UNDER POLICY leaky")
+    assert headline(kept, policy="leaky").startswith("SPIKE-ONLY UNDER POLICY leaky")
     valid(json.loads(report.to_json()), schema)
     (leak,) = [f for f in report.data()["findings"] if f.get("excused")]
     assert (leak["rule"], leak["where"]) == ("PS005", "neuron2")
-    no_leak = replace(report, findings=tuple(replace(f, excused="") for f in kept))
-    assert no_leak.headline == "SPIKE-ONLY: every rule was checked and holds"
+    no_leak = tuple(replace(f, excused="") for f in kept)
+    assert headline(no_leak) == "SPIKE-ONLY: every rule was checked and holds"
 
 
 def classifier_of_membranes() -> Subject:
@@ -151,6 +160,29 @@ def test_a_classifier_that_multiplies_is_judged_as_the_paper_counts_and_not_comp
     assert strict.headline == "NOT SPIKE-ONLY: broken PS001, PS004"
 
 
+def test_a_report_reads_itself_back(built: Build, whole: dict[str, Any]) -> None:
+    text = built.report.to_json()
+    read = Report.from_json(text)
+    assert read == built.report and read.to_json() == text and read.data() == whole
+    assert read.findings == built.report.findings
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{", "Expecting"),
+        ("[1]", "report: Expected `object`, got `array`"),
+        ('{"format": 4}', "report.format: is 4, must be 3"),
+        ('{"format": 3}', "report: Object missing required field"),
+        ("[" * 100_000, "recursion"),
+    ],
+)
+def test_what_is_no_report_is_refused_with_its_place(text: str, found: str) -> None:
+    with pytest.raises(ReportError) as e:
+        Report.from_json(text)
+    assert found in e.value.found
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -169,3 +201,5 @@ def test_the_schema_refuses_what_is_wrong(
     change(data)
     with pytest.raises(jsonschema.ValidationError):
         valid(data, schema)
+    with pytest.raises(ReportError):
+        Report.from_data(data)

@@ -16,21 +16,26 @@ import numpy as np
 import pytest
 import torch
 from helpers.flow_cases import CHANNELS, SIZE, STEPS, Head, Plain, ReluInstead, subject
+from helpers.report_cases import mistakes, page_of, typed
 from rich.console import Console
 from torch import Tensor, nn
 
 from purespike.cli.commands.execute import _print_lava
-from purespike.cli.commands.report import _change, _number
 from purespike.cli.console import render
 from purespike.compiler.ir.domain import ANALOG
-from purespike.compiler.report.formats.diff import compare_reports, read_gates, tripped
-from purespike.compiler.report.formats.read import upgrade
-from purespike.compiler.report.formats.schema import mistakes
-from purespike.compiler.report.formats.text import to_markdown, to_text
-from purespike.compiler.report.page.page import to_html
+from purespike.compiler.report.formats.diff import (
+    compare_reports,
+    difference_tables,
+    read_gates,
+    tripped,
+)
+from purespike.compiler.report.formats.markdown import to_markdown
+from purespike.compiler.report.formats.text import to_text
+from purespike.compiler.report.older import upgraded
+from purespike.compiler.report.report import Report
 from purespike.compiler.wording import figure
 from purespike.flow.build import Build, Options, Subject, build
-from purespike.judge.bundle.contents import run_own
+from purespike.judge.bundle.own_program import run_own
 from purespike.targets.bundle.bundle import read_bundle
 from purespike.targets.lava.lower.emit import emit
 from purespike.targets.lava.lower.schedule import schedule
@@ -88,7 +93,7 @@ def built(kind: str) -> Build:
 
 def data_of(kind: str) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(built(kind).report.to_json())
-    assert list(mistakes(data)) == []
+    assert mistakes(data) == []
     return data
 
 
@@ -150,7 +155,7 @@ def test_sew_add_is_refused_with_what_it_costs() -> None:
         assert found[name]["ac"] == 0
     adds = [c for c in data["census"]["layers"] if c["operation"] == "Add"]
     assert [c["counts"]["add"] for c in adds] == [4 * SIZE * SIZE * STEPS] * 2
-    assert f"2 ADD joins outside dendrites: {2 * 4 * SIZE * SIZE * STEPS:,}" in to_text(data)
+    assert f"2 ADD joins outside dendrites: {2 * 4 * SIZE * SIZE * STEPS:,}" in to_text(typed(data))
     # The head's averages are folded into its weights: each spike meets four of them.
     head = found["head.3.current"]
     assert head["mac"] == 0 < head["ac"]
@@ -189,8 +194,8 @@ def test_what_was_not_counted_is_no_number_in_any_format() -> None:
     assert census["not_counted"] == "the test inputs are not what the network takes"
     assert all(e["nanojoule_per_sample"] is None for e in data["energy"])
     assert all(e["nanojoule_range"] == [None, None] for e in data["energy"])
-    page = re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", to_html(data))
-    for text in (to_text(data), to_markdown(data), shown(built("wrong")), page):
+    page = re.sub(r"<script.*?</script>|<style.*?</style>|<[^>]+>", " ", page_of(data))
+    for text in (to_text(typed(data)), to_markdown(typed(data)), shown(built("wrong")), page):
         assert "not counted" in text
         assert not re.search(r"\b0(\.0+)? ?(AC|MAC|MUL|ADD|CMP|nJ)\b", text), text
 
@@ -198,7 +203,7 @@ def test_what_was_not_counted_is_no_number_in_any_format() -> None:
 def test_a_difference_and_its_gates_know_what_was_not_counted() -> None:
     counted, not_counted = data_of("sew"), data_of("wrong")
     for pair in ((counted, not_counted), (not_counted, counted)):
-        difference = compare_reports(*pair)
+        difference = compare_reports(*map(typed, pair))
         for row in difference.rows:
             if "a sample on the chip" in row.name or row.name.startswith("energy"):
                 assert row.change is None and None in (row.old, row.new), row
@@ -206,10 +211,10 @@ def test_a_difference_and_its_gates_know_what_was_not_counted() -> None:
         assert "not measured in both builds" in reason
     none = json.loads(json.dumps(counted))
     none["census"]["chip"]["ac"] = 0
-    assert tripped(compare_reports(none, counted), read_gates(["ac=5"])) == (
+    assert tripped(compare_reports(typed(none), typed(counted)), read_gates(["ac=5"])) == (
         "ac=5: AC grew from none",
     )
-    notes = compare_reports(data_of("stem"), counted).notes
+    notes = compare_reports(typed(data_of("stem")), typed(counted)).notes
     assert notes and "different networks" in notes[0]
 
 
@@ -233,14 +238,15 @@ def as_format_2(data: dict[str, Any]) -> dict[str, Any]:
 def test_a_report_of_format_2_is_read_and_its_zeros_are_unknown(kind: str) -> None:
     data = data_of(kind)
     old = as_format_2(data)
-    assert list(mistakes(old))
-    new = upgrade(old)
-    assert list(mistakes(new)) == []
+    assert mistakes(old)
+    read = Report.from_json(json.dumps(old))
+    new = read.data()
+    assert mistakes(new) == [] and Report.from_json(read.to_json()) == read
     assert new["census"]["chip"] == data["census"]["chip"]
     assert new["energy"] == data["energy"]
     assert {c["arrays"] for c in new["census"]["layers"]} <= {None}
-    assert ("not counted" in to_text(new)) == (kind == "wrong")
-    assert upgrade({"format": 2}) == {"format": 2} and upgrade([]) == []
+    assert ("not counted" in to_text(read)) == (kind == "wrong")
+    assert upgraded({"format": 2}) == {"format": 2} and upgraded([]) == []
 
 
 @pytest.mark.slow
@@ -271,9 +277,10 @@ def test_what_is_small_never_prints_as_nothing() -> None:
     for row in data["energy"]:
         row["nanojoule_per_sample"] = 0.0095
         row["nanojoule_range"] = [0.002, 0.03]
-    page = to_html(data)
+    page = page_of(data)
     assert "0.0095 nJ" in page and "0.002 to 0.03" in page and "0.0 nJ" not in page
     other = json.loads(json.dumps(data))
     other["energy"][0]["nanojoule_per_sample"] = 0.0042
-    (row,) = [r for r in compare_reports(data, other).rows if r.old != r.new]
-    assert (_number(row.old, row), _change(row)) == ("0.0095 nJ", "-0.0053 (-55.79 %)")
+    figures = next(difference_tables(compare_reports(typed(data), typed(other))))
+    (row,) = [row for row in figures.rows if str(row[3]).startswith("-")]
+    assert (row[1], row[3]) == ("0.0095 nJ", "-0.0053 (-55.79 %)")

@@ -43,12 +43,13 @@ def test_a_full_spike_residual_network_is_proved_spike_only_and_equal_on_all_exe
     assert broken(built) == []
     assert built.report.compliant, built.report.headline
     assert {f.rule.id for f in built.report.findings} == {r.id for r in RULES}
-    counts = built.report.chip_counts()
+    counts = built.report.census.chip
+    assert counts is not None
     assert counts.mac == counts.mul == counts.unknown == 0 < counts.ac
     lava = [f for f in built.report.findings if f.where.startswith("Lava: ")]
     assert built.lava is not None and len(lava) == len(built.lava.spikes) + 1  # and the readout
     assert built.report.accuracy[-1].identical == 12
-    assert any(row["delay"] > 0 for row in built.report.timing)  # a real residual join
+    assert any(row.delay > 0 for row in built.report.timing)  # a real residual join
 
 
 def test_what_was_not_run_does_not_pass() -> None:
@@ -120,9 +121,11 @@ def test_the_accuracy_rule_holds_up_to_its_limit_and_not_beyond() -> None:
 
 def test_the_ledger_says_what_two_bits_cost() -> None:
     built = build(subject(resnet()), Options(weight_bits=2, golden=8, lava="none", policy=LENIENT))
-    line = built.report.ledger[-1]
+    assert built.compiled is not None
+    line = built.compiled.ledger[-1]
     assert line.name == "quantize" and line.agreement < 0.99 and line.deviation > 0
     assert line.divergence is not None and line.divergence.margin < 1
+    assert built.report.ledger[-1].divergence == str(line.divergence)
     assert [entry.deviation for entry in built.report.ledger[:2]] == [
         0.0,
         pytest.approx(0, abs=1e-9),
@@ -147,8 +150,9 @@ def test_energy_and_accumulations_have_a_range_over_samples_and_steps() -> None:
     each = []
     for k in range(len(case.labels)):
         alone = replace(case, spikes=case.spikes[:, k : k + 1], labels=case.labels[k : k + 1])
-        each.append(build(alone, FAST).report.chip_counts().ac)
-    assert built.report.ac_range == (min(each), max(each))
+        each.append(build(alone, FAST).report.data()["census"]["chip"]["ac"])
+    ends = [0.9 * ac / 1000 for ac in (min(each), max(each))]  # 0.9 pJ an AC
+    assert built.report.energy[0].range == pytest.approx(ends)
     assert data["census"]["chip"]["ac"] == pytest.approx(np.mean(each))
     for row in data["census"]["layers"]:
         if row["ac_by_step"]:

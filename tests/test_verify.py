@@ -16,6 +16,7 @@ import pytest
 from adversarial.campaign import KINDS, campaign, chosen, sight, three_bundles
 from adversarial.edits import Edit, seal
 from helpers.flow_cases import FAST, Plain, subject
+from helpers.report_cases import page_of
 from torch import nn
 from typer.testing import CliRunner
 
@@ -138,7 +139,6 @@ def test_replay_names_the_first_difference_over_all_batches(copy: Path) -> None:
 
 def written_by(version: str, folder: Path) -> None:
     """Say that another version wrote a bundle, wherever a bundle says so without its network."""
-    from purespike.compiler.report.page.page import to_html
     from purespike.targets.bundle.bundle import read_golden
 
     for name in ("report.json", "manifest.json"):
@@ -146,7 +146,7 @@ def written_by(version: str, folder: Path) -> None:
         data["versions"]["purespike"] = version
         (folder / name).write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
     data = json.loads((folder / "report.json").read_text())
-    page = to_html(data, read_golden(folder / "golden.npz").spikes)
+    page = page_of(data, read_golden(folder / "golden.npz").spikes)
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 

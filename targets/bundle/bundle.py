@@ -24,6 +24,7 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from purespike.compiler.ir.interpret import Trace
 from purespike.compiler.labels import checked_labels, output_classes
 from purespike.compiler.proofs.widths import require_widths
 from purespike.compiler.report.page.page import to_html
+from purespike.compiler.report.report import Report
 from purespike.targets.bundle.golden_network import write_golden_network
 from purespike.targets.bundle.manifest import FORMAT, file_hash, read_json
 from purespike.targets.bundle.manifest import MANIFEST as MANIFEST
@@ -132,6 +134,11 @@ class Bundle:
     report: Mapping[str, Any]
     manifest: Mapping[str, Any]
 
+    @cached_property
+    def said(self) -> Report:
+        """What the report says; raises ReportError if it is none of this version."""
+        return Report.from_data(self.report)
+
     def __repr__(self) -> str:
         """One line, with what its report says."""
         verdict = self.report.get("verdict")
@@ -188,7 +195,7 @@ class Models:
 def write_bundle(
     folder: str | os.PathLike[str],
     *,
-    report: str,
+    report: Report,
     options: Mapping[str, Any],
     versions: Mapping[str, str],
     graph: Graph | None = None,
@@ -199,7 +206,7 @@ def write_bundle(
 
     Args:
         folder: Where; an older bundle there is replaced.
-        report: The report as JSON text.
+        report: The report.
         options: What the compiler was told.
         versions: Of purespike and what it used.
         graph: The integer network; None if the compile stopped: then only the report is written.
@@ -220,10 +227,11 @@ def write_bundle(
         if graph is not None and golden is not None:
             kept = models or Models()
             failed = _write_models(stage, *kept.writers(graph, golden, stage))
-        (stage / "report.json").write_text(report, encoding="utf-8")
+        text = report.to_json()
+        (stage / "report.json").write_text(text, encoding="utf-8")
         shown = golden.spikes if golden and (stage / "golden.npz").exists() else None
         try:
-            page = to_html(json.loads(report), shown)
+            page = to_html(Report.from_json(text), shown)
             (stage / "report.html").write_text(page, encoding="utf-8")
         except OSError:
             raise
@@ -232,8 +240,8 @@ def write_bundle(
         manifest = make_manifest(stage, options, versions)
         if failed:
             manifest["not_written"] = {name: str(e) for name, e in failed.items()}
-        text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
-        (stage / MANIFEST).write_text(text, encoding="utf-8")
+        listed = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+        (stage / MANIFEST).write_text(listed, encoding="utf-8")
     if failed:
         raise _first(failed, folder, "--nir-strict" if models and models.nir_strict else "")
 

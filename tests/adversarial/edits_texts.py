@@ -11,6 +11,7 @@ from typing import Any
 from adversarial.edits import MANIFEST, Change, Inapplicable, Random, edit
 
 from purespike.compiler.report.page.page import to_html
+from purespike.compiler.report.report import Report
 from purespike.targets.bundle.bundle import read_golden
 
 # JSON: any leaf, list or key.
@@ -90,7 +91,7 @@ def full(at: str, value: Any) -> bool:
 def page(folder: Path, data: Any) -> None:
     """The page of the edited report, where one can be made."""
     try:
-        text = to_html(data, read_golden(folder / "golden.npz").spikes)
+        text = to_html(Report.from_data(data), read_golden(folder / "golden.npz").spikes)
     except Exception:  # a report that has no page
         return
     (folder / "report.html").write_text(text, encoding="utf-8")

@@ -26,7 +26,7 @@ from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuro
 from purespike.compiler.proofs.counts import Counts, dense_census, total_counts
 from purespike.compiler.proofs.currents import find_currents
 from purespike.compiler.rules.measure import measure
-from purespike.judge.evidence import ac_range, census
+from purespike.judge.evidence import ac_range, layer_counts
 from purespike.targets.lava.lower.emit import emit
 from purespike.targets.lava.lower.schedule import schedule
 from purespike.targets.lava.program.program import Conv, Dense, Sparse
@@ -157,7 +157,7 @@ def test_the_census_is_that_of_the_network_without_shared_currents(
         full = additions(replace(plain, steps=1).rebuilt([one], (one.name,)), one.name, everything)
         assert dense[name] == Counts(ac=len(copies) * full.sum(), add=adds)
         total += met
-    for row in census(graph, found):
+    for row in layer_counts(graph, found):
         if row.operation in ("Conv2d", "Scale"):
             assert row.arrays == len(clones[row.name])
             assert sum(row.ac_by_step) == pytest.approx(row.counts.ac)

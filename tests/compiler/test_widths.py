@@ -13,6 +13,9 @@ from purespike.compiler.ir.graph import Edge, Graph
 from purespike.compiler.ir.graph import build as graph_from
 from purespike.compiler.ir.ops import FixedPoint, Linear, Neuron
 from purespike.compiler.proofs.widths import WidthError, require_widths, unproved
+from purespike.compiler.report.evidence import Evidence, Judged
+from purespike.compiler.report.report import Report
+from purespike.compiler.rules.policy import STRICT
 from purespike.flow.build import build
 from purespike.options import Options
 from purespike.subject import Subject
@@ -57,8 +60,9 @@ def test_unknown_sums_are_refused() -> None:
 def test_no_bundle_holds_a_network_that_may_wrap(tmp_path: Path) -> None:
     graph = one_neuron(1033, 127.0)
     folder = tmp_path / "bundle"
+    report = Report.of(Judged("case", "loihi2", STRICT, None, {}, 4, {}, {}), (), Evidence())
     with pytest.raises(WidthError):
-        write_bundle(folder, report="{}", options={}, versions={}, graph=graph)
+        write_bundle(folder, report=report, options={}, versions={}, graph=graph)
     assert not folder.exists()
 
 

@@ -13,7 +13,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.verify import verify
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
-from purespike.judge.evidence import make_golden
+from purespike.judge.executors import make_golden
 from purespike.judge.independent import second_verdict
 from purespike.targets.bundle.golden_network import write_golden_network
 from purespike.targets.bundle.replay import replay

@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, Node, build
 from purespike.compiler.ir.ops import Add, Conv2d, Delay, Gate, Linear, Neuron, Scale
+from purespike.compiler.report.evidence import Evidence, Judged
 from purespike.compiler.report.report import Report
-from purespike.judge.evidence import make_golden
+from purespike.compiler.rules.policy import STRICT
+from purespike.judge.executors import make_golden
 from purespike.targets.bundle.bundle import write_bundle
 from purespike.targets.bundle.golden_network import (
     GoldenNetworkError,
@@ -163,9 +165,9 @@ def bundle(folder: Path) -> Path:
         3,
     )
     golden = make_golden(graph, spikes(graph, 4, 0), np.zeros(4, np.int64))
-    report = Report("case", "loihi2", "strict", 4, (), (), (), (), (), 0.0, {})
-    text = report.to_json()
-    write_bundle(folder, report=text, options={}, versions={}, graph=graph, golden=golden)
+    judged = Judged("case", "loihi2", STRICT, None, {}, 4, {}, {})
+    report = Report.of(judged, (), Evidence())
+    write_bundle(folder, report=report, options={}, versions={}, graph=graph, golden=golden)
     return folder
 
 

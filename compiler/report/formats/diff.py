@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from purespike.compiler.errors import UsageError
-from purespike.compiler.report.formats.read import Data, resource_map
+from purespike.compiler.report.report import Report
+from purespike.compiler.report.tables.table import Column, Result, Table, headings, numbers
+from purespike.compiler.rules.finding import Finding, Status
+from purespike.compiler.wording import figure
 
-_OPEN = ("FAIL", "NOT RUN")
+_OPEN: tuple[Status, ...] = ("FAIL", "NOT RUN")
 
 
 class GateError(UsageError):
@@ -52,9 +55,9 @@ class Difference:
     """
 
     rows: tuple[Row, ...]
-    appeared: tuple[Data, ...]
-    gone: tuple[Data, ...]
-    waived: tuple[Data, ...]
+    appeared: tuple[Finding, ...]
+    gone: tuple[Finding, ...]
+    waived: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
 
     def row(self, name: str) -> Row | None:
@@ -78,7 +81,7 @@ AC = "AC a sample on the chip"
 CORES = "cores"
 
 
-def compare_reports(old: Data, new: Data) -> Difference:
+def compare_reports(old: Report, new: Report) -> Difference:
     """The difference of two reports."""
     rows = [
         Row(ACCURACY, _accuracy(old), _accuracy(new), "%"),
@@ -88,7 +91,7 @@ def compare_reports(old: Data, new: Data) -> Difference:
         ),
     ]
     rows.append(Row(CORES, _cores(old), _cores(new)))
-    was, now = ({e["table"]: e["nanojoule_per_sample"] for e in d["energy"]} for d in (old, new))
+    was, now = ({e.table: e.per_sample for e in d.energy} for d in (old, new))
     for table in dict.fromkeys([*was, *now]):
         rows.append(Row(f"energy, {table} (projection)", was.get(table), now.get(table), "nJ"))
     was_open, is_open = _open(old, _OPEN), _open(new, _OPEN)
@@ -103,11 +106,11 @@ def compare_reports(old: Data, new: Data) -> Difference:
     )
 
 
-def _notes(old: Data, new: Data) -> Iterator[str]:
-    networks = [d["census"]["network"] for d in (old, new)]
+def _notes(old: Report, new: Report) -> Iterator[str]:
+    networks = [d.census.network for d in (old, new)]
     if None not in networks and networks[0] != networks[1]:
         yield f"operations are those of different networks: {networks[0]}; {networks[1]}"
-    first = [{c["name"]: c["arrays"] for c in d["census"]["layers"]} for d in (old, new)]
+    first = [{c.name: c.arrays for c in d.census.layers} for d in (old, new)]
     for mine, other in ((first[0], first[1]), (first[1], first[0])):
         if mine and not any(mine.values()) and any((n or 1) > 1 for n in other.values()):
             yield (
@@ -178,21 +181,53 @@ def _negative(x: float | None) -> float | None:
     return None if x is None else -x
 
 
-def _counts(old: Data, new: Data, kind: str) -> tuple[float | None, float | None]:
+def _counts(old: Report, new: Report, kind: str) -> tuple[float | None, float | None]:
     """A count of both; None where a build counted nothing."""
-    was, now = (d["census"]["chip"] for d in (old, new))
-    return (was and was[kind], now and now[kind])
+    was, now = (getattr(d.census.chip, kind, None) for d in (old, new))
+    return was, now
 
 
-def _accuracy(data: Data) -> float | None:
-    rates = [a["rate"] for a in data["accuracy"] if a["stage"].startswith("integer")]
+def _accuracy(report: Report) -> float | None:
+    rates = [a.rate for a in report.accuracy if a.stage.startswith("integer")]
     return 100 * rates[0] if rates else None
 
 
-def _open(data: Data, statuses: tuple[str, ...]) -> dict[tuple[str, str], Data]:
-    return {(f["rule"], f["where"]): f for f in data["findings"] if f["status"] in statuses}
+def _open(report: Report, statuses: tuple[Status, ...]) -> dict[tuple[str, str], Finding]:
+    return {(f.rule.id, f.where): f for f in report.findings if f.status in statuses}
 
 
-def _cores(data: Data) -> float | None:
-    mapping = resource_map(data)
-    return float(mapping["cores"]) if mapping else None
+def _cores(report: Report) -> float | None:
+    return float(report.resources.cores) if report.resources else None
+
+
+def difference_tables(difference: Difference) -> Iterator[Table]:
+    """Figures side by side, then the findings that came, were waived, and went."""
+    rows = tuple(
+        (row.name, _number(row.old, row), _number(row.new, row), _change(row))
+        for row in difference.rows
+    )
+    columns = (Column("figure"), *numbers("old", "new", "change"))
+    notes = tuple(f"Note: {note}" for note in difference.notes)
+    yield Table("Two builds", columns, rows, notes)
+    for what, findings in (
+        ("New", difference.appeared),
+        ("Newly waived", difference.waived),
+        ("Gone", difference.gone),
+    ):
+        found = tuple((f.rule.id, Result(f.status), f.where, f.measured) for f in findings)
+        yield Table(f"{what} findings", headings("rule", "status", "where", "found"), found)
+
+
+def _number(x: float | None, row: Row) -> str:
+    if x is None:
+        return "not measured"
+    return f"{figure(x, 2)} {row.unit}" if row.unit else figure(x)
+
+
+def _change(row: Row) -> str:
+    if row.change is None:
+        return ""
+    if row.unit == "%":
+        return f"{row.change:+.2f} points"
+    change = figure(row.change, 2 if row.unit else 0, "+")
+    return f"{change} ({row.percent or 0.0:+.2f} %)" if row.old else change

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from purespike.compiler.report.formats.read import Data, is_open, limit, source_of
-from purespike.compiler.rules.finding import RULES, WAIVERS
+from purespike.compiler.report.lookup import is_open, limit, source_of
+from purespike.compiler.report.report import Report
+from purespike.compiler.rules.finding import RULES, WAIVERS, Finding
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 
 
-def to_sarif(data: Data) -> str:
+def to_sarif(report: Report) -> str:
     """What does not pass, as SARIF; what passes is counted in the run's properties.
 
     Broken findings have level ``error``; what was not run is a ``warning``, or a ``note`` where the
@@ -21,13 +22,14 @@ def to_sarif(data: Data) -> str:
     page is named in its help text: ``helpUri`` would have to be an absolute URI.
     """
     rules = [WAIVERS, *RULES]
-    shown = [f for f in data["findings"] if f["status"] != "PASS"]
+    findings = report.findings
+    shown = [f for f in findings if f.status != "PASS"]
     index = {r.id: k for k, r in enumerate(rules)}
     run = {
         "tool": {
             "driver": {
                 "name": "purespike",
-                "version": data["versions"].get("purespike", "unknown"),
+                "version": report.versions.get("purespike", "unknown"),
                 "rules": [
                     {
                         "id": r.id,
@@ -40,31 +42,31 @@ def to_sarif(data: Data) -> str:
                 ],
             }
         },
-        "results": [_result(f, data, index) for f in shown],
+        "results": [_result(f, report, index) for f in shown],
         "properties": {
-            "headline": data["verdict"]["headline"],
-            "compliant": data["verdict"]["compliant"],
-            "policy": data["policy"],
-            "passed": len(data["findings"]) - len(shown),
+            "headline": report.headline,
+            "compliant": report.compliant,
+            "policy": report.policy,
+            "passed": len(findings) - len(shown),
         },
     }
     document = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
     return json.dumps(document, indent=1, sort_keys=True) + "\n"
 
 
-def _result(f: Data, data: Data, index: dict[str, int]) -> dict[str, Any]:
+def _result(f: Finding, report: Report, index: dict[str, int]) -> dict[str, Any]:
     allowed = f" (allowed: {limit(f)})" if limit(f) else ""
-    remedy = f". To do: {f['remedy']}" if f["remedy"] else ""
-    place = f["where"] or "whole network"
-    text = f"{f['status']} at {place}: {f['measured']}{allowed}{remedy}"
-    source = source_of(f, data)
-    file = source["file"] if source else "report.json"
-    line = max(1, source["line"]) if source else 1
-    level = f["severity"]
-    if f["status"] == "NOT RUN":
-        level = "warning" if is_open(f, data) else "note"
+    remedy = f". To do: {f.remedy}" if f.remedy else ""
+    place = f.where or "whole network"
+    text = f"{f.status} at {place}: {f.measured}{allowed}{remedy}"
+    source = source_of(f, report)
+    file = source.file if source else "report.json"
+    line = max(1, source.line) if source else 1
+    level: str = f.rule.severity
+    if f.status == "NOT RUN":
+        level = "warning" if is_open(f, report) else "note"
     result: dict[str, Any] = {
-        "ruleId": f["rule"],
+        "ruleId": f.rule.id,
         "level": level,
         "message": {"text": text},
         "locations": [
@@ -76,12 +78,11 @@ def _result(f: Data, data: Data, index: dict[str, int]) -> dict[str, Any]:
                 "logicalLocations": [{"fullyQualifiedName": place, "kind": "module"}],
             }
         ],
-        "partialFingerprints": {"purespike/v1": f"{f['rule']}:{place}"},
+        "partialFingerprints": {"purespike/v1": f"{f.rule.id}:{place}"},
     }
-    if f["rule"] in index:
-        result["ruleIndex"] = index[f["rule"]]
-    if f["waiver"]:
-        w = f["waiver"]
-        why = f"{w['who']}: {w['why']} (until {w['until']})"
+    if f.rule.id in index:
+        result["ruleIndex"] = index[f.rule.id]
+    if w := f.waiver:
+        why = f"{w.who}: {w.why} (until {w.until})"
         result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": why}]
     return result

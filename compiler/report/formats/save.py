@@ -10,20 +10,21 @@ from purespike.compiler.choices import as_path
 from purespike.compiler.errors import UsageError
 from purespike.compiler.files.writing import write_file
 from purespike.compiler.report.formats.junit import to_junit
+from purespike.compiler.report.formats.markdown import to_markdown
 from purespike.compiler.report.formats.sarif import to_sarif
-from purespike.compiler.report.formats.text import to_markdown, to_text
+from purespike.compiler.report.formats.text import to_text
 from purespike.compiler.report.page.page import to_html
 
 if TYPE_CHECKING:
     from purespike.compiler.report.report import Report
 
 WRITERS: dict[str, Callable[[Report], str]] = {
-    ".html": lambda r: to_html(r.data()),
+    ".html": to_html,
     ".json": lambda r: r.to_json(),
-    ".md": lambda r: to_markdown(r.data()),
-    ".sarif": lambda r: to_sarif(r.data()),
-    ".txt": lambda r: to_text(r.data()),
-    ".xml": lambda r: to_junit(r.data()),  # JUnit
+    ".md": to_markdown,
+    ".sarif": to_sarif,
+    ".txt": to_text,
+    ".xml": to_junit,
 }
 
 

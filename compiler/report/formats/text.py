@@ -1,132 +1,62 @@
-"""The report as Markdown for a pull request, and as plain text."""
+"""The report as plain text, for logs: the tables without markup."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 
-from purespike.compiler.report.formats.read import (
-    NO_ACCURACY,
-    Data,
-    by_rule,
-    limit,
-    operations,
-    title,
-    worst,
+from purespike.compiler.report.report import Report
+from purespike.compiler.report.sentences import NO_ACCURACY, operations
+from purespike.compiler.report.tables.findings import (
+    findings_table,
+    open_findings,
+    rules_table,
+    waived_table,
 )
+from purespike.compiler.report.tables.stages import accuracy_table
+from purespike.compiler.report.tables.table import Link, Table, text
 
-_SHOWN = 20  # findings; report.json has all of them
-_MARKS = {"PASS": "✅", "FAIL": "❌", "WAIVED": "⚠️", "NOT RUN": "❔"}
+WIDE = 110  # characters of a line
 
 
-def to_markdown(data: Data) -> str:
-    """A summary: verdict, waivers, rules, what is broken, accuracy and counts."""
-    mark = "✅" if data["verdict"]["compliant"] else "❌"
-    reserved = any(f["status"] == "WAIVED" or f.get("excused") for f in data["findings"])
-    if reserved and data["verdict"]["compliant"]:
-        mark = "⚠️"
+def to_text(report: Report) -> str:
+    """Verdict, waivers, rules, what is open, accuracy and counts."""
+    findings = report.findings
     parts = [
-        f"## {mark} {_cell(data['verdict']['headline'])}",
-        f"{_cell(data['model'])} for {_cell(data['target'])}, policy `{data['policy']}`, "
-        f"{data['samples']} test samples",
+        f"{report.headline}\n{report.model}, target {report.target}, policy {report.policy}, "
+        f"{report.samples} samples"
     ]
-    waived = [f for f in data["findings"] if f["status"] == "WAIVED"]
-    if waived:
-        rows = [
-            (f["rule"], f["where"], f["measured"], *(f["waiver"][k] for k in _WAIVED))
-            for f in waived
-        ]
-        parts += ["### Waived", _table(("rule", "where", "found", *_WAIVED), rows[:_SHOWN])]
-        parts += _more(rows)
-    rows = []
-    for rule, findings in by_rule(data).items():
-        status = worst(findings)
-        linked = f"[{rule}](docs/rules/{rule}.md)"
-        rows.append(
-            (linked, title(rule, findings), str(len(findings)), f"{_MARKS[status]} {status}")
-        )
-    parts += ["### Rules", _table(("rule", "what it demands", "places", "result"), rows)]
-    open_ = [f for f in data["findings"] if f["status"] in ("FAIL", "NOT RUN")]
-    if open_:
-        rows = [
-            (f["rule"], f["status"], f["where"], f["measured"], limit(f), f["remedy"])
-            for f in sorted(open_, key=lambda f: f["status"])
-        ]
-        head = ("rule", "", "where", "found", "allowed", "to do")
-        parts += ["### Open", _table(head, rows[:_SHOWN]), *_more(rows)]
-    parts += ["### Accuracy", _accuracy(data)]
-    parts += [f"{_cell(a['stage'])}: {_cell(a['note'])}" for a in data["accuracy"] if "note" in a]
-    parts.append(operations(data))
-    return "\n\n".join(parts) + "\n"
+    for table in (
+        waived_table(findings),
+        rules_table(findings),
+        findings_table("Open findings", open_findings(findings)),
+        accuracy_table(report),
+    ):
+        if table.rows:
+            parts.append("\n".join(_lines(table)))
+    parts += [] if report.accuracy else [f"Accuracy: {NO_ACCURACY}"]
+    return "\n\n".join([*parts, operations(report)]) + "\n"
 
 
-_WAIVED = ("who", "why", "until")
-
-
-def to_text(data: Data) -> str:
-    """The same for a log: no markup."""
-    lines = [
-        data["verdict"]["headline"],
-        f"{data['model']}, target {data['target']}, policy {data['policy']}, "
-        f"{data['samples']} samples",
-        "",
-    ]
-    for rule, findings in by_rule(data).items():
-        lines.append(
-            f"{worst(findings):8} {rule}  {title(rule, findings)} ({len(findings)} places)"
-        )
-    for f in data["findings"]:
-        if f["status"] == "PASS":
-            continue
-        lines += ["", f"{f['status']} {f['rule']} at {f['where'] or 'whole network'}"]
-        entries = {"found": f["measured"], "allowed": limit(f), "to do": f["remedy"]}
-        lines += [f"  {label}: {text}" for label, text in entries.items() if text]
-        if f["waiver"]:
-            w = f["waiver"]
-            lines.append(f"  waived: by {w['who']} until {w['until']}: {w['why']}")
-        lines.append(f"  see: {f['help']}")
-    lines.append("")
-    for a in data["accuracy"]:
-        low, high = a["interval_95"]
-        lines.append(
-            f"{a['stage']}: {a['correct']}/{a['n']} = {100 * a['rate']:.2f} % "
-            f"(95 % interval {100 * low:.2f} to {100 * high:.2f} %)"
-        )
-        lines += [f"  {a['note']}"] if "note" in a else []
-    lines += [] if data["accuracy"] else [f"accuracy: {NO_ACCURACY}"]
-    lines.append(operations(data))
-    return "\n".join(lines) + "\n"
-
-
-def _accuracy(data: Data) -> str:
-    if not data["accuracy"]:
-        return f"{NO_ACCURACY.capitalize()}."
-    rows = [
-        (
-            a["stage"],
-            f"{a['correct']}/{a['n']}",
-            f"{100 * a['rate']:.2f} %",
-            f"{100 * a['interval_95'][0]:.2f} to {100 * a['interval_95'][1]:.2f} %",
-        )
-        for a in data["accuracy"]
-    ]
-    return _table(("stage", "correct", "accuracy", "95 % interval"), rows)
-
-
-def _more(rows: Sequence[object]) -> list[str]:
-    return [f"and {len(rows) - _SHOWN} more: see report.json"] if len(rows) > _SHOWN else []
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    lines += ["| " + " | ".join(_cell(c) for c in row) + " |" for row in rows]
-    return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    """Text that can neither end its cell nor become markup (links of our own excepted)."""
-    if text.startswith("[PS") and text.endswith(".md)"):
-        return text
-    plain = " ".join(text.split())
-    for c in "\\`*_[]<>|#":
-        plain = plain.replace(c, f"\\{c}" if c not in "<>" else {"<": "&lt;", ">": "&gt;"}[c])
-    return plain
+def _lines(table: Table) -> Iterator[str]:
+    """Columns side by side where they fit, else one entry below the other."""
+    table = table.plain()
+    names = [c.name for c in table.columns]
+    rows = [[" ".join(text(cell).split()) for cell in row] for row in table.rows]
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    yield f"{table.title}:"
+    if sum(widths) + 2 * len(widths) <= WIDE:
+        numeric = [c.numeric for c in table.columns]
+        for row in (names, *rows):
+            cells = zip(row, widths, numeric, strict=True)
+            yield "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in cells).rstrip()
+    else:
+        short = [k for k, c in enumerate(table.columns) if not c.wordy][:3]
+        for row in rows:
+            yield " ".join(row[k] for k in short)
+            rest = (k for k in range(len(row)) if k not in short and row[k])
+            yield from (f"  {names[k]}: {row[k]}" for k in rest)
+    yield from table.notes
+    if not table.anchors:
+        return
+    pages = sorted({c.page for row in table.rows for c in row if isinstance(c, Link) and c.page})
+    yield from [f"see: {', '.join(pages)}"] if pages else []

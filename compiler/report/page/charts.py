@@ -14,6 +14,7 @@ _BAR = 120.0  # widths and heights in px
 _STEPS_HEIGHT = 22.0
 _RASTER = 1_200_000  # characters for all rasters of a page
 _COLUMNS = 64  # steps of a raster
+_BOXES = 128  # cores of a layer that are drawn
 
 
 def bar(value: float, largest: float, kind: str = "ac") -> Html:
@@ -148,6 +149,28 @@ def interval(rate: float, ends: Sequence[float], low: float) -> Html:
         "svg", whisker, dot, viewBox=f"0 0 {number(width)} 16", width=width, height=16,
         aria_hidden="true",
     )  # fmt: skip
+
+
+def boxes(cores: Sequence[Mapping[str, float]]) -> Html:
+    """One box per core of a layer, filled by use: percent of each limit by its name."""
+    more = f"and {len(cores) - _BOXES} more" if len(cores) > _BOXES else None
+    return el("div", [_box(k, used) for k, used in enumerate(cores[:_BOXES])], more, class_="cores")
+
+
+def _box(k: int, used: Mapping[str, float]) -> Html:
+    percent = max(used.values(), default=0.0)
+    fill = min(100.0, percent) * 0.16
+    kind = "mac" if percent > 100 else "ac"
+    each = ", ".join(f"{name} {p:.1f} %" for name, p in used.items())
+    return el(
+        "svg",
+        el("title", f"core {k}: {each}"),
+        el("rect", x=0, y=0, width=16, height=16, class_="bound"),
+        el("rect", x=0, y=16 - fill, width=16, height=fill, class_=kind),
+        width=16,
+        height=16,
+        role="img",
+    )
 
 
 def rasters(spikes: Mapping[str, NDArray[Any]]) -> dict[str, Html]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from html import escape
 
 
@@ -51,39 +51,6 @@ def join(children: Iterable[Child]) -> Html:
 def number(x: float) -> str:
     """A coordinate: at most two decimals."""
     return f"{x:.2f}".rstrip("0").rstrip(".") if x % 1 else str(int(x))
-
-
-def table(
-    caption: str,
-    head: Sequence[str],
-    rows: Iterable[Sequence[Child]],
-    numeric: Sequence[int] = (),
-    wordy: Sequence[int] = (),
-) -> Html:
-    """A table with a caption and column headings; the first cell of a row is its heading.
-
-    It stands in a box that scrolls sideways and takes the keyboard focus. Columns ``numeric`` are
-    set to the right, columns ``wordy`` never become narrow.
-    """
-
-    def kind(k: int) -> str | None:
-        return "n" if k in numeric else "w" if k in wordy else None
-
-    heads = [el("th", h, scope="col", class_=kind(k)) for k, h in enumerate(head)]
-    body = []
-    for row in rows:
-        cells = [
-            el("td", c, class_=kind(k)) if k else el("th", c, scope="row")
-            for k, c in enumerate(row)
-        ]
-        body.append(el("tr", cells))
-    content = el(
-        "table",
-        el("caption", caption),
-        el("thead", el("tr", heads)),
-        el("tbody", body),
-    )
-    return el("div", content, class_="scroll", tabindex="0", role="region", aria_label=caption)
 
 
 def section(anchor: str, heading: str, *children: Child) -> Html:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
@@ -20,14 +20,18 @@ from rich.text import Text
 
 from purespike.cli.listing import Listing
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.proofs.counts import Counts
-from purespike.compiler.report.formats.read import NO_ACCURACY, amount, operations, percent
 from purespike.compiler.report.report import Report
-from purespike.compiler.rules.finding import RULES, WAIVERS, Finding
-from purespike.compiler.wording import figure, spoken
+from purespike.compiler.report.sentences import NO_ACCURACY, operations
+from purespike.compiler.report.tables.counts import energy_table, operations_table
+from purespike.compiler.report.tables.findings import findings_table, rules_table, waived_table
+from purespike.compiler.report.tables.layers import timing_table
+from purespike.compiler.report.tables.stages import accuracy_table, ledger_table
+from purespike.compiler.report.tables.table import Cell, Result, Table, text
+from purespike.compiler.rules.finding import Finding
+from purespike.compiler.wording import spoken
 
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "WAIVED": "yellow", "NOT RUN": "yellow"}
-_SHOWN = 20  # broken findings a rule; the report file has all of them
+SHOWN = 20  # rows of a table of findings; the report file has all of them
 
 
 # Markup is off: what a user wrote may hold brackets, and has to come out as it is.
@@ -39,8 +43,8 @@ def print_error(error: PurespikeError) -> None:
     """The error in the words of the command line; long lines go on further in."""
     notes = getattr(error, "__notes__", [])
     lines = [("error: " + error.text("command line"), "")] + [(note, "dim") for note in notes]
-    for text, style in lines:
-        for line in text.splitlines():
+    for words, style in lines:
+        for line in words.splitlines():
             err.print(_hanging(line, err.width), style=style, soft_wrap=True)
 
 
@@ -90,178 +94,56 @@ def render(report: Report) -> RenderableType:
         Text(report.headline, style=f"bold {colour}"), title=Text(report.model), expand=False
     )
     parts: list[RenderableType] = [verdict]
-    parts.append(_accuracy(report))
     if report.accuracy:
-        notes = ((a.stage, report.note(a)) for a in report.accuracy)
-        parts += [Text(f"{stage}: {note}", style="yellow") for stage, note in notes if note]
-    parts.append(rules(report.findings))
-    data = report.data()
-    if report.census:
-        parts += [_census(report), Text(operations(data)), _energy(report)]
+        parts.append(listing(accuracy_table(report)))
     else:
-        parts.append(Text(operations(data)))
+        parts.append(Text(f"Accuracy: {NO_ACCURACY}"))
+    parts.append(rules(report.findings))
+    if report.census.layers:
+        parts.append(listing(operations_table(report)))
+    parts.append(Text(operations(report)))
+    parts += [listing(table) for table in (energy_table(report),) if table.rows]
     if report.resources:
-        parts.append(Text(report.resources["summary"]))
-    if report.timing:
-        parts.append(_timing(report))
-    if report.ledger:
-        parts.append(_ledger(report))
+        parts.append(Text(report.resources.summary))
+    parts += [listing(t) for t in (timing_table(report), ledger_table(report)) if t.rows]
     return Group(*parts)
 
 
 def rules(findings: Iterable[Finding], *, judged: bool = False) -> RenderableType:
-    """One line a rule, then every finding that is not PASS.
+    """One line per rule, then every finding that is not PASS.
 
     Args:
         findings: All of them.
         judged: Whether to leave out the rules without any: the command does not judge them.
     """
     findings = tuple(findings)
-    table = Listing("rule", "result", "checked", "what it demands", title="Rules")
-    for rule in (WAIVERS, *RULES):
-        own = [f for f in findings if f.rule.id == rule.id]
-        if not own and (judged or rule == WAIVERS):
-            continue
-        worst = next(
-            (s for s in ("FAIL", "NOT RUN", "WAIVED", "PASS") if any(f.status == s for f in own)),
-            "NOT RUN",
-        )
-        places = f"{len(own)} place{'' if len(own) == 1 else 's'}"
-        if not own or (worst == "NOT RUN" and len(own) == 1):
-            places = ""
-        table.add_row(rule.id, Text(worst, style=_COLOURS[worst]), places, rule.title)
-    parts: list[RenderableType] = []
-    waived = [f for f in findings if f.status == "WAIVED" and f.waiver]
-    if waived:
-        accepted = Listing(
-            *("rule", "where", "found", "who", "why", "until"),
-            title=Text("WAIVED", style="bold yellow"),
-        )
-        for f in waived[:_SHOWN]:
-            texts = (f.where, f.measured, *(vars(f.waiver).values()))
-            accepted.add_row(f.rule.id, *texts)
-        if len(waived) > _SHOWN:
-            accepted.add_row("", f"and {len(waived) - _SHOWN} more", "", "", "", "")
-        parts.append(accepted)
-    parts.append(table)
-    broken = [f for f in findings if f.status == "FAIL"]
-    if broken:
-        details = Listing(
-            "rule", "where", "found", "allowed", "to do", title="Broken", show_lines=True
-        )
-        for f in broken[:_SHOWN]:
-            texts = (f.where, f.measured, f"{f.limit} {f.unit}".strip(), _todo(f))
-            details.add_row(f.rule.id, *texts)
-        if len(broken) > _SHOWN:
-            details.add_row("", f"and {len(broken) - _SHOWN} more", "see the report file", "", "")
-        parts.append(details)
-    open_ = [f for f in findings if f.status == "NOT RUN" and f.remedy]
-    if open_:
-        rest = Listing("rule", "where", "why", "to do", title="Not run", show_lines=True)
-        for f in open_[:_SHOWN]:
-            rest.add_row(f.rule.id, f.where, f.measured, _todo(f))
-        parts.append(rest)
-    return Group(*parts)
-
-
-def _todo(finding: Finding) -> str:
-    return spoken(finding.remedy, "command line")
-
-
-def _accuracy(report: Report) -> RenderableType:
-    if not report.accuracy:
-        return Text(f"Accuracy: {NO_ACCURACY}")
-    table = Listing(
-        "stage", "correct", "accuracy", "95 % interval", "same decisions", title="Accuracy"
+    numbered = list(enumerate(findings))
+    broken = [pair for pair in numbered if pair[1].status == "FAIL"]
+    unrun = [pair for pair in numbered if pair[1].status == "NOT RUN" and pair[1].remedy]
+    tables = (
+        waived_table(findings),
+        rules_table(findings, judged=judged),
+        findings_table("Broken", broken, usual="FAIL"),
+        findings_table("Not run", unrun, usual="NOT RUN"),
     )
-    for a in report.accuracy:
-        low, high = a.interval
-        same = "" if a.identical is None else f"{a.identical}/{a.n}"
-        table.add_row(
-            a.stage,
-            f"{a.correct}/{a.n}",
-            f"{100 * a.rate:.2f} %",
-            f"{100 * low:.2f} to {100 * high:.2f} %",
-            same,
-        )
-    return table
+    return Group(*(listing(table.first(SHOWN)) for table in tables if table.rows))
 
 
-def _census(report: Report) -> Listing:
-    table = Listing(title="Operations a sample (all time steps)")
-    table.add_column("layer", overflow="fold", min_width=20)
-    for name in ("AC", "MAC", "MUL", "ADD", "CMP", "fires"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in report.census:
-        c = row.counts
-        if not any((c.ac, c.mac, c.mul, c.add, c.cmp, c.logic, c.unknown)):
-            continue
-        rate = "" if row.firing_rate is None else f"{100 * row.firing_rate:.1f} %"
-        numbers = [figure(n) if n else "" for n in (c.ac, c.mac, c.mul, c.add, c.cmp)]
-        place = "" if row.runs_on == "chip" else " (host)"
-        place += f" ({row.arrays} arrays)" if (row.arrays or 1) > 1 else ""
-        table.add_row(f"{row.name}{place}", *numbers, rate)
-    table.add_section()
-    chip = report.chip_counts() or Counts()  # there are layers, so there is a sum
-    total = (chip.ac, chip.mac, chip.mul, chip.add, chip.cmp)
-    table.add_row("chip", *map(amount, total), "")
-    return table
+def listing(table: Table) -> RenderableType:
+    """A table of the report for the terminal, in the words of the command line."""
+    table = table.plain()
+    lines = any(c.wordy for c in table.columns)
+    made = Listing(title=table.title, show_lines=lines)
+    for column in table.columns:
+        made.add_column(column.name, justify="right" if column.numeric else "left")
+    for k, row in enumerate(table.rows):
+        if table.sums and k == len(table.rows) - table.sums:
+            made.add_section()
+        made.add_row(*map(_cell, row))
+    return Group(made, *map(Text, table.notes)) if table.notes else made
 
 
-def _energy(report: Report) -> Listing:
-    table = Listing(
-        "table",
-        "nJ a sample",
-        "quietest to busiest",
-        "leaves out",
-        title="Energy (a projection, not a result)",
-    )
-    for row in report.energy():
-        value, ends = row["nanojoule_per_sample"], row["nanojoule_range"]
-        known = value is not None
-        table.add_row(
-            row["table"],
-            figure(value, 1) if known else "no figure",
-            "" if None in ends else " to ".join(figure(x, 1) for x in ends),
-            row["boundary"],
-        )
-    return table
-
-
-def _timing(report: Report) -> Listing:
-    table = Listing(
-        "join", "branch from", "arrives after", "delayed by", title="Timing of joins (steps)"
-    )
-    for row in report.timing:
-        table.add_row(row["neuron"], row["source"], str(row["earliest"]), str(row["delay"]))
-    return table
-
-
-def _ledger(report: Report) -> RenderableType:
-    table = Listing(title="Ledger, from torch to the last executor (MAC of one step)")
-    for name in ("stage", "nodes", "MAC", "moved", "equal", "least equal layer"):
-        table.add_column(name, no_wrap=name != "least equal layer", overflow="fold")
-    first = []
-    for line in report.ledger:
-        table.add_row(
-            line.name,
-            f"{line.nodes_before} -> {line.nodes_after}",
-            f"{line.counts_before.mac:,.0f} -> {line.counts_after.mac:,.0f}",
-            "" if line.deviation is None else f"{line.deviation:.3g}",
-            "" if line.agreement is None else percent(line.agreement),
-            _least(line.layers),
-        )
-        first += [f"{line.name}: {line.divergence}"] if line.divergence else []
-    table.add_section()
-    for name, data in report.executors.items():
-        shares = {layer: min(found.values()) for layer, found in data["layers"].items() if found}
-        equal = sum(share == 1 for share in shares.values())
-        compared = f"{equal} of {len(shares)}"
-        table.add_row(name, "", "", "", compared, _least(shares))
-        first += [f"{name}: {data['divergence']}"] if data["divergence"] else []
-    return Group(table, *(Text(f"First divergence, {words}") for words in first))
-
-
-def _least(shares: Mapping[str, float]) -> str:
-    name = min(shares, key=lambda layer: shares[layer], default="")
-    return f"{name} {percent(shares[name])}" if name and shares[name] < 1 else ""
+def _cell(cell: Cell) -> Text:
+    if isinstance(cell, Result):
+        return Text(cell.status, style=_COLOURS[cell.status])
+    return Text(spoken(text(cell), "command line"))

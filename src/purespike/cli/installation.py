@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from purespike import telemetry
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.native import level
-from purespike.judge.evidence import versions
+from purespike.judge.versions import versions
 from purespike.targets.cpu.library import kernels
 from purespike.targets.lava.run.probe import probe
 from purespike.targets.lava.run.python import VARIABLE, python

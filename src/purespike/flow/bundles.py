@@ -11,8 +11,9 @@ from typing import Any
 from purespike.compiler.choices import Convolution
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.report.formats.notebook import shown
-from purespike.compiler.report.formats.read import read_report
-from purespike.compiler.rules.finding import RULES, WAIVERS, Finding
+from purespike.compiler.report.lookup import read_report
+from purespike.compiler.report.report import Report
+from purespike.compiler.rules.finding import Finding
 from purespike.judge.bundle.contents import Examination, examine
 from purespike.judge.simulation import Executor, Simulation, simulate
 from purespike.subject import Progress, Samples, silent
@@ -76,7 +77,7 @@ class OpenBundle:
     """
 
     bundle: Bundle
-    report: Mapping[str, Any]
+    report: Report
 
     @property
     def folder(self) -> Path:
@@ -101,29 +102,17 @@ class OpenBundle:
     @property
     def compliant(self) -> bool:
         """Whether its report says that it is spike-only; `purespike.check` judges anew."""
-        return bool(self.report["verdict"]["compliant"])
+        return self.report.compliant
 
     @property
     def headline(self) -> str:
         """The verdict of its report in words."""
-        return str(self.report["verdict"]["headline"])
+        return self.report.headline
 
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Those of its report."""
-        rules = {r.id: r for r in (WAIVERS, *RULES)}
-        return tuple(
-            Finding(
-                rules[f["rule"]],
-                f["where"],
-                f["status"],
-                f["measured"],
-                f["limit"],
-                f["unit"],
-                f["remedy"],
-            )
-            for f in self.report["findings"]
-        )
+        return self.report.findings
 
     def verify(self, *, lava: bool = True, progress: Progress = silent) -> Verification:
         """Run or compare every file: all executors, and what follows from the network.
@@ -152,7 +141,7 @@ class OpenBundle:
 
     def _repr_html_(self) -> str:
         """For notebooks: the verdict of its report."""
-        return shown(str(self.report["model"]), self.compliant, self.headline, self.findings)
+        return shown(self.report.model, self.compliant, self.headline, self.findings)
 
 
 def open_bundle(folder: str | os.PathLike[str]) -> OpenBundle:

@@ -22,7 +22,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace, run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.labels import checked_labels
-from purespike.compiler.report.report import Accuracy, Chance
+from purespike.compiler.report.rows.verdict import Accuracy, Chance
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import is_binary, peek, read_data
 from purespike.flow.shard_runs import Store, run_here, run_on_cluster, run_side_by_side
@@ -166,8 +166,8 @@ def run_test_set(
         seconds,
         None
         if labels is None
-        else Accuracy(backend, int((decided == labels[:total]).sum()), total),
-        None if labels is None else Chance(classes, _commonest(labels[:total]), total),
+        else Accuracy.of(backend, int((decided == labels[:total]).sum()), total),
+        None if labels is None else Chance.of(classes, _commonest(labels[:total]), total),
         () if labels is None else tuple(_by_class(decided, labels[:total], classes)),
         {
             name: sum(p.fired[name] for p in parts)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.ir.graph import Graph
-from purespike.compiler.report.report import Accuracy
+from purespike.compiler.report.rows.verdict import Accuracy
 from purespike.compiler.rules.measure import decisions
 from purespike.judge.fast import execute
 from purespike.subject import Progress, Subject
@@ -28,7 +28,7 @@ def reference_accuracy(subject: Subject, progress: Progress) -> Accuracy | None:
     if not subject.labelled:
         return None
     if not isinstance(subject.model, Graph):
-        return Accuracy("trained (torch)", *torch_accuracy(subject.model, subject, progress))
+        return Accuracy.of("trained (torch)", *torch_accuracy(subject.model, subject, progress))
     read = decisions(
         subject.model,
         subject.spikes,
@@ -87,4 +87,4 @@ def stage_accuracy(
     """A line of the report: correct decisions (B,), and those equal to the stage before."""
     right = int((decided == subject.labels).sum())
     same = None if before is None else int((decided == before).sum())
-    return Accuracy(stage, right, len(decided), same)
+    return Accuracy.of(stage, right, len(decided), same)

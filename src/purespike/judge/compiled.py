@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from purespike.compiler.checker import Verdict
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.verify import verify
 from purespike.compiler.passes.split_host import chip_part
-from purespike.compiler.report.formats.schema import mistakes
+from purespike.compiler.report.report import ReportError
 from purespike.compiler.rules.finding import (
     ACCURACY,
     EXECUTORS,
@@ -72,21 +72,21 @@ def bundle_findings(
 
 
 def _reported_accuracy(bundle: Bundle, policy: Policy) -> Finding:
-    if wrong := next(mistakes(bundle.report), ""):
-        return Finding(ACCURACY, "report.json", "NOT RUN", f"no report of this version: {wrong}")
-    rows: dict[str, Any] = {row["stage"]: row for row in bundle.report["accuracy"]}
-    trained = next((r for s, r in rows.items() if s.startswith("trained")), None)
-    integer = next((r for s, r in rows.items() if s.startswith("integer")), None)
+    try:
+        rows = bundle.said.accuracy
+    except ReportError as e:
+        return Finding(ACCURACY, "report.json", "NOT RUN", f"no report of this version: {e.found}")
+    trained = next((r for r in rows if r.stage.startswith("trained")), None)
+    integer = next((r for r in rows if r.stage.startswith("integer")), None)
     if trained is None or integer is None:
         return Finding(ACCURACY, "report.json", "NOT RUN", "the report has no accuracy")
-    drop = 100 * (trained["rate"] - integer["rate"])
-    note = integer.get("note", "")
+    drop = 100 * (trained.rate - integer.rate)
     return verdict(
         ACCURACY,
         "report.json",
         drop <= policy.accuracy_drop,
-        f"{100 * trained['rate']:.2f} % trained, {100 * integer['rate']:.2f} % integer, "
-        f"N = {integer['n']} (as reported)" + (f"; {note}" if note else ""),
+        f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, "
+        f"N = {integer.n} (as reported)" + (f"; {integer.note}" if integer.note else ""),
         limit=f"drop of at most {policy.accuracy_drop:g}",
         unit="percentage points",
     )

@@ -14,7 +14,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.rules.measure import decide
-from purespike.judge.evidence import encode, lava_decisions
+from purespike.judge.executors import encode, lava_decisions
 from purespike.subject import Samples, require_fit
 from purespike.targets.cpu.run import run_cpu
 from purespike.targets.lava.run.simulate import simulate as run_lava

@@ -14,7 +14,8 @@ from purespike.cli.listing import Listing
 from purespike.compiler.errors import UsageError
 
 if TYPE_CHECKING:
-    from purespike.judge.bundle.contents import Examination, Replay
+    from purespike.judge.bundle.contents import Examination
+    from purespike.judge.bundle.own_program import Replay
     from purespike.targets.bundle.bundle import Bundle
 
 
@@ -76,7 +77,7 @@ def simulate(
                 remedy=f"leave {option} out, or name a test set with --data",
             )
     from purespike.judge.bundle.consistency import require_recordings
-    from purespike.judge.bundle.contents import run_own
+    from purespike.judge.bundle.own_program import run_own
     from purespike.targets.bundle.bundle import read_bundle
     from purespike.targets.lava.lower.emit import emit
     from purespike.targets.lava.lower.schedule import schedule
@@ -210,7 +211,7 @@ def _conclusion(found: Examination, bundle: Bundle, *, lava: bool) -> str:
             f"{', '.join(unknown)} otherwise: verify with that one, or compile again"
         )
     layers = ", ".join(f"{run.executor} {run.layers}" for run in found.runs)
-    reported = bundle.report["samples"]
+    reported = bundle.said.samples
     words = [
         f"{len(ran)} of {len(by_file)} files were run, {len(by_file)} compared with what follows "
         f"from the network and its {samples} golden samples: all bit for bit equal",
@@ -222,7 +223,7 @@ def _conclusion(found: Examination, bundle: Bundle, *, lava: bool) -> str:
             f"report.json is about {reported} samples: the {reported - samples} others are not in "
             "the bundle, and bound its means only"
         )
-    labels = "that the labels are true, and " if bundle.report["accuracy"] else ""
+    labels = "that the labels are true, and " if bundle.said.accuracy else ""
     words.append(
         f"not in the bundle, and so not verified: {labels}what the report says of the trained "
         "network, its name, its source files and other packages' versions"

@@ -7,12 +7,14 @@ samples they bound it: the others add at least nothing and at most what the dens
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TypeVar
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from purespike.compiler.ir.graph import Graph
@@ -20,15 +22,24 @@ from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.labels import output_classes
 from purespike.compiler.proofs.counts import Counts, dense_census
 from purespike.compiler.proofs.ranges import bound_neurons
-from purespike.compiler.report.report import Activity, Chance, LayerCount
+from purespike.compiler.report.report import Report
+from purespike.compiler.report.rows.basic import both
+from purespike.compiler.report.rows.census import (
+    AapCost,
+    AcMac,
+    Conventions,
+    LayerCount,
+    LayerTools,
+    Tools,
+)
+from purespike.compiler.report.rows.stages import Activity
+from purespike.compiler.report.rows.verdict import Chance
 from purespike.compiler.rules.conventions import aap_cost
 from purespike.compiler.rules.energy import EnergyTable
 from purespike.compiler.rules.measure import Measured
-from purespike.judge.evidence import ac_range, activity, census
+from purespike.judge.evidence import ac_range, activity, layer_counts
 from purespike.targets.bundle.bundle import Bundle
 from purespike.targets.spec import LOIHI2
-
-Said = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +59,7 @@ class Part:
         host: Whether an encoder runs before the chip.
     """
 
-    said: Said
+    said: Report
     graph: Graph
     measured: Measured
     samples: int
@@ -81,28 +92,30 @@ class Part:
         known, others = here * self.golden, self.samples - self.golden
         return self.between(value, known / self.samples, (known + most * others) / self.samples)
 
-    def census(self) -> tuple[LayerCount, ...]:
+    def layers(self) -> tuple[LayerCount, ...]:
         """What every layer of the chip counts."""
-        rows = census(self.graph, self.measured)
+        rows = layer_counts(self.graph, self.measured)
         if self.whole:
             return rows
-        said = {row["name"]: row for row in self.said["census"]["layers"]}
+        said = by_name(self.said.census.layers)
         rates = {row.name: row.rate_by_step for row in self.activity()}
         return tuple(self._layer(row, said[row.name], rates) for row in rows)
 
     def _layer(
-        self, row: LayerCount, said: Said, rates: Mapping[str, tuple[float, ...]]
+        self, row: LayerCount, said: LayerCount, rates: Mapping[str, tuple[float, ...]]
     ) -> LayerCount:
         if row.firing_rate is not None:
             row = replace(row, firing_rate=float(np.mean(rates[row.name])))
-        if row.ac_by_sample is None or row.counts.ac is None:
+        if row.ac_by_sample is None:
             return row
         most = self.most[row.name].ac  # of one step
-        pairs = zip(said["ac_by_step"], row.ac_by_step, strict=True)
+        pairs = zip(said.ac_by_step, row.ac_by_step, strict=True)
         steps = tuple(self.mean(value, here, most) for value, here in pairs)
-        ac = self.between(said["counts"]["ac"], sum(steps), sum(steps))
+        ac = self.between(said.counts.ac, sum(steps), sum(steps))
         low, high = row.ac_by_sample
-        ends = said["ac_by_sample"]
+        if said.ac_by_sample is None:
+            raise ValueError(f"{row.name} has no AC by sample")
+        ends = said.ac_by_sample
         extremes = (
             self.between(ends[0], 0, min(low, ac)),
             self.between(ends[1], max(high, ac), most * len(steps)),
@@ -110,9 +123,9 @@ class Part:
         counts = replace(row.counts, ac=ac)
         return replace(row, counts=counts, ac_by_step=steps, ac_by_sample=extremes)
 
-    def host_rows(self) -> list[dict[str, Any]]:
+    def host_rows(self) -> tuple[LayerCount, ...]:
         """The census of the encoder, as said."""
-        return [dict(r) for r in self.said["census"]["layers"] if r["runs_on"] == "host"]
+        return tuple(row for row in self.said.census.layers if row.runs_on == "host")
 
     def activity(self) -> tuple[Activity, ...]:
         """What every neuron layer did, beside what is proved for it."""
@@ -121,13 +134,13 @@ class Part:
         )
         if self.whole:
             return rows
-        said = {row["name"]: row for row in self.said["activity"]}
+        said = by_name(self.said.activity)
 
         def one(row: Activity) -> Activity:
             found = said[row.name]
-            pairs = zip(found["rate_by_step"], row.rate_by_step, strict=True)
-            low, high = row.membrane_observed
-            seen = found["membrane_observed"]
+            pairs = zip(found.rate_by_step, row.rate_by_step, strict=True)
+            low, high = both(row.membrane_observed)
+            seen = both(found.membrane_observed)
             return replace(
                 row,
                 rate_by_step=tuple(self.mean(value, here, 1.0) for value, here in pairs),
@@ -139,46 +152,47 @@ class Part:
 
         return tuple(one(row) for row in rows)
 
-    def conventions(self) -> dict[str, Any]:
+    def conventions(self) -> Conventions:
         """The same run as other tools count it."""
-        counts: dict[str, Counts] = {row.name: row.counts for row in self.census()}
-        found = dict(self.measured.conventions)
+        counts = {row.name: row.counts.counts() for row in self.layers()}
+        found = msgspec.convert(self.measured.conventions, Conventions)
+        stated = self.said.census.conventions
+        if stated is None:
+            raise ValueError("the census lacks its conventions")
         if not self.whole:
-            said = {row["name"]: row for row in self.said["census"]["conventions"]["layers"]}
-            found["layers"] = [
-                self._columns(row, said[row["name"]], counts) for row in found["layers"]
-            ]
-            found["total"] = {
-                tool: {
-                    kind: sum(row[tool][kind] for row in found["layers"]) for kind in ("ac", "mac")
-                }
-                for tool in found["total"]
-            }
-        aap = self.said["census"]["conventions"]["aap"]
-        found["aap"] = aap if self.host else aap_cost(self.graph, counts)
-        return found
+            said = by_name(stated.layers)
+            rows = tuple(self._columns(row, said[row.name], counts) for row in found.layers)
+            found = replace(found, layers=rows, total=Tools.sum(rows))
+        aap = msgspec.convert(aap_cost(self.graph, counts), AapCost)
+        return replace(found, aap=stated.aap if self.host else aap)
 
-    def _columns(self, row: Said, said: Said, counts: Mapping[str, Counts]) -> dict[str, Any]:
-        columns: dict[str, Any] = {"name": row["name"]}
-        for tool, here in row.items():
-            if tool == "purespike":
-                exact = counts[row["name"]]
-                columns[tool] = {"ac": float(exact.ac), "mac": float(exact.mac)}
-            elif tool != "name":
-                columns[tool] = {
-                    kind: self.mean(said[tool][kind], value, math.inf)
-                    for kind, value in here.items()
-                }
-        return columns
+    def _columns(
+        self, row: LayerTools, said: LayerTools, counts: Mapping[str, Counts]
+    ) -> LayerTools:
+        def mean(said: AcMac, here: AcMac) -> AcMac:
+            return AcMac(
+                ac=self.mean(said.ac, here.ac, math.inf),
+                mac=self.mean(said.mac, here.mac, math.inf),
+            )
+
+        exact = counts[row.name]
+        return LayerTools(
+            name=row.name,
+            purespike=AcMac(ac=float(exact.ac), mac=float(exact.mac)),
+            neurobench=mean(said.neurobench, row.neurobench),
+            syops=mean(said.syops, row.syops),
+        )
 
     def chance(self) -> Chance:
         """What an accuracy has to beat, as far as the golden labels decide it."""
         here = int(np.bincount(self.labels).max())
         count = here
         if not self.whole:
-            said = round(self.said["chance"]["commonest_class"] * self.samples)
+            if self.said.chance is None:
+                raise ValueError("the report lacks what chance is right in")
+            said = round(self.said.chance.commonest * self.samples)
             count = int(self.between(said, here, here + self.samples - self.golden))
-        return Chance(output_classes(self.graph)[0], count, self.samples)
+        return Chance.of(output_classes(self.graph)[0], count, self.samples)
 
     def updates(self) -> float:
         """Neuron updates of one sample."""
@@ -190,10 +204,10 @@ class Part:
         here = ac_range(self.graph, self.measured)
         if self.whole or here is None:
             return here
-        ends = next(e for e in self.said["energy"] if e["table"] == table.name)["nanojoule_range"]
+        ends = both(next(e for e in self.said.energy if e.table == table.name).range)
         work = table.update * self.updates()
         low, high = ((1000 * end - work) / table.ac for end in ends)
-        mean = sum(row.counts.ac for row in self.census())
+        mean = sum(row.counts.ac for row in self.layers())
         return (
             self.between(low, 0, min(here[0], mean)),
             self.between(high, max(here[1], mean), math.inf),
@@ -202,11 +216,14 @@ class Part:
 
 def part_of(bundle: Bundle, measured: Measured) -> Part:
     """The golden samples of a bundle beside what its report is about."""
-    said, golden = bundle.report, len(bundle.golden.labels)
-    samples = max(int(said["samples"]), golden)
-    options = said.get("options") or bundle.manifest["options"]
+    said, golden = bundle.said, len(bundle.golden.labels)
+    samples = max(said.samples, golden)
+    options: Mapping[str, object] = said.options or bundle.manifest["options"]
     mode = str(options["lava"])
-    lava = min(max(int(options["lava_samples"]), int(options["golden"])), samples)
+    asked, kept = (int(str(options[name])) for name in ("lava_samples", "golden"))
+    lava = min(max(asked, kept), samples)
+    if said.network is None:
+        raise ValueError("the report lacks its network")
     return Part(
         said=said,
         graph=bundle.graph,
@@ -217,5 +234,13 @@ def part_of(bundle: Bundle, measured: Measured) -> Part:
         right=int((measured.decisions == bundle.golden.labels).sum()),
         lava=0 if mode == "none" else max(lava, golden),
         mode=mode,
-        host=any(n["role"] == "host" for n in said["network"]["nodes"]),
+        host=any(n.role == "host" for n in said.network.nodes),
     )
+
+
+Named = TypeVar("Named", LayerCount, LayerTools, Activity)
+
+
+def by_name(rows: Sequence[Named]) -> dict[str, Named]:
+    """The rows by the names of their layers."""
+    return {row.name: row for row in rows}

@@ -1,0 +1,1 @@
+"""The tables of the report, each made once; `formats`, `page` and the terminal print them."""
