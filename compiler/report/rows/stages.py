@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta
 
-from purespike.compiler.pipeline import LedgerLine
 from purespike.compiler.report.rows.basic import Number, Positive, Row, Share, finite
 from purespike.compiler.report.rows.census import Operations
+
+if TYPE_CHECKING:
+    from purespike.compiler.pipeline import LedgerLine
 
 
 class PassLine(Row, frozen=True):
