@@ -162,6 +162,18 @@ class Repeated(Net):
         return self.lif2(self.fc2(self.lif1(x_seq))).mean(0)
 
 
+class ResetFirst(Net):
+    """SpikingJelly's step_mode 'm', with the reset at the beginning of the forward."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda: sj.IFNode(v_threshold=0.6, step_mode="m"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.lif1.reset()
+        self.lif2.reset()
+        return self.lif2(self.fc2(self.lif1(self.fc1(x))))
+
+
 CASES: list[tuple[Any, str | None]] = [
     (Tutorial, "frame"),
     (Spatiotemporal, "sequence"),
@@ -172,6 +184,7 @@ CASES: list[tuple[Any, str | None]] = [
     (Synaptic, "sequence"),
     (Jelly, "sequence"),
     (Repeated, "frame"),
+    (ResetFirst, None),
 ]
 
 
@@ -358,3 +371,42 @@ def test_a_frame_that_changes_is_no_frame() -> None:
 def test_refused_word() -> None:
     with pytest.raises(ConfigError, match="a step, a sequence or a frame"):
         Imported(Net(), "loop")  # type: ignore[arg-type]
+
+
+def test_other_arguments_need_defaults() -> None:
+    """``forward(x, num_steps)`` is refused by name; the remedy is a default."""
+
+    class Needed(Net):
+        def forward(self, x: Tensor, num_steps: int) -> Tensor:
+            return torch.stack([self.lif1(self.fc1(x))[0] for _ in range(num_steps)])
+
+    class Default(Net):
+        def forward(self, x: Tensor, num_steps: int = STEPS) -> Tensor:
+            spikes = [self.lif1(self.fc1(x))[0] for _ in range(num_steps)]
+            return torch.stack([self.lif2(self.fc2(s))[0] for s in spikes])
+
+    with pytest.raises(ConfigError, match="takes nothing else") as e:
+        Imported(Needed(), "frame")
+    assert "num_steps" in e.value.found and "default" in e.value.remedy
+    assert_same(Default(), "frame", frames(same=True))
+
+
+def test_a_mean_of_the_model_is_the_only_one() -> None:
+    """What is loaded by its path and averages over time itself is not averaged once more."""
+    from purespike.compiler.ir.domain import SPIKE
+    from purespike.flow.inputs.modules import on_sequences
+
+    averaged = Imported(Iterated(), "sequence")
+    assert on_sequences(averaged, (WIDTH,), STEPS, SPIKE) is averaged
+
+    class Mean(Net):
+        def __init__(self) -> None:
+            super().__init__(lambda: sj.IFNode(v_threshold=0.6, step_mode="m"))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc2(self.lif1(self.fc1(x))).mean(0)
+
+    wrapped = on_sequences(Mean(), (WIDTH,), STEPS, SPIKE)
+    assert isinstance(wrapped, Imported)
+    graph = capture(wrapped, (WIDTH,), STEPS).graph
+    assert sum(isinstance(n.op, ops.TimeMean) for n in graph.nodes) == 1

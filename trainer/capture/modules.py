@@ -102,7 +102,8 @@ class Modules:
             states = [*node.args[1:], *node.kwargs.values()]
             own = mode == "s" and interop.mode_at(self.modules, path) in ("m", "frame")
             given = [self._state(a, node) for a in states]
-            at = self._calls.call(path, module, edge, value, given, own)
+            stepwise = interop.mode_at(self.modules, path) == "s"
+            at = self._calls.call(path, module, edge, value, given, own, stepwise)
             if at is not None:
                 self._looped.add(path)
                 reads = [(edge, replace(value, at=at, frame=False))]
@@ -121,7 +122,8 @@ class Modules:
                 remedy="put a neuron behind each part, in front of torch.cat",
             )
         if interop.is_stateful(module):
-            self._calls.call(path, module, path, joined.parts[0], (), False)
+            stepwise = interop.mode_at(self.modules, path) == "s"
+            self._calls.call(path, module, path, joined.parts[0], (), False, stepwise)
         mode = self.mode(path, joined.parts[0])
         self.values[node] = self._apply_joined(joined, path, path, module, mode)
         if interop.gives_state(module):

@@ -43,6 +43,7 @@ class Steps:
         value: Value,
         states: Iterable[Any],
         own: bool,
+        stepwise: bool,
     ) -> int | None:
         """The step of one more call of a neuron; None where time is implicit.
 
@@ -53,14 +54,15 @@ class Steps:
             value: What that edge carries.
             states: What it is handed beside its input.
             own: Whether the forward goes through the steps itself.
+            stepwise: Whether the forward is called once a step.
 
         Raises:
             CaptureError: If this is no next step of the neuron.
         """
         before = self.calls.get(path, 0)
         self.calls[path] = before + 1
-        if path in self._resets and (not own or self._resets[path] > 1):
-            self._refuse_reset(path, module, own)
+        if path in self._resets and (stepwise or self._resets[path] > 1):
+            self._refuse_reset(path, module, not stepwise)
         for k, state in enumerate(states):
             self._check(path, module, state, k, before, own)
         if not own:

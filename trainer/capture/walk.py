@@ -342,7 +342,9 @@ class Walk(Modules):
                     found=f"{value.said}"
                     + (f" of step {value.at}" if value.at is not None else ""),
                     allowed="(T, B, ...), or a mean (B, ...)",
-                    remedy="torch.stack the spikes of all steps",
+                    remedy="put time in front: transpose(0, 1)"
+                    if value.lead == SEQUENCE[::-1]
+                    else "torch.stack the spikes of all steps",
                 )
             found[key] = self.nodes.edge(value.form, value.path)
         self._calls.finish(self.modules, self._looped)

@@ -77,6 +77,14 @@ class Imported(nn.Module):
                 where="takes",
             )
         self.takes: Takes = takes or ("sequence" if modes == {"m"} else "step")
+        if self.takes != "step" and states_of(model):
+            raise ConfigError(
+                f"a forward that takes a {self.takes} takes nothing else",
+                found=str(inspect.signature(model.forward)),
+                allowed="forward(x), other arguments with defaults",
+                where=type(model).__name__,
+                remedy="give the other arguments defaults, such as num_steps=25",
+            )
         reset(model)
 
     @property
