@@ -39,6 +39,10 @@ _OTHER_LAYERS = {
         ("pool", "convT", "unpool", "average", "concat"), "netx itself does not run it"
     ),
 }
+_INSTEAD = {
+    "average": "leave the layer out of the file, and average its spikes on the host",
+    "pool": "train a convolution with a stride in its place",
+}
 _OTHER_NEURONS = {"SDNN": "sigma-delta: it sends graded values, not spikes"}
 
 
@@ -54,6 +58,7 @@ def check_fields(layer: Fields, kind: str, where: str) -> None:
             where=where,
             found=_because(kind, _OTHER_LAYERS),
             allowed=", ".join(_READ),
+            remedy=_INSTEAD.get(kind, "train with conv and dense blocks of SLAYER's cuba neurons"),
         )
     neuron_type = str(layer.get("neuron/type", _LOIHI[0]))
     if neuron_type not in _LOIHI:
@@ -62,6 +67,7 @@ def check_fields(layer: Fields, kind: str, where: str) -> None:
             where=where,
             found=_because(neuron_type, _OTHER_NEURONS),
             allowed=", ".join(_LOIHI),
+            remedy="train with slayer.block.cuba, whose neurons send spikes",
         )
     fields = {k for k in layer if not k.startswith("neuron/")}
     neuron = {k.removeprefix("neuron/") for k in layer if k.startswith("neuron/")}
