@@ -83,6 +83,20 @@ def everything() -> Graph:
     return build((Edge("x", (2, 4, 4), SPIKE),), nodes, ("out", "gate"), 7, loops=(loop,))
 
 
+def test_mantissas_of_eight_bits(tmp_path: Path) -> None:
+    """Weights as netx files have them: both ends of both signs, and one sign up to 255."""
+    even = 2.0 * R.integers(-128, 128, (6, 5))
+    even.flat[:2] = -256, 254
+    nodes = [
+        ("l", Linear(even), ("x",)),
+        ("n", Neuron(60.0, fixed=FIXED), ("l",)),
+        ("m", Linear(whole(4, 6, low=0, high=256)), ("n",)),
+        ("o", Neuron(300.0, fixed=FIXED), ("m",)),
+    ]
+    graph = build((Edge("x", (5,), SPIKE),), nodes, ("o",), 7)
+    assert replayed(graph, spikes(graph, 4, seed=2), tmp_path).equal
+
+
 def test_all_it_can_say_at_once_without_a_warning(tmp_path: Path) -> None:
     graph = everything()
     found = replayed(graph, spikes(graph, 3, 1), tmp_path)

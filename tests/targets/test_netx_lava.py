@@ -19,6 +19,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part, split_host
+from purespike.targets.cpu.run import run_cpu
 from purespike.targets.lava.lower.emit import emit, from_lava
 from purespike.targets.lava.lower.schedule import schedule
 from purespike.targets.lava.program.file import write
@@ -247,6 +248,9 @@ def test_mantissas_of_eight_bits_without_an_input_block(case: str, tmp_path: Pat
     agree_on_lava(graph, x)
     agree_on_onnx_and_nir(graph, x, tmp_path)
     agree_on_replay(graph, x, tmp_path)
+    on_cpu = run_cpu(graph, x)
+    for name in found:
+        np.testing.assert_array_equal(on_cpu.values[name], expected.values[name], err_msg=name)
     write_netx_again(graph, tmp_path)
 
 
