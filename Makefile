@@ -55,6 +55,7 @@ lint: $(READY)  ## style and formatting
 
 types: .links  ## types, and the import contract
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	PYTHONPATH=.links $(BIN)/lint-imports --no-cache
 
 bench: $(READY)  ## measurements; prints tables

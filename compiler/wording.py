@@ -27,7 +27,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "domain": ("--spike-input", "spike_input=True (of read_nir: domain=SPIKE)"),
     "spike_input": ("--spike-input", "spike_input=True"),
     "shape": ("--shape C,H,W", "shape=(C, H, W)"),
-    "data": ("--data FILE.npz", "samples or data='FILE.npz'"),
+    "data": ("--data FILE.npz", "data=Path('FILE.npz')"),
     "trust": ("--trust", "trust=True"),
     "host_encoder": ("--host-encoder", "Options(host_encoder=True)"),
     "leaky": ("--policy leaky", "Options(policy=read_policy('leaky'))"),

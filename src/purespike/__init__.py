@@ -15,11 +15,13 @@ when it is used: importing purespike loads neither torch nor numpy.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from purespike.telemetry import switch_off
 
+TYPE_CHECKING = False  # what type checkers take for true; typing itself takes longer than all else
 if TYPE_CHECKING:
+    from typing import Any
+
     import purespike.nn as nn
     from purespike.api import check as check
     from purespike.api import compile as compile
