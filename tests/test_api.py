@@ -26,7 +26,7 @@ from purespike.flow.build import Build, build
 from purespike.flow.bundles import OpenBundle, Verification
 from purespike.flow.check import Check
 from purespike.flow.inputs.stated import Stated
-from purespike.judge.simulation import Simulation
+from purespike.flow.simulation import Simulation
 from purespike.options import Options
 from purespike.subject import Samples
 from purespike.trainer.training.fit import TrainResult

@@ -14,8 +14,8 @@ from purespike.compiler.report.formats.notebook import shown
 from purespike.compiler.report.lookup import read_report
 from purespike.compiler.report.report import Report
 from purespike.compiler.rules.finding import Finding
+from purespike.flow.simulation import Executor, Simulation, simulate
 from purespike.judge.bundle.contents import Examination, examine
-from purespike.judge.simulation import Executor, Simulation, simulate
 from purespike.subject import Progress, Samples, silent
 from purespike.targets.bundle.bundle import Bundle, Golden, read_bundle
 
@@ -132,7 +132,7 @@ class OpenBundle:
         conv: Convolution = "fast",
         jobs: int | None = None,
     ) -> Simulation:
-        """Run samples on the network; see `purespike.judge.simulation.simulate`."""
+        """Run samples on the network; see `purespike.flow.simulation.simulate`."""
         return simulate(self.graph, samples, on=on, membranes=membranes, conv=conv, jobs=jobs)
 
     def __repr__(self) -> str:

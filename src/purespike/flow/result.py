@@ -13,8 +13,8 @@ from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import Compiled
 from purespike.compiler.report.report import Report
 from purespike.compiler.rules.finding import Finding
-from purespike.judge.simulation import Executor as Where
-from purespike.judge.simulation import Simulation, simulate
+from purespike.flow.simulation import Executor as Where
+from purespike.flow.simulation import Simulation, simulate
 from purespike.judge.static import is_integer
 from purespike.options import Options
 from purespike.subject import Samples
@@ -85,7 +85,7 @@ class Build:
         conv: Convolution = "fast",
         jobs: int | None = None,
     ) -> Simulation:
-        """Run samples on the compiled network; see `purespike.judge.simulation.simulate`.
+        """Run samples on the compiled network; see `purespike.flow.simulation.simulate`.
 
         Raises:
             UsageError: If the network was refused, or the samples do not fit.
