@@ -237,7 +237,7 @@ def _integrates(graph: Graph, name: str) -> bool:
 def _row(models: str, r: Result, steps: int, peak: int, wrong: int, values: int) -> None:
     print(
         f"  {models:6s}{r.processes:4d} processes{r.total_seconds - r.seconds:7.1f} s start"
-        f"{1000 * r.seconds / steps:10.1f} ms a step over {steps:3d} steps{peak / 2**20:8.0f} MiB, "
+        f"{1000 * r.seconds / steps:10.1f} ms per step, {steps:3d} steps{peak / 2**20:8.0f} MiB, "
         f"{wrong} of {values:,} values differ",
         flush=True,
     )

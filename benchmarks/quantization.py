@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--qat", type=int, default=0, metavar="EPOCHS")
     parser.add_argument("--cameras", type=int, default=5, help="of event digits")
     parser.add_argument("--methods", action="store_true", help="all scales and roundings")
-    parser.add_argument("--channels", action="store_true", help="one scale a channel")
+    parser.add_argument("--channels", action="store_true", help="one scale per channel")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -3,7 +3,7 @@
     python benchmarks/reconcile.py
 
 Two comparisons, in the peers' environment of ``honesty.py``, with the real syops-counter 0.0.5
-and NeuroBench 2.3.0: random single layers on inputs of every kind (also such as are no spikes), and
+and NeuroBench 2.3.0: random single layers on inputs of every kind (not only spikes), and
 whole spiking networks on which each tool counts by itself, through its own entry point. Weights and
 inputs are dyadic, so that the networks make the same spikes everywhere. Exits 1 if a count differs
 by more than float32 rounds.

@@ -13,8 +13,8 @@ reset comes one step late, by design, and Norse has another surrogate (SuperSpik
 detach its reset, so their losses are others. The limit, snnTorch and Norse are timed with torch's
 own layers. SpikingJelly has no kernel for CPUs but torch's operations.
 
-Norse is no dependency: ``pip download --no-deps --no-binary :all: norse``, unpack it, and put the
-folder into PYTHONPATH. Its compiled extension is for other neurons than the one used here.
+Norse is not a dependency: ``pip download --no-deps --no-binary :all: norse``, unpack it, and put
+the folder into PYTHONPATH. Its compiled extension is for other neurons than the one used here.
 """
 
 from __future__ import annotations

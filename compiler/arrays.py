@@ -39,18 +39,18 @@ def as_numbers(data: Any, name: str, where: str) -> NDArray[Any]:
         where: What they belong to, for the error.
 
     Raises:
-        UsageError: If they are no array of real numbers.
+        UsageError: If they are not an array of real numbers.
     """
     allowed = "numbers (T, B, *shape): a NumPy array, a tensor or nested lists"
     try:
         found = plain_array(data)
     except Exception as e:
         raise UsageError(
-            f"the {name} are no array", where=where, found=reason(e), allowed=allowed
+            f"the {name} are not an array", where=where, found=reason(e), allowed=allowed
         ) from None
     if found.dtype.kind not in "biuf":
         raise UsageError(
-            f"the {name} are no numbers", where=where, found=f"type {found.dtype}", allowed=allowed
+            f"the {name} are not numbers", where=where, found=f"type {found.dtype}", allowed=allowed
         )
     # Torch takes neither another byte order nor more than 64 bits, nor a view that runs backwards.
     kind = found.dtype.newbyteorder("=") if found.dtype.itemsize <= 8 else np.dtype(np.float64)

@@ -45,7 +45,7 @@ def checked_labels(
     try:
         found = plain_array(labels)
     except Exception as e:  # whatever a foreign tensor or a ragged list makes of it
-        raise _wrong("the labels are no array", where, reason(e)) from None
+        raise _wrong("the labels are not an array", where, reason(e)) from None
     numbers = f"{samples} whole numbers, one per sample: shape ({samples},)"
     if found.shape != (samples,):
         remedy = "write the index of the class instead of one column per class (argmax)"
@@ -62,7 +62,7 @@ def checked_labels(
         items = found.tolist()
         index = next((i for i, x in enumerate(items) if type(x) is not int), 0)
         first = f"labels[{index}] = {reprlib.repr(items[index])}, " if items else ""
-        raise _wrong("the labels are no numbers", where, f"{first}type {found.dtype}", numbers)
+        raise _wrong("the labels are not numbers", where, f"{first}type {found.dtype}", numbers)
     high = classes if classes is not None else _HIGHEST + 1
     with np.errstate(invalid="ignore", over="ignore"):  # a bound beyond float16 is infinite there
         right = (found >= 0) & (found < high) & (np.trunc(found) == found)

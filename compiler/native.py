@@ -67,7 +67,7 @@ def library(source: Path, flags: tuple[str, ...], what: str) -> ctypes.CDLL | st
         what: Stands in the error, such as "the kernel of the neurons".
 
     Raises:
-        KernelError: If ``PURESPIKE_KERNEL`` is no known value, or is ``require`` in vain.
+        KernelError: If ``PURESPIKE_KERNEL`` is not a known value, or is ``require`` in vain.
     """
     said = mode()
     if said == "off":

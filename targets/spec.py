@@ -115,7 +115,9 @@ def check(graph: Graph, spec: Spec) -> Iterator[Finding]:
             if op.initial:
                 yield _range(where, "initial membrane", np.asarray(op.initial), 0, 0)
             meeting = list(_biases(graph, node.inputs[0]))
-            if len(meeting) > 1:  # the chip has one bias a neuron: each may fit, and not their sum
+            if (
+                len(meeting) > 1
+            ):  # the chip has one bias per neuron: each may fit, and not their sum
                 yield _range(where, "sum of biases", np.sum(meeting, axis=0), -spec.bias, spec.bias)
 
 

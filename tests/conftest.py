@@ -32,7 +32,7 @@ os.environ.setdefault("PYTHONFAULTHANDLER", "1")
 _START = time.monotonic()
 _STDERR = pytest.StashKey[int]()
 
-# Machines are shared: a slow example is no failure.
+# Machines are shared: a slow example is not a failure.
 settings.register_profile("purespike", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("purespike")
 

@@ -111,7 +111,7 @@ def test_a_changed_file_is_refused_by_name(bundle: Path, tmp_path: Path, name: s
 
 
 def test_missing_unlisted_and_foreign_files_are_refused(bundle: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="this is no bundle"):
+    with pytest.raises(BundleError, match="this is not a bundle"):
         read_bundle(tmp_path)
     copy = tmp_path / "copy"
     for path, content in files(bundle).items():

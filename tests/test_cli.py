@@ -178,7 +178,7 @@ def test_compile_writes_a_bundle_that_verifies(checkpoint: Path, tmp_path: Path)
     ("arguments", "says"),
     [
         (["check", "/nowhere"], "there is no network of this name"),
-        (["verify", "/nowhere"], "this is no bundle"),
+        (["verify", "/nowhere"], "this is not a bundle"),
         (["compile", "/nowhere"], "there is no network of this name"),
         (["check", __file__], "no network can be read from a file of this name"),
         (["train", "/nowhere.toml"], "the recipe cannot be read"),
@@ -190,7 +190,7 @@ def test_compile_writes_a_bundle_that_verifies(checkpoint: Path, tmp_path: Path)
         (["compile", "x", "--policy", "none"], "unknown policy"),
         (["compile", "x", "--policy", "/nowhere.toml"], "the policy cannot be read"),
         (["compile", "x", "--waivers", "/nowhere.toml"], "the waiver file cannot be read"),
-        (["check", "x", "--waivers", __file__, "--today", "soon"], "--today is no date"),
+        (["check", "x", "--waivers", __file__, "--today", "soon"], "--today is not a date"),
         (["report"], "which report?"),
         (["report", "/nowhere"], "the report cannot be read"),
         (["diff", "/nowhere", "/nowhere", "--fail-on", "ac"], "this gate has no meaning"),

@@ -318,7 +318,7 @@ def test_a_file_that_is_no_report_is_refused_with_the_reason(tmp_path: Path, who
     with pytest.raises(ReportError, match="cannot be read"):
         read_report(path)
     path.write_text(json.dumps(whole | {"format": 1}))
-    with pytest.raises(ReportError, match="no report of this version") as e:
+    with pytest.raises(ReportError, match="not a report of this version") as e:
         read_report(path)
     assert "report.format: is 1, must be 3" in str(e.value)
 

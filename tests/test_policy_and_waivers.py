@@ -72,7 +72,7 @@ def test_a_shown_policy_reads_back_as_the_same_policy(name: str, tmp_path: Path)
         (("accuracy_drop = 0.5", "accuracy_drop = true"), "a number"),
         (("accuracy_drop = 0.5", "accuracy_drop = nan"), "0 to 100"),
         (("accuracy_drop = 0.5", "accuracy_drop = -1"), "0 to 100"),
-        (("accuracy_drop = 0.5", "accuracy_drop ="), "no TOML"),
+        (("accuracy_drop = 0.5", "accuracy_drop ="), "not TOML"),
     ],
 )
 def test_a_policy_with_a_mistake_is_refused(
@@ -282,9 +282,9 @@ until = 2026-06-30
         (('who = "A. Person"', 'who = " "'), "says nothing"),
         (('why = "hardware leak"', "why = 3"), "says nothing"),
         (("PS005", "PS999"), "unknown rule"),
-        (("2026-06-30", '"2026-06-30"'), "no date"),
-        (("2026-06-30", "2026-06-30T10:00:00"), "no date"),
-        (("2026-06-30", "2026-02-30"), "no TOML"),
+        (("2026-06-30", '"2026-06-30"'), "not a date"),
+        (("2026-06-30", "2026-06-30T10:00:00"), "not a date"),
+        (("2026-06-30", "2026-02-30"), "not TOML"),
         (("[[waiver]]", "[[waivers]]"), "something else"),
         (("[[waiver]]", "[waiver]"), "something else"),
     ],

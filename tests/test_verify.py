@@ -303,7 +303,7 @@ def test_what_is_no_folder_is_no_bundle(bundle: Path, tmp_path: Path) -> None:
         for command in ("verify", "simulate", "replay"):
             _, error = failing(command, place)
             assert (error.message, error.where, error.found) == (
-                "this is no bundle",
+                "this is not a bundle",
                 str(place),
                 found,
             )

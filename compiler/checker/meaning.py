@@ -79,7 +79,7 @@ def array(fields: Fields, name: str) -> NDArray[Any]:
     """A numeric field; KeyError or TypeError where there is none."""
     value = fields[name]
     if isinstance(value, str) or value.size == 0:
-        raise TypeError(f"{name} is no array of numbers")
+        raise TypeError(f"{name} is not an array of numbers")
     return value
 
 

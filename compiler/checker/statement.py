@@ -20,7 +20,7 @@ class Statement:
     """Declarations about a NIR file.
 
     Attributes:
-        dt: Seconds a time step; None leaves every neuron with a time constant unproved.
+        dt: Seconds per time step; None leaves every neuron with a time constant unproved.
         r_times_dt: Whether IF and I add ``dt * r * x`` a step instead of ``r * x``.
         inputs: What the Input nodes carry, by name; one that is not here may carry anything.
         spike_inputs: Every Input node carries spikes.

@@ -51,7 +51,7 @@ class Atoms:
         if math.prod(shape) > MAX_VALUES:
             raise IRError(
                 "a tensor is too large",
-                found=f"{math.prod(shape):,} values a sample",
+                found=f"{math.prod(shape):,} values per sample",
                 allowed=f"{MAX_VALUES:,}",
             )
         self.count += 1

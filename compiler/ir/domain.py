@@ -67,7 +67,7 @@ class Domain:
 
         Integer grids are compared exactly. Where real numbers are involved (an interval, or an
         average over 3 x 3 spikes that moves in steps of 1/9) a float may miss by rounding: 1e-9.
-        Infinity and NaN are no values of any domain.
+        Infinity and NaN are not values of any domain.
         """
         # Executors ask this of every edge at every step: as few passes over x as can be.
         if self == SPIKE:

@@ -165,7 +165,7 @@ def plus(a: Form, b: Form) -> Form:
 
 
 def times(a: Form, b: Form) -> Form:
-    """The product; raises IRError if it is no value of ours: a product of two real tensors."""
+    """The product; raises IRError if it is not a value of ours: a product of two real tensors."""
     terms: dict[Monomial, Array] = {}
     if len(a.terms) * len(b.terms) > MAX_TERMS**2:
         raise IRError("a product has too many terms")

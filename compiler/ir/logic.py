@@ -41,7 +41,7 @@ def gate_of(spike: Spike) -> tuple[GateKind, list[Spike]]:
     found = _gate(values, len(inner))
     if found is None:
         raise IRError(
-            "logic of spikes that is no gate",
+            "logic of spikes that is not a gate",
             where=spike.where,
             found=f"of {len(inner)} spikes, {''.join(map(str, values)) or 'no one table'}",
             allowed="and, or, xor, (not a) and b, of spikes; one of them for the whole tensor",

@@ -46,7 +46,7 @@ def applied(graph: Graph, match: Match) -> Graph:
 
 
 def only_reader(graph: Graph, name: str) -> Node | None:
-    """The one node that reads the edge, if there is exactly one and it is no output."""
+    """The one node that reads the edge, if there is exactly one and it is not an output."""
     readers = graph.consumers(name)
     return readers[0] if len(readers) == 1 and name not in graph.outputs else None
 
@@ -83,13 +83,13 @@ def into_neurons_only(graph: Graph, name: str, *through: type[Op]) -> bool:
 
 
 def per_channel(values: Array, shape: Shape) -> Array | None:
-    """The values as one number a channel (the first axis), or None if they vary within one."""
+    """The values as one number per channel (the first axis), or None if they vary within one."""
     full = np.broadcast_to(values, shape).reshape(shape[0], -1)
     return full[:, 0] if bool((full == full[:, :1]).all()) else None
 
 
 def by_channel(values: Array, shape: Shape) -> Array:
-    """One number a channel, shaped to broadcast over ``shape``."""
+    """One number per channel, shaped to broadcast over ``shape``."""
     return values.reshape(-1, *(1,) * (len(shape) - 1))
 
 
@@ -144,7 +144,7 @@ def _absorbed(op: Linear, factor: Array, shift: Array) -> Op:
 
 def _convolved(op: Conv2d, factor: Array | None, shift: Array | None) -> Op | str:
     if factor is None or shift is None:
-        return "a convolution needs one factor a channel"
+        return "a convolution needs one factor per channel"
     if any(op.padding) and bool(np.any(shift)):
         return "zero padding, which a shift in front of it would have to shift too"
     outputs = len(op.weight) // op.groups
@@ -154,7 +154,7 @@ def _convolved(op: Conv2d, factor: Array | None, shift: Array | None) -> Op | st
 
 
 def one_to_one(factor: Array, shape: Shape) -> Scale:
-    """A one-to-one synapse with one weight a channel; a scalar where all are equal."""
+    """A one-to-one synapse with one weight per channel; a scalar where all are equal."""
     same = bool((factor == factor.flat[0]).all())
     return Scale(np.asarray(factor.flat[0]) if same else by_channel(factor, shape))
 

@@ -9,7 +9,8 @@ Cases:
 4. XOR: a + b - 2 (a and b) >= 1, so an AND neuron and a second stage; pair by pair for n inputs.
 5. A spike added to a current in front of a neuron (SN residual), or read by a neuron alone: a
    one-to-one synapse of weight 1 carries it into the dendrite.
-A sum of spikes that feeds a synapse (SEW ADD) stays: it is no spike, and no rewrite makes it one.
+A sum of spikes that feeds a synapse (SEW ADD) stays: it is not a spike, and no rewrite makes it
+one.
 """
 
 from __future__ import annotations

@@ -214,7 +214,7 @@ def _deviation(
         spiking = all(g.edge(o).domain <= SPIKE for g, o in ((before, x), (after, y)))
         u, v = (a.values[x], b.values[y]) if spiking else (a.values[x][-1], b.values[y][-1])
         unit = 1.0 if spiking else scales.get(y, 1.0)
-        # Not `max`, which would drop what is no number.
+        # Not `max`, which would drop what is not a number.
         moved = float(np.maximum(moved, np.abs(u - v / unit).max(initial=0.0)))
     return moved
 

@@ -1,7 +1,7 @@
 """The census: every operation that runs, as AC, MAC, MUL, ADD or CMP; nothing is left out.
 
 AC (accumulate): a spike reaches a synapse, so its weight is added to a current. MAC: a number
-that is no spike reaches a synapse, so weight times number is added. Counts follow the graph's
+that is not a spike reaches a synapse, so weight times number is added. Counts follow the graph's
 proven domains, never one batch of values. The fan-out is exact: a spike at the border of a padded
 convolution meets fewer weights. A current that k layers of neurons read is made k times, weights
 and biases, since that is how often its synapses stand on the chip (`currents.py`).
@@ -119,7 +119,7 @@ def dense_counts(graph: Graph, node: Node, found: Currents | None = None) -> Cou
     if isinstance(op, SYNAPSES):
         return _one_array(graph, node).times(found.arrays[node.name])
     if isinstance(op, Neuron):
-        # v += current is the addition of the state; a decay that is no power of 0 multiplies.
+        # v += current is the addition of the state; a decay that is not a power of 0 multiplies.
         return Counts(
             ac=size * found.bare(node.name).total(),
             add=size * (1 + (op.reset == "subtract") + (op.current_decay > 0)),

@@ -10,7 +10,7 @@ of one; also behind sums, flattens and delays of nothing else. Whatever else rea
 a *number*, and so does a loop without a neuron. A current that something other than a neuron needs
 as a number (an output, a batch norm, the next synapse) is made once more for that.
 
-The host is no chip: it computes a number once and keeps it.
+The host is not a chip: it computes a number once and keeps it.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ def _numbers(graph: Graph, ways: Mapping[str, _Ways]) -> frozenset[str]:
 def is_current(graph: Graph, name: str) -> bool:
     """Does an edge carry what synapses deliver, as it is, flattened or late?
 
-    Zero and one by chance of the weights are no spikes: nothing fired them.
+    Zero and one by chance of the weights are not spikes: nothing fired them.
     """
     node, seen = graph.producer(name), {name}
     while node is not None and isinstance(node.op, Flatten | Delay) and node.inputs[0] not in seen:

@@ -42,7 +42,7 @@ def require_widths(graph: Graph, *, current_limit: float) -> dict[str, Bounds]:
             "a current may leave its register and wrap around",
             where=f"%{name} (module {node.origin or name})" if node else name,
             found=f"sums from {b.current[0]:g} to {b.current[1]:g}",
-            allowed=f"+-{current_limit:g} weights a step, biases included and left out",
+            allowed=f"+-{current_limit:g} weights per step, biases included and left out",
             remedy="use fewer inputs or smaller weights (fewer bits)",
         )
     return bounds

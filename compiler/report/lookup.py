@@ -17,7 +17,7 @@ def read_report(path: Path) -> Report:
     """A report.json, in this format or in format 2.
 
     Raises:
-        ReportError: If it cannot be read, or is no report of these formats.
+        ReportError: If it cannot be read, or is not a report of these formats.
     """
     try:
         if path.stat().st_size > LARGEST:

@@ -29,7 +29,7 @@ FORMAT: Literal[3] = 3
 
 
 class ReportError(UsageError):
-    """A file that is no report of this version."""
+    """A file that is not a report of this version."""
 
 
 class Report(Row, frozen=True, omit_defaults=True):
@@ -176,7 +176,7 @@ class Report(Row, frozen=True, omit_defaults=True):
         """What `to_json` wrote, in this format or in format 2, which is read as this one.
 
         Raises:
-            ReportError: If it is no report of these formats.
+            ReportError: If it is not a report of these formats.
         """
         try:
             data = json.loads(text)
@@ -197,7 +197,7 @@ class Report(Row, frozen=True, omit_defaults=True):
             return msgspec.convert(data, cls)
         except (ValueError, RecursionError) as e:
             raise ReportError(
-                "this is no report of this version",
+                "this is not a report of this version",
                 found=_placed(str(e)),
                 allowed="what `purespike report --schema` prints",
                 remedy="compile again with this version",

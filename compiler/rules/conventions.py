@@ -6,7 +6,7 @@ in them. Both look at values of one run and at whole layers; the census looks at
 
 syops-counter, at each call of a layer: dense operations ``W`` (bias included), rate ``r`` of the
 input tensor; AC = W r if the tensor has at most two values, all in [0, 1], else MAC = W. A neuron
-is one AC a step. Averaged over samples.
+is one AC per step. Averaged over samples.
 
 NeuroBench, effective: products of non-zero weights with non-zero inputs; AC if the input tensor has
 values -1, 0, 1 only (all zeros too), else MAC. Biases and neurons are left out.
@@ -185,7 +185,7 @@ def _reads(size: int, kernel: int, stride: int, padding: int, dilation: int) -> 
 
 
 def aap_cost(graph: Graph, census: Mapping[str, Counts]) -> dict[str, Any]:
-    """The AAP paper's DC (Eq. 7), EC (Eq. 15) and ratio (Eq. 6), in nJ a sample, 45 nm float.
+    """The AAP paper's DC (Eq. 7), EC (Eq. 15) and ratio (Eq. 6), in nJ per sample, 45 nm float.
 
     Args:
         graph: The graph that was judged; what runs on the host counts too, as in the paper.

@@ -73,7 +73,7 @@ def place(node: Node) -> str:
 def check_domains(graph: Graph, *, budget: int = 256, seed: int = 0) -> Iterator[Finding]:
     """PS001 at every synapse of the chip: the proved domain of what it receives.
 
-    Where that is no spike, the finding carries an input on which a run shows it, if one is found
+    Where that is not a spike, the finding carries an input on which a run shows it, if one is found
     among ``budget`` tries; without one it fails all the same.
     """
     proved = prove_domains(graph)
@@ -192,7 +192,7 @@ def _fault(graph: Graph, node: Node) -> str:
         return "has no place on the chip"
     readers = graph.consumers(node.name)
     if isinstance(op, Add) and not all(isinstance(r.op, Neuron | Add) for r in readers):
-        return "of spikes feeds what is no neuron"
+        return "of spikes feeds what is not a neuron"
     if isinstance(op, (*SYNAPSES, Add)) and (node.name in graph.outputs or not readers):
         return "is read by no neuron"
     for name in node.inputs:
@@ -229,7 +229,7 @@ def check_boundary(graph: Graph, census: Mapping[str, Counts]) -> Iterator[Findi
     measured = f"{len(inside)} spike input(s); arg max of the readout on the host"
     if host:
         names = ", ".join(dict.fromkeys(n.origin or n.name for n in host))
-        measured = f"declared encoder on the host: {names} ({share:g} MAC a sample)"
+        measured = f"declared encoder on the host: {names} ({share:g} MAC per sample)"
     readers = [r for e in graph.inputs if e not in inside for r in graph.consumers(e.name)]
     yield verdict(
         BOUNDARY,
@@ -256,7 +256,7 @@ def check_arithmetic(
             f"MAC {counts.mac:g}, MUL {counts.mul:g}, unknown {counts.unknown:g}{_leak(node)}"
             + (" (mixed precision: numbers meet weights)" if counts.mac else ""),
             limit="0" if not leak else "0 (leak excepted)",
-            unit="operations a sample",
+            unit="operations per sample",
             remedy=Advice("use integrate-and-fire neurons, or a policy that allows it: {leaky}")
             if isinstance(node.op, Neuron)
             else _advice(graph, node, _remedy(graph, node.inputs[0])),
@@ -299,7 +299,7 @@ def check_ranges(
             b.verdict in ("proved", "saturates"),
             f"{b.current[0]:g} to {b.current[1]:g}",
             limit=f"+-{current_limit}",
-            unit="weights a step",
+            unit="weights per step",
             remedy="use fewer inputs or smaller weights (fewer bits); no files are written before",
         )
         # An integrator that saturates would change the readout; a firing neuron clips exactly as

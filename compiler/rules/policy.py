@@ -124,7 +124,7 @@ def _parse(name: str, text: str, where: str) -> Policy:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
-        raise PolicyError("the policy is no TOML", where=where, found=str(e)) from e
+        raise PolicyError("the policy is not TOML", where=where, found=str(e)) from e
     types = {f.name: str(f.type) for f in fields(Policy) if f.name != "name"}
     unknown, missing = sorted(set(data) - set(types)), sorted(set(types) - set(data))
     if unknown or missing:

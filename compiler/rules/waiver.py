@@ -70,7 +70,7 @@ def read_waivers(path: Path, today: date) -> Waivers:
     try:
         data = tomllib.loads(read_text(path, WaiverError, "the waiver file"))
     except tomllib.TOMLDecodeError as e:
-        raise WaiverError("the waiver file is no TOML", where=str(path), found=str(e)) from e
+        raise WaiverError("the waiver file is not TOML", where=str(path), found=str(e)) from e
     entries = data.get("waiver")
     if set(data) != {"waiver"} or not isinstance(entries, list):
         raise WaiverError(
@@ -104,7 +104,7 @@ def _entry(entry: Any, where: str) -> Waiver:
     until = entry["until"]
     if not isinstance(until, date) or isinstance(until, datetime):
         raise WaiverError(
-            "a waiver's end is no date",
+            "a waiver's end is not a date",
             where=where,
             found=repr(until),
             allowed="a TOML date without quotes, such as 2027-03-31",

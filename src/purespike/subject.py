@@ -48,8 +48,8 @@ class Samples:
             that gives batches of them.
 
     Raises:
-        UsageError: If they are no arrays, or do not fit together.
-        LabelError: If there is not one label per sample, or one is no whole number from 0.
+        UsageError: If they are not arrays, or do not fit together.
+        LabelError: If there is not one label per sample, or one is not a whole number from 0.
     """
 
     inputs: Any
@@ -135,7 +135,7 @@ def checked_subject(subject: Subject) -> Subject:
 
     Raises:
         UsageError: If there are no samples, or what is given does not fit together.
-        LabelError: If there is not one label per sample, or one is no whole number from 0.
+        LabelError: If there is not one label per sample, or one is not a whole number from 0.
     """
     where = subject.name
     x = _inputs(subject.spikes, where)
@@ -190,7 +190,7 @@ def _calibration(data: Any, x: NDArray[Any], where: str, name: str = "calibratio
 def _training(data: Any, x: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
     if not isinstance(data, tuple | list) or len(data) != 2:
         raise UsageError(
-            "this is no training data",
+            "this is not training data",
             where="the samples",
             found=type(data).__name__,
             allowed="(inputs (T, N, *shape), labels (N,)), or a callable that gives batches",

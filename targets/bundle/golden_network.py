@@ -36,7 +36,7 @@ def write_golden_network(graph: Graph, folder: Path) -> None:
     """Write the two files and the script that runs them into ``folder``.
 
     Raises:
-        GoldenNetworkError: If a node is no integer operation; the message names it.
+        GoldenNetworkError: If a node is not an integer operation; the message names it.
     """
     if len(graph.inputs) != 1 or any(n.role == "host" for n in graph.nodes):
         raise GoldenNetworkError(

@@ -31,7 +31,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     entries = all(isinstance(entry, dict) for entry in files.values())
     if manifest.get("format") != FORMAT or not entries:
         raise BundleError(
-            "this is no bundle of this version",
+            "this is not a bundle of this version",
             where=str(folder / MANIFEST),
             found=f"format {manifest.get('format')!r}, files {type(listed).__name__}",
             allowed=f"format {FORMAT}, files with bytes and sha256 of each by its name",
@@ -40,7 +40,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     present = {
         p.relative_to(folder).as_posix()
         for p in folder.rglob("*")
-        if p.is_symlink() or not p.is_dir()  # a pipe or a socket is no file, and does not belong
+        if p.is_symlink() or not p.is_dir()  # a pipe or a socket is not a file, and does not belong
     }
     wrong = sorted(present - {MANIFEST} - set(files))
     if wrong:
@@ -105,7 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
-            "this is no bundle",
+            "this is not a bundle",
             where=str(path.parent),
             found=f"no {path.name}" if path.parent.is_dir() else "no folder",
             remedy="name a folder that `purespike compile` wrote",
@@ -119,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from e
     if not isinstance(data, dict):
         raise BundleError(
-            "a file of the bundle is no JSON object",
+            "a file of the bundle is not a JSON object",
             where=str(path),
             found=type(data).__name__,
             remedy=_AGAIN,

@@ -16,7 +16,7 @@ from purespike.targets.cpu.plan import Arm, Buffer, Layer, Place
 
 
 def placed(shape: tuple[int, ...]) -> Place:
-    """Channels, height and width of an edge; what is no image is all channels."""
+    """Channels, height and width of an edge; what is not an image is all channels."""
     return shape if len(shape) == 3 else (int(np.prod(shape)), 1, 1)
 
 

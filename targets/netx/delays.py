@@ -27,7 +27,7 @@ def read_delay(layer: Fields, kind: str, synapse: Op, where: str) -> tuple[Steps
     """(steps that each input waits, steps that each output waits) of a layer.
 
     Raises:
-        NetxFileError: If the layer is no dense one, each synapse has a delay of its own, or
+        NetxFileError: If the layer is not a dense one, each synapse has a delay of its own, or
             neurons with a bias receive late.
     """
     if kind != "dense" or not isinstance(synapse, Linear):
@@ -45,7 +45,7 @@ def read_delay(layer: Fields, kind: str, synapse: Op, where: str) -> tuple[Steps
     elif steps.shape == (inputs,):
         before = steps
     else:
-        _refuse(where, "each synapse has a delay of its own", f"{steps.shape}", "one a neuron")
+        _refuse(where, "each synapse has a delay of its own", f"{steps.shape}", "one per neuron")
     if behind.any() and synapse.bias is not None and bool(synapse.bias.any()):
         _refuse(
             where,

@@ -32,7 +32,7 @@ def write_netx(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Write a sequential integer network; the same graph gives the same bytes, all or nothing.
 
     ``lava.lib.dl.netx.hdf5.Network(net_config=path, reset_interval=T, reset_offset=1)`` then runs
-    it, T steps a sample, back to back, with spikes put into ``inp``; layer k answers k + 1 steps
+    it, T steps per sample, back to back, with spikes put into ``inp``; layer k answers k + 1 steps
     later. A readout (a neuron that never fires) has the highest threshold: read its ``v``, in 64ths
     of a weight. Where the first layer is linear and the input an image, netx does not flatten it:
     put ``x.reshape(-1)`` in.
@@ -169,7 +169,7 @@ def _layer(graph: Graph, node: Node, op: Conv2d | Linear, neuron: Node) -> dict[
 def _neuron(graph: Graph, node: Node) -> dict[str, Field]:
     op = node.op
     if not isinstance(op, Neuron):
-        raise TypeError(f"%{node.name} is no neuron")
+        raise TypeError(f"%{node.name} is not a neuron")
     if op.fixed != LOIHI2.fixed:
         fixed = f"{op.fixed}"
         _refuse(graph, node, "netx runs in Loihi's fixed point", found=fixed, remedy=QUANTIZE)
@@ -200,9 +200,9 @@ def _strict(graph: Graph, node: Node, op: Neuron) -> int:
         _refuse(
             graph,
             node,
-            "netx has one threshold a layer",
+            "netx has one threshold per layer",
             found=f"{values.size} thresholds, {values[0]:g} to {values[-1]:g}",
-            remedy="quantize with one scale a layer",
+            remedy="quantize with one scale per layer",
         )
     step = 1.0 if op.decay in (0.0, 1.0) else 1 / 64  # of what the membrane can be
     vth = float(values[0]) - step

@@ -95,7 +95,7 @@ def read_source(layer: Fields, where: str) -> tuple[Edge, bool]:
     ``weight`` and ``bias`` say how data becomes that number; netx leaves that to who runs it.
 
     Raises:
-        NetxFileError: If this is no input layer.
+        NetxFileError: If this is not an input layer.
     """
     encodes = "neuron/type" in layer
     if layer.get("type") != "input" or "shape" not in layer:

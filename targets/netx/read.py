@@ -57,7 +57,7 @@ def read_netx(
 
     Args:
         path: The file.
-        steps: Time steps a sample, T; needed where the file has no ``simulation``.
+        steps: Time steps per sample, T; needed where the file has no ``simulation``.
         dt: Seconds per time step; needed for a file that purespike did not write.
         assumed: Steps of a sample, where neither the file nor the caller says it.
         shape: Of the input, (C, H, W); needed where there is no input block and a convolution of
@@ -118,7 +118,7 @@ def _document(frame: Frame) -> Document:
     simulation = _fields(frame, top.get("simulation", {"group": {}}), "simulation")
     metadata = top.get("purespike", {"text": ""})["text"]
     if not isinstance(metadata, str):
-        raise NetxFileError("the purespike metadata is no text", where="purespike")
+        raise NetxFileError("the purespike metadata is not text", where="purespike")
     return Document(tuple(found), simulation, metadata)
 
 
@@ -302,7 +302,7 @@ def _check_ranges(graph: Graph) -> None:
             raise NetxFileError(
                 "a current may wrap around in Lava, or a readout fire",
                 where=f"%{name}",
-                found=f"{bounds.current[0]:g} to {bounds.current[1]:g} weights a step",
+                found=f"{bounds.current[0]:g} to {bounds.current[1]:g} weights per step",
                 allowed=f"+-{LOIHI2.current_limit}; readout: +-{NEVER} in {graph.steps} steps",
             )
 

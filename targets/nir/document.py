@@ -55,7 +55,7 @@ def content_hash(document: Document, metadata: Mapping[str, JSON]) -> str:
     (``<i4[3, 4]``) or ``text``, and its bytes (C order, little endian, or UTF-8); then the
     edges in order; then the canonical JSON of ``metadata`` without its key ``sha256``. HDF5's own
     packing and the NIR version string are left out, so a lossless rewrite keeps the hash. The
-    hash finds damage and careless edits; it is no signature.
+    hash finds damage and careless edits; it is not a signature.
     """
     sha = hashlib.sha256()
 

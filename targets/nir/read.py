@@ -68,11 +68,11 @@ def read_nir(
 
     Args:
         path: The file.
-        dt: Seconds a time step; NIR is written in continuous time.
+        dt: Seconds per time step; NIR is written in continuous time.
         reset: What a spike does to the membrane: ``zero`` sets it to v_reset (which must be 0),
             ``subtract`` takes the threshold off. NIR files before 1.0.6 do not say.
         if_r: How IF and I use r: ``step`` adds ``r * x`` a step, ``dt`` adds ``dt * r * x``.
-        steps: Time steps a sample, T.
+        steps: Time steps per sample, T.
         domain: What the inputs carry, such as SPIKE; None claims nothing (any real number).
         feedback: ``previous``: an edge that closes a loop carries the step before, zero at first.
             None refuses loops without a Delay node.
@@ -138,7 +138,7 @@ def _read(
         raise
     except PurespikeError as e:
         raise NirFileError(
-            f"the file is no legal network: {e.message}",
+            f"the file is not a legal network: {e.message}",
             found=e.found,
             allowed=e.allowed,
             where=f"{os.fspath(path)}: {e.where}",

@@ -101,7 +101,7 @@ def check_fields(name: str, fields: Fields) -> None:
             "the parameters of a neuron differ in shape",
             where=where,
             found=str(sizes),
-            allowed="arrays of one shape, one value a neuron",
+            allowed="arrays of one shape, one value per neuron",
         )
 
 
@@ -140,7 +140,7 @@ def _check_value(where: str, kind: str, field: str, value: Field) -> None:
     fits = GEOMETRIES.get(kind, (value.shape,)) if field in GEOMETRY else (value.shape,)
     if value.shape not in fits:
         raise NirFileError(
-            "the geometry is no number" + " and no pair" * (kind != "Conv1d"),
+            "the geometry is not a number" + " and no pair" * (kind != "Conv1d"),
             where=where,
             found=f"shape {value.shape}",
         )

@@ -161,7 +161,7 @@ def _emit_synapse(body: Body, graph: Graph, node: Node) -> None:
     elif isinstance(op, Linear):
         kind, weight, bias_shape, attributes = "MatMulInteger", op.kept.T, (-1,), {}
     else:
-        raise TypeError(f"%{node.name} is no synapse")
+        raise TypeError(f"%{node.name} is not a synapse")
     reads, repeat = [body.read(x.name, U8)], op.run if isinstance(op, Linear) else 1
     held = stored(weight, unsigned=x.domain.hi > 128)
     if held is None:
@@ -198,7 +198,7 @@ def _emit_add(body: Body, graph: Graph, node: Node) -> None:
 def _emit_gate(body: Body, graph: Graph, node: Node) -> None:
     op = node.op
     if not isinstance(op, Gate):
-        raise TypeError(f"%{node.name} is no gate")
+        raise TypeError(f"%{node.name} is not a gate")
     if op.kind == "iand":
         first, second = (body.read(i, BOOL) for i in node.inputs)
         silent = body.op("Not", [first], f"{node.name}/not")
@@ -224,7 +224,7 @@ def _emit_flatten(body: Body, graph: Graph, node: Node) -> None:
 def _emit_max_pool(body: Body, graph: Graph, node: Node) -> None:
     op = node.op
     if not isinstance(op, MaxPool2d):
-        raise TypeError(f"%{node.name} is no pool")
+        raise TypeError(f"%{node.name} is not a pool")
     x = body.read(node.inputs[0], U8)
     if any(op.padding):  # in words, since executors differ in what they pad a maximum with
         pads = np.array([0, 0, *op.padding, 0, 0, *op.padding])

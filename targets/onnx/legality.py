@@ -74,7 +74,7 @@ def _check_node(graph: Graph, node: Node) -> None:
     where = place(graph, node)
     if node.role != "main":
         raise OnnxError(
-            f"a node of role {node.role} is no part of the chip",
+            f"a node of role {node.role} is not part of the chip",
             where=where,
             found=type(node.op).__name__,
             remedy="emit what strip_auxiliary and split_host leave for the chip",

@@ -88,7 +88,7 @@ def metadata(model: ModelProto) -> dict[str, Any]:
     missing = {"form", "T", "states", "membrane_units", "content_sha256"} - set(entries)
     if missing:
         raise OnnxError(
-            "the file is no golden model of purespike",
+            "the file is not a golden model of purespike",
             found=f"metadata without {', '.join(sorted(missing))}",
             allowed="a file that write_onnx made",
         )

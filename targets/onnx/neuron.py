@@ -56,7 +56,7 @@ def fixed_neuron(node: Node) -> tuple[Neuron, FixedPoint]:
     """The neuron of a node and its arithmetic; legality has checked that both are there."""
     op = node.op
     if not isinstance(op, Neuron) or op.fixed is None:
-        raise TypeError(f"%{node.name} is no fixed-point neuron")
+        raise TypeError(f"%{node.name} is not a fixed-point neuron")
     return op, op.fixed
 
 

@@ -235,7 +235,7 @@ class _Writer:
                 "QONNX has thresholds by channel, not by neuron",
                 where=place(self.graph, node),
                 found=f"thresholds of shape {threshold.shape}",
-                remedy="quantize with one scale a channel or a layer",
+                remedy="quantize with one scale per channel or per layer",
             )
         return full[:, :1]
 

@@ -96,5 +96,5 @@ def parse_onnx(path: str | Path) -> ModelProto:
     try:
         model.ParseFromString(content)
     except Exception:  # protobuf's DecodeError, whose package has no types
-        raise OnnxError("the file is no ONNX model", where=where) from None
+        raise OnnxError("the file is not an ONNX model", where=where) from None
     return model

@@ -18,7 +18,7 @@ def wrap(step: GraphProto, states: Sequence[str], steps: int) -> GraphProto:
         steps: T.
 
     Returns:
-        A graph with the names of ``step``; whatever is no state has a leading axis of T.
+        A graph with the names of ``step``; whatever is not a state has a leading axis of T.
     """
     after = [s.removesuffix("_in") + "_out" for s in states]
     state_in, flow_in = _parted(step.input, states)

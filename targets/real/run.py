@@ -3,7 +3,8 @@
 Layer by layer over all steps. Where the kernel adds in another order than the interpreter, a bound
 of the difference goes along with every membrane; as long as no membrane comes that close to its
 threshold, the spikes are the interpreter's, whatever the order. A layer where one does, or that has
-no form in the kernel, and whatever is no spike, the interpreter runs by itself on the same spikes.
+no form in the kernel, and whatever is not a spike, the interpreter runs by itself on the same
+spikes.
 """
 
 from __future__ import annotations

@@ -83,12 +83,14 @@ LOIHI1 = Chip(
     name="loihi1",
     title="Loihi 1",
     cores=Value(128, "cores a chip", f"{_LAVA}, magma/compiler/subcompilers/constants.py"),
-    neurons=Value(1024, "neurons a core", f"{_BLOCK}: 1024 compartments"),
-    in_axons=Value(4096, "input axons a core", _BLOCK),
-    out_axons=Value(4096, "output axons a core", _BLOCK),
-    memory=Value(131072, "bytes a core", f"{_BLOCK}: 16384 words of 64 bits"),
+    neurons=Value(1024, "neurons per core", f"{_BLOCK}: 1024 compartments"),
+    in_axons=Value(4096, "input axons per core", _BLOCK),
+    out_axons=Value(4096, "output axons per core", _BLOCK),
+    memory=Value(131072, "bytes per core", f"{_BLOCK}: 16384 words of 64 bits"),
     thresholds=Value(
-        8, "thresholds a core", "nengo-loihi, nxsdk_objects.py; its validate.py says 16, unchecked"
+        8,
+        "thresholds per core",
+        "nengo-loihi, nxsdk_objects.py; its validate.py says 16, unchecked",
     ),
     weight_bits=Value(8, "bits", f"{_BLOCK}; brian2_loihi, loihi_synapses.py"),
     bias=Value(4095, "weights", f"{_DISCRETIZE}: mantissa of 12 bits and sign"),
@@ -104,13 +106,13 @@ LOIHI2 = Chip(
     cores=Value(
         120, "cores a chip", f"{_LAVA}, subcompilers/constants.py: 120 of 128 cores are mapped"
     ),
-    neurons=Value(8192, "neurons a core", "1,048,576 a chip of 128 cores (WikiChip); fewer with "
-                  "more state a neuron"),
-    in_axons=Value(None, "input axons a core", "not published"),
-    out_axons=Value(None, "output axons a core", "not published"),
-    memory=Value(196608, "bytes a core", "192 KB, from a secondary source only; a pool that other "
-                 "state of the core shares"),
-    thresholds=Value(None, "thresholds a core", "not published"),
+    neurons=Value(8192, "neurons per core", "1,048,576 per chip of 128 cores (WikiChip); fewer "
+                  "with more state per neuron"),
+    in_axons=Value(None, "input axons per core", "not published"),
+    out_axons=Value(None, "output axons per core", "not published"),
+    memory=Value(196608, "bytes per core", "192 KB, from a secondary source only; a pool that "
+                 "other state of the core shares"),
+    thresholds=Value(None, "thresholds per core", "not published"),
     weight_bits=Value(8, "bits", f"{_LAVA}, Dense (bit_accurate_loihi)"),
     bias=Value(4095, "weights", f"{_LAVA}, LIF: mantissa of 12 bits and sign"),
     threshold=Value(131072, "weights", f"{_LAVA}, LIF: mantissa up to 131071, fires on >"),

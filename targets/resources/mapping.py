@@ -27,15 +27,15 @@ LABEL = "estimate"
 _REMEDY = {
     "in_axons": "split the layer, use fewer channels in front of it, or a stride or pool before it",
     "out_axons": "use fewer channels in the layers that read it, so that they fill fewer cores",
-    "memory": "use fewer bits a weight, fewer channels, or groups; or split the layer in two",
+    "memory": "use fewer bits per weight, fewer channels, or groups; or split the layer in two",
     "weight_bits": Advice("use fewer bits per weight: {weight_bits}"),
     "bias": "use smaller biases",
-    "threshold": "use fewer bits a weight: thresholds shrink with them",
+    "threshold": "use fewer bits per weight: thresholds shrink with them",
     "delay": "shorten the delay, or relay it through a neuron of its own",
     "soft_reset": "train with reset to zero, or choose a chip with programmable neurons",
     "chips": "use a stride, fewer channels or fewer bits, or allow more chips",
     "neurons": "split the layer, or use a stride",
-    "thresholds": "use one threshold a layer: fold the scales into the weights",
+    "thresholds": "use one threshold per layer: fold the scales into the weights",
 }
 
 

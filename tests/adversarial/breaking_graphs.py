@@ -72,7 +72,7 @@ def bias_of_4096() -> Graph:
 
 @breaks("PS008 n1")
 def biases_that_fit_and_their_sum_does_not() -> Graph:
-    """Two synapses of one neuron, each with a legal bias: the chip has one bias a neuron."""
+    """Two synapses of one neuron, each with a legal bias: the chip has one bias per neuron."""
     nodes = [
         ("l1", linear(1, bias=4000), ("x",)),
         ("l2", linear(1, bias=4000), ("x",)),

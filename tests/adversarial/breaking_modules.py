@@ -324,7 +324,7 @@ def batch_norm_behind_a_shared_convolution() -> Trial:
 
 @breaks("PS001 conv2", "PS004 middle.pool")
 def max_pool_on_currents() -> Trial:
-    """The pool stands before the neuron's place: a maximum of real numbers is no OR."""
+    """The pool stands before the neuron's place: a maximum of real numbers is not an OR."""
 
     class Pooled(nn.Module):
         def __init__(self) -> None:

@@ -160,7 +160,7 @@ def _lenient(policy: Policy) -> Policy:
 
 
 def _outcome(findings: tuple[Finding, ...], rules: set[str]) -> Outcome:
-    """Compliant if all ``rules`` ran and hold; a Lava run that nobody asked for is no reason."""
+    """Compliant if all ``rules`` ran and hold; a Lava run that nobody asked for is not a reason."""
     broken = [f for f in findings if f.status == "FAIL"]
     missing = [
         f for f in findings if f.status == "NOT RUN" and (f.rule.id, f.where) != ("PS010", "Lava")

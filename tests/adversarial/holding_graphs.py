@@ -74,7 +74,7 @@ def firing_neuron_that_saturates() -> Graph:
 
 @holds
 def memoryless_neuron() -> Graph:
-    """A decay of 0: a product by zero that is no product."""
+    """A decay of 0: a product by zero that is not a product."""
     return chain(op=neuron(3, decay=0.0))
 
 

@@ -126,7 +126,7 @@ def concatenated_spikes() -> Trial:
 
 @holds
 def clamped_spikes() -> Trial:
-    """``clamp(0, 1)`` of spikes changes nothing; of a current it would be no spike."""
+    """``clamp(0, 1)`` of spikes changes nothing; of a current it would not be a spike."""
     return Trial(Net(On(lambda s: s.clamp(0, 1))))
 
 
@@ -583,7 +583,7 @@ def leaky_by_name_only() -> Trial:
 
 @holds
 def threshold_by_channel() -> Trial:
-    """A tensor as threshold: one number a channel."""
+    """A tensor as threshold: one number per channel."""
     per_channel = torch.tensor([0.2, 0.3, 0.6]).reshape(WIDTH, 1, 1)
     return Trial(changed(Net(), neuron2=mutated(IF(), threshold=per_channel)))
 
@@ -752,7 +752,7 @@ def batch_norm_on_spikes() -> Trial:
 
 @holds
 def batch_norm_on_the_input() -> Trial:
-    """Normalised input spikes are no spikes, but the norm goes into the convolution behind it."""
+    """Normalised input spikes are not spikes, but the norm goes into the convolution behind it."""
 
     class Normed(Net):
         def __init__(self) -> None:

@@ -285,7 +285,7 @@ def test_widening_settles(start: Domain, rest: list[Domain]) -> None:
         (Domain(0, 0, 0), Domain(1, 1, 0), SPIKE),
         (Domain(0, 0, 1), Domain(0, 0.5, 0.5), Domain(0, 0.5, 0.5)),
         (Domain(0, 4, 2), Domain(3, 6, 3), Domain(0, 6, 1)),
-        (SPIKE, Domain(0.3, 0.3, 0), Domain(0, 1, 0)),  # 0.3 is no exact part of 1
+        (SPIKE, Domain(0.3, 0.3, 0), Domain(0, 1, 0)),  # 0.3 is not an exact part of 1
         (SPIKE, Domain(0, 1, 0), Domain(0, 1, 0)),
         (SPIKE, ANALOG, ANALOG),
     ],

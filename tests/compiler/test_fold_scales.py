@@ -99,7 +99,7 @@ def test_case_1_factor_after_a_linear_layer_that_is_the_output() -> None:
         ],
         # On spikes it is a synapse already.
         [("s", Scale(0.5), ("x",)), ("n", FIRE, ("s",))],
-        # Max pooling of something that is no spike.
+        # Max pooling of something that is not a spike.
         [("c", CONV, ("x",)), ("p", MaxPool2d((2, 2), (2, 2)), ("c",)), ("n", FIRE, ("p",))],
         # The mean over time of a layer that a neuron reads too.
         [
@@ -220,7 +220,7 @@ def test_case_6_folds_exactly_when_it_may(geometry: Any, data: Any) -> None:
     else:
         assert str(after) == str(before)
         (why,) = unfolded(before, after)
-        assert "pads the pooled map, which is no padding of the full map" in why
+        assert "pads the pooled map, which is not padding of the full map" in why
 
 
 def _one_padding(pool: AvgPool2d, conv: Conv2d, pooled: Any, axis: int) -> bool:
@@ -698,7 +698,7 @@ HALF = AvgPool2d((2, 2), (2, 2))
         ),
         (
             [("c", CONV2, ("x",)), ("s", Scale(R.random((2, 4, 6))), ("c",)), ("n", FIRE, ("s",))],
-            "left Scale s: its factor varies within a channel: use one a channel",
+            "left Scale s: its factor varies within a channel: use one per channel",
         ),
         (
             [("c", CONV2, ("x",)), ("s", Scale(-1.0), ("c",)), ("a", Add(), ("c", "s")),

@@ -1,4 +1,4 @@
-"""Quantization: one scale a group, ties kept, ranges kept, and what has no integer form refused."""
+"""Quantization: one scale per group, ties and ranges kept, and what has no integer form refused."""
 
 from __future__ import annotations
 

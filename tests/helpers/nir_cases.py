@@ -254,7 +254,7 @@ def graphs(draw: Any, real: bool = False) -> Graph:
     read = {r for n in drafts for r in n.inputs}
     inputs = [e for e in inputs if e.name in read] or inputs[:1]
     names = [e.name for e in inputs] + [n.name for n in drafts]
-    # A loop reads itself, so its neuron would be no output otherwise.
+    # A loop reads itself, so its neuron would not be an output otherwise.
     outputs = tuple(n for n in names if n not in read or n.startswith("loop"))
     return Graph(tuple(inputs), tuple(drafts), outputs, draw(st.integers(1, 5)), 1e-3)
 

@@ -165,7 +165,7 @@ class _Writer:
         return run(graph, self.x, record=["probe"]).membranes["probe"] / 2**LOIHI.fraction_bits
 
     def _threshold(self, seen: Array, decay: float, rank: int) -> Array:
-        """Values that membranes reach exactly, or miss by one count; one, or one a channel."""
+        """Values that membranes reach exactly, or miss by one count; one, or one per channel."""
         per_channel = rank == 3 and bool(self.rng.random() < 0.5)
         groups = np.moveaxis(seen, 2, 0) if per_channel else [seen]
         values = []

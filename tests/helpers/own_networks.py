@@ -134,12 +134,12 @@ def jelly(mode: str = "m") -> nn.Module:
 
 
 def jelly_stepwise() -> nn.Module:
-    """The same, called once a step."""
+    """The same, called once per step."""
     return jelly("s")
 
 
 class Snn(nn.Module):
-    """A network of snnTorch, called once a step."""
+    """A network of snnTorch, called once per step."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -198,7 +198,7 @@ def pass_alarms(sample: Sample, result: Compiled) -> Iterator[str]:
         exact = line.promise.kind != "rewrites meaning"
         moved = (exact and line.deviation != 0.0) or (
             (exact or sample.whole) and line.agreement not in (1.0, None)
-        )  # a mean over time is no integer, so a readout that has one may move
+        )  # a mean over time is not an integer, so a readout that has one may move
         if moved:
             yield f"{line.name}: outputs moved by {line.deviation}, {line.divergence}"
 

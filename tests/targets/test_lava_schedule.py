@@ -141,7 +141,7 @@ def test_random_graphs_are_aligned(graph: Graph) -> None:
         ([("m", TimeMean(3), ("x",))], "no place for TimeMean", "m", "passes"),
         (
             [("c", ONE, ("x",)), ("d", Delay(1), ("c",)), ("n", N, ("c",))],
-            "a delay reads what is no spike",
+            "a delay reads what is not a spike",
             "d",
             "quantize",
         ),
@@ -150,13 +150,13 @@ def test_random_graphs_are_aligned(graph: Graph) -> None:
         ([("a", Add(), ("x", "x")), ("n", N, ("a",))], "no synapse feeds a neuron", "n", "lower"),
         (
             [("c", ONE, ("x",)), ("d", ONE, ("c",)), ("n", N, ("d",))],
-            "a synapse reads what is no spike",
+            "a synapse reads what is not a spike",
             "d",
             "quantize",
         ),
         (
             [("c", ONE, ("x",)), ("f", Flatten(), ("c",)), ("n", N, ("c",))],
-            "a flatten reads what is no spike",
+            "a flatten reads what is not a spike",
             "f",
             "quantize",
         ),

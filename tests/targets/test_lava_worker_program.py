@@ -115,7 +115,7 @@ def test_a_source_needs_its_file(tmp_path: Path) -> None:
     with pytest.raises(ProgramError, match=r"in\.npy"):
         read(tmp_path)
     np.save(tmp_path / "in.npy", np.full((6, 5, 4, 2), 2, np.uint8))
-    with pytest.raises(ProgramError, match="values that are no spikes"):
+    with pytest.raises(ProgramError, match="values that are not spikes"):
         read(tmp_path)
     np.save(tmp_path / "in.npy", np.ones((6, 5, 4, 2), np.uint8))
     assert read(tmp_path).processes[0].name == "in"

@@ -200,7 +200,7 @@ REFUSED = {
     ),
     "thresholds": (
         lambda: chain(Linear(W), neuron(np.array([3.0, 4.0]))),
-        "one threshold a layer",
+        "one threshold per layer",
         "n1",
     ),
     "half a threshold": (lambda: chain(Linear(W), neuron(3.5)), "cannot compare", "n1"),

@@ -71,7 +71,7 @@ def fuzz(path: Path, count: int, seed: int) -> dict[str, int]:
 
 def test_a_few_mutants(tmp_path: Path) -> None:
     seen = fuzz(tmp_path / "m.nir", 200, seed=1)
-    assert min(seen.values()) > 10, seen  # mutants of every fate, or the mutation is no test
+    assert min(seen.values()) > 10, seen  # mutants of every fate, or the mutation is not a test
 
 
 @pytest.mark.slow

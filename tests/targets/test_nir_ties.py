@@ -220,7 +220,7 @@ def test_sinabs_fires_at_it(reset: Any, tmp_path: Path) -> None:
 def test_rockpool_fires_at_it(tmp_path: Path) -> None:
     """Its current fades with the input of the step in it; tau is written so that Euler decays so.
 
-    Small weights, since it sends more than one spike a step otherwise.
+    Small weights, since it sends more than one spike per step otherwise.
     """
     modules = quiet("rockpool.nn.modules")
     halves = {"tau_mem": torch.tensor(1e-3 / np.log(2)), "tau_syn": torch.tensor(1e-3 / np.log(2))}

@@ -267,7 +267,7 @@ def test_a_membrane_that_is_handed_on_is_refused(tmp_path: Path) -> None:
             return s, u * (1 - s), 0.5 * v
 
     step = Step(on_grid(Net()), (6,), {"v": (5,), "held": (5,)})
-    with pytest.raises(OnnxError, match="a state that is no membrane") as e:
+    with pytest.raises(OnnxError, match="a state that is not a membrane") as e:
         read(step.export(tmp_path / "m.onnx"), spikes(step, T))
     assert "state 'held'" in str(e.value)
 

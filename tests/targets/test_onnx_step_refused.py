@@ -119,7 +119,7 @@ def unreset(c: Tensor, v: Tensor) -> tuple[Tensor, ...]:
 
 
 CELLS: list[tuple[Call, tuple[str, ...], str, str]] = [
-    (two_levels, ("v",), "fires on something else|more than one|no neuron's", "Greater"),
+    (two_levels, ("v",), "fires on something else|more than one|not a neuron's", "Greater"),
     (late_other_level, ("v",), "resets on another threshold", "Greater"),
     (loses_input, ("v",), "also takes what arrives in the step after", "Greater"),
     (scaled_reset, ("v",), "something else to it than a reset", "Greater"),
@@ -419,7 +419,7 @@ class Crossed(nn.Module):
 
 def test_states_that_cross_are_not_untangled(tmp_path: Path) -> None:
     states = {"v": (3,), "w": (3,)}
-    for named, why in ((True, "no membrane, no synaptic current"), (False, "another order")):
+    for named, why in ((True, "not a membrane, a synaptic current"), (False, "another order")):
         step = Step(Crossed().eval(), (4,), states, named=named)
         with pytest.raises(OnnxError, match=why):
             read_step(step.export(tmp_path / "m.onnx"), steps=4)

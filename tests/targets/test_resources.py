@@ -173,7 +173,7 @@ def ones(*shape: int, of: float = 1.0) -> np.ndarray:
 
 
 def test_a_dense_layer_by_hand() -> None:
-    """10 inputs, 7 neurons, weights of 1: one bit. 3 neurons a core leave cores of 3, 3 and 1."""
+    """10 inputs, 7 neurons, weights of 1: one bit. 3 neurons per core leave cores of 3, 3 and 1."""
     graph = net(("l", Linear(ones(7, 10)), ("x",)), ("n", spiking(), ("l",)), x=(10,))
     mapping = map_network(graph, limited(neurons=3))
     (layer,) = mapping.layers
@@ -188,7 +188,7 @@ def test_a_dense_layer_by_hand() -> None:
 def test_a_convolution_shares_its_kernels_within_a_core_by_hand() -> None:
     """4 x 4 image, 3 x 3 kernel, padding 1, 8 channels: 16 positions of 8 neurons.
 
-    32 neurons a core are four positions of eight channels, one row: the core sees two rows of two
+    32 neurons per core are four positions of eight channels, one row: the core sees two rows of two
     channels at the border, three inside. Kernels: two lists of 8 * 9 weights of 8 bits in 10 words.
     """
     kernel = ones(8, 2, 3, 3, of=100.0)

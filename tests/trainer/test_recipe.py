@@ -73,7 +73,7 @@ def test_a_file_names_network_data_and_training(recipe):
         ("data.name=mnist", ConfigError, "digits, event_digits"),
         ("run.epochs=5", RecipeError, r"\[model\], \[data\] and \[train\]"),
         ("epochs=5", RecipeError, "table.key=value"),
-        ("train.epochs=[", RecipeError, "no TOML"),
+        ("train.epochs=[", RecipeError, "not TOML"),
         ("train.encoder=rate", RecipeError, r"train\.encoder"),
         ("train.epochs=many", ConfigError, "train.epochs"),
         ("train.epochs=1.5", ConfigError, "allowed: int"),
@@ -82,7 +82,7 @@ def test_a_file_names_network_data_and_training(recipe):
         ("train.learning_rate=nan", ConfigError, "> 0"),
         ("train.balance=0.5", ConfigError, "train.balance"),
         ("train=5", RecipeError, "table.key=value"),
-        ("train..epochs=1", RecipeError, "no TOML"),
+        ("train..epochs=1", RecipeError, "not TOML"),
         ("model.neuron.tau=2", ConfigError, "decay, input_scale"),
     ],
 )

@@ -45,7 +45,7 @@ def test_the_batch_is_the_recipes_own_data() -> None:
     recipe = read_recipe(None, [*changes, *waits])
     spikes, labels = first_batch(recipe, 3)
     assert spikes.shape == (4, 3, 1, 8, 8) and labels.shape == (3,)
-    assert spikes.sum(0).max() == 1  # one spike a pixel, at most
+    assert spikes.sum(0).max() == 1  # one spike per pixel, at most
     with pytest.raises(DataError, match="/nowhere"):
         first_batch(read_recipe("cifar-resnet-18", ['data.root="/nowhere"']), 3)
 

@@ -4,7 +4,7 @@ Each function is computed on polynomials in spikes and currents (`compiler.ir.fo
 ``a * b``, ``torch.minimum(a, b)`` and ``a & b`` are one value. What no gate, sum or scale of the
 graph says is refused where something reads it.
 
-Element types count: torch adds two bools as OR, and ``~`` of an integer is no NOT.
+Element types count: torch adds two bools as OR, and ``~`` of an integer is not a NOT.
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def _value(name: str, o: dict[str, Operand]) -> Operand:
         )
         return _tabled(_BITS[name], *forms), kind
     if name == "bitwise_not":
-        _need(kind == "bool", "~ of a number, which is no NOT: it is -x - 1", "~x.bool()")
+        _need(kind == "bool", "~ of a number, which is not a NOT: it is -x - 1", "~x.bool()")
         return minus(constant(forms[0].shape, 1.0), forms[0]), kind
     if name == "mul":
         return times(*forms), kind
@@ -290,7 +290,7 @@ def _unknown(name: str, forms: list[Form]) -> IRError:
             "one time step with its states to ONNX (docs/inputs.md)",
         )
     return IRError(
-        f"{name} of numbers that are no spikes: no synapse and no neuron computes it",
+        f"{name} of numbers that are not spikes: no synapse and no neuron computes it",
         found=", ".join(reals),
         allowed="sums and constant factors of currents; any logic of spikes",
         remedy="put a spiking neuron in front of it",

@@ -32,7 +32,7 @@ class Known:
     """How an operation becomes a module.
 
     Attributes:
-        kind: Its name where it is no module of its own in the program.
+        kind: Its name where it is not a module of its own in the program.
         make: Of the call, the sizes of what it takes and its other arguments, what makes it.
         values: Its arguments that are values of the network, in the order of the module's.
         forms: In which they may be.
@@ -61,7 +61,7 @@ def _operator(call: Call) -> str:
 
 
 def refuse_comparison(call: Call) -> None:
-    """Raise CaptureError if a call is the firing step of a neuron that is no neuron any more."""
+    """Raise CaptureError if a call is the firing step of a neuron that is no longer a neuron."""
     if _operator(call) in _COMPARISONS:
         raise refused(
             call,

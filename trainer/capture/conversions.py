@@ -344,7 +344,7 @@ def is_operation(module: nn.Module) -> bool:
 
 
 def unknown(module: nn.Module, path: str, allowed: Iterable[str] = ()) -> CaptureError:
-    """The error of a module that is no operation of the graph: why not, and what to do."""
+    """The error of a module that is not an operation of the graph: why not, and what to do."""
     why, remedy = reason_of(module)
     names = sorted(allowed or {t.__name__ for t in CONVERSIONS})
     return CaptureError(

@@ -129,7 +129,7 @@ class _Reader:
                 raise refused(call, f"its arguments are not as its schema says ({e})") from None
         for key, name in self.archive.outputs.items():
             if name not in self._values:
-                raise CaptureError("an output is no value of the network", where=key, found=name)
+                raise CaptureError("an output is not a value of the network", where=key, found=name)
         outputs = {key: self._values[name][0] for key, name in self.archive.outputs.items()}
         self._mark_auxiliary(outputs["main"])
         module = Program(tuple(self.calls), self.modules, outputs).eval()
@@ -189,7 +189,7 @@ class _Reader:
 
     def _value(self, call: Call, name: str) -> tuple[str, Form]:
         if name not in self._values:
-            raise refused(call, f"it reads {name}, which is no value of the network")
+            raise refused(call, f"it reads {name}, which is not a value of the network")
         return self._values[name]
 
     def _sizes(self, call: Call, name: str) -> tuple[int, ...]:

@@ -67,7 +67,7 @@ def _viewed(walk: Walk, node: fx.Node) -> bool:
     found = view(name, value, node.args[1:], dict(node.kwargs), walk.sizes, walk.steps)
     if found is None:
         raise CaptureError(
-            f"this {name} mixes time, samples and the axes of a sample, or is no flattening",
+            f"this {name} mixes time, samples and the axes of a sample, or is not a flattening",
             where=scope(node) or "the model's forward",
             found=f"{name} of {value.said} with {[*node.args[1:], *node.kwargs.values()]}",
             allowed="merging (T, B), splitting it again, swapping both, flattening all of a sample",
@@ -267,7 +267,7 @@ def _computed(walk: Walk, node: fx.Node) -> bool:
 
 
 def _summed(walk: Walk, node: fx.Node, path: str) -> bool:
-    """A sum of two tensors that is no gate: a node of its own, in its place."""
+    """A sum of two tensors that is not a gate: a node of its own, in its place."""
     values = [walk.values.get(a) if isinstance(a, fx.Node) else None for a in node.args]
     tensors = [v for v in values if isinstance(v, Value) and v.kind != "bool"]
     if len(tensors) != 2 or len(values) != 2 or node.kwargs:

@@ -1,4 +1,4 @@
-"""Why a layer that people have is no operation of the graph, and what to do instead."""
+"""Why a layer that people have is not an operation of the graph, and what to do instead."""
 
 from __future__ import annotations
 

@@ -54,10 +54,10 @@ class Steps:
             value: What that edge carries.
             states: What it is handed beside its input.
             own: Whether the forward goes through the steps itself.
-            stepwise: Whether the forward is called once a step.
+            stepwise: Whether the forward is called once per step.
 
         Raises:
-            CaptureError: If this is no next step of the neuron.
+            CaptureError: If this is not a next step of the neuron.
         """
         before = self.calls.get(path, 0)
         self.calls[path] = before + 1
@@ -72,7 +72,7 @@ class Steps:
         at = before if value.frame else value.at
         if at is None or at != before:
             raise CaptureError(
-                f"this {type(module).__name__} is not called once a step, in order",
+                f"this {type(module).__name__} is not called once per step, in order",
                 where=path,
                 found=f"call {before + 1}, with "
                 + ("the whole sequence" if at is None else f"step {at}"),

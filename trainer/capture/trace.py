@@ -199,7 +199,7 @@ def capture(
         shape: Of one sample at one step, (C, H, W) or (F,).
         steps: T.
         domain: What the input carries; spikes unless said otherwise.
-        dt: Seconds a time step.
+        dt: Seconds per time step.
 
     Returns:
         The graph, its weights in float64, and the parameters that nothing depends on.

@@ -197,7 +197,7 @@ class Walk(Modules):
         if isinstance(found, Tensor):
             return found
         raise CaptureError(
-            "the forward takes something that is no tensor", where=target, found=repr(found)
+            "the forward takes something that is not a tensor", where=target, found=repr(found)
         )
 
     def dtype(self, node: fx.Node) -> torch.dtype:
@@ -251,7 +251,7 @@ class Walk(Modules):
         path = scope(node)
         if read in self._changed:
             self._refuse_change(node, path)
-        if read not in self.values and read.op == "get_attr":  # a tensor that is no parameter
+        if read not in self.values and read.op == "get_attr":  # a tensor that is not a parameter
             self.values[read] = Constant(self._attribute(str(read.target)))
         value = self.values[read]
         if isinstance(value, State):
@@ -302,7 +302,7 @@ class Walk(Modules):
         values = [self.value(a, node) if isinstance(a, fx.Node) else None for a in args]
         if (tensors is None and node.kwargs) or not all(isinstance(v, Value) for v in values):
             raise CaptureError(
-                "an operation takes something that is no tensor of the network",
+                "an operation takes something that is not a tensor of the network",
                 where=path or "the model's forward",
                 found=node.format_node() or node.name,
                 remedy="make constants part of a module; neurons of other frameworks keep their "
@@ -328,7 +328,7 @@ class Walk(Modules):
             value = self.value(node, node)
             if not isinstance(value, Value):
                 raise CaptureError(
-                    "an output is no tensor of the network"
+                    "an output is not a tensor of the network"
                     if not isinstance(value, Joined)
                     else "concatenated channels that no layer joins",
                     where=key,
@@ -337,7 +337,7 @@ class Walk(Modules):
                 )
             if value.at is not None or value.lead not in (SEQUENCE, STEP):
                 raise CaptureError(
-                    "an output is no sequence and no mean over time",
+                    "an output is neither a sequence nor a mean over time",
                     where=value.path or "the model's forward",
                     found=f"{value.said}"
                     + (f" of step {value.at}" if value.at is not None else ""),

@@ -78,7 +78,7 @@ class Checked:
         where = f"{self.name}, sample {index}"
         item = self.data[index]
         if not isinstance(item, (tuple, list)) or len(item) != 2:
-            raise _wrong("a sample is no pair", type(item).__name__, "(input, label)", where)
+            raise _wrong("a sample is not a pair", type(item).__name__, "(input, label)", where)
         value = as_tensor(item[0], where)
         if tuple(value.shape) != self.shape:
             raise _wrong(
@@ -233,14 +233,14 @@ def as_tensor(value: Any, where: str) -> Tensor:
     """The input of a sample.
 
     Raises:
-        DataError: if it is no array of numbers.
+        DataError: if it is not an array of numbers.
     """
     if isinstance(value, Tensor):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "buif":
         return torch.from_numpy(value)
     found = f"{type(value).__name__}"
-    raise _wrong("an input is no array", found, "a torch tensor or a numpy array", where)
+    raise _wrong("an input is not an array", found, "a torch tensor or a numpy array", where)
 
 
 def _wrong(message: str, found: str, allowed: str, where: str) -> DataError:

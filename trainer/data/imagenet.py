@@ -50,7 +50,7 @@ class ImageFolder:
         """An image, uint8 (3, H, W) of its own size, and its label.
 
         Raises:
-            DataError: if the file is no image, damaged or too large.
+            DataError: if the file is not an image, damaged or too large.
         """
         path, label = self.files[index]
         return read_image(path), label

@@ -94,12 +94,12 @@ def open_sequences(given: Any, where: str = "data") -> DataSet:
         parts = given if isinstance(given, tuple | list) else (given,)
         if not (1 <= len(parts) <= 2 and all(map(is_data_set, parts))):
             found = ", ".join(type(part).__name__ for part in parts) or "nothing"
-            raise _wrong("this is no training data", found, _FORMS, where)
+            raise _wrong("this is not training data", found, _FORMS, where)
         if getattr(parts[0], "classes", None) is not None:
             names = class_names(parts[0], where)
         shape = tuple(as_tensor(parts[0][0][0], f"{where}, sample 0").shape)
         if len(shape) < 2:
-            raise _wrong("a sample is no sequence", str(shape), "(T, ...)", where)
+            raise _wrong("a sample is not a sequence", str(shape), "(T, ...)", where)
         checked = [Checked(p, "sequence", shape[0], len(names), shape, where) for p in parts]
         train, test = checked[0], checked[1] if len(checked) == 2 else None
         for part in checked:
@@ -228,7 +228,7 @@ def _source(inputs: Any, labels: Any, where: str) -> Arrays:
     try:
         x = np.asarray(inputs.detach().cpu() if isinstance(inputs, Tensor) else inputs)
     except ValueError as e:  # ragged lists
-        raise _wrong("the inputs are no array", str(e)[:120], "(T, N, ...)", where) from None
+        raise _wrong("the inputs are not an array", str(e)[:120], "(T, N, ...)", where) from None
     if x.ndim < 3 or x.dtype.kind not in "iufb" or 0 in x.shape:
         raise _wrong("the inputs have a wrong form", f"{x.shape} {x.dtype}", "(T, N, ...)", where)
     if x.dtype.kind == "f" and not np.isfinite(x).all():

@@ -246,7 +246,7 @@ def _traced(module: nn.Module, x: fx.Proxy) -> list[Any]:
 
 
 def _sequence(pieces: list[Any], x: Tensor, name: str) -> tuple[Tensor, bool]:
-    """(T, B, ...), and whether the module runs once a step; T and B of ``x`` differ."""
+    """(T, B, ...), and whether the module runs once per step; T and B of ``x`` differ."""
     first = pieces[0]
     if isinstance(first, Tensor) and first.shape[:1] == x.shape[1:2] and len(pieces) == len(x):
         first, stepped = torch.stack(pieces), True

@@ -50,7 +50,7 @@ class DualStreamBlock(nn.Module):
             get ``1 / sqrt(2)`` each, where the identity is one of them (InfLoR-SNN's code).
         pooled_identity: average pooling and a 1x1 convolution instead of a strided one.
         entry_pool: average the input over windows (size, stride, padding), on each of its paths;
-            only where currents are added, since averages are no spikes.
+            only where currents are added, since averages are not spikes.
     """
 
     def __init__(

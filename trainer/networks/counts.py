@@ -8,7 +8,7 @@ decided by what an edge can carry (its proven domain), not by the values of one 
 - Dense operations are outputs x weights of one output: padding counts.
 - A layer that reads the image itself runs once, because the image does not change; so does the
   classifier behind the mean over time.
-- A neuron costs one AC a step. Batch normalizations are folded; gates, sums, pooling are left out.
+- A neuron costs one AC per step. Batch normalizations are folded; gates, sums, pools are left out.
 - A layer counts once, however many layers of neurons read what it delivers.
 
 The census of a compiled network (:mod:`purespike.compiler.proofs.counts`) counts what a chip does.
@@ -130,7 +130,7 @@ def _dense(graph: Graph, node: Node) -> int | None:
 
 
 def _after_time(graph: Graph) -> set[str]:
-    """Edges behind a mean over time: they have one value a sample."""
+    """Edges behind a mean over time: they have one value per sample."""
     behind: set[str] = set()
     for node in graph.nodes:
         if isinstance(node.op, TimeMean) or behind.intersection(node.inputs):

@@ -57,7 +57,7 @@ class ModuleConfig:
             )
         if self.module and not _is_dotted(self.module):
             raise ConfigError(
-                "this is no path of a module",
+                "this is not a path of a module",
                 found=repr(self.module),
                 allowed="package.module:name",
                 where="model.module",
@@ -97,7 +97,7 @@ def own_network(
         config: the auxiliary paths.
         shape: of the input, at one step of one sample.
         steps: T.
-        seed: of the initial weights, where ``given`` is no module yet, and of those of the paths.
+        seed: of the initial weights, where ``given`` is not a module yet, and of the paths'.
 
     Raises:
         ConfigError: if there is no such module, it does not run on such an input or gives no

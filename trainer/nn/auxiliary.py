@@ -186,7 +186,7 @@ class AuxiliaryLinear(nn.Linear):
 
 
 def is_auxiliary(module: nn.Module) -> bool:
-    """Whether a module is marked as training-only; a submodule of that name is no mark."""
+    """Whether a module is marked as training-only; a submodule of that name is not a mark."""
     return getattr(module, "auxiliary", False) is True
 
 

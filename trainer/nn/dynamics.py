@@ -99,7 +99,7 @@ class _Fire(torch.autograd.Function):
         steps: int | None,
     ) -> tuple[Tensor, Tensor]:
         keep, scale = float(decay), float(input_scale)
-        # Whoever replaces a threshold by a tensor, one a channel, gets what torch makes of it.
+        # Whoever replaces a threshold by a tensor, one per channel, gets what torch makes of it.
         plain = all(isinstance(c, int | float) for c in (dynamics.threshold, dynamics.amount))
         ctx.fast = plain and usable(x)
         currents = x if steps is None else x.expand(steps, *x.shape[1:])

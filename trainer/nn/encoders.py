@@ -4,7 +4,7 @@
 deterministic. ``rate``: at each step a spike with the probability level/levels. ``latency``: one
 spike, the earlier the brighter; none where the level is 0.
 
-Two more names of ``DataConfig`` are no codes of pixels: ``direct`` hands
+Two more names of ``DataConfig`` are not codes of pixels: ``direct`` hands
 the network the levels themselves (its first convolution is the encoder and multiplies), ``events``
 hands on what an event camera sent.
 """

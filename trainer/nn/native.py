@@ -52,7 +52,7 @@ def usable(x: Tensor) -> bool:
     """Whether the fast path takes this input: a plain CPU tensor in eager mode.
 
     Raises:
-        KernelError: if ``PURESPIKE_KERNEL`` is no known value, or is ``require`` in vain.
+        KernelError: if ``PURESPIKE_KERNEL`` is not a known value, or is ``require`` in vain.
     """
     return (
         not torch.compiler.is_compiling()

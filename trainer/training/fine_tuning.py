@@ -95,7 +95,7 @@ class IntegerNetwork(nn.Module):
         config: of the scales and the surrogate.
 
     Raises:
-        QatError: if the graph has a loop or an operation that is no synapse, sum or neuron.
+        QatError: if the graph has a loop or an operation that is not a synapse, sum or neuron.
         QuantizeError: if it has no integer form.
     """
 

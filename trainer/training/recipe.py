@@ -167,7 +167,7 @@ def _toml(text: str, where: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as e:
-        raise RecipeError("this is no TOML", where=where, found=str(e)) from e
+        raise RecipeError("this is not TOML", where=where, found=str(e)) from e
 
 
 def _quoted(value: str) -> str:

@@ -144,7 +144,7 @@ class BatchNorm(Op):
             raise IRError(
                 "batch norm does not fit its input",
                 found=f"{[a.shape for a in self.arrays().values()]} on {x}",
-                allowed="one value a channel",
+                allowed="one value per channel",
             )
         return x.shape, ANALOG
 

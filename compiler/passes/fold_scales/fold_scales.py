@@ -106,7 +106,7 @@ def _why(graph: Graph, node: Node) -> Iterator[str]:
             yield "it averages the layer or sum of something that is read elsewhere too"
     elif isinstance(node.op, Scale) and is_current(graph, node.inputs[0]):
         if per_channel(node.op.factor, node.output.shape) is None:
-            yield "its factor varies within a channel: use one a channel"
+            yield "its factor varies within a channel: use one per channel"
         else:
             yield "what it multiplies is read by something else too: give each reader its own layer"
 

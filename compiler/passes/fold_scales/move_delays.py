@@ -108,7 +108,7 @@ def _late_bias(node: Node, layer: Node, op: Conv2d | Linear, spikes: Node) -> li
 
 
 def _parts(bias: Array, largest: float) -> Array:
-    """(outputs, neurons): each bias in as few equal parts as are no larger than ``largest``."""
+    """(outputs, neurons): each bias in as few equal parts as are not larger than ``largest``."""
     needed = np.ceil(np.abs(bias) / largest) if largest else np.ones(bias.shape)
     needed = np.clip(needed, 1, MOST_PARTS)
     shares = np.arange(int(needed.max())) < needed[:, None]

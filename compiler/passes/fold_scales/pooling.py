@@ -258,13 +258,15 @@ def why_pooled(graph: Graph, node: Node) -> str:
     """Why a pool that `fold_scales` left has no form as weights."""
     source = graph.edge(node.inputs[0])
     if isinstance(node.op, MaxPool2d):
-        return f"the maximum of {source.domain} values is no OR: pool the spikes behind the neuron"
+        return (
+            f"the maximum of {source.domain} values is not an OR: pool the spikes behind the neuron"
+        )
     assert isinstance(node.op, AvgPool2d)
     add = source_of(graph, node)
     if is_current(graph, source.name) or (add is not None and isinstance(add.op, Add)):
         if any(node.op.padding):
             return "it pads what a layer makes, bias included: pool without padding"
-        return "what it averages is read by something else too, or is no convolution"
+        return "what it averages is read by something else too, or is not a convolution"
     if not source.domain <= SPIKE:
         return f"it averages {source.domain} values, not spikes"
     if node.name in graph.outputs:
@@ -288,11 +290,11 @@ def pool_remedy(graph: Graph, node: Node) -> str:
 
 
 def _conflict(graph: Graph, node: Node, reader: Node) -> tuple[str, str]:
-    """(why an average pool and the convolution behind it are no one layer, what to do)."""
+    """(why an average pool and the convolution behind it are not one layer, what to do)."""
     pool, conv = node.op, reader.op
     assert isinstance(pool, AvgPool2d) and isinstance(conv, Conv2d)
     full, pooled = graph.edge(node.inputs[0]).shape[1:], node.output.shape[1:]
-    behind = "the convolution after it pads the pooled map, which is no padding of the full map:"
+    behind = "the convolution after it pads the pooled map, which is not padding of the full map:"
     other = "or take MaxPool2d, which is an OR of the spikes and needs no weights to be joined"
     for axis, name in ((0, "row"), (1, "column")):
         size, window, stride = full[axis], pool.kernel[axis], pool.stride[axis]

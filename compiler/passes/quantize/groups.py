@@ -84,7 +84,7 @@ def scale_groups(graph: Graph) -> dict[str, str]:
                 )
             if source not in leader or isinstance(_op(graph, source), Neuron):
                 raise QuantizeError(
-                    "something that is no synapse feeds a neuron",
+                    "something that is not a synapse feeds a neuron",
                     where=graph.origin(node.name),
                     found=_named(graph, source),
                     allowed="Conv2d, Linear, one-to-one synapses and their sums",

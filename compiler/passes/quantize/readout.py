@@ -34,7 +34,7 @@ def readout_limit(graph: Graph, node: Node, nodes: Sequence[Node], grid: Grid) -
 
     Args:
         graph: The graph.
-        node: Any node of it; what is no integrator has no limit.
+        node: Any node of it; what is not an integrator has no limit.
         nodes: Those that share its scale.
         grid: The integers of the chip.
 

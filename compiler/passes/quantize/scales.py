@@ -17,7 +17,7 @@ from purespike.compiler.passes.quantize.readout import readout_limit
 
 _SAME = 1e-9  # numbers that differ by less, relatively, round as one
 _FINEST = 2.0**20
-Scaling = float | Array  # one a layer, or one a channel: (C, 1, 1) or (C,)
+Scaling = float | Array  # one per layer, or one per channel: (C, 1, 1) or (C,)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _whole(arrays: Sequence[Array], scale: float) -> bool:
 
 
 def channels_of(nodes: list[Node], grid: Grid) -> tuple[int, ...] | None:
-    """The shape of one scale a channel, or None where the group takes one scale (case 6)."""
+    """The shape of one scale per channel, or None where the group takes one scale (case 6)."""
     neurons = [n for n in nodes if isinstance(n.op, Neuron)]
     if not grid.per_channel or len(neurons) != 1:
         return None
@@ -166,7 +166,7 @@ def legal_scale(graph: Graph, nodes: list[Node], wanted: Array, grid: Grid) -> S
     Args:
         graph: The graph.
         nodes: A group.
-        wanted: A number, or one a channel.
+        wanted: A number, or one per channel.
         grid: The integers of the chip.
     """
     limit = scale_limit(graph, nodes, grid)  # of the worst channel: simple, and rarely binding

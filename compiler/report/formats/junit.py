@@ -1,4 +1,4 @@
-"""JUnit XML: CI systems show one suite a rule and one test a place."""
+"""JUnit XML: CI systems show one suite per rule and one test per place."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def decades(values: Sequence[float], ends: tuple[float, float]) -> Html:
 
 
 def cells(shares: Mapping[str, float], order: Sequence[str], first: str) -> Html:
-    """One cell a layer, from the input to the output: filled from below by what is equal.
+    """One cell per layer, from the input to the output: filled from below by what is equal.
 
     Args:
         shares: Equal values by layer, 0 to 1; a layer that was not compared has an empty cell.

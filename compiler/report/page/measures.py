@@ -30,7 +30,7 @@ from purespike.compiler.wording import figure
 def counts(report: Report) -> Html | None:
     """AC, MAC and ADD by layer."""
     words = (
-        "AC: a spike meets a weight, which is added. MAC: something that is no spike meets a "
+        "AC: a spike meets a weight, which is added. MAC: something that is not a spike meets a "
         "weight, which needs a multiplication. Arrays: how often the synapses stand on the chip, "
         "once for each layer of neurons that reads their current; AC and MAC are those of all of "
         f"them. Counted: {counted(report)}. Unit: {report.census.unit}; by sample: the quietest "

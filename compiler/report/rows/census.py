@@ -52,8 +52,7 @@ class LayerCount(Row, frozen=True):
         Positive | None,
         Meta(
             description="how often a synapse stands on the chip: once for each neuron layer that "
-            "reads its current; null for what is no synapse, and in reports that were written in "
-            "format 2"
+            "reads its current; null for what is not a synapse, and in reports written in format 2"
         ),
     ]
 

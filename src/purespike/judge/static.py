@@ -68,7 +68,7 @@ def chip_findings(
     Args:
         graph: The last stage.
         policy: What the team accepts.
-        counts: Measured operations a sample, by node, for the host's share; None takes the upper
+        counts: Measured operations per sample, by node, for the host's share; None takes the upper
             bound that the graph gives.
     """
     if not is_integer(graph) and _all_real(graph):

@@ -35,7 +35,7 @@ template <int TILE, bool SHORT> inline void silent(const typename Cell<SHORT>::t
 
 // A row of spikes with four to a byte, each byte in front of a factor of eight: what the tables are addressed with.
 template <int TILE> inline void expand(const uint8_t *in, uint8_t *to, size_t bytes, bool half) {
-  constexpr int UP = TILE == 16 ? 2 : TILE == 32 ? 3 : 4;  // 2 * TILE bytes a row, in eighths
+  constexpr int UP = TILE == 16 ? 2 : TILE == 32 ? 3 : 4;  // 2 * TILE bytes per row, in eighths
   size_t j = 0;
   if (half) {  // four channels at most
     for (; j < bytes; j++) to[j] = uint8_t(in[j] << UP);

@@ -71,7 +71,7 @@ def emit(
         )
     if not source.domain.holds(frames):
         raise EmitError(
-            "the input is no spike train",
+            "the input is not a spike train",
             where=source.name,
             found=f"values {frames.min():g} to {frames.max():g}",
             allowed="0 and 1",

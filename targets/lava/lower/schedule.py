@@ -51,7 +51,7 @@ class Schedule:
 
     Attributes:
         depth: Steps between the logical step and the Lava step, by edge.
-        arrivals: One row a synapse, in order of evaluation.
+        arrivals: One row per synapse, in order of evaluation.
         gap: Silent steps between two samples, in which delayed spikes of the first run out.
         silenced: Neurons whose spikes are delayed: they must not fire in the gap.
     """
@@ -191,7 +191,7 @@ def _check(graph: Graph, node: Node) -> None:
         if source is not None and not (isinstance(source.op, Neuron) and source.op.fires):
             kind = type(op).__name__.lower() if isinstance(op, Flatten | Delay) else "synapse"
             raise ScheduleError(
-                f"a {kind} reads what is no spike",
+                f"a {kind} reads what is not a spike",
                 where=graph.origin(node.name),
                 found=str(graph.edge(node.inputs[0])),
                 allowed="the input, a neuron or a flatten or delay of them",
@@ -239,7 +239,7 @@ def incoming(graph: Graph, neuron: Node) -> list[Node]:
             found.append(node)
         else:
             raise ScheduleError(
-                "something that is no synapse feeds a neuron",
+                "something that is not a synapse feeds a neuron",
                 where=graph.origin(neuron.name),
                 found="the input" if node is None else f"{type(node.op).__name__} {node.name}",
                 remedy="run lower_gates first",

@@ -68,7 +68,7 @@ def emit_synapse(
             return [_sparse_conv(node, name, op, shape, delays)], [wire]
         last = _conv(node, name, op, shape)
     else:
-        raise TypeError(f"%{node.name} is no synapse")
+        raise TypeError(f"%{node.name} is not a synapse")
     reshape: Reshape = "flatten" if isinstance(op, Linear) and line.flattened else ""
     if not delay:
         return [last], [Connection(line.source, name, reshape)]

@@ -187,7 +187,7 @@ def _check_spikes(source: Source, steps: int) -> None:
     for start in range(0, len(frames), _FRAMES_AT_ONCE):  # by parts: the file may exceed memory
         if frames[start : start + _FRAMES_AT_ONCE].max() > 1:
             raise ProgramError(
-                "the source sends values that are no spikes",
+                "the source sends values that are not spikes",
                 found=f"{frames[start : start + _FRAMES_AT_ONCE].max()}",
                 allowed="0 and 1",
                 where=source.name,

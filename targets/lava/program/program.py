@@ -82,7 +82,7 @@ class Sparse:
 
     Attributes:
         name: Name of the process.
-        weight: 1-D integers that 8 bits hold, one a synapse.
+        weight: 1-D integers that 8 bits hold, one per synapse.
         delay: Additional time steps 0..62, one number or one for each synapse.
         rows, columns: Output and input index of each synapse, or None for one to one.
         size: (outputs, inputs); required with `rows` and `columns`.

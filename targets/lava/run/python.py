@@ -72,7 +72,7 @@ def python() -> str:
 
 
 def environment(executable: str) -> dict[str, str]:
-    """Environment variables for the child: one thread a process, since Lava has one a layer."""
+    """Environment variables for the child: one thread per process, since Lava has one per layer."""
     variables = dict(os.environ)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         variables[name] = "1"

@@ -60,7 +60,7 @@ def spikes_wait(
         document: A checked document.
         sends: The shape that each node sends.
         late: The edges that close loops.
-        dt: Seconds a step.
+        dt: Seconds per step.
     """
     moved = biased(document, late)
     prompt = _read_at_once(document, late, moved)

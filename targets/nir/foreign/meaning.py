@@ -46,7 +46,7 @@ def operation(
         wrong = (np.rint(count) < 1) | (np.abs(count - np.rint(count)) > 1e-6)
         if bool(wrong.any()):
             raise NirFileError(
-                "a delay is no whole number of time steps",
+                "a delay is not a whole number of time steps",
                 where=where,
                 found=f"{count[wrong][0]:g} steps of {dt:g} s",
                 allowed="1, 2, ...",
@@ -125,7 +125,7 @@ def _neuron(
     if AMOUNT in fields:
         if decay == 0:
             raise NirFileError(
-                "a soft reset in plain nodes is no neuron: it outlasts the membrane",
+                "a soft reset in plain nodes is not a neuron: it outlasts the membrane",
                 where=where,
                 found="tau = dt",
                 allowed="a tau longer than dt",

@@ -29,7 +29,7 @@ def flattened(
     """One flat graph.
 
     Args:
-        nodes: The nodes of the outer graph that are no graphs.
+        nodes: The nodes of the outer graph that are not graphs.
         edges: The edges of the outer graph.
         inner: The graphs among its nodes, flat themselves.
 

@@ -30,7 +30,7 @@ def merged(document: Document, dt: float, previous: bool) -> Document:
 
     Args:
         document: A checked document.
-        dt: Seconds a step.
+        dt: Seconds per step.
         previous: Whether the caller stated that an edge that closes a loop carries the step before.
 
     Raises:
@@ -105,7 +105,7 @@ def _check(document: Document, membrane: str, feeds: Edges, delays: list[NDArray
         found = f"{np.max(steps):g} steps"
     if reason:
         raise NirFileError(
-            f"a soft reset in plain nodes is no neuron: {reason}",
+            f"a soft reset in plain nodes is not a neuron: {reason}",
             where=f"node {membrane!r}",
             found=found,
             allowed="I or LI -> Threshold -> Scale -> back, one step",

@@ -140,7 +140,7 @@ def _size(path: Path, form: Format) -> int:
         ) from None
     if not stat.S_ISREG(status.st_mode) or status.st_size > FILE:
         raise form.error(
-            f"the {form.name} file is no regular file of legal size",
+            f"the {form.name} file is not a regular file of legal size",
             where=str(path),
             found=f"{status.st_size} bytes",
             allowed=f"a file of at most {FILE} bytes",
@@ -186,7 +186,7 @@ def _header(out: IO[bytes]) -> tuple[dict[str, Any], int, int]:
         raise ValueError("the reading process wrote no header")
     header = json.loads(out.read(length))
     if not isinstance(header, dict):
-        raise TypeError("the header is no object")
+        raise TypeError("the header is not an object")
     return header, 8 + length, total
 
 
@@ -201,7 +201,7 @@ def _document(frame: Frame) -> Document:
     level = _level(frame, root, "node")
     metadata = root.get("metadata", {"group": {}})["group"].get(KEY, {"text": ""})
     if not isinstance(metadata.get("text"), str):
-        raise NirFileError("the purespike metadata is no text", where=f"node/metadata/{KEY}")
+        raise NirFileError("the purespike metadata is not text", where=f"node/metadata/{KEY}")
     said = {} if metadata["text"] else _said(frame, root.get("metadata", {"group": {}})["group"])
     return Document(level.nodes, level.edges, metadata["text"], said)
 
@@ -230,12 +230,12 @@ def _level(frame: Frame, root: dict[str, Any], where: str) -> Level:
             allowed="type NIRGraph with nodes, edges, metadata",
         )
     if "group" not in root["nodes"]:
-        raise NirFileError("the nodes are no group", where=f"{where}/nodes")
+        raise NirFileError("the nodes are not a group", where=f"{where}/nodes")
     nodes: dict[str, Fields] = {}
     inner: dict[str, Level] = {}
     for name, node in root["nodes"]["group"].items():
         if "group" not in node:
-            raise NirFileError("a node is no group", where=f"node {name!r}")
+            raise NirFileError("a node is not a group", where=f"node {name!r}")
         if node["group"].get("type") == {"text": "NIRGraph"}:
             inner[name] = _level(frame, node["group"], f"{where}/nodes/{name}")
             continue
@@ -251,6 +251,6 @@ def _edges(value: dict[str, Any], where: str) -> tuple[tuple[str, str], ...]:
     pairs = value.get("texts")
     if not pairs or any(len(p) != 2 for p in pairs):
         raise NirFileError(
-            "the edges are no list of pairs of names", where=where, allowed="(n, 2) texts"
+            "the edges are not a list of pairs of names", where=where, allowed="(n, 2) texts"
         )
     return tuple((str(a), str(b)) for a, b in pairs)

@@ -120,8 +120,8 @@ def _delayed(state: Real, updates: Mapping[Real, Form], s: Spike, fires: list[Sp
     if not fires:
         raise _refused(
             state,
-            "it resets, and nothing fires on its next value: a membrane is no output of a neuron "
-            "that resets",
+            "it resets, and nothing fires on its next value: a membrane is not an output of a "
+            "neuron that resets",
             [s],
         )
     before = _before(state, [s], fires[0], update)
@@ -212,7 +212,7 @@ def _factor(state: Real, factor: Form, what: str) -> float:
             f"the {what} is no one number from 0 to 1 for the layer",
             where=f"state {state.name!r}",
             found=found,
-            allowed="one factor a layer, 0 to 1",
+            allowed="one factor per layer, 0 to 1",
             remedy="split the layer, or train one factor for it",
         )
     return float(value)
@@ -221,7 +221,7 @@ def _factor(state: Real, factor: Form, what: str) -> float:
 def _refused(state: Real, why: str, spikes: Iterable[Spike], remedy: str = "") -> OnnxError:
     where = ", ".join(dict.fromkeys(s.where for s in spikes))
     return OnnxError(
-        f"the state {state.name!r} is no membrane that is known: {why}",
+        f"the state {state.name!r} is not a membrane that is known: {why}",
         where=where or f"state {state.name!r}",
         allowed=FORMS,
         remedy=remedy or "write the update in one of these forms, or compile the PyTorch module",

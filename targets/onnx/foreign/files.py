@@ -50,6 +50,6 @@ def refuse_programs(model: ModelProto) -> None:
 
 
 def inputs(graph: GraphProto) -> list[ValueInfoProto]:
-    """The graph's inputs that are no constants."""
+    """The graph's inputs that are not constants."""
     constants = {t.name for t in graph.initializer}
     return [v for v in graph.input if v.name not in constants]

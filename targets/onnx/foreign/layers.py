@@ -106,7 +106,7 @@ def _linear(at: Site, x: Form, weight: Constant) -> Form:
 
 def _matmul(at: Site, xs: Sequence[Value | None]) -> Form:
     x, (weight,) = _parts(xs)
-    _need(weight is not None and weight.ndim == 2, "a weight that is no matrix", "", "(in, out)")
+    _need(weight is not None and weight.ndim == 2, "a weight that is not a matrix", "", "(in, out)")
     return _linear(at, x, np.asarray(weight).T)
 
 
@@ -114,7 +114,7 @@ def _gemm(at: Site, xs: Sequence[Value | None]) -> Form:
     """``alpha x W + beta c``; what is added may be a value of the network."""
     a = attributes(at.node)
     x, (weight,) = _parts(xs[:2])
-    _need(weight is not None and weight.ndim == 2, "a weight that is no matrix", "", "(in, out)")
+    _need(weight is not None and weight.ndim == 2, "a weight that is not a matrix", "", "(in, out)")
     _need(not a.get("transA", 0), "a product with the samples as columns", "transA", "transA = 0")
     weight = np.asarray(weight).T if not a.get("transB", 0) else np.asarray(weight)
     made = _linear(at, x, weight * np.float64(a.get("alpha", 1.0)))
@@ -181,7 +181,9 @@ def _reshaped(at: Site, x: Form, shape: Shape) -> Form:
     if shape == x.shape:
         return x
     whole = (math.prod(x.shape),)
-    _need(shape == whole, "a new shape that is no flattening", f"{x.shape} to {shape}", str(whole))
+    _need(
+        shape == whole, "a new shape that is not a flattening", f"{x.shape} to {shape}", str(whole)
+    )
     return at.layer(Flatten(), x)
 
 

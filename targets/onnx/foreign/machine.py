@@ -160,7 +160,7 @@ def _where(forms: list[Form]) -> Form:
     """``b + c (a - b)``."""
     c, a, b = forms
     if not is_binary(c):
-        raise OnnxError("a choice by something that is no comparison and no logic of spikes")
+        raise OnnxError("a choice by something that is neither a comparison nor logic of spikes")
     return plus(b, times(c, minus(a, b)))
 
 

@@ -42,8 +42,8 @@ def read_step(
 
     Args:
         path: The file.
-        steps: Time steps a sample.
-        dt: Seconds a step; nothing in the network depends on it.
+        steps: Time steps per sample.
+        dt: Seconds per step; nothing in the network depends on it.
         domain: What the input carries.
 
     Returns:
@@ -191,7 +191,7 @@ def _assembly(
     for real, value in handed.items():
         if real in memory:
             raise OnnxError(
-                "a state that is no membrane, no synaptic current, no spikes and no layer's result",
+                "a state that is not a membrane, a synaptic current, spikes, or a layer's result",
                 where=f"state {real.name!r}",
                 found=f"its next value is made of {', '.join(a.name for a in value.atoms())}",
                 remedy="hand over membranes, currents, spikes, or what layers make of spikes",
@@ -224,7 +224,7 @@ def _refuse_strangers(live: list[Spike], assembly: Assembly) -> None:
     for s in live:
         if s not in known and not s.gate:
             raise OnnxError(
-                "a comparison that is no neuron's",
+                "a comparison that is not a neuron's",
                 where=s.where,
                 found=f"it compares {', '.join(r.name or r.where for r in s.gap.reals())}",
                 allowed="the next value of one membrane against constants, once",

@@ -89,7 +89,7 @@ class Imported(nn.Module):
 
     @property
     def stepwise(self) -> bool:
-        """Is the model called once a step?"""
+        """Is the model called once per step?"""
         return self.takes == "step"
 
     def forward(self, x: Tensor) -> Tensor:

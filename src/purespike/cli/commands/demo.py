@@ -52,9 +52,9 @@ def demo(
         run = built.lava
         out.print(
             f"Lava: {run.processes} processes, {run.steps} steps, "
-            f"{1000 * run.seconds / run.steps:.1f} ms a step, "
+            f"{1000 * run.seconds / run.steps:.1f} ms per step, "
             f"{len(built.report.accuracy) and built.report.accuracy[-1].n / run.seconds:.1f} "
-            "images a second"
+            "images per second"
         )
     end = time.perf_counter()
     out.print(

@@ -218,7 +218,7 @@ def load_waivers(path: Path | None, today: str | None) -> Waivers | None:
         day = date.fromisoformat(today) if today else date.today()
     except ValueError as e:
         raise UsageError(
-            "--today is no date", found=str(today), allowed="a date such as 2027-01-31"
+            "--today is not a date", found=str(today), allowed="a date such as 2027-01-31"
         ) from e
     return read_waivers(path, day)
 
@@ -227,7 +227,7 @@ def read_shape(text: str | None) -> tuple[int, ...] | None:
     """The shape in ``1,8,8``; None stays None.
 
     Raises:
-        InputError: If it is no list of sizes.
+        InputError: If it is not a list of sizes.
     """
     if text is None:
         return None

@@ -176,7 +176,7 @@ def _labels(
         return None
     if forms[name][1].hasobject:
         raise LabelError(
-            "the labels are no numbers",
+            "the labels are not numbers",
             where=str(path),
             found=f"type {forms[name][1]}, which is not read: it may hold a program",
             allowed="whole numbers, one per sample",

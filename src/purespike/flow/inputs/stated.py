@@ -38,10 +38,10 @@ class Stated:
     """What files leave open and the caller states; None says nothing.
 
     Attributes:
-        dt: Seconds a time step.
+        dt: Seconds per time step.
         reset: What a spike does to the membrane.
         if_r: Whether IF and I add ``r * x`` or ``dt * r * x``.
-        steps: Time steps a sample.
+        steps: Time steps per sample.
         spike_input: Whether the inputs carry spikes.
         feedback: Which value an edge carries that closes a loop.
         current: Which synaptic current a membrane takes: the ``new`` one or the one before.
