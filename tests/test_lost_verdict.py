@@ -54,7 +54,7 @@ def statuses(built: Build, rule: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "graph",
-    [chain(weight=200.0), chain(threshold=200_000.0), chain(weight=2.5), chain(initial=1.0)],
+    [chain(weight=300.0), chain(threshold=200_000.0), chain(weight=2.5), chain(initial=1.0)],
     ids=["weight", "threshold", "no whole weight", "initial membrane"],
 )
 def test_what_ps008_refuses_and_a_writer_too_leaves_a_report(graph: Graph, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_what_ps008_refuses_and_a_writer_too_leaves_a_report(graph: Graph, tmp_p
 
 
 def test_the_command_ends_with_exit_code_1_and_a_report(tmp_path: Path) -> None:
-    write_nir(chain(weight=200.0), tmp_path / "model.nir")
+    write_nir(chain(weight=300.0), tmp_path / "model.nir")
     words = [str(tmp_path / "model.nir"), "--lava", "none", "--out", str(tmp_path / "b")]
     done = CliRunner().invoke(app, ["compile", *words])
     assert done.exit_code == 1, done.output

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from helpers.dask_cluster import cluster
 from helpers.flow_cases import CLASSES, FAST, STEPS, resnet, subject
+from msgspec import structs
 from typer.testing import CliRunner
 
 from purespike.cli.app import app
@@ -33,7 +34,7 @@ SAMPLES = 30
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shards") / "bundle"
-    build(subject(resnet("or")), FAST).write(folder)
+    build(subject(resnet("or")), FAST).save(folder)
     return folder
 
 
@@ -54,7 +55,7 @@ def ran(bundle: Path, data: Path, progress: Any = lambda *_: None, **options: An
 
 def alike(a: Found, b: Found) -> bool:
     """The same but for what ran it, how long, and whether anew."""
-    accuracy = [t.accuracy and replace(t.accuracy, stage="") for t in (a, b)]
+    accuracy = [t.accuracy and structs.replace(t.accuracy, stage="") for t in (a, b)]
     rest = [replace(t, backend="cpu", seconds=0.0, resumed=0, accuracy=None) for t in (a, b)]
     return accuracy[0] == accuracy[1] and rest[0] == rest[1]
 
