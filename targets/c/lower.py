@@ -250,9 +250,12 @@ class _Lowering:
                 groups=op.groups,
             )
         assert isinstance(op, Linear)
-        kept, kernel = _whole(synapse, "weight", op.kept), (line[1], line[2])
-        order = stored(place)
-        if op.run == line[1] * line[2] and op.run > 1 and kept.shape[1] == line[0]:
+        kernel, pixels, order = (line[1], line[2]), line[1] * line[2], stored(place)
+        kept = _whole(synapse, "weight", op.kept)
+        if op.run == 1 and pixels > 1:  # a file may have written out what all places share
+            places = kept.reshape(len(kept), line[0], pixels)
+            kept = places[:, :, 0] if (places == places[:, :, :1]).all() else kept
+        if pixels > 1 and kept.shape[1] == line[0]:
             return replace(
                 base,
                 weight=kept.T[None][:, :, order],

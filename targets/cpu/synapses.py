@@ -67,9 +67,14 @@ def linear(draft: Draft, node: Node, op: Linear, delay: int) -> Arm:
     """A convolution whose kernel is the whole image that it reads."""
     source = draft.source(node.inputs[0])
     c, h, w = draft.buffers[source.buffer].place
-    kept = whole(op.kept, node.name)
     delay += source.delay
-    if op.run > 1 and op.run == h * w:
+    held = op.kept
+    if op.run == 1 and h * w > 1:  # a file may have written out what all places share
+        places = held.reshape(len(held), c, h * w)
+        same = bool((places == places[:, :, :1]).all())
+        held = places[:, :, 0] if same else held
+    kept = whole(held, node.name)
+    if h * w > 1 and kept.shape[1] == c:
         kept = kept.reshape(len(kept), c, 1, 1)
         dense(kept, node.name)
         return Arm(node.name, "events", source.buffer, delay, kept, (h, w), shared=True)

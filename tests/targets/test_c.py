@@ -299,3 +299,19 @@ def test_export_takes_only_what_is_ours(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["export", "nowhere", "--out", str(tmp_path / "mine")])
     assert isinstance(done.exception, PurespikeError)
     assert (tmp_path / "mine" / "program.json").read_text() == "{}"
+
+
+def test_weights_that_all_places_share_are_kept_once_whoever_wrote_them_out(tmp_path: Path) -> None:
+    kept = whole(5, 6)
+    head = Linear(np.repeat(kept, 9, axis=1), whole(5))
+    nodes = [
+        ("stem", Conv2d(whole(6, 2, 2, 2)), ("x",)),
+        ("n", Neuron(np.array(4.0), fixed=FIXED), ("stem",)),
+        ("flat", Flatten(), ("n",)),
+        ("fc", head, ("flat",)),
+        ("out", Neuron(np.array(np.inf), 1.0, "none", fixed=FIXED), ("fc",)),
+    ]
+    graph = build((Edge("x", (2, 4, 4), SPIKE),), nodes, ("out",), 4)
+    (arm,) = lower(graph).layers[1].arms
+    assert arm.shared and arm.weight.size == kept.size
+    assert replayed(graph, spikes(graph, 3, 11), tmp_path, "-O0").equal

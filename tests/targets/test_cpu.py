@@ -15,9 +15,10 @@ from hypothesis import seed as drawn_from
 from hypothesis import strategies as st
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import Trace, run
-from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.ir.ops import Conv2d, FixedPoint, Flatten, Linear, Neuron
 from purespike.targets.cpu.errors import CpuError
 from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.portable import run_portable
@@ -132,3 +133,19 @@ def test_many_graphs(part: int) -> None:
         check(graph, spikes(graph, 3, seed), portable=seed % 4 == 0)
 
     drawn()
+
+
+def test_weights_that_all_places_share_are_kept_once_whoever_wrote_them_out() -> None:
+    r = np.random.default_rng(2)
+    kept, unit = r.integers(-9, 10, (5, 6)).astype(np.float64), FixedPoint()
+    nodes = [
+        ("stem", Conv2d(r.integers(-5, 9, (6, 2, 2, 2))), ("x",)),
+        ("n", Neuron(np.array(4.0), fixed=unit), ("stem",)),
+        ("flat", Flatten(), ("n",)),
+        ("fc", Linear(np.repeat(kept, 9, axis=1), r.integers(-5, 6, 5)), ("flat",)),
+        ("out", Neuron(np.array(np.inf), reset="none", fixed=unit), ("fc",)),
+    ]
+    graph = build((Edge("x", (2, 4, 4), SPIKE),), nodes, ("out",), 4)
+    (arm,) = plan(graph).layers[1].arms
+    assert arm.shared and arm.weight.size == kept.size
+    check(graph, spikes(graph, 5, 0))
