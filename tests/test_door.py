@@ -286,13 +286,13 @@ def test_without_labels_the_network_decides_and_no_accuracy_is_measured(case: Su
 @pytest.mark.parametrize(
     ("spikes", "found"),
     [
-        ([[0, 1], [1]], "no array"),
-        ([["a", "b"]], "no numbers"),
-        (np.zeros((3, 2, 2, 6, 6), complex), "no numbers"),
-        (np.array([None]), "no numbers"),
-        ("spikes.npz", "no numbers"),
-        (torch.zeros(3, 2, 2, 6, 6, device="meta"), "no array"),
-        (None, "no numbers"),
+        ([[0, 1], [1]], "not an array"),
+        ([["a", "b"]], "not numbers"),
+        (np.zeros((3, 2, 2, 6, 6), complex), "not numbers"),
+        (np.array([None]), "not numbers"),
+        ("spikes.npz", "not numbers"),
+        (torch.zeros(3, 2, 2, 6, 6, device="meta"), "not an array"),
+        (None, "not numbers"),
         (3, "needs samples"),
     ],
 )

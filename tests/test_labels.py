@@ -52,7 +52,7 @@ IMPOSSIBLE: list[tuple[Any, str]] = [
     (np.eye(4), "argmax"),
     (np.array([[0], [1], [2], [0]]), r"labels\[:, 0\]"),  # argmax would make each of them 0
     (["x" * 500] * 4, r"labels\[0\] = 'x+\.\.\.x+', type"),
-    ([[0], [1, 2], [0], [0]], "no array"),
+    ([[0], [1, 2], [0], [0]], "not an array"),
 ]
 
 

@@ -323,9 +323,9 @@ LEFT = "this operation has no integer form"
         ([("c", ONE, ("x",))], "reaches no neuron", "c"),
         ([("c", ONE, ("x",)), ("d", ONE, ("c",)), ("n", Neuron(1.0), ("d",))],
          "reaches no neuron", "c"),
-        ([("n", Neuron(1.0), ("x",))], "no synapse feeds", "n"),
+        ([("n", Neuron(1.0), ("x",))], "not a synapse feeds", "n"),
         ([("c", ONE, ("x",)), ("a", Add(), ("c", "x")), ("n", Neuron(1.0), ("a",))],
-         "no synapse feeds", "a"),
+         "not a synapse feeds", "a"),
         ([("g", Gate("or"), ("x", "x")), ("c", ONE, ("g",)), ("n", Neuron(1.0), ("c",))],
          LEFT, "g"),
         ([("p", AvgPool2d((2, 2), (1, 1)), ("x",)), ("c", ONE, ("p",)), ("n", Neuron(1.0), ("c",))],
@@ -351,7 +351,7 @@ def test_sum_of_spikes_into_a_synapse_is_named() -> None:
         ("c", ONE, ("a",)),
         ("n", Neuron(1.0), ("c",)),
     ]
-    with pytest.raises(QuantizeError, match="no synapse feeds") as e:
+    with pytest.raises(QuantizeError, match="not a synapse feeds") as e:
         quantize(graph_of(nodes))
     assert e.value.where == "a" and "the input x" in e.value.found
 

@@ -145,9 +145,9 @@ def test_random_graphs_are_aligned(graph: Graph) -> None:
             "d",
             "quantize",
         ),
-        ([("d", Delay(1), ("x",)), ("n", N, ("d",))], "no synapse feeds a neuron", "n", "lower"),
-        ([("n", N, ("x",))], "no synapse feeds a neuron", "n", "lower_gates"),
-        ([("a", Add(), ("x", "x")), ("n", N, ("a",))], "no synapse feeds a neuron", "n", "lower"),
+        ([("d", Delay(1), ("x",)), ("n", N, ("d",))], "not a synapse feeds a neuron", "n", "lower"),
+        ([("n", N, ("x",))], "not a synapse feeds a neuron", "n", "lower_gates"),
+        ([("a", Add(), ("x", "x")), ("n", N, ("a",))], "not a synapse feeds a neuron", "n", "lower"),
         (
             [("c", ONE, ("x",)), ("d", ONE, ("c",)), ("n", N, ("d",))],
             "a synapse reads what is not a spike",

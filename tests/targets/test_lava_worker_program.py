@@ -151,7 +151,7 @@ def test_a_source_needs_its_file(tmp_path: Path) -> None:
         ("n2", {"name": "../n"}, "process name '../n' cannot be used"),
         ("in", {"spikes": np.zeros((9, 5, 4, 2), np.uint8)}, "wrong type or shape"),
         ("in", {"spikes": np.zeros((2, 5, 4, 2))}, "wrong type or shape"),
-        ("in", {"spikes": np.full((2, 5, 4, 2), 3, np.uint8)}, "no spikes"),
+        ("in", {"spikes": np.full((2, 5, 4, 2), 3, np.uint8)}, "not spikes"),
         ("out", {"shape": (4,)}, "do not fit together"),
     ],
 )

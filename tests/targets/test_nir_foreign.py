@@ -223,9 +223,9 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
         (lif(v_reset=FULL), "v_reset other than 0"),
         (lif(tau=np.array([1.0, 2, 3])), "tau differs"),
         (lif(tau=1e-4), "longer than the time constant"),
-        (nir.Delay(1.5e-3 * FULL), "no whole number of time steps"),
-        (nir.Delay(0 * FULL), "no whole number of time steps"),
-        (nir.Delay(np.array([1e-3, 2e-3, 0.0])), "no whole number of time steps"),
+        (nir.Delay(1.5e-3 * FULL), "not a whole number of time steps"),
+        (nir.Delay(0 * FULL), "not a whole number of time steps"),
+        (nir.Delay(np.array([1e-3, 2e-3, 0.0])), "not a whole number of time steps"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(node: Any, message: str, tmp_path: Path) -> None:

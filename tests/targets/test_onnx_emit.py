@@ -434,7 +434,7 @@ def _loop(model: ModelProto) -> None:
 TAMPERED: dict[str, tuple[Callable[[ModelProto], object], str]] = {
     "one bit of a weight": (_first_weight, "SHA-256 differs"),
     "metadata": (lambda m: m.metadata_props.add(key="a", value="b"), "SHA-256 differs"),
-    "no metadata": (lambda m: m.ClearField("metadata_props"), "no golden model of purespike"),
+    "no metadata": (lambda m: m.ClearField("metadata_props"), "not a golden model of purespike"),
     "other versions": (lambda m: setattr(m, "ir_version", 14), "other versions"),
     "external data": (_external, "other files"),
     "a loop": (_loop, "operators that this target never writes"),
@@ -458,7 +458,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(OnnxError, match="other versions"):
         read_onnx(path)
     path.write_bytes(b"\x00\xff" * 99)
-    with pytest.raises(OnnxError, match="no ONNX model"):
+    with pytest.raises(OnnxError, match="not an ONNX model"):
         read_onnx(path)
 
 
@@ -486,7 +486,7 @@ def test_run_says_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
         run_onnx(step_model(one(CONV, then=IF)), replace(residual(2), steps=2), x[:2])
     with pytest.raises(OnnxError, match="unknown executor"):
         run_onnx(model, graph, x, executor="tvm")  # type: ignore[arg-type]
-    with pytest.raises(OnnxError, match="no golden model"):
+    with pytest.raises(OnnxError, match="not a golden model"):
         run_onnx(ModelProto(), graph, x)
     for executor in ("onnxruntime", "reference"):
         broken = step_model(graph)

@@ -112,5 +112,5 @@ def test_a_file_of_another_tool_is_no_golden_model(tmp_path: Path) -> None:
 
 def test_no_onnx_at_all_is_one_error(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\xff" * 40)
-    with pytest.raises(OnnxError, match="no ONNX model"):
+    with pytest.raises(OnnxError, match="not an ONNX model"):
         read_graph(tmp_path / "m.onnx")

@@ -458,7 +458,7 @@ def branch(self: Net, x: Tensor) -> Tensor:
         (lambda self, x: self.body(x) * self.body(x), "product of currents", "body"),
         (lambda self, x: self.body(x) + 1, "a constant beside", "body + 1"),
         (lambda self, x: torch.add(x, x, out=x), "no operation for add", "add"),
-        (lambda self, x: self.body(input=x), "no tensor of the network", "body"),
+        (lambda self, x: self.body(input=x), "not a tensor of the network", "body"),
         (lambda self, x: x[0], "no operation for getitem", "getitem"),
         (branch, "no operation for sum", "sum"),
         (lambda self, x: self.body(x) * x.size(1), "depends on the number of samples", "samples"),

@@ -341,7 +341,7 @@ REFUSED = [
     (differs, "sequence", "the steps of the forward's loop differ", "step 3"),
     (mixes, "sequence", "tensors of different steps meet", "step 0 and step 1"),
     (shuffled, "sequence", "not every step", "steps"),
-    (last_only, "sequence", "no sequence and no mean", "step 5"),
+    (last_only, "sequence", "neither a sequence nor a mean", "step 5"),
     (in_every_step, None, "to rest in every step", ""),
     (zeros_in_every_step, None, "nothing is remembered", "zeros"),
 ]

@@ -346,7 +346,7 @@ BAD_DATA = {
         "incomplete",
         "training_inputs",
     ),
-    "nothing": (7, "no training data", "int"),
+    "nothing": (7, "not training data", "int"),
     "another size": ((X[..., :4], Y), "does not run", "(4, 2, 1, 8, 4)"),
     "too few": ((X[:, :4], Y[:4]), "too few samples", "4"),
 }
