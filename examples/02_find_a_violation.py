@@ -35,7 +35,7 @@ class Net(nn.Module):
 def main() -> None:
     rng = np.random.default_rng(0)
     spikes = rng.random((STEPS, SAMPLES, 2, 8, 8)) < 0.3
-    samples = ps.Samples(spikes, rng.integers(0, CLASSES, SAMPLES))
+    samples = ps.Samples(spikes)  # the network is untrained: no labels
     for join in (Add(), Iand()):  # SEW ADD carries integers; IAND carries spikes
         build = ps.compile(Net(join), samples, golden=4, lava="none")
         print(f"{type(join).__name__}: {build.headline}")
