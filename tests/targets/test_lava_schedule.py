@@ -147,7 +147,12 @@ def test_random_graphs_are_aligned(graph: Graph) -> None:
         ),
         ([("d", Delay(1), ("x",)), ("n", N, ("d",))], "not a synapse feeds a neuron", "n", "lower"),
         ([("n", N, ("x",))], "not a synapse feeds a neuron", "n", "lower_gates"),
-        ([("a", Add(), ("x", "x")), ("n", N, ("a",))], "not a synapse feeds a neuron", "n", "lower"),
+        (
+            [("a", Add(), ("x", "x")), ("n", N, ("a",))],
+            "not a synapse feeds a neuron",
+            "n",
+            "lower",
+        ),
         (
             [("c", ONE, ("x",)), ("d", ONE, ("c",)), ("n", N, ("d",))],
             "a synapse reads what is not a spike",
