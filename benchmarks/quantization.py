@@ -33,9 +33,9 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.passes.quantize.calibrate import Method, calibrate
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.passes.quantize.rounding import choose_rounding
-from purespike.compiler.passes.quantize.scales import Grid
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.compiler.statistics import wilson_interval
 from purespike.flow.build import Subject

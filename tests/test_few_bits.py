@@ -14,7 +14,7 @@ import pytest
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
-from purespike.compiler.passes.quantize.quantize import Grid
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.flow.inputs.checkpoints import digits_subject
 from purespike.subject import Subject

@@ -16,11 +16,12 @@ from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.merge_equal import merge_equal, merged
 from purespike.compiler.passes.quantize.calibrate import Method, calibrate
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import scale_groups
 from purespike.compiler.passes.quantize.quantize import fit_scales, fitting_notes, quantize
 from purespike.compiler.passes.quantize.readout import readout_notes
 from purespike.compiler.passes.quantize.rounding import choose_rounding
-from purespike.compiler.passes.quantize.scales import Grid, Scaling
+from purespike.compiler.passes.quantize.scales import Scaling
 from purespike.compiler.passes.remove_dead import remove_dead, removed
 from purespike.compiler.passes.split_host import split_host
 from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary

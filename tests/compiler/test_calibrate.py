@@ -10,7 +10,8 @@ from purespike.compiler.ir.graph import Edge, Graph, Node, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Conv2d, Delay, Flatten, Linear, Neuron
 from purespike.compiler.passes.quantize.calibrate import calibrate
-from purespike.compiler.passes.quantize.quantize import Grid, choose_scales, quantize
+from purespike.compiler.passes.quantize.grid import Grid
+from purespike.compiler.passes.quantize.quantize import choose_scales, quantize
 
 RNG = np.random.default_rng(3)
 

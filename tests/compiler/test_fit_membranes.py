@@ -11,7 +11,8 @@ from purespike.compiler.ir.graph import Edge, Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import FixedPoint, Linear, Neuron
 from purespike.compiler.passes.quantize.calibrate import calibrate
-from purespike.compiler.passes.quantize.quantize import Grid, choose_scales, quantize
+from purespike.compiler.passes.quantize.grid import Grid
+from purespike.compiler.passes.quantize.quantize import choose_scales, quantize
 from purespike.compiler.pipeline import Compiled, compile_graph, standard_pipeline
 from purespike.compiler.proofs.ranges import Bounds, bound_neurons
 

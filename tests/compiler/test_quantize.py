@@ -35,7 +35,8 @@ from purespike.compiler.ir.verify import verify
 from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
-from purespike.compiler.passes.quantize.quantize import Grid, QuantizeError, choose_scales, quantize
+from purespike.compiler.passes.quantize.grid import Grid
+from purespike.compiler.passes.quantize.quantize import QuantizeError, choose_scales, quantize
 
 VECTOR = Edge("x", (3,), SPIKE)
 

@@ -9,7 +9,8 @@ from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Linear, Neuron
-from purespike.compiler.passes.quantize.quantize import Grid, quantize
+from purespike.compiler.passes.quantize.grid import Grid
+from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.passes.quantize.readout import readout_limit
 from purespike.compiler.passes.quantize.scales import choose_scales
 from purespike.compiler.pipeline import compile_graph, standard_pipeline

@@ -13,10 +13,11 @@ from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Neuron, Scale
 from purespike.compiler.passes.quantize.calibrate import Method, calibrate
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import QuantizeError
 from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.passes.quantize.rounding import choose_rounding
-from purespike.compiler.passes.quantize.scales import Grid, choose_scales
+from purespike.compiler.passes.quantize.scales import choose_scales
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 
 STEPS = 4

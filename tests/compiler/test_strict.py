@@ -16,7 +16,8 @@ from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Add, Linear, Neuron, Scale
 from purespike.compiler.passes.quantize.calibrate import calibrate
-from purespike.compiler.passes.quantize.quantize import Grid, choose_scales, quantize
+from purespike.compiler.passes.quantize.grid import Grid
+from purespike.compiler.passes.quantize.quantize import choose_scales, quantize
 from purespike.compiler.passes.quantize.scales import exact_scale
 
 VECTOR = Edge("x", (3,), SPIKE)

@@ -28,8 +28,8 @@ from purespike.compiler.ir.ops import (
     Neuron,
     TimeMean,
 )
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import QuantizeError
-from purespike.compiler.passes.quantize.scales import Grid
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.targets.lava.lower.emit import emit, from_lava
 from purespike.targets.lava.lower.schedule import schedule

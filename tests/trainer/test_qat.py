@@ -11,7 +11,8 @@ from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.passes.quantize.calibrate import calibrate
-from purespike.compiler.passes.quantize.quantize import Grid, quantize
+from purespike.compiler.passes.quantize.grid import Grid
+from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.data import digits, loader

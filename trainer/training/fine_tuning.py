@@ -26,8 +26,9 @@ from purespike.compiler.ir.graph import Graph, Node, Op
 from purespike.compiler.ir.ops import Add, Conv2d, Flatten, Linear, Neuron, Scale
 from purespike.compiler.labels import checked_labels, output_classes
 from purespike.compiler.passes.quantize.calibrate import Method, calibrate
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import group_members
-from purespike.compiler.passes.quantize.quantize import Grid, by_row, quantized
+from purespike.compiler.passes.quantize.quantize import by_row, quantized
 from purespike.compiler.passes.quantize.scales import Scaling, exact_scale
 from purespike.trainer.errors import DataError, TrainingDiverged
 from purespike.trainer.nn import pointwise

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrize
 
-from purespike.compiler.passes.quantize.scales import Grid
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.wording import Advice
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig

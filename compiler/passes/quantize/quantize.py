@@ -43,9 +43,9 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Op
 from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
 from purespike.compiler.ir.ops.synapse import reweighted
+from purespike.compiler.passes.quantize.grid import Grid as Grid
 from purespike.compiler.passes.quantize.groups import QuantizeError as QuantizeError
 from purespike.compiler.passes.quantize.groups import group_members, require_integer_form
-from purespike.compiler.passes.quantize.scales import Grid as Grid
 from purespike.compiler.passes.quantize.scales import Scaling as Scaling
 from purespike.compiler.passes.quantize.scales import choose_scales as choose_scales
 from purespike.compiler.passes.quantize.scales import fires_at, legal_scale, resolves

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,11 +17,9 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node, Op
 from purespike.compiler.ir.ops import Add, Conv2d, Linear, Neuron, Scale
 from purespike.compiler.ir.ops.synapse import reweighted
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import values_of
 from purespike.compiler.proofs.ranges import current_interval
-
-if TYPE_CHECKING:
-    from purespike.compiler.passes.quantize.scales import Grid
 
 STEP = 0.98  # from one scale to the next that is tried
 TRIES = 100

@@ -32,11 +32,11 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node, Op
 from purespike.compiler.ir.interpret import Execute, lean
 from purespike.compiler.ir.ops import Conv2d, Linear, Neuron, Scale
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import group_members, weights_of
 from purespike.compiler.passes.quantize.quantize import quantized
 from purespike.compiler.passes.quantize.replay_layers import Layers
 from purespike.compiler.passes.quantize.scales import (
-    Grid,
     Scaling,
     channels_of,
     exact_scale,

@@ -4,48 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
-from purespike.compiler.ir.ops import Add, Conv2d, FixedPoint, Linear, Neuron, Scale
-from purespike.compiler.passes.quantize.groups import QuantizeError, group_members, values_of
+from purespike.compiler.ir.ops import Add, Conv2d, Linear, Neuron, Scale
+from purespike.compiler.passes.quantize.grid import Grid
+from purespike.compiler.passes.quantize.groups import group_members, values_of
 from purespike.compiler.passes.quantize.readout import readout_limit
 
 _SAME = 1e-9  # numbers that differ by less, relatively, round as one
 _FINEST = 2.0**20
 Scaling = float | Array  # one per layer, or one per channel: (C, 1, 1) or (C,)
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The integers a chip offers; the defaults are Loihi's (see ``targets/spec.py``).
-
-    ``per_channel`` allows thresholds that differ by channel. Loihi 1 holds 8 different ones a core;
-    for Loihi 2 no number is published, so that it takes a decision: see `targets.resources`.
-    ``fit_membranes`` lowers scales until no membrane can saturate, for any input (`fit_scales`).
-    """
-
-    weight_bits: int = 8
-    bias_limit: int = 4095
-    threshold_limit: int = 131071
-    fixed: FixedPoint = field(default_factory=FixedPoint)
-    per_channel: bool = False
-    fit_membranes: bool = False
-
-    @property
-    def weight_limit(self) -> int:
-        """The largest weight; symmetric, since -128 is not exact in every sign mode of Loihi."""
-        return (1 << (self.weight_bits - 1)) - 1
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.weight_bits <= 8:
-            raise QuantizeError(
-                "unsupported weight width", found=f"{self.weight_bits} bits", allowed="2 to 8 bits"
-            )
 
 
 def choose_scales(graph: Graph, grid: Grid | None = None) -> dict[str, Scaling]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Execute
-from purespike.compiler.passes.quantize.quantize import Grid
+from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.pipeline import REWRITES, Pass, Pipeline, host_split, standard_pipeline
 from purespike.compiler.wording import Advice
 from purespike.judge.fast import execute
