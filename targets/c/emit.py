@@ -43,11 +43,6 @@ class Memory:
     sums16: int
     sums32: int
 
-    @property
-    def bytes(self) -> int:
-        """Of all arrays, without what an empty one needs in C."""
-        return self.spikes + 2 * (self.narrow + self.sums16) + 4 * (self.wide + self.sums32)
-
 
 def memory(program: Program) -> Memory:
     """Lay out what is kept."""

@@ -80,7 +80,8 @@ def footprint(graph: Graph) -> Footprint:
     """
     program = lower(graph)
     first = program.lines[0]
-    rows = [Row(first.name, int(np.prod(first.place)), spikes=first.bytes * first.steps)]
+    neurons, kept_spikes = int(np.prod(first.place)), first.bytes * first.steps
+    rows = [Row(first.name, neurons, constants=_LINE, spikes=kept_spikes)]
     rows += [_row(layer, program) for layer in program.layers]
     kept = memory(program)
     return Footprint(tuple(rows), 2 * kept.sums16 + 4 * kept.sums32)

@@ -70,12 +70,6 @@ class Pool:
             self._sizes[kind] += held.size
         return self._known[key]
 
-    @property
-    def bytes(self) -> int:
-        """Of all arrays."""
-        wide = {"bytes": 1, "int8": 1, "int16": 2, "numbers": 4, "words": 4}
-        return sum(wide[kind] * size for kind, size in self._sizes.items())
-
     def texts(self) -> list[str]:
         """Their definitions."""
         empty = np.zeros(0, np.int64)

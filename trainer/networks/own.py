@@ -105,7 +105,7 @@ def own_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = on_sequences(_made(given, config.module)).train()
+        module = on_sequences(users_module(given, config.module, ConfigError)).train()
         x = probe_input(shape, steps)
         classes = _classes(module, x, config.module or type(module).__name__)
         aap, shortcut = (_placed(names, module) for names in (config.aap, config.shortcut))
@@ -157,7 +157,14 @@ def _placed(names: tuple[str, ...], module: nn.Module) -> tuple[str, ...]:
     return tuple(n if n in known or inner + n not in known else inner + n for n in names)
 
 
-def _made(given: Given, path: str) -> nn.Module:
+def users_module(given: Given, path: str, error: type[PurespikeError]) -> nn.Module:
+    """A torch module of the user's: itself, what makes it, or the dotted path of either.
+
+    Args:
+        given: As it was given; a path or a callable runs the user's code.
+        path: Its dotted path, or the empty string.
+        error: What is raised if it cannot be made, or is not a module.
+    """
     where = path or getattr(given, "__qualname__", type(given).__name__)
     try:
         found: Any = dotted(given) if isinstance(given, str) else given
@@ -165,7 +172,7 @@ def _made(given: Given, path: str) -> nn.Module:
     except PurespikeError:
         raise
     except Exception as e:  # whatever the user's code does
-        raise ConfigError(
+        raise error(
             "the module cannot be made",
             where=where,
             found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
@@ -173,7 +180,7 @@ def _made(given: Given, path: str) -> nn.Module:
             remedy=import_remedy(e, path) if path else "give a callable without arguments",
         ) from e
     if not isinstance(made, nn.Module):
-        raise ConfigError(
+        raise error(
             "this is not a torch module",
             where=where,
             found=type(made).__name__,

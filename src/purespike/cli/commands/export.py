@@ -57,7 +57,7 @@ def export(
         return
     out.print(render(needs))
     out.print(f"Program: {folder}", markup=False, highlight=False)
-    out.print(f"`make -C {folder} check` replays {samples} golden samples or fewer.", markup=False)
+    out.print(f"`make -C {folder} check` replays its golden samples.", markup=False)
 
 
 def render(needs: Footprint) -> Listing:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.wording import Advice
@@ -22,7 +21,6 @@ from purespike.flow.inputs.stated import Stated
 from purespike.judge.accuracy import own_decisions
 from purespike.subject import Batches, Samples, Subject, require_fit, require_single
 from purespike.targets.bundle.bundle import MANIFEST, read_bundle
-from purespike.trainer.dotted import dotted, import_remedy
 
 if TYPE_CHECKING:  # torch takes seconds to load: only those load it who have a module
     from torch import nn
@@ -94,29 +92,9 @@ def with_samples(subject: Subject, samples: Samples | None) -> Subject:
 
 def _module(source: str) -> nn.Module:
     """A torch module by its dotted path. This runs the user's own code, as Python's import does."""
-    from torch import nn
+    from purespike.trainer.networks.own import users_module
 
-    try:
-        found = dotted(source)
-        made = found if isinstance(found, nn.Module) else found()
-    except PurespikeError:
-        raise
-    except Exception as e:  # whatever the user's code does
-        raise InputError(
-            "the module cannot be made",
-            where=source,
-            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
-            allowed="package.module:name of an nn.Module, or of a callable without arguments",
-            remedy=import_remedy(e, source),
-        ) from e
-    if not isinstance(made, nn.Module):
-        raise InputError(
-            "this is not a torch module",
-            where=source,
-            found=type(made).__name__,
-            allowed="an nn.Module, or a callable without arguments that gives one",
-        )
-    return made.eval()
+    return users_module(source, source, InputError).eval()
 
 
 Given = Samples | Mapping[str, NDArray[Any]]  # in memory, or of a file
