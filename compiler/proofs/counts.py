@@ -30,6 +30,7 @@ from purespike.compiler.ir.ops import (
     Delay,
     Flatten,
     Gate,
+    Levels,
     Linear,
     MaxPool2d,
     Neuron,
@@ -125,6 +126,13 @@ def dense_counts(graph: Graph, node: Node, found: Currents | None = None) -> Cou
             add=size * (1 + (op.reset == "subtract") + (op.current_decay > 0)),
             mul=size * sum(d not in (0.0, 1.0) for d in (op.decay, op.current_decay)),
             cmp=size if op.fires else 0,
+        )
+    if isinstance(op, Levels):  # before `unroll_levels`: a count is no spike
+        kept = size if op.decay else 0.0
+        return Counts(
+            add=2 * kept,
+            mul=kept * ((op.decay != 1) + bool((op.amount != 1).any())),
+            cmp=size * op.levels,
         )
     if isinstance(op, Add):
         if node.name not in found.numbers:

@@ -19,6 +19,7 @@ from purespike.compiler.ir.ops import (
     Delay,
     Flatten,
     Gate,
+    Levels,
     MaxPool2d,
     Neuron,
     Relu,
@@ -48,6 +49,7 @@ from purespike.compiler.wording import Advice
 
 _REMEDY: dict[type, str] = {
     Add: "join spikes with a logical gate (IAND, AND, OR, XOR) instead of ADD",
+    Levels: "run unroll_levels: a level activation becomes a neuron for each level",
     Relu: "replace the ReLU by a spiking neuron",
     AvgPool2d: "pool spikes with max pooling (an OR) or a strided convolution, or average right "
     "before a layer that the average can be folded into",

@@ -43,6 +43,7 @@ REMEDY = {
     "MaxPool2d": "run the pass fold_scales: on spikes, max pooling becomes an OR",
     "TimeMean": "run the pass fold_scales: the mean goes into the readout's weights",
     "Gate": "run the pass lower_gates: a gate becomes a threshold neuron",
+    "Levels": "run the pass unroll_levels: a count becomes a spike for each level",
     "Relu": "put a spiking neuron in its place",
 }
 

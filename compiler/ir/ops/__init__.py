@@ -5,6 +5,7 @@ from purespike.compiler.ir.ops.attention import AttentionScores as AttentionScor
 from purespike.compiler.ir.ops.join import Add as Add
 from purespike.compiler.ir.ops.join import Delay as Delay
 from purespike.compiler.ir.ops.join import Gate as Gate
+from purespike.compiler.ir.ops.levels import Levels as Levels
 from purespike.compiler.ir.ops.neuron import FixedPoint as FixedPoint
 from purespike.compiler.ir.ops.neuron import Neuron as Neuron
 from purespike.compiler.ir.ops.neuron import RectifiedNeuron as RectifiedNeuron
