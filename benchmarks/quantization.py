@@ -42,8 +42,9 @@ from purespike.flow.build import Subject
 from purespike.flow.inputs.checkpoints import digits_subject
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.data import digits
-from purespike.trainer.data.event_digits import SIDE, Camera, watch
+from purespike.trainer.data.camera import Camera, watch
 from purespike.trainer.data.events import to_frames
+from purespike.trainer.nn.encoders import LEVELS
 from purespike.trainer.training.fine_tuning import FineTuneConfig, fine_tune
 from purespike.trainer.training.fit import train
 from purespike.trainer.training.presets import DEMO
@@ -70,8 +71,8 @@ def recordings(subject: Subject, cameras: int) -> Subject:
         camera = Camera(seed=seed)
         span = 0, camera.duration
         frames = [
-            to_frames(s, len(subject.spikes), sensor=(SIDE, SIDE), bins="time", span=span)
-            for s in watch(images, camera)
+            to_frames(s, len(subject.spikes), sensor=(camera.side,) * 2, bins="time", span=span)
+            for s in watch(images, camera, LEVELS)
         ]
         seen.append(torch.stack(frames, 1).numpy().astype(np.uint8))
     return replace(

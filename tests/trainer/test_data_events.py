@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from purespike.compiler.ir.domain import SPIKE
 from purespike.trainer.data import DataConfig, digits, load_data
-from purespike.trainer.data.event_digits import DARK, SIDE, Camera, watch
+from purespike.trainer.data.camera import DARK, Camera, watch
 from purespike.trainer.data.events import EVENT, to_frames
 from purespike.trainer.errors import DataError
+from purespike.trainer.nn.encoders import LEVELS
 
 
 def stream(n, side=16, seed=0, span=1000):
@@ -83,8 +84,8 @@ def slow_watch(image, camera):
             camera.reach * (a * (1 - part) + b * part)
             for a, b in zip(corners[leg], corners[leg + 1], strict=True)
         )
-        v = (y + 0.5 - SIDE / 2 - down) / camera.zoom + 3.5
-        u = (x + 0.5 - SIDE / 2 - right) / camera.zoom + 3.5
+        v = (y + 0.5 - camera.side / 2 - down) / camera.zoom + 3.5
+        u = (x + 0.5 - camera.side / 2 - right) / camera.zoom + 3.5
         total = 0.0
         for i in range(8):
             for j in range(8):
@@ -92,8 +93,8 @@ def slow_watch(image, camera):
         return np.log(DARK + total)
 
     out = []
-    for y in range(SIDE):
-        for x in range(SIDE):
+    for y in range(camera.side):
+        for x in range(camera.side):
             # Black again, a pixel is whole steps away but for rounding, which must not decide.
             memory = light(0.0, y, x)
             for moment in range(1, camera.moments + 1):
@@ -108,7 +109,7 @@ def slow_watch(image, camera):
 def test_the_camera_against_a_slow_one():
     camera = Camera(mismatch=0.0, noise=0.0, moments=6, contrast=0.41)
     images = digits().test_images[:1]
-    for image, events in zip(images, watch(images, camera), strict=True):
+    for image, events in zip(images, watch(images, camera, LEVELS), strict=True):
         moments = events["t"] * camera.moments // camera.duration
         found = zip(moments, events["y"], events["x"], events["p"], strict=True)
         assert sorted((int(m), int(y), int(x), bool(p)) for m, y, x, p in found) == slow_watch(
@@ -120,7 +121,7 @@ def test_the_camera_against_a_slow_one():
 def test_events_lie_in_time_where_the_light_crosses_the_step():
     """Many moments give nearly the times that the interpolation between few moments says."""
     coarse, fine = (
-        watch(digits().test_images[:1], Camera(mismatch=0, noise=0, moments=m))[0]
+        watch(digits().test_images[:1], Camera(mismatch=0, noise=0, moments=m), LEVELS)[0]
         for m in (60, 2400)
     )
     assert abs(len(coarse) - len(fine)) < 0.02 * len(fine)
@@ -131,9 +132,9 @@ def test_events_lie_in_time_where_the_light_crosses_the_step():
 def test_a_camera_at_rest_and_a_black_scene_send_nothing():
     images = digits().test_images[:2]
     still = Camera(mismatch=0.0, noise=0.0, reach=0.0)
-    assert [len(e) for e in watch(images, still)] == [0, 0]
-    assert [len(e) for e in watch(torch.zeros_like(images), QUIET)] == [0, 0]
-    lone = watch(torch.zeros_like(images), Camera(noise=0.5))
+    assert [len(e) for e in watch(images, still, LEVELS)] == [0, 0]
+    assert [len(e) for e in watch(torch.zeros_like(images), QUIET, LEVELS)] == [0, 0]
+    lone = watch(torch.zeros_like(images), Camera(noise=0.5), LEVELS)
     assert all(80 < len(e) < 176 for e in lone)  # 256 pixels, half of them once
 
 

@@ -23,17 +23,21 @@ class Kind:
         on_disk: read from a folder that the user names.
         sized: brought to a size of the user's choice.
         downloads: can be fetched by tonic when asked to.
+        validated: comes with a part to make choices on, beside the test.
     """
 
     events: bool = False
     on_disk: bool = True
     sized: bool = False
     downloads: bool = False
+    validated: bool = False
 
 
 DATA_SETS = {
     "digits": Kind(on_disk=False),
     "event_digits": Kind(events=True, on_disk=False),
+    "mnist-5k": Kind(on_disk=False, validated=True),
+    "mnist-5k-events": Kind(events=True, on_disk=False, validated=True),
     "cifar10": Kind(),
     "cifar100": Kind(),
     "imagenet": Kind(sized=True),
@@ -58,8 +62,10 @@ class DataConfig:
         size: height and width that ImageNet images (default 224) or event frames (default: the
             sensor's 128) are brought to.
         bins: how events are dealt out to T frames: by equal spans of time, or by equal count. None
-            takes time for the event digits and count for recordings.
+            takes time for simulated cameras and count for recordings.
         download: let tonic fetch a missing recording. Nothing is ever fetched without it.
+        held_out: which part stands for the test: test, or validation while choices are made, so
+            that the test is read once; only for sets that come with a validation part.
     """
 
     name: str = "digits"
@@ -69,6 +75,7 @@ class DataConfig:
     size: int | None = None
     bins: str | None = None
     download: bool = False
+    held_out: str = "test"
 
     def __post_init__(self) -> None:
         if self.name not in DATA_SETS and not _dotted(self.name):
@@ -93,6 +100,10 @@ class DataConfig:
         if self.download and not (kind and kind.downloads):
             fetched = ", ".join(name for name, k in DATA_SETS.items() if k.downloads)
             self._refuse("download", f"False; only {fetched} can be fetched")
+        validated = kind is not None and kind.validated
+        if self.held_out not in ("test", *(["validation"] if validated else [])):
+            having = ", ".join(name for name, k in DATA_SETS.items() if k.validated)
+            self._refuse("held_out", f"test; only {having} have a validation part, too")
         if self.augment and self.code == SEQUENCE:
             self._refuse("augment", "nothing: sequences of your own are changed by your own code")
         for text in self.augment:

@@ -15,6 +15,7 @@ from purespike.trainer.data.dataset import DataSet
 from purespike.trainer.data.digits import open_digits
 from purespike.trainer.data.event_digits import open_event_digits
 from purespike.trainer.data.imagenet import open_imagenet
+from purespike.trainer.data.mnist import open_mnist_5k, open_mnist_5k_events
 from purespike.trainer.data.samples import Code, Samples, Source, Splits
 from purespike.trainer.data.sequences import open_sequences
 from purespike.trainer.errors import ConfigError, DataError
@@ -42,6 +43,8 @@ def _open_recordings(config: DataConfig, steps: int) -> Splits:
 OPENERS: dict[str, Callable[[DataConfig, int], Splits]] = {
     "digits": open_digits,
     "event_digits": open_event_digits,
+    "mnist-5k": open_mnist_5k,
+    "mnist-5k-events": open_mnist_5k_events,
     "cifar10": open_cifar10,
     "cifar100": open_cifar100,
     "imagenet": open_imagenet,
