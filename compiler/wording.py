@@ -48,6 +48,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "device": ("--set train.device=cpu", "device='cpu'"),
     "shards": ("--shards FOLDER", "shards=Path('FOLDER')"),
     "jobs": ("--jobs N", "jobs=N"),
+    "c": ("--c", "Options(c=True)"),
+    "c_ram": ("--c-ram BYTES", "Options(c_ram=BYTES)"),
     "netx": ("--netx", "Options(netx=True)"),
 }
 _SLOT = re.compile(r"\{(\w+)\}")

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from purespike.compiler.proofs.counts import Counts, total_counts
 from purespike.compiler.report.rows.basic import Choice
+from purespike.compiler.report.rows.c_program import CProgram
 from purespike.compiler.report.rows.census import (
     Census,
     Conventions,
@@ -71,6 +72,7 @@ class Evidence:
         activity: What every neuron layer did.
         membrane_limit: Of the target, in weights.
         resources: Layers on cores, an estimate.
+        c_program: What the C program needs, where one was asked for.
     """
 
     network: Network | None = None
@@ -89,6 +91,7 @@ class Evidence:
     activity: tuple[Activity, ...] = ()
     membrane_limit: float | None = None
     resources: CoreMap | None = None
+    c_program: CProgram | None = None
 
     def census(self) -> Census:
         """What ran, with its sum over the chip."""

@@ -17,6 +17,7 @@ from purespike.compiler.errors import UsageError
 from purespike.compiler.report.evidence import Evidence, Judged
 from purespike.compiler.report.older import upgraded
 from purespike.compiler.report.rows.basic import Choice, Number, Row
+from purespike.compiler.report.rows.c_program import CProgram
 from purespike.compiler.report.rows.census import Census, Energy
 from purespike.compiler.report.rows.cores import CoreMap
 from purespike.compiler.report.rows.found import Found, Waived
@@ -76,6 +77,10 @@ class Report(Row, frozen=True, omit_defaults=True):
         CoreMap | None,
         msgspec.Meta(description="the mapping onto cores, an estimate; absent where none was made"),
     ] = None
+    c_program: Annotated[
+        CProgram | None,
+        msgspec.Meta(description="what the C program needs; absent where none was asked for"),
+    ] = None
 
     @classmethod
     def of(
@@ -124,6 +129,7 @@ class Report(Row, frozen=True, omit_defaults=True):
             options=dict(judged.options),
             chance=chance,
             resources=evidence.resources,
+            c_program=evidence.c_program,
         )
 
     def __repr__(self) -> str:

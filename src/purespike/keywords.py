@@ -72,6 +72,8 @@ class Compiling(Judging, total=False):
     nir_strict: bool
     onnx: Form
     netx: bool
+    c: bool
+    c_ram: int | None
 
 
 def read_keywords(

@@ -6,8 +6,12 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 from purespike.compiler.choices import COUNT, WEIGHT_BITS, Form, LavaMode, Method, Range, settle
+from purespike.compiler.errors import UsageError
 from purespike.compiler.rules.policy import STRICT, Policy
 from purespike.compiler.rules.waiver import Waivers
+from purespike.compiler.wording import Advice
+
+_LATER = ("c", "c_ram")  # said in a bundle only where chosen: older ones know none of them
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Options:
         nir_strict: Whether model.nir says everything with plain nodes.
         onnx: Form of model.onnx; ``qonnx`` adds model.qonnx.onnx to the step form.
         netx: Whether to add model.net for lava-dl, which knows sequential networks only.
+        c: Whether to add the network as a C program, which PS010 then compiles and runs, too.
+        c_ram: Bytes of working memory that the C program may have; None for any.
         policy: What the team accepts.
         waivers: Broken findings that the team accepts by name, for a time.
 
@@ -47,11 +53,20 @@ class Options:
     nir_strict: bool = False
     onnx: Form = "step"
     netx: bool = False
+    c: bool = False
+    c_ram: Annotated[int, COUNT] | None = None
     policy: Policy = STRICT
     waivers: Waivers | None = None
 
     def __post_init__(self) -> None:
         settle(self)
+        if self.c_ram is not None and not self.c:
+            raise UsageError(
+                "c_ram limits a C program that is not asked for",
+                where="c_ram",
+                found=str(self.c_ram),
+                remedy=Advice("ask for it, too: {c}"),
+            )
 
     def __repr__(self) -> str:
         """What differs from the defaults."""
@@ -62,8 +77,9 @@ class Options:
 
     def described(self) -> dict[str, Any]:
         """As JSON-ready data."""
+        unsaid = {"policy", "waivers"} | {k for k in _LATER if not getattr(self, k)}
         return {
-            **{k: v for k, v in vars(self).items() if k not in ("policy", "waivers")},
+            **{k: v for k, v in vars(self).items() if k not in unsaid},
             "policy": {"name": self.policy.name, **self.policy.choices()},
             "waivers": self.waivers.data() if self.waivers else None,
         }

@@ -7,6 +7,7 @@
     golden.npz     inputs, labels, every layer's spikes and every membrane
     golden_network.json, golden_network.npz
                    the integer network as plain data, for numpy alone
+    c/             the network as a C program with golden samples, if asked for
     replay.py      replays golden.npz with numpy alone: what the chip must do, as a program
     report.json    the compliance report
     report.html    the same to look at: one file, no network
@@ -48,6 +49,8 @@ from purespike.targets.bundle.manifest import MANIFEST as MANIFEST
 from purespike.targets.bundle.manifest import BundleError as BundleError
 from purespike.targets.bundle.manifest import read_manifest as read_manifest
 from purespike.targets.bundle.manifest import require_files as require_files
+from purespike.targets.c.footprint import footprint, require_ram
+from purespike.targets.c.golden import write_c
 from purespike.targets.lava.lower.emit import emit
 from purespike.targets.lava.lower.schedule import schedule
 from purespike.targets.lava.lower.script import write_script
@@ -61,7 +64,8 @@ from purespike.targets.onnx.emit import write_onnx
 from purespike.targets.spec import LOIHI2
 
 # Files that are written only if asked for, and by which option; the rest belongs together.
-EXTRAS = {"model.qonnx.onnx": "--onnx qonnx", "model.net": "--netx"}
+EXTRAS = {"model.qonnx.onnx": "--onnx qonnx", "model.net": "--netx", "c": "--c"}
+C_SAMPLES = 4  # golden samples that the C program holds, at most
 
 
 class NotWritten(PurespikeError):
@@ -163,12 +167,16 @@ class Models:
         nir_strict: Whether model.nir says everything with plain nodes (`write_nir`).
         onnx: Form of model.onnx (`write_onnx`); ``qonnx`` adds model.qonnx.onnx to the step form.
         netx: Whether to add model.net for lava-dl, which knows sequential networks only.
+        c: Whether to add c/, the C program.
+        c_ram: Bytes of working memory that the C program may have; None for any.
     """
 
     notes: Mapping[str, Any] = field(default_factory=dict)
     nir_strict: bool = False
     onnx: Form = "step"
     netx: bool = False
+    c: bool = False
+    c_ram: int | None = None
 
     def writers(self, graph: Graph, golden: Golden, folder: Path) -> tuple[Writers, Writers]:
         """What writes the files that belong together, and each extra one, by name."""
@@ -189,6 +197,8 @@ class Models:
             extras[name] = lambda: write_onnx(graph, folder / name, "qonnx", notes=notes)
         if self.netx:
             extras["model.net"] = lambda: write_netx(graph, folder / "model.net")
+        if self.c:
+            extras["c"] = lambda: _write_c(graph, golden, folder / "c", self.c_ram)
         return together, extras
 
 
@@ -289,6 +299,15 @@ def _write_lava(graph: Graph, golden: Golden, folder: Path) -> None:
     program = emit(graph, plan, golden.inputs)
     write_program(program, folder)
     write_script(program, plan, graph.steps, folder)
+
+
+def _write_c(graph: Graph, golden: Golden, folder: Path, ram: int | None) -> None:
+    needs = footprint(graph)
+    if ram is not None:
+        require_ram(needs, ram)
+    some = golden.part(np.arange(min(C_SAMPLES, len(golden.labels))))
+    folder.mkdir()
+    write_c(graph, folder, some.inputs, some.spikes, some.membranes)
 
 
 def make_manifest(

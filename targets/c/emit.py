@@ -20,6 +20,7 @@ from purespike.targets.c.text import Pool, halves, table
 Form = Literal["c", "hls"]
 RESETS = {"none": 0, "zero": 1, "subtract": 2}
 COPIED = ("parameters.h", "main.c", "Makefile")
+RECORD = "record.c"  # that no program holds: it is compiled here alone
 _RING = 1 << 31
 
 
@@ -78,7 +79,7 @@ def sources(graph: Graph, form: Form = "c") -> dict[str, str]:
     """
     program = lower(graph)
     kept = memory(program)
-    files = {name: _own(name) for name in COPIED}
+    files = {name: text_of(name) for name in COPIED}
     return files | {
         "network.h": _header(program, kept),
         "network.c": _network(form),
@@ -86,13 +87,14 @@ def sources(graph: Graph, form: Form = "c") -> dict[str, str]:
     }
 
 
-def _own(name: str) -> str:
+def text_of(name: str) -> str:
+    """A file of `sources/`, as it lies there."""
     return (resources.files("purespike.targets.c") / "sources" / name).read_text("utf-8")
 
 
 def _network(form: Form) -> str:
-    windows = _own("windows.c")
-    text = _own("network.c").replace(
+    windows = text_of("windows.c")
+    text = text_of("network.c").replace(
         "/* WINDOWS */\n", "\n".join(windows.replace("BITS", bits) for bits in ("16", "32"))
     )
     pragma = "" if form == "c" else r"#ifdef __SYNTHESIS__\n#pragma HLS \1\n#endif\n"
@@ -128,7 +130,7 @@ def _header(program: Program, kept: Memory) -> str:
         for x in program.layers
     ).replace("*/", "* /")
     return (
-        _own("network.h")
+        text_of("network.h")
         .replace("/* SIZES */", defines)
         .replace(" *   RANGES", ranges)
         .replace("INPUT", f"{c} x {h} x {w}")

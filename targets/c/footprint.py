@@ -29,6 +29,7 @@ class Row:
         state: Bytes of its membranes and synaptic currents.
         spikes: Bytes of its spikes, over as many steps as somebody hears.
         additions: In one step in which every synapse hears a spike.
+        counted: The nodes of the graph where the census counts these additions.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Row:
     state: int = 0
     spikes: int = 0
     additions: int = 0
+    counted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,26 @@ class Footprint:
         """Bytes of working memory."""
         return self.sums + sum(r.state + r.spikes for r in self.rows)
 
-    def data(self) -> Mapping[str, Any]:
+    def data(self) -> dict[str, Any]:
         """As JSON-ready data."""
         return {
             "rom_bytes": self.rom,
             "ram_bytes": self.ram,
+            "weight_bytes": sum(r.weights for r in self.rows),
             "additions_per_step": sum(r.additions for r in self.rows),
-            "layers": [vars(r) for r in self.rows],
+            "layers": [{k: v for k, v in vars(r).items() if k != "counted"} for r in self.rows],
         }
+
+    def measured(self, additions: Mapping[str, float]) -> dict[str, Any]:
+        """The same with the additions that a run made, by layer.
+
+        Args:
+            additions: By node of the graph, those of a step for one reader of its current.
+        """
+        data = self.data()
+        for row, layer in zip(self.rows, data["layers"], strict=True):
+            layer["measured"] = sum(additions[name] for name in row.counted)
+        return data
 
 
 def footprint(graph: Graph) -> Footprint:
@@ -119,7 +133,16 @@ def _row(layer: Layer, program: Program) -> Row:
         state=membrane + 4 * layer.neurons * bool(layer.op.current_decay),
         spikes=line.bytes * line.steps if line else 0,
         additions=sum(_additions(a, layer, program) for a in layer.arms),
+        counted=_counted(layer, program),
     )
+
+
+def _counted(layer: Layer, program: Program) -> tuple[str, ...]:
+    """A spike that no synapse weighs is counted at the neuron, however many there are."""
+    lines = {line.name for line in program.lines}
+    synapses = [a.name for a in layer.arms if a.name not in lines]
+    direct = any(a.name in lines for a in layer.arms)
+    return (*synapses, *((layer.name,) if direct else ()))
 
 
 def _weight_bytes(arm: Arm) -> int:

@@ -31,7 +31,8 @@ from purespike.targets.c.footprint import footprint
 from purespike.targets.c.golden import write_c
 from purespike.targets.c.layers import CError
 from purespike.targets.c.lower import lower
-from purespike.targets.c.program import MANIFEST, Replayed, replay_program, write_program
+from purespike.targets.c.program import MANIFEST, write_program
+from purespike.targets.c.run import Replayed, replay_program
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc on this machine")
 STRICT = "-O1 -Wall -Wextra -Wconversion -Wpedantic -Werror"

@@ -8,6 +8,7 @@ from purespike.compiler.report.page.elements import Child, Html, el, section
 from purespike.compiler.report.page.tables import shown
 from purespike.compiler.report.report import Report
 from purespike.compiler.report.sentences import counted, joins
+from purespike.compiler.report.tables.c_program import c_program_table, sizes
 from purespike.compiler.report.tables.counts import (
     aap_table,
     conventions_by_layer,
@@ -145,6 +146,19 @@ def cores(report: Report) -> Html | None:
         shown(violations_table(m)),
         shown(cores_table(m), long=True),
     )
+
+
+def c_program(report: Report) -> Html | None:
+    """What the C program needs, where one was asked for."""
+    program = report.c_program
+    if program is None:
+        return None
+    words = (
+        f"In bytes: {sizes(program)}. Additions of one time step: the most that any input can "
+        "cause, and the mean over the samples that ran."
+    )
+    table = shown(c_program_table(program), long=True)
+    return _part("c-program", "The network as a C program", words, table)
 
 
 def energy(report: Report) -> Html | None:

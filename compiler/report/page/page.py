@@ -72,6 +72,7 @@ def _body(report: Report, drawn: Mapping[str, Html]) -> list[Child]:
         measures.timing(report),
         measures.ledger(report),
         measures.cores(report),
+        measures.c_program(report),
         measures.energy(report),
         words.not_measured(report, findings, bool(drawn)),
     ]

@@ -22,6 +22,7 @@ from purespike.cli.listing import Listing
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.report.report import Report
 from purespike.compiler.report.sentences import NO_ACCURACY, operations
+from purespike.compiler.report.tables.c_program import c_program_table
 from purespike.compiler.report.tables.counts import energy_table, operations_table
 from purespike.compiler.report.tables.findings import findings_table, rules_table, waived_table
 from purespike.compiler.report.tables.layers import timing_table
@@ -105,6 +106,8 @@ def render(report: Report) -> RenderableType:
     parts += [listing(table) for table in (energy_table(report),) if table.rows]
     if report.resources:
         parts.append(Text(report.resources.summary))
+    if report.c_program:
+        parts.append(listing(c_program_table(report.c_program)))
     parts += [listing(t) for t in (timing_table(report), ledger_table(report)) if t.rows]
     return Group(*parts)
 

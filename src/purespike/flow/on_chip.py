@@ -24,9 +24,16 @@ from purespike.compiler.rules.finding import LEGALITY, Finding
 from purespike.compiler.rules.measure import decisions, measure
 from purespike.flow.result import Build
 from purespike.judge.accuracy import stage_accuracy
-from purespike.judge.evidence import accuracy_finding, activity, with_run
+from purespike.judge.evidence import (
+    accuracy_finding,
+    activity,
+    c_program,
+    layer_counts,
+    with_run,
+)
 from purespike.judge.executors import (
     Recorder,
+    compare_c,
     compare_lava,
     compare_nir,
     compare_onnx,
@@ -101,6 +108,10 @@ def judged_on_chip(
         ("cpu", len(check.samples), check.rows),
         ("NIR, read back", many, lambda: compare_nir(chip, golden)),
     )
+    if options.c:
+        evidence = replace(evidence, c_program=c_program(chip, layer_counts(graph, integers)))
+        if evidence.c_program:  # else Build.save says why there is none
+            executed += (("C", many, lambda: compare_c(chip, golden)),)
     for name, samples, compare in executed:
         with _kept(name, findings):
             _agree(executors, findings, name, samples, compare())

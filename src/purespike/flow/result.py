@@ -122,5 +122,12 @@ class Build:
             versions=self.report.versions,
             graph=graph,
             golden=self.golden,
-            models=Models(notes, self.options.nir_strict, self.options.onnx, self.options.netx),
+            models=Models(
+                notes,
+                self.options.nir_strict,
+                self.options.onnx,
+                self.options.netx,
+                self.options.c,
+                self.options.c_ram,
+            ),
         )

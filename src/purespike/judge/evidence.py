@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import msgspec
@@ -13,6 +13,7 @@ from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.proofs.ranges import Bounds
 from purespike.compiler.report.evidence import Evidence
 from purespike.compiler.report.rows.basic import finite
+from purespike.compiler.report.rows.c_program import CProgram
 from purespike.compiler.report.rows.census import Conventions, LayerCount, Operations
 from purespike.compiler.report.rows.stages import Activity
 from purespike.compiler.report.rows.verdict import Accuracy, Chance
@@ -20,6 +21,8 @@ from purespike.compiler.rules.finding import ACCURACY, Finding, verdict
 from purespike.compiler.rules.measure import Measured
 from purespike.compiler.rules.policy import Policy
 from purespike.compiler.wording import Advice
+from purespike.targets.c.footprint import footprint
+from purespike.targets.c.layers import CError
 
 Ends = tuple[float, float]
 
@@ -56,6 +59,23 @@ def ac_range(graph: Graph, measured: Measured) -> tuple[float, float] | None:
 
 def _ends(values: NDArray[np.float64]) -> tuple[float, float]:
     return float(values.min()), float(values.max())
+
+
+def c_program(graph: Graph, layers: Iterable[LayerCount]) -> CProgram | None:
+    """What the C program needs, and what it added in the run that the census is of.
+
+    Args:
+        graph: The network, the part on the chip.
+        layers: The census.
+
+    Returns:
+        None if the network has no form in C.
+    """
+    added = {c.name: c.counts.ac / (c.arrays or 1) / graph.steps for c in layers}
+    try:
+        return msgspec.convert(footprint(graph).measured(added), CProgram)
+    except CError:
+        return None
 
 
 def activity(

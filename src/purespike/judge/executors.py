@@ -21,6 +21,7 @@ from purespike.compiler.wording import RUN_LAVA
 from purespike.judge.fast import fast
 from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.bundle.bundle import Golden
+from purespike.targets.c.run import run_c
 from purespike.targets.lava.run.simulate import LavaRun
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
@@ -98,6 +99,12 @@ def compare_onnx(graph: Graph, golden: Golden) -> list[Mismatch]:
         {n: run.values[n] for n in golden.spikes},
         {n: run.membranes[n] for n in golden.membranes if n in run.membranes},
     )
+
+
+def compare_c(graph: Graph, golden: Golden) -> list[Mismatch]:
+    """What the C program computes otherwise, compiled and run here."""
+    ran = run_c(graph, golden.inputs)
+    return compare(golden.trace(), ran.values, ran.membranes)
 
 
 def compare_nir(graph: Graph, golden: Golden) -> list[Mismatch]:

@@ -193,6 +193,18 @@ class CompileOptions:
     netx: Annotated[
         bool, typer.Option("--netx", help="Add model.net for lava-dl: sequential networks only.")
     ] = False
+    c: Annotated[
+        bool, typer.Option("--c", help="Add c/, the network as a C program, and run that, too.")
+    ] = False
+    c_ram: Annotated[
+        int | None,
+        typer.Option(
+            "--c-ram",
+            min=1,
+            help="Bytes of working memory that the C program may have; a layer that breaks the "
+            "limit is named.",
+        ),
+    ] = None
     host_encoder: HostEncoder = False
 
     def options(self, policy: Policy, waivers: Waivers | None) -> Options:

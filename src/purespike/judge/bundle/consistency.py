@@ -158,16 +158,18 @@ def _models(bundle: Bundle) -> Models:
     """Which model files the manifest's options ask for."""
     options: Any = bundle.manifest.get("options")
     options = options if isinstance(options, dict) else {}
-    strict, onnx, netx = (options.get(k, d) for k, d in _DEFAULTS.items())
-    if not (isinstance(strict, bool) and isinstance(netx, bool) and onnx in get_args(Form)):
+    said = {k: options.get(k, d) for k, d in _DEFAULTS.items()}
+    ram = said["c_ram"]
+    known = said["onnx"] in get_args(Form) and (ram is None or (type(ram) is int and ram > 0))
+    if not (known and all(isinstance(said[k], bool) for k in ("nir_strict", "netx", "c"))):
         raise BundleError(
             "the options of the manifest have no meaning",
-            found=f"nir_strict {strict!r}, onnx {onnx!r}, netx {netx!r}",
+            found=", ".join(f"{k} {v!r}" for k, v in said.items()),
         )
-    return Models(bundle.notes, strict, onnx, netx)
+    return Models(bundle.notes, **said)
 
 
-_DEFAULTS = {"nir_strict": False, "onnx": "step", "netx": False}
+_DEFAULTS = {"nir_strict": False, "onnx": "step", "netx": False, "c": False, "c_ram": None}
 
 
 def _same(made: Path, there: Path) -> str:

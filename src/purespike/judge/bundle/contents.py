@@ -2,8 +2,8 @@
 
 `purespike verify` and `purespike check` share this. The interpreter and the cpu executor run
 model.nir, ONNX Runtime model.onnx, numpy alone golden_network.json, and Lava, in its guarded child,
-the bundle's own program: each layer of each is compared with golden.npz. Scripts of a bundle are
-never executed: they are compared with what this version would write.
+the bundle's own program: each layer of each is compared with golden.npz. Scripts and C of a bundle
+are never executed: they are compared with what this version would write, and that C is run.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from purespike.judge.bundle.runs import (
     Progress,
     Run,
     first_line,
+    on_c,
     on_numpy,
     on_onnxruntime,
     on_ours,
@@ -40,7 +41,7 @@ from purespike.targets.bundle.bundle import MANIFEST, Bundle
 from purespike.targets.lava.lower.schedule import Schedule
 
 SHOWN = 10  # places of one file that do not follow
-REPORT, PAGE = "report.json", "report.html"
+REPORT, PAGE, C = "report.json", "report.html", "c"
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,9 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = silent) -> Exami
     runs = [*on_ours(bundle, again, check), on_onnxruntime(bundle), on_numpy(bundle)]
     with tempfile.TemporaryDirectory(prefix="purespike-") as name:
         derived = make_derived(bundle, again, Path(name))
+        if (Path(name) / C).is_dir():
+            progress("C", 0, 1)
+            runs.append(on_c(bundle, Path(name) / C))
     replayed = None
     if lava and derived.program is not None and derived.plan is not None:
         try:

@@ -31,8 +31,14 @@ from purespike.targets.agreement import Executor, Mismatch, agreement
 from purespike.targets.bundle.bundle import Bundle
 
 
-def agreeing_executors(graph: Graph, part: Part) -> dict[str, Executor]:
-    """What every executor has to say, given that they agree: nothing differs anywhere."""
+def agreeing_executors(graph: Graph, part: Part, *, c: bool) -> dict[str, Executor]:
+    """What every executor has to say, given that they agree: nothing differs anywhere.
+
+    Args:
+        graph: The chip's network.
+        part: The golden samples.
+        c: Whether the C program is one of them.
+    """
     neurons = [n for n in graph.nodes if isinstance(n.op, Neuron)]
     fires = {n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires}
 
@@ -46,6 +52,8 @@ def agreeing_executors(graph: Graph, part: Part) -> dict[str, Executor]:
     for name in ("ONNX Runtime", "cpu", "NIR, read back"):
         samples = len(replayed(graph, part.golden)) if name == "cpu" else part.golden
         found[name] = Executor(samples, rows(samples, everywhere))
+    if c:
+        found["C"] = Executor(part.golden, rows(part.golden, everywhere))
     if part.lava:
         integrators = [n.name for n in neurons if n.name not in fires]
         found["Lava"] = Executor(part.lava, rows(part.lava, integrators))

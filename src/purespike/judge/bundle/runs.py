@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.rules.finding import EXECUTORS, Finding, verdict
@@ -11,6 +13,7 @@ from purespike.judge.fast import CrossCheck
 from purespike.targets.agreement import Mismatch, agreement, compare, not_run
 from purespike.targets.bundle.bundle import Bundle, Golden
 from purespike.targets.bundle.golden_network import JSON, NPZ, replay_rows
+from purespike.targets.c.run import CRunError, replay_program, run_c
 from purespike.targets.onnx.run import run_onnx
 
 BROKEN = (
@@ -130,6 +133,27 @@ def on_onnxruntime(bundle: Bundle) -> Run:
             raise
         return failed_run("ONNX Runtime", files, e)
     return compared_run("ONNX Runtime", files, bundle, rows)
+
+
+def on_c(bundle: Bundle, folder: Path) -> Run:
+    """The C program of model.nir, compiled and run: its own check, and every layer.
+
+    Args:
+        bundle: What was read; nothing of its c/ is compiled or run.
+        folder: The program as it follows from model.nir and the golden inputs.
+    """
+    files = tuple(sorted(f"c/{p.name}" for p in folder.iterdir()))
+    golden = bundle.golden
+    try:
+        with tempfile.TemporaryDirectory(prefix="purespike-") as scratch:
+            own = replay_program(folder, Path(scratch))
+        ran = run_c(bundle.graph, golden.inputs)
+    except CRunError as e:
+        return Run("C", files, 0, (not_run("C", e),))
+    rows = compare(golden.trace(), ran.values, ran.membranes)
+    found = layer_findings("C on model.nir", len(golden.labels), rows)
+    checked = verdict(EXECUTORS, "C: make check", own.equal, own.text, limit="every value equal")
+    return Run("C", files, len(golden.labels), (*found, checked))
 
 
 def on_numpy(bundle: Bundle) -> Run:

@@ -37,6 +37,7 @@ from purespike.judge.bundle.history import (
     expected_ledger,
     expected_options,
 )
+from purespike.judge.evidence import c_program
 from purespike.targets.bundle.bundle import Bundle, make_manifest
 from purespike.targets.lava.lower.schedule import Schedule
 from purespike.targets.onnx.read import read_onnx
@@ -60,7 +61,10 @@ def expected_report(bundle: Bundle, measured: Measured, plan: Schedule) -> Repor
     policy = Policy(said.policy, **said.policy_choices)  # type: ignore[arg-type]
     waivers = _waivers(said.waivers)
     part = part_of(bundle, measured)
-    executors = agreeing_executors(graph, part)
+    # The chip's file does not hold the encoder.
+    layers = (*(part.host_rows() if part.host else ()), *part.layers())
+    needs = c_program(graph, layers) if said.options.get("c") else None
+    executors = agreeing_executors(graph, part, c=needs is not None)
     accuracy = expected_accuracy(said.accuracy, part)
     chance = part.chance() if accuracy else None
     found = expected_findings(bundle, part, executors, (accuracy, chance), policy, waivers)
@@ -81,8 +85,7 @@ def expected_report(bundle: Bundle, measured: Measured, plan: Schedule) -> Repor
         executors=(*captured, *(e.row(name) for name, e in executors.items())),
         accuracy=accuracy,
         chance=chance,
-        # The chip's file does not hold the encoder.
-        layers=(*(part.host_rows() if part.host else ()), *part.layers()),
+        layers=layers,
         counted="integer network",
         counted_samples=part.samples,
         ac_range=part.ac_range(TABLES[0]),
@@ -91,6 +94,7 @@ def expected_report(bundle: Bundle, measured: Measured, plan: Schedule) -> Repor
         timing=tuple(Join(**vars(a)) for a in plan.joins()),
         activity=part.activity(),
         membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
+        c_program=needs,
         resources=msgspec.convert(map_network(graph, CHIPS[LOIHI2.name]).data(), CoreMap),
     )
     return Report.of(judged, found, evidence)
