@@ -50,6 +50,7 @@ class Range:
 
 WEIGHT_BITS = Range(2, 8)
 COUNT = Range(1)
+LEVELS = Range(1, 255)  # of an activation: each is a copy of its layer and of what reads it
 
 
 def settle(chosen: Any) -> None:

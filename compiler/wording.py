@@ -38,6 +38,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "qat": ("--qat EPOCHS", "Options(qat=EPOCHS)"),
     "calibration": ("--calibration", "Options(calibration=...)"),
     "fit_membranes": ("--fit-membranes", "Options(fit_membranes=True)"),
+    "levels": ("--levels N", "Options(levels=N)"),
     "per_channel": ("--per-channel", "Options(per_channel=True)"),
     "lava": ("--lava (of compile: --lava fast)", "Options(lava='fast')"),
     "onnx": ("--onnx step", "Options(onnx='step')"),

@@ -9,7 +9,19 @@ import numpy as np
 
 from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Edge, Graph, Node, Op, Shape
-from purespike.compiler.ir.ops import SYNAPSES, Add, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ir.ops import (
+    SYNAPSES,
+    Add,
+    AvgPool2d,
+    Conv2d,
+    Delay,
+    Flatten,
+    Levels,
+    Linear,
+    MaxPool2d,
+    Neuron,
+    Scale,
+)
 from purespike.compiler.ir.ops.synapse import reweighted
 
 # A rewrite: the nodes that take the place of the matched ones, and edges to rename.
@@ -68,14 +80,26 @@ def is_current(graph: Graph, name: str) -> bool:
     return node is not None and isinstance(node.op, (*SYNAPSES, Add))
 
 
+def counts(graph: Graph, name: str) -> bool:
+    """Whether an edge carries what level activations send, as it is, flattened, pooled or late."""
+    node, seen = graph.producer(name), {name}
+    through = (Flatten, Delay, AvgPool2d, MaxPool2d)
+    while node is not None and isinstance(node.op, through) and node.inputs[0] not in seen:
+        seen.add(node.inputs[0])
+        node = graph.producer(node.inputs[0])
+    if node is not None and isinstance(node.op, Add):
+        return any(counts(graph, i) for i in node.inputs if i not in seen)
+    return node is not None and isinstance(node.op, Levels)
+
+
 def into_neurons_only(graph: Graph, name: str, *through: type[Op]) -> bool:
-    """Whether all that read the edge are neurons, or sums (or ``through``) that end in neurons."""
+    """Whether neurons alone read the edge, behind sums (or ``through``); levels are neurons."""
     readers = graph.consumers(name)
     return (
         bool(readers)
         and name not in graph.outputs
         and all(
-            isinstance(r.op, Neuron)
+            isinstance(r.op, Neuron | Levels)
             or (isinstance(r.op, (Add, *through)) and into_neurons_only(graph, r.name, *through))
             for r in readers
         )

@@ -25,6 +25,7 @@ from purespike.compiler.passes.quantize.scales import Scaling
 from purespike.compiler.passes.remove_dead import remove_dead, removed
 from purespike.compiler.passes.split_host import split_host
 from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary
+from purespike.compiler.passes.unroll_levels.unroll_levels import LIMIT, unroll_levels, unrolled
 from purespike.compiler.pipeline.contract import REWRITES, SAME, Pass, Pipeline, close
 from purespike.compiler.proofs.ranges import bound_neurons
 
@@ -41,6 +42,7 @@ def standard_pipeline(
     calibration: Array | None = None,
     method: Method | None = None,
     execute: Execute = lean,
+    levels: int = LIMIT,
 ) -> Pipeline:
     """The passes in order.
 
@@ -52,6 +54,7 @@ def standard_pipeline(
         method: How scales are chosen; None is ``agreement`` where there are calibration inputs,
             else ``max``, the scales that just hold the largest weights.
         execute: Runs the network in real numbers on the calibration inputs.
+        levels: How many levels an activation may have, each of which is a neuron.
     """
     grid = grid or Grid()
     how: Method = method or ("max" if calibration is None else "agreement")
@@ -92,6 +95,8 @@ def standard_pipeline(
         Pass("fuse_batchnorm", fuse_batchnorm, close(1e-9)),
         Pass("fold_scales", fold_scales, close(1e-9), unfolded),
         Pass("fold_constants", fold_constants, close(1e-9)),
+        # In front of what knows spikes only, behind what folds into weights: copies share those.
+        Pass("unroll_levels", lambda g: unroll_levels(g, levels), close(1e-9), unrolled),
         Pass("lower_gates", lower_gates, SAME),
         Pass("merge_equal", merge_equal, SAME, merged),
         # Shorter sums are rounded otherwise in real numbers.

@@ -65,6 +65,7 @@ class Compiling(Judging, total=False):
     calibration: Method
     per_channel: bool
     fit_membranes: bool
+    levels: int
     qat: int
     golden: int
     lava: LavaMode

@@ -5,13 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
-from purespike.compiler.choices import COUNT, WEIGHT_BITS, Form, LavaMode, Method, Range, settle
+from purespike.compiler.choices import (
+    COUNT,
+    LEVELS,
+    WEIGHT_BITS,
+    Form,
+    LavaMode,
+    Method,
+    Range,
+    settle,
+)
 from purespike.compiler.errors import UsageError
 from purespike.compiler.rules.policy import STRICT, Policy
 from purespike.compiler.rules.waiver import Waivers
 from purespike.compiler.wording import Advice
 
-_LATER = ("c", "c_ram")  # said in a bundle only where chosen: older ones know none of them
+_LATER = ("c", "c_ram", "levels")  # said in a bundle only where chosen: older ones know none
+    "c",
+    "c_ram",
+    "levels",
+)  # said in a bundle only where chosen: older ones know none of them
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,7 @@ class Options:
             (`purespike.compiler.passes.quantize.calibrate`); the last needs calibration data.
         per_channel: Whether each channel has a scale of its own, folded into its threshold.
         fit_membranes: Whether scales are lowered until no membrane can saturate, for any input.
+        levels: How many levels an activation may have, each of which becomes a neuron.
         qat: Epochs of quantization-aware fine-tuning on the subject's training data.
         host_encoder: Declares that an analog input is encoded on the host.
         golden: Samples whose every spike is compared on all executors and kept in the bundle.
@@ -45,6 +59,7 @@ class Options:
     calibration: Method = "percentile"
     per_channel: bool = False
     fit_membranes: bool = False
+    levels: Annotated[int, LEVELS] = 16
     qat: Annotated[int, Range(0)] = 0
     host_encoder: bool = False
     golden: Annotated[int, COUNT] = 64
@@ -77,7 +92,8 @@ class Options:
 
     def described(self) -> dict[str, Any]:
         """As JSON-ready data."""
-        unsaid = {"policy", "waivers"} | {k for k in _LATER if not getattr(self, k)}
+        usual = {f.name for f in fields(self) if getattr(self, f.name) == f.default}
+        unsaid = {"policy", "waivers"} | usual.intersection(_LATER)
         return {
             **{k: v for k, v in vars(self).items() if k not in unsaid},
             "policy": {"name": self.policy.name, **self.policy.choices()},

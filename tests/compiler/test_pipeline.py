@@ -283,6 +283,7 @@ def test_the_standard_passes_and_their_promises() -> None:
         "fuse_batchnorm",
         "fold_scales",
         "fold_constants",
+        "unroll_levels",
         "lower_gates",
         "merge_equal",
         "remove_dead",
@@ -291,6 +292,7 @@ def test_the_standard_passes_and_their_promises() -> None:
     ]
     assert [str(p.promise) for p in passes] == [
         "same",
+        "close (1e-09)",
         "close (1e-09)",
         "close (1e-09)",
         "close (1e-09)",

@@ -28,6 +28,7 @@ from purespike.compiler.ir.ops import (
     Delay,
     Flatten,
     Gate,
+    Levels,
     Linear,
     MaxPool2d,
     Neuron,
@@ -54,8 +55,9 @@ class Sample:
 
 
 class _Writer:
-    def __init__(self, seed: int, directed: bool) -> None:
+    def __init__(self, seed: int, directed: bool, levels: bool = False) -> None:
         self.rng = np.random.default_rng(seed)
+        self.levels = levels
         self.directed = directed
         size, steps = int(self.pick(4, 6)), int(self.pick(2, 4))
         shape = (CHANNELS, size, size)
@@ -89,8 +91,33 @@ class _Writer:
     def shape(self, name: str) -> tuple[int, ...]:
         return self.graph.edge(name).shape
 
+    def spikes(self, name: str) -> bool:
+        return self.graph.edge(name).domain <= SPIKE
+
+    def level(self, name: str, current: str) -> str:
+        """A level activation, or a neuron that fires several times, whose thresholds are met."""
+        decay = float(self.pick(0.0, 0.0, 1.0, 0.5, 0.25))
+        self.whole &= decay in (0.0, 1.0)
+        probe = Neuron(np.array(0.0), decay, "none")
+        seen = self.graph.rebuilt(
+            (*self.graph.nodes, Node(probe, (current,), Edge("probe", (), SPIKE))), ("probe",)
+        )
+        v = run(seen, self.x, record=["probe"]).values["probe"]
+
+        def drawn(v: Array) -> Array:
+            many = int(self.pick(1, 2, 3, 4))
+            v = v[v > 0] if (v > 0).any() else np.arange(1.0, 5.0)
+            up = self.pick(0.0, 0.0, 0.5)
+            return np.sort(self.rng.choice(v, many)) + up
+
+        below = drawn(-v) if self.chance(0.25) else None
+        amount = np.array(float(self.rng.integers(1, 30)))
+        return self.add(name, Levels(drawn(v), decay, amount, below), current)
+
     def neuron(self, name: str, current: str, *, late: str = "") -> str:
         """A neuron whose threshold its membrane meets; ``late`` reads it through a delay."""
+        if self.levels and self.chance(0.7):
+            return self.level(name, current)
         kind = self.pick("if", "if", "if", "memoryless", "leaky")
         self.whole &= kind != "leaky"
         decay = {"if": 1.0, "memoryless": 0.0}.get(kind) or self.pick(0.5, 0.75)
@@ -110,9 +137,12 @@ class _Writer:
         return self.add(name, Neuron(threshold, decay, reset, amount, initial), current)
 
 
-def captured(seed: int, *, directed: bool = True) -> Sample:
-    """The network number ``seed``, always the same: residual, gated, pooled, grouped, looped."""
-    w = _Writer(seed, directed)
+def captured(seed: int, *, directed: bool = True, levels: bool = False) -> Sample:
+    """The network number ``seed``, always the same: residual, gated, pooled, grouped, looped.
+
+    With ``levels`` most neurons send counts, which meet in sums and maxima.
+    """
+    w = _Writer(seed, directed, levels)
     last = "x"
     for k in range(int(w.pick(1, 2, 3))):
         last = _block(w, k, last)
@@ -173,12 +203,17 @@ def _block(w: _Writer, k: int, source: str) -> str:
     if loop:
         nodes = [replace(n, inputs=(name,)) if n.name == late else n for n in w.graph.nodes]
         w.graph = w.graph.rebuilt((n for n in nodes if n.name != f"rest{k}"), (name,))
-    if same and w.chance(0.5):
+    counted = not (w.spikes(last) and w.spikes(source))
+    one = w.spikes(last) or w.graph.edge(last).domain.lo == 0
+    if counted and same and w.chance(0.5):
+        last = w.add(f"join{k}", Add(), last, source)
+        one = False
+    elif same and not counted and w.chance(0.5):
         kinds = [("and", 2), ("or", 2), ("iand", 2), ("xor", 2), ("or", 3)]
         gate, inputs = w.pick(*kinds)
         reads = [last, source, "x"][:inputs] if w.shape("x") == w.shape(last) else [last, source]
         last = w.add(f"gate{k}", Gate(gate), *(reads if w.chance(0.5) else reads[::-1]))
-    if w.shape(last)[1] >= 4 and w.chance(0.3):
+    if w.shape(last)[1] >= 4 and one and w.chance(0.3):
         padding = w.pick((0, 0), (1, 1))
         last = w.add(f"max{k}", MaxPool2d((2, 2), (2, 2), padding), last)
     return last

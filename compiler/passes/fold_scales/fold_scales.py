@@ -50,6 +50,7 @@ from purespike.compiler.ir.ops.synapse import reweighted
 from purespike.compiler.ir.rewrite import (
     Match,
     absorb,
+    counts,
     draft,
     is_current,
     one_to_one,
@@ -96,6 +97,8 @@ def unfolded(before: Graph, after: Graph) -> tuple[str, ...]:
 
 
 def _why(graph: Graph, node: Node) -> Iterator[str]:
+    if isinstance(node.op, AvgPool2d | MaxPool2d) and counts(graph, node.inputs[0]):
+        return  # `unroll_levels` makes spikes of what it pools
     if isinstance(node.op, AvgPool2d | MaxPool2d):
         yield pooling.why_pooled(graph, node)
     elif isinstance(node.op, TimeMean):

@@ -24,6 +24,7 @@ from purespike.compiler.ir.ops import (
 from purespike.compiler.ir.ops.synapse import Pair
 from purespike.compiler.ir.rewrite import (
     Match,
+    counts,
     draft,
     into_neurons_only,
     is_current,
@@ -192,6 +193,8 @@ def sum_into_pool(graph: Graph, node: Node) -> Match | None:
     add = source_of(graph, node)
     if not isinstance(node.op, AvgPool2d) or add is None or not isinstance(add.op, Add):
         return None
+    if counts(graph, add.name) and not any(is_current(graph, i) for i in add.inputs):
+        return None  # the layer behind the pool takes it, before there are more
     pools = []
     for k, name in enumerate(add.inputs):
         part = graph.producer(name)

@@ -78,6 +78,7 @@ def quantize(
         scales = fit_scales(graph, scales, grid) if grid.fit_membranes else scales
     chosen = chosen or {}
     nodes = []
+    seen: dict[tuple[int, bytes], Array] = {}
     for node in graph.nodes:
         if node.role == "host" or isinstance(node.op, Add | Flatten | Delay):
             nodes.append(node)
@@ -87,8 +88,19 @@ def quantize(
                 if node.name in chosen
                 else quantized(node.op, scales[node.name], grid)
             )
-            nodes.append(replace(node, op=op))
+            nodes.append(replace(node, op=_sharing(node.op, op, scales[node.name], seen)))
     return graph.rebuilt(nodes)
+
+
+def _sharing(before: Op, op: Op, scale: Scaling, seen: dict[tuple[int, bytes], Array]) -> Op:
+    """The layer in integers; copies of one layer (`unroll_levels`) share an array here, too."""
+    if not isinstance(op, Conv2d | Linear) or type(op) is not type(before):
+        return op
+    stored = "kept" if isinstance(op, Linear) else "weight"
+    key = (id(getattr(before, stored)), np.asarray(scale).tobytes())
+    first = seen.setdefault(key, getattr(op, stored))
+    same = first is not getattr(op, stored) and np.array_equal(first, getattr(op, stored))
+    return reweighted(op, lambda w: first, op.bias) if same else op
 
 
 def fit_scales(graph: Graph, scales: Mapping[str, Scaling], grid: Grid) -> dict[str, Scaling]:

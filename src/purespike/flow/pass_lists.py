@@ -49,6 +49,7 @@ def choose_passes(
         calibration=None if options.qat else subject.calibration,
         method=options.calibration,
         execute=execute,
+        levels=options.levels,
     )
     if options.qat and is_integer(graph):
         raise UsageError(

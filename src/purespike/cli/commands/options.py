@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from purespike.compiler.choices import (
+    LEVELS,
     WEIGHT_BITS,
     Current,
     Feedback,
@@ -180,6 +181,14 @@ class CompileOptions:
             "--fit-membranes", help="Lower scales until no membrane can saturate, for any input."
         ),
     ] = False
+    levels: Annotated[
+        int,
+        typer.Option(
+            min=LEVELS.low,
+            max=LEVELS.high,
+            help="Levels that an activation may have: each becomes a neuron.",
+        ),
+    ] = 16
     qat: Annotated[
         int, typer.Option(min=0, help="Epochs of quantization-aware fine-tuning before.")
     ] = 0

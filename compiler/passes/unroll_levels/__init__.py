@@ -1,0 +1,1 @@
+"""The pass that makes spikes of level activations."""
