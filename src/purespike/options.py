@@ -21,10 +21,6 @@ from purespike.compiler.rules.waiver import Waivers
 from purespike.compiler.wording import Advice
 
 _LATER = ("c", "c_ram", "levels")  # said in a bundle only where chosen: older ones know none
-    "c",
-    "c_ram",
-    "levels",
-)  # said in a bundle only where chosen: older ones know none of them
 
 
 @dataclass(frozen=True)
