@@ -26,6 +26,7 @@ _KINDS = {"tables": 0, "events": 1, "lanewise": 2}
 _TASKS = {"neurons": 0, "logic": 1, "pool": 2, "shift": 3, "flatten": 4}
 _CHOICES = {None: 0, False: 1, True: 2}
 _RESETS = {"zero": 0, "subtract": 1, "none": 2}
+THREAD_CYCLES = 300_000  # of work for each thread: starting one takes a third of it
 _NEVER = 2**31 - 1  # a threshold that no membrane reaches
 
 
@@ -36,7 +37,8 @@ class Program:
         plan: What runs.
         samples: How many at a time.
         membranes: Neurons whose membranes, and synaptic currents, are kept at every step.
-        threads: How many; by default one for each processor that this process may use.
+        threads: How many at most, fewer where the work is little; by default one for each processor
+            that this process may use.
         lookups: Convolutions as lookups in registers, where the processor has them: always, never,
             or where they cost less at the measured rates.
 
@@ -71,16 +73,19 @@ class Program:
         self._layers = (LayerRecord * len(plan.layers))(
             *(self._layer(x, x.name in membranes) for x in plan.layers)
         )
-        self._threads = threads or len(os.sched_getaffinity(0))
         self._network = NetworkRecord(
             ctypes.addressof(self._buffers),
             ctypes.addressof(self._layers),
             len(plan.layers),
             plan.steps,
             samples,
-            self._threads,
+            1,
             _CHOICES[lookups],
         )
+        most = threads or len(os.sched_getaffinity(0))
+        found.work.restype = ctypes.c_double
+        useful = int(found.work(ctypes.byref(self._network)) // THREAD_CYCLES)
+        self.threads = self._network.threads = max(1, min(most, useful))
 
     def run(self, inputs: Iterable[NDArray[np.uint8]]) -> None:
         """Run all steps of all samples; the results lie in `spikes`, `membranes`, `currents`.

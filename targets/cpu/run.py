@@ -32,7 +32,7 @@ def run_cpu(
         graph: A compiled network, the part on the chip alone: spikes in, whole weights.
         x: Spikes (T, B, *shape), or one such array for each input by name.
         membranes: Whether to keep them, for all neurons or for those named.
-        threads: How many; by default one for each processor that this process may use.
+        threads: How many at most; as `Program`.
         lookups: As `Program`: which of its kernels run, where there is a choice.
 
     Returns:

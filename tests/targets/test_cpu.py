@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import Trace, run
 from purespike.compiler.ir.ops import Conv2d, FixedPoint, Flatten, Linear, Neuron
+from purespike.targets.cpu import program
 from purespike.targets.cpu.errors import CpuError
 from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.portable import run_portable
@@ -32,6 +34,13 @@ WAYS = (
     {"membranes": False, "threads": 3, "lookups": False},
     {"membranes": True, "threads": 2},
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_networks_get_threads() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "THREAD_CYCLES", 1)
+        yield
 
 
 def differences(graph: Graph, found: Trace, expected: Trace) -> list[str]:

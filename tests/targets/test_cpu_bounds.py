@@ -12,7 +12,9 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Shape
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Conv2d, Linear, Neuron
+from purespike.targets.cpu import program
 from purespike.targets.cpu.errors import CpuError
+from purespike.targets.cpu.library import kernels
 from purespike.targets.cpu.plan import Layer
 from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.run import run_cpu
@@ -133,7 +135,10 @@ def test_row_too_wide_for_any_list_is_refused() -> None:
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 8, 33])
-def test_result_depends_on_neither_batch_nor_threads(samples: int) -> None:
+def test_result_depends_on_neither_batch_nor_threads(
+    samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "THREAD_CYCLES", 1)
     rng = np.random.default_rng(1)
     weight = rng.integers(-127, 128, (48, 20, 3, 3)).astype(float)
     graph = convolved(weight, neuron(400), (20, 5, 7), 4, padding=(1, 1), stride=(2, 1))
@@ -144,3 +149,14 @@ def test_result_depends_on_neither_batch_nor_threads(samples: int) -> None:
         for lookups in (None, True, False):
             found = run_cpu(graph, x, membranes=False, threads=threads, lookups=lookups)
             np.testing.assert_array_equal(found.values[name], np.concatenate(one, axis=1))
+
+
+@pytest.mark.parametrize(("channels", "samples", "threads"), [(20, 1, 1), (256, 8, 3)])
+def test_threads_are_started_for_work_that_keeps_them_busy(
+    channels: int, samples: int, threads: int
+) -> None:
+    if isinstance(kernels(), str):
+        pytest.skip("no compiler for this processor")
+    weight = np.random.default_rng(2).integers(-127, 128, (48, channels, 3, 3)).astype(float)
+    graph = convolved(weight, neuron(400), (channels, 16, 16), 4, padding=(1, 1))
+    assert program.Program(plan(graph), samples, threads=3).threads == threads

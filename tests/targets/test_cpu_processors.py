@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,17 @@ from purespike.targets.cpu.program import Program
 TESTS = Path(__file__).parents[1]
 KERNELS = Path(kernel_library.__file__).with_name("kernels")
 SEEDS = range(60)
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="flags of x86-64")
+@pytest.mark.parametrize("level", ["x86-64", "x86-64-v3", "x86-64-v4"])
+def test_source_is_complete_for_every_level(level: str) -> None:
+    """Where it cannot be built, the portable fallback takes over and tells nobody."""
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if not compiler:
+        pytest.skip("no compiler")
+    command = [compiler, *kernel_library._FLAGS, f"-march={level}", "-fsyntax-only"]
+    subprocess.run([*command, KERNELS / "kernels.cpp"], check=True)
 
 
 @pytest.mark.slow
@@ -74,6 +86,7 @@ def _same_on(emulated: list[str], seed: int, image: Path) -> bool:
         return False
     kept = {v.name for v in made.neurons()} if seed % 2 else set()
     program = Program(made, x.shape[1], kept, threads=1 + seed % 2, lookups=False)
+    program._network.threads = 1 + seed % 2  # even for so little work
     program.run([x])
     results = [*program.bits[1:], *program.membranes.values(), *program.currents.values()]
     expected = [r.copy() for r in results]

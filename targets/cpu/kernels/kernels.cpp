@@ -43,9 +43,11 @@ double rate(const Network &net, const Arm &arm, int from, int samples) {
   return double(fired) / (double(std::max<size_t>(1, seen)) / b.bytes * b.channels);
 }
 
-// Whether lookups cost less than lists and tables, in cycles of a neuron and a step as they were measured on Zen 4.
-bool worth_lookups(const Network &net, const Layer &l, int from, int samples) {
-  if (!l.lookups || net.choice != MEASURED) return l.lookups && net.choice == ALWAYS;
+// Cycles of a neuron and a step, as they were measured on Zen 4: of lookups, and of lists and tables.
+struct Cost {
+  double look, others;
+};
+template <class Rate> Cost cost(const Layer &l, int samples, Rate rate) {
   const double places = double(samples) * l.height * l.width, full = places / (LANES * std::ceil(places / LANES));
   const double each = places > 2 * LANES ? 1.4 : places > LANES ? 1.9 : 3.2;  // a table is fetched for so many vectors
   double look = 6 + 0.3 * l.channels, others = 0;
@@ -55,15 +57,47 @@ bool worth_lookups(const Network &net, const Layer &l, int from, int samples) {
     const double parts = 3 * (words_of(arm) - 1) + parts_of(arm, words_of(arm) - 1);
     look += taps * parts * l.channels / LANES * each / full;
     if (arm.kind == EVENTS) {
-      if (look < 4.5 * arm.kh * arm.bytes + 90 * tiles) continue;  // nobody needs to count
-      const double heard = taps * arm.channels * rate(net, arm, from, samples);
+      const double heard = taps * arm.channels * rate(arm);
       others += 4.5 * arm.kh * arm.bytes + tiles * (90 + (taps * arm.channels > CACHED_ROWS ? 2.1 : 1.5) * heard);
     } else {
       others += 12 + taps * (arm.channels > 4 ? 2 * arm.bytes : 1) * tiles * l.tile / 18.0;
     }
   }
-  return look < others || others == 0;
+  return {look, others};
 }
+
+bool worth_lookups(const Network &net, const Layer &l, int from, int samples) {
+  if (!l.lookups || net.choice != MEASURED) return l.lookups && net.choice == ALWAYS;
+  const Cost silent = cost(l, samples, [](const Arm &) { return 0; });
+  if (silent.look < silent.others) return true;  // nobody needs to count
+  const Cost heard = cost(l, samples, [&](const Arm &arm) { return rate(net, arm, from, samples); });
+  return heard.look < heard.others;
+}
+
+// Who works on a run; its memory outlives the run for those that come too late.
+class Crew {
+ public:
+  bool enter() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    inside_ += !closed_;
+    return !closed_;
+  }
+  void leave() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (--inside_ == 0) empty_.notify_all();
+  }
+  void close() {  // until everybody has left
+    std::unique_lock<std::mutex> lock(mutex_);
+    closed_ = true;
+    empty_.wait(lock, [&] { return inside_ == 0; });
+  }
+
+ private:
+  int inside_ = 0;
+  bool closed_ = false;
+  std::mutex mutex_;
+  std::condition_variable empty_;
+};
 
 struct Worker {
   const Network &net;
@@ -73,22 +107,32 @@ struct Worker {
   Scratch scratch;
   Sheet sheet;
   std::vector<Events> own;     // of a loop, for one sample and step
+  uint64_t turn = 0;           // of the team's work
+
+  template <class F> void share(size_t n, F f) {  // in pieces that leave some for whoever is quicker
+    team.share(turn, n, std::max<size_t>(1, n / (8 * team.size())), f);
+  }
 
   void layer(const Layer &l) {
     const int total = end - begin;
     if (l.task != NEURONS) {
       const size_t rows = size_t(net.steps) * total * l.height;
-      team.share(rows, std::max<size_t>(1, rows / (8 * team.size()) + 1), [&](size_t from, size_t to) {
+      share(rows, [&](size_t from, size_t to) {
         for (size_t i = from; i < to; i++)
           bitwise(net, l, begin + int(i / l.height % total), int(i / l.height / total), int(i % l.height));
       });
       return;
     }
     if (worth_lookups(net, l, begin, total)) {
-      const size_t places = size_t(total) * l.height * l.width;
-      team.share((places + PLACES - 1) / PLACES, 1, [&](size_t from, size_t to) {
-        for (size_t i = from; i < to; i++)
-          look(net, l, sheet, begin, i * PLACES, int(std::min<size_t>(PLACES, places - i * PLACES)));
+      const size_t places = size_t(total) * l.height * l.width, blocks = (places + PLACES - 1) / PLACES;
+      const size_t words = size_t(l.channels + 15) / 16;  // of channels; shared where there are few places
+      const size_t parts = team.size() == 1 ? 1 : std::min(words, std::max<size_t>(1, 2 * team.size() / blocks));
+      team.share(turn, blocks * parts, 1, [&](size_t from, size_t to) {
+        for (size_t i = from; i < to; i++) {
+          const size_t place = i / parts * PLACES, part = i % parts;
+          look(net, l, sheet, begin, Part{place, int(std::min<size_t>(PLACES, places - place)),
+                                          int(part * words / parts * 16), int((part + 1) * words / parts * 16)});
+        }
       });
       return;
     }
@@ -99,21 +143,22 @@ struct Worker {
     const int batch = int(std::min<size_t>(total, std::max<size_t>(1, LIST_WORDS / room)));
     for (int first = begin; first < end; first += batch) {
       const int samples = std::min(batch, end - first);
+      if (room > 1) team.share(turn, 1, 1, [&](size_t, size_t) {
+        for (int a = 0; a < l.arms; a++)
+          if (l.arm[a].kind == EVENTS && l.arm[a].delay < net.steps)
+            lists[a].make(l.arm[a], net.buffers[l.arm[a].source], l.height, samples, 0, net.steps - l.arm[a].delay, first);
+      });
       for (int a = 0; a < l.arms; a++) {
         const Arm &arm = l.arm[a];
         const int count = net.steps - arm.delay;
         if (arm.kind != EVENTS || count <= 0) continue;
-        const Buffer &b = net.buffers[arm.source];
-        team.share(1, 1, [&](size_t, size_t) { lists[a].make(arm, b, l.height, samples, 0, count, first); });
-        const size_t rows = size_t(samples) * count * l.height;
-        team.share(rows, std::max<size_t>(1, rows / (8 * team.size())), [&](size_t from, size_t to) {
+        share(size_t(samples) * count * l.height, [&](size_t from, size_t to) {
           for (size_t i = from; i < to; i++)
-            list_row(arm, b, net, lists[a], first + int(i / l.height / count), int(i / l.height % count), int(i % l.height));
+            list_row(arm, net.buffers[arm.source], net, lists[a], first + int(i / l.height / count), int(i / l.height % count), int(i % l.height));
         });
       }
       const int tiles = l.padded / l.tile;
-      const size_t items = size_t(tiles) * samples * l.height;
-      team.share(items, std::max<size_t>(1, items / (8 * team.size())), [&](size_t from, size_t to) {
+      share(size_t(tiles) * samples * l.height, [&](size_t from, size_t to) {
         for (size_t i = from; i < to; i++)  // a tile's weights stay in the cache as long as they can
           neurons(net, l, lists, scratch,
                   Span{first + int(i / l.height % samples), int(i % l.height), 0, 0, 0, net.steps, int(i / l.height / samples)});
@@ -122,7 +167,7 @@ struct Worker {
   }
 
   void loop(const Layer *from, const Layer *to) {  // each sample by itself, step by step
-    team.share(end - begin, 1, [&](size_t b0, size_t b1) {
+    team.share(turn, end - begin, 1, [&](size_t b0, size_t b1) {
       for (int sample = begin + int(b0); sample < begin + int(b1); sample++)
         for (int t = 0; t < net.steps; t++)
           for (const Layer *l = from; l < to; l++) {
@@ -159,6 +204,19 @@ extern "C" {
 
 int32_t lookups() { return LOOKUPS; }
 
+// How many cycles a run will take by the model, where a tenth of all inputs fire.
+double work(const Network *net) {
+  double cycles = 0;
+  for (int i = 0; i < net->count; i++) {
+    const Layer &l = net->layers[i];
+    if (l.task != NEURONS) continue;
+    const Cost c = cost(l, net->samples, [](const Arm &) { return 0.1; });
+    const double each = l.lookups && net->choice != NEVER ? std::min(c.look, c.others) : c.others;
+    cycles += each * net->steps * net->samples * l.height * l.width;
+  }
+  return cycles;
+}
+
 int32_t run(const Network *net) {
   int arms = 1;
   for (int i = 0; i < net->count; i++) arms = std::max(arms, net->layers[i].arms);
@@ -192,15 +250,14 @@ int32_t run(const Network *net) {
         team.stop();
       }
     };
-    std::vector<std::thread> others;
+    // A thread that no processor was free to start before all was done is not waited for.
+    auto crew = std::make_shared<Crew>();
     try {
-      for (int k = 1; k < size; k++) others.emplace_back(work);
-    } catch (...) {  // fewer threads than wanted would wait for each other
-      failed = true;
-      team.stop();
+      for (int k = 1; k < size; k++) std::thread([crew, &work] { if (crew->enter()) work(), crew->leave(); }).detach();
+    } catch (...) {  // fewer threads do the same
     }
-    if (!failed) work();
-    for (auto &other : others) other.join();
+    work();
+    crew->close();
     if (failed) return 1;
   } catch (...) {
     return 1;

@@ -26,6 +26,11 @@ inline int parts_of(const Arm &arm, int word) {  // of a word: five, five and si
 }
 inline size_t table_of(int part) { return part == 2 ? 64 : 32; }
 
+struct Part {  // of a layer: neurons from number `place` on, which may go on into the next samples; whole words of channels
+  size_t place;
+  int count, from, to;
+};
+
 struct Sheet {  // of one worker: what some neurons hear in a step, and their states
   std::vector<uint16_t> heard;      // [step][arm][tap][word][block][lane]
   std::vector<int32_t> membranes;   // [channel][block][lane], of 16 or 32 bits
@@ -170,8 +175,9 @@ inline void offsets(const Layer &l, const Buffer &b, size_t place, int count, in
   }
 }
 
-// All steps of `count` neurons from number `place` of sample `first` on; they may go on into the next samples.
-template <int NB, class M> void look(const Network &net, const Layer &l, Sheet &sheet, int first, size_t place, int count) {
+// All steps of a part, places counted from sample `first` on.
+template <int NB, class M> void look(const Network &net, const Layer &l, Sheet &sheet, int first, const Part &part) {
+  const auto [place, count, begin, end] = part;
   const int wide = NB * LANES;
   const Buffer &out = net.buffers[l.out];
   size_t size = 0, tables = 0;
@@ -185,8 +191,8 @@ template <int NB, class M> void look(const Network &net, const Layer &l, Sheet &
   offsets(l, out, place, count, wide, out.row(), out.bytes, out.border * out.row() + size_t(out.border) * out.bytes, sheet.to);
   const int steps = int(std::clamp<size_t>(HEARD_WORDS / size, 1, size_t(std::min(net.steps, STEPS))));
   uint16_t *const heard = aligned(sheet.heard, size * steps);
-  M *const v = (M *)aligned(sheet.membranes, size_t(l.padded) * wide);
-  std::fill(v, v + size_t(l.padded) * wide, M(l.initial));
+  M *const v = (M *)aligned(sheet.membranes, size_t(end - begin) * wide);
+  std::fill(v, v + size_t(end - begin) * wide, M(l.initial));
   for (int t0 = 0; t0 < net.steps; t0 += steps) {
     const int t1 = std::min(net.steps, t0 + steps);
     uint16_t *to = heard;
@@ -196,8 +202,8 @@ template <int NB, class M> void look(const Network &net, const Layer &l, Sheet &
         if (t >= arm.delay) hear<NB>(net, l, arm, &sheet.from[size_t(a) * wide], first, place, t, to);
         to += size_t(arm.kh) * arm.kw * words_of(arm) * wide;
       }
-    const int16_t *table = l.lookups;
-    for (int j = 0; j < l.channels; j += 16) {
+    const int16_t *table = l.lookups + size_t(begin / OUTS) * tables;
+    for (int j = begin; j < end; j += 16) {
       for (int c = j; c < j + 16 && c < l.channels; c += OUTS, table += tables)
         for (int t = t0; t < t1; t++) {
           __m512i sum[OUTS][NB];
@@ -206,7 +212,7 @@ template <int NB, class M> void look(const Network &net, const Layer &l, Sheet &
           for (int b = 0; b < NB; b++) {
             __m512i spikes = c == j ? _mm512_setzero_si512() : _mm512_load_si512(words + b * LANES);
             for (int o = 0; o < OUTS; o++) {
-              const uint32_t fired = step(l, c + o, sum[o][b], v + (size_t(c + o) * NB + b) * LANES);
+              const uint32_t fired = step(l, c + o, sum[o][b], v + (size_t(c + o - begin) * NB + b) * LANES);
               spikes = _mm512_or_si512(spikes, _mm512_maskz_set1_epi16(fired, int16_t(1 << (c + o - j))));
             }
             _mm512_store_si512(words + b * LANES, spikes);
@@ -222,22 +228,20 @@ template <int NB, class M> void look(const Network &net, const Layer &l, Sheet &
   }
 }
 
-void look(const Network &net, const Layer &l, Sheet &sheet, int first, size_t place, int count) {
-  const int blocks = (count + LANES - 1) / LANES;
-  if (l.narrow) {
-    if (blocks > 2) look<4, int16_t>(net, l, sheet, first, place, count);
-    else if (blocks == 2) look<2, int16_t>(net, l, sheet, first, place, count);
-    else look<1, int16_t>(net, l, sheet, first, place, count);
-  } else {
-    if (blocks > 2) look<4, int32_t>(net, l, sheet, first, place, count);
-    else if (blocks == 2) look<2, int32_t>(net, l, sheet, first, place, count);
-    else look<1, int32_t>(net, l, sheet, first, place, count);
-  }
+template <class M> void look(const Network &net, const Layer &l, Sheet &sheet, int first, const Part &part) {
+  if (part.count > 2 * LANES) look<4, M>(net, l, sheet, first, part);
+  else if (part.count > LANES) look<2, M>(net, l, sheet, first, part);
+  else look<1, M>(net, l, sheet, first, part);
+}
+
+void look(const Network &net, const Layer &l, Sheet &sheet, int first, const Part &part) {
+  if (l.narrow) look<int16_t>(net, l, sheet, first, part);
+  else look<int32_t>(net, l, sheet, first, part);
 }
 
 #else
 
-void look(const Network &, const Layer &, Sheet &, int, size_t, int) {}
+void look(const Network &, const Layer &, Sheet &, int, const Part &) {}
 
 #endif
 
