@@ -56,7 +56,7 @@ def check_fields(layer: Fields, kind: str, where: str) -> None:
         raise NetxFileError(
             "netx cannot run this layer, or purespike cannot say it",
             where=where,
-            found=_because(kind, _OTHER_LAYERS),
+            found=_because(kind, _OTHER_LAYERS) if kind else "a block that does not say its type",
             allowed=", ".join(_READ),
             remedy=_INSTEAD.get(kind, "train with conv and dense blocks of SLAYER's cuba neurons"),
         )

@@ -229,7 +229,7 @@ def _graph(
         put(read_encoder(first, "layer/0"), "neuron0", {})
     for index, layer in enumerate(document.layers[begin:], start=begin):
         where = f"layer/{index}"
-        kind = str(layer.get("type"))
+        kind = str(layer.get("type", ""))
         check_fields(layer, kind, where)
         if kind == "input":
             raise NetxFileError("a second input", where=where)

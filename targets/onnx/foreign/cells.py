@@ -23,6 +23,7 @@ from purespike.compiler.ir.forms import Form, Real, Spike, atom, ratio, same, sc
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.ir.ops.neuron import Reset
 from purespike.targets.onnx.body import OnnxError
+from purespike.targets.onnx.foreign.files import KNOWN_NEURON
 from purespike.targets.onnx.foreign.spikes import over, rests, threshold
 
 FORMS = (
@@ -213,7 +214,9 @@ def _factor(state: Real, factor: Form, what: str) -> float:
             where=f"state {state.name!r}",
             found=found,
             allowed="one factor per layer, 0 to 1",
-            remedy="split the layer, or train one factor for it",
+            remedy="split the layer into one for each factor, or train one factor for it"
+            if factor.constant()
+            else KNOWN_NEURON,
         )
     return float(value)
 
@@ -224,5 +227,5 @@ def _refused(state: Real, why: str, spikes: Iterable[Spike], remedy: str = "") -
         f"the state {state.name!r} is not a membrane that is known: {why}",
         where=where or f"state {state.name!r}",
         allowed=FORMS,
-        remedy=remedy or "write the update in one of these forms, or compile the PyTorch module",
+        remedy=remedy or KNOWN_NEURON,
     )

@@ -10,6 +10,10 @@ from purespike.targets.onnx.inspect import external, graphs
 
 LOOPS = ("Loop", "Scan", "If", "SequenceMap")
 OPSETS = range(11, 29)
+KNOWN_NEURON = (
+    "use a neuron whose step is one of these forms: Leaky of snnTorch, LIFCell, LIFBoxCell or "
+    "IAFCell of Norse, a leaky integrate-and-fire cell of your own"
+)
 PYTORCH = "compile the PyTorch module itself (`package.module:factory`), or write it as NIR"
 
 

@@ -29,6 +29,7 @@ from purespike.targets.onnx.foreign.constants import (
     literal,
     read_tensor,
 )
+from purespike.targets.onnx.foreign.files import KNOWN_NEURON
 from purespike.targets.onnx.foreign.layers import LAYERS, Site, Value, biased
 from purespike.targets.onnx.foreign.naming import label, title
 
@@ -111,7 +112,7 @@ class Machine:
             "an operator that is not known takes values of the network",
             found=kind,
             allowed=", ".join(sorted((*POINTWISE, *LAYERS))),
-            remedy="express the step with these, or compile the PyTorch module itself",
+            remedy="express the step with these, or leave what it does to the host",
         )
 
     def _pointwise(self, node: NodeProto, xs: Sequence[Value | None]) -> Form:
@@ -148,7 +149,7 @@ class Machine:
             f"{node.op_type} of a membrane or current: no neuron of the graph does that",
             found=", ".join(r.name for f in forms for r in f.reals()),
             allowed=f"Add, {', '.join(sorted(_ALGEBRA))}, comparisons; of up to 4 spikes all",
-            remedy="take it out of the step, or compile the PyTorch module itself",
+            remedy=KNOWN_NEURON,
         )
 
 
