@@ -39,7 +39,7 @@ def as_numbers(data: Any, name: str, where: str) -> NDArray[Any]:
         where: What they belong to, for the error.
 
     Raises:
-        UsageError: If they are not an array of real numbers.
+        UsageError: If they are not an array of real numbers, all finite.
     """
     allowed = "numbers (T, B, *shape): a NumPy array, a tensor or nested lists"
     try:
@@ -55,4 +55,27 @@ def as_numbers(data: Any, name: str, where: str) -> NDArray[Any]:
     # Torch takes neither another byte order nor more than 64 bits, nor a view that runs backwards.
     kind = found.dtype.newbyteorder("=") if found.dtype.itemsize <= 8 else np.dtype(np.float64)
     backwards = any(stride < 0 for stride in found.strides)
-    return np.ascontiguousarray(found, kind) if backwards else np.asarray(found, kind)
+    array = np.ascontiguousarray(found, kind) if backwards else np.asarray(found, kind)
+    require_finite(array, name, where)
+    return array
+
+
+def require_finite(x: NDArray[Any], name: str, where: str) -> None:
+    """Raise UsageError unless every number is one: no NaN and no infinity.
+
+    Args:
+        x: Of any shape.
+        name: What they are, for the error.
+        where: What they belong to, for the error.
+    """
+    if x.dtype.kind != "f" or bool((fine := np.isfinite(x)).all()):
+        return
+    first = tuple(np.argwhere(~fine)[0].tolist())
+    count = np.count_nonzero(~fine)
+    raise UsageError(
+        f"the {name} hold values that are NaN or infinite",
+        where=where,
+        found=f"{count} of {x.size} values, the first at {list(first)}: {x[first]}",
+        allowed="finite numbers",
+        remedy="leave those samples out, or repair them",
+    )

@@ -19,11 +19,11 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.scratch import scratch_folder
 
 VARIABLE = "PURESPIKE_KERNEL"  # in the environment
 # Named levels, not -march=native: a cache may be shared by machines that differ.
@@ -122,8 +122,8 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
     compiler = _compiler()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Built beside its place and moved there in one step: nobody loads half a file.
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        fresh = Path(scratch) / built.name
+    with scratch_folder(folder) as scratch:
+        fresh = scratch / built.name
         command = [*compiler, *flags, "-o", str(fresh), str(source)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:

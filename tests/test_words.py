@@ -151,9 +151,9 @@ def test_steps_are_not_asked_for_where_the_data_says_them(tmp_path: Path) -> Non
             network, Stated(dt=1e-3, reset="zero", if_r="step", fires="above", steps=6, data=data)
         )
     with pytest.raises(PurespikeError) as caught:
-        open_source("package.module:factory", Stated())
+        open_source("json:loads", Stated())
     assert list(caught.value.open) == ["shape", "steps"]
-    open_source("package.module:factory", Stated(data=data))
+    open_source("json:loads", Stated(data=data))
 
 
 @pytest.mark.parametrize("command", ["check", "compile"])

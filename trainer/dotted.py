@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from typing import Any
 
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.packages import install
 
-__all__ = ["dotted", "import_remedy"]
+__all__ = ["dotted", "import_remedy", "require_findable"]
+MADE = "package.module:name of an nn.Module, or of a callable without arguments"
 
 
 def dotted(path: str) -> Any:
@@ -24,14 +27,43 @@ def dotted(path: str) -> Any:
         AttributeError: if it has no such name.
     """
     module, _, name = path.partition(":")
-    here = os.getcwd()
-    if not {"", here} & set(sys.path):
-        sys.path.append(here)
-    importlib.invalidate_caches()  # it may have been written a moment ago
+    _look_here()
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
     return found
+
+
+def require_findable(path: str, allowed: str, error: type[PurespikeError]) -> None:
+    """Raise if there is no package of a dotted path's first name; nothing is imported.
+
+    Args:
+        path: ``package.module:name``.
+        allowed: What it may name.
+        error: What is raised.
+    """
+    _look_here()
+    top = path.partition(":")[0].partition(".")[0]
+    try:
+        found = top in sys.modules or importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):  # such as an empty name
+        found = False
+    if not found:
+        gone = ModuleNotFoundError(f"No module named {top!r}", name=top)
+        raise error(
+            "there is no module of this name",
+            where=path,
+            found=str(gone),
+            allowed=allowed,
+            remedy=import_remedy(gone, path),
+        )
+
+
+def _look_here() -> None:
+    here = os.getcwd()
+    if not {"", here} & set(sys.path):
+        sys.path.append(here)
+    importlib.invalidate_caches()  # it may have been written a moment ago
 
 
 def import_remedy(error: Exception, path: str) -> str:

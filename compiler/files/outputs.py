@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from typing import Any
 
 from purespike.compiler.errors import UsageError
 from purespike.compiler.files.kinds import BUNDLE, CHECKPOINT, Kind
+from purespike.compiler.scratch import hidden_name
 
 # What only writing meets.
 STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
@@ -176,11 +176,6 @@ def _try(folder: Path) -> None:
     finally:
         with suppress(OSError):
             tried.rmdir()
-
-
-def hidden_name() -> str:
-    """A name for what is there for a moment only; short, for what it stands beside may be long."""
-    return f".purespike-{secrets.token_hex(6)}"
 
 
 def _refuse_link(mode: int, target: Path, path: Path) -> None:

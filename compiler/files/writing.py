@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,13 +11,15 @@ from purespike.compiler.choices import as_path
 from purespike.compiler.files.kinds import Kind
 from purespike.compiler.files.outputs import (
     OutputError,
-    hidden_name,
     require_file,
     require_folder,
     said,
 )
+from purespike.compiler.scratch import HIDDEN, claimed_folder, hidden_name
 
 __all__ = ["OutputError", "staged_folder", "write_file"]
+
+_NAME = "name"  # of what is written, for whoever finds the folder of a killed process
 
 
 @contextmanager
@@ -77,16 +78,15 @@ def _beside(target: Path, path: Path) -> Iterator[tuple[Path, Path]]:
     Whatever happens, the second goes back to the target unless the first has taken that place, and
     nothing else is left.
     """
-    hidden = target.parent / hidden_name()  # known before it exists: Ctrl-C may come in between
-    fresh, old = hidden / "new", hidden / "old"
     with said(path), _folders(target.parent):
-        try:
-            hidden.mkdir(mode=0o700)
-            yield fresh, old
-        finally:
-            if os.path.lexists(old) and os.path.lexists(fresh):  # stopped half-way
-                _put_back(old, target, path)
-            shutil.rmtree(hidden, ignore_errors=True)
+        with claimed_folder(target.parent, HIDDEN, _recover) as hidden:
+            fresh, old = hidden / "new", hidden / "old"
+            (hidden / _NAME).write_text(target.name, encoding="utf-8", errors="surrogateescape")
+            try:
+                yield fresh, old
+            finally:
+                if os.path.lexists(old) and os.path.lexists(fresh):  # stopped half-way
+                    _put_back(old, target, path)
         if hidden.exists():
             raise OutputError(
                 "the output was written, but what it replaced cannot be removed",
@@ -95,15 +95,26 @@ def _beside(target: Path, path: Path) -> Iterator[tuple[Path, Path]]:
             )
 
 
+def _recover(hidden: Path) -> None:
+    """Put back what a killed process had moved away and not yet replaced."""
+    old = hidden / "old"
+    if os.path.lexists(old):
+        name = (hidden / _NAME).read_text(encoding="utf-8", errors="surrogateescape")
+        if not os.path.lexists(target := hidden.parent / Path(name).name):
+            os.rename(old, target)
+
+
 def _put_back(old: Path, target: Path, path: Path) -> None:
     try:
         os.rename(old, target)
     except OSError as e:
+        kept = target.parent / hidden_name()  # the folder that it is in now is removed
+        os.rename(old, kept)
         raise OutputError(
             "another program has taken the place of the output",
             where=str(path),
             found=e.strerror or str(e),
-            remedy=f"what was there before is now {old}",
+            remedy=f"what was there before is now {kept}",
         ) from e
 
 

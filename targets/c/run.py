@@ -6,7 +6,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace
+from purespike.compiler.scratch import scratch_folder
 from purespike.targets.c.emit import RECORD, packed, sources, text_of
 from purespike.targets.c.lower import lower
 
@@ -86,8 +86,7 @@ def run_c(graph: Graph, inputs: NDArray[Any], *, flags: str = FLAGS, run: str = 
         CRunError: If there is no compiler, or the program does not compile or does not end.
     """
     files = sources(graph)
-    with tempfile.TemporaryDirectory(prefix="purespike-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         for file, text in {**files, RECORD: text_of(RECORD)}.items():
             (folder / file).write_text(text, encoding="utf-8")
         program = _compile(folder, (RECORD, *NETWORK), folder / "record", flags)

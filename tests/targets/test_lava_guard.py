@@ -56,14 +56,14 @@ def session_of(parent: int) -> int:
 
 
 @pytest.fixture
-def nothing_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def nothing_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """Fails the test if a run leaves a process, shared memory or a temporary file.
 
     Yields:
         The sessions of the runs; a test adds those that it learns of itself.
     """
     before = set(os.listdir(SHM))
-    scratch = Path(tempfile.mkdtemp(prefix="ps-"))
+    scratch = Path(tempfile.mkdtemp(prefix="ps-"))  # the folder of tmp_path is elsewhere
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
     sessions: list[int] = []

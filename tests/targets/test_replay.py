@@ -23,7 +23,7 @@ from purespike.compiler.report.evidence import Evidence, Judged
 from purespike.compiler.report.report import Report
 from purespike.compiler.rules.policy import STRICT
 from purespike.judge.executors import make_golden
-from purespike.targets.bundle.bundle import write_bundle
+from purespike.targets.bundle.bundle import read_golden, write_bundle
 from purespike.targets.bundle.golden_network import (
     GoldenNetworkError,
     replay_bundle,
@@ -250,3 +250,42 @@ def test_an_old_bundle_and_a_malformed_network_are_told_apart(tmp_path: Path) ->
     with pytest.raises(BundleError, match=r"no golden_network\.json") as e:
         replay_bundle(folder)
     assert "compile again" in e.value.remedy
+
+
+def test_whatever_is_damaged_is_one_line_of_the_script_and_one_error_of_the_command(
+    tmp_path: Path,
+) -> None:
+    folder = bundle(tmp_path / "b")
+    whole = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+    def listed_anew() -> None:
+        manifest = json.loads(whole[folder / "manifest.json"])
+        for name, entry in manifest["files"].items():
+            content = (folder / name).read_bytes()
+            entry |= {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+
+    damage: dict[str, bytes | None] = {
+        "golden_network.npz": None,
+        "manifest.json": None,
+        "golden.npz": b"",
+        "golden_network.json": b"[" * 100_000,
+    }
+    for name, content in damage.items():
+        path = folder / name
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+            listed_anew()
+        command = [sys.executable, str(folder / "replay.py")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (1, ""), name
+        assert done.stdout.startswith("cannot be replayed: ") and done.stdout.count("\n") == 1
+        with pytest.raises(BundleError):
+            replay_bundle(folder)
+        if name == "golden.npz":
+            with pytest.raises(BundleError, match="cannot be read"):
+                read_golden(path)
+        for file, old in whole.items():
+            file.write_bytes(old)

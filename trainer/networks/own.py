@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from purespike.compiler.errors import PurespikeError
 from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.imported import Imported
-from purespike.trainer.dotted import dotted, import_remedy
+from purespike.trainer.dotted import MADE, dotted, import_remedy
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.networks.attached import Attached, attach, logits
 
@@ -176,7 +176,7 @@ def users_module(given: Given, path: str, error: type[PurespikeError]) -> nn.Mod
             "the module cannot be made",
             where=where,
             found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
-            allowed="package.module:name of an nn.Module, or of a callable without arguments",
+            allowed=MADE,
             remedy=import_remedy(e, path) if path else "give a callable without arguments",
         ) from e
     if not isinstance(made, nn.Module):

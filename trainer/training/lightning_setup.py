@@ -17,7 +17,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 from purespike.compiler.wording import Advice
 from purespike.trainer.errors import CheckpointError, TrainingInterrupted
-from purespike.trainer.training.places import LAST
+from purespike.trainer.training.places import LAST, require_resume_file
 from purespike.trainer.training.processor import bf16_factor, multiplies_bf16
 from purespike.trainer.training.settings import TrainConfig
 
@@ -106,15 +106,7 @@ def resume_file(path: Path | None) -> ResumeFile | None:
     """
     if path is None:
         return None
-    file = path / LAST if path.is_dir() else path
-    if not file.is_file():
-        raise CheckpointError(
-            "there is nothing to resume from",
-            found="no such file",
-            allowed="a last.ckpt that a training wrote",
-            where=str(file),
-            remedy=Advice("start without {resume}, or name the folder of the interrupted training"),
-        )
+    file = require_resume_file(path)
     try:
         state = torch.load(file, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from purespike.compiler.files.kinds import CHECKPOINT, TRAINING
 from purespike.compiler.files.outputs import require_file, require_folder, require_open_folder
+from purespike.compiler.wording import Advice
+from purespike.trainer.errors import CheckpointError
 
 __all__ = [
     "CURVES",
@@ -16,6 +18,7 @@ __all__ = [
     "TABLE_HEADER",
     "is_ours",
     "require_figures",
+    "require_resume_file",
     "require_training",
 ]
 
@@ -44,6 +47,24 @@ def require_training(folder: Path, *, resumed: bool = False) -> None:
     target = require_open_folder(folder, None if here else TRAINING)
     if target.exists():
         require_folder(folder / MODEL, CHECKPOINT)
+
+
+def require_resume_file(path: Path) -> Path:
+    """The file to resume from: the path itself, or the ``last.ckpt`` in that folder.
+
+    Raises:
+        CheckpointError: If there is none.
+    """
+    file = path / LAST if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(
+            "there is nothing to resume from",
+            found="no such file",
+            allowed="a last.ckpt that a training wrote",
+            where=str(file),
+            remedy=Advice("start without {resume}, or name the folder of the interrupted training"),
+        )
+    return file
 
 
 def require_figures(folder: Path, names: tuple[str, ...]) -> None:

@@ -14,18 +14,19 @@ from purespike.options import Options
 from purespike.subject import Progress, Subject
 
 
-def choose_passes(
-    graph: Graph,
-    subject: Subject,
-    options: Options,
-    progress: Progress,
-    execute: Execute = execute,
-) -> Pipeline:
-    """The standard passes, with fine-tuning before quantization if that is wanted.
+def require_samples(options: Options, where: str, *, calibration: bool, training: bool) -> None:
+    """Refuse options that need samples which are not there.
 
-    Of a graph that was compiled before, what is left is to name the host.
+    Args:
+        options: What the compiler is told.
+        where: The network, for the error.
+        calibration: Whether there are calibration data.
+        training: Whether there are training data.
+
+    Raises:
+        UsageError: If they do.
     """
-    if options.calibration == "agreement" and (subject.calibration is None or options.qat):
+    if options.calibration == "agreement" and (not calibration or options.qat):
         raise UsageError(
             "calibration by spike agreement needs data"
             if not options.qat
@@ -37,6 +38,37 @@ def choose_passes(
                 "another: {calibration}"
             ),
         )
+    if options.qat and not training:
+        raise UsageError(
+            "fine-tuning needs training data",
+            where=where,
+            remedy=Advice(
+                "compile a checkpoint of `purespike train`, or give training_inputs and "
+                "training_labels ({data}, or the subject's training)"
+            ),
+        )
+
+
+def choose_passes(
+    graph: Graph,
+    subject: Subject,
+    options: Options,
+    progress: Progress,
+    execute: Execute = execute,
+) -> Pipeline:
+    """The standard passes, with fine-tuning before quantization if that is wanted.
+
+    Of a graph that was compiled before, what is left is to name the host.
+    """
+    if options.qat and is_integer(graph):
+        raise UsageError(
+            "a network that is in integers already cannot be fine-tuned",
+            where=subject.name,
+            allowed="networks with real weights",
+            remedy=Advice("leave it as it is, without {qat}, or start from the network it was"),
+        )
+    held = subject.calibration is not None, subject.training is not None
+    require_samples(options, subject.name, calibration=held[0], training=held[1])
     grid = Grid(
         options.weight_bits,
         per_channel=options.per_channel,
@@ -51,22 +83,6 @@ def choose_passes(
         execute=execute,
         levels=options.levels,
     )
-    if options.qat and is_integer(graph):
-        raise UsageError(
-            "a network that is in integers already cannot be fine-tuned",
-            where=subject.name,
-            allowed="networks with real weights",
-            remedy=Advice("leave it as it is, without {qat}, or start from the network it was"),
-        )
-    if options.qat and subject.training is None:
-        raise UsageError(
-            "fine-tuning needs training data",
-            where=subject.name,
-            remedy=Advice(
-                "compile a checkpoint of `purespike train`, or give training_inputs and "
-                "training_labels ({data}, or the subject's training)"
-            ),
-        )
     if is_integer(graph):
         return Pipeline((host_split(host_encoder=True),) if options.host_encoder else ())
     if not options.qat or subject.training is None:

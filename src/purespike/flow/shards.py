@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import pickle
-import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +18,7 @@ from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace, run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.rules.measure import decide
+from purespike.compiler.scratch import scratch_folder
 from purespike.targets.agreement import compare
 from purespike.targets.cpu.run import Runner
 from purespike.targets.lava.run.simulate import simulate
@@ -127,8 +126,8 @@ def _ready(graph: bytes, threads: int | None) -> tuple[Graph, Runner | None]:
 
 
 def _onnx(graph: Graph, x: NDArray[Any], model: bytes) -> Trace:
-    with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
-        path = Path(folder) / "model.onnx"
+    with scratch_folder() as folder:
+        path = folder / "model.onnx"
         path.write_bytes(model)
         return run_onnx(path, graph, x)
 

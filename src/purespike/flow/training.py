@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import digest, read_data
+from purespike.flow.inputs.recipes import no_data
 from purespike.subject import Samples
 from purespike.trainer.data import DataConfig, DataSet
 from purespike.trainer.data.config import DataFile
@@ -19,8 +19,9 @@ from purespike.trainer.networks.own import ModuleConfig
 from purespike.trainer.training.fit import TrainResult, train
 from purespike.trainer.training.own import train_module
 from purespike.trainer.training.recipe import Recipe, read_recipe
+from purespike.trainer.training.recipe_file import data_table, is_dotted
 
-__all__ = ["data_table", "open_file", "train_network", "train_recipe"]
+__all__ = ["open_file", "train_network", "train_recipe"]
 
 
 def train_network(
@@ -62,7 +63,7 @@ def train_network(
     opened = None if data is None or table is not None else data
     named = network is None or isinstance(network, str | os.PathLike)
     text = os.fspath(network) if named and network is not None else None
-    own = text is not None and ":" in text and not Path(text).exists()
+    own = text is not None and is_dotted(text)
     paths = {"module": text if own else None, "aap": list(aap), "shortcut": list(shortcut)}
     stated = [f"model.{n}={json.dumps(v)}" for n, v in paths.items() if v and named]
     stated += [f"model.steps={steps}"] if steps is not None and named else []
@@ -94,15 +95,6 @@ def train_network(
         network, opened, folder, recipe.train, aap=aap, shortcut=shortcut, steps=steps, file=file,
         **more,
     )  # fmt: skip
-
-
-def data_table(text: str) -> dict[str, str]:
-    """The table [data] of a recipe that names data; no file is opened here."""
-    if ":" in text and not Path(text).exists():
-        return {"name": text, "encoder": "sequence"}
-    if Path(text).suffix == ".npz" or Path(text).exists():
-        return {"file": text}
-    return {"name": text}  # of a data set, or an error that lists them
 
 
 def train_recipe(
@@ -144,11 +136,7 @@ def train_recipe(
             tensorboard=tensorboard,
         )
     if data is None:
-        raise InputError(
-            "a network of your own needs data to be trained on",
-            where=model.module,
-            allowed=Advice("{data}, a dotted path of data, or a table [data] of the recipe"),
-        )
+        raise no_data(model.module)
     return train_module(
         model.module,
         data,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.rules.finding import EXECUTORS, Finding
 from purespike.compiler.rules.measure import Fast, traces
+from purespike.compiler.scratch import scratch_folder
 from purespike.compiler.wording import RUN_LAVA
 from purespike.judge.fast import fast
 from purespike.targets.agreement import Mismatch, compare
@@ -109,8 +108,8 @@ def compare_c(graph: Graph, golden: Golden) -> list[Mismatch]:
 
 def compare_nir(graph: Graph, golden: Golden) -> list[Mismatch]:
     """What the network read back from its NIR file computes otherwise."""
-    with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
-        path = Path(folder) / "model.nir"
+    with scratch_folder() as folder:
+        path = folder / "model.nir"
         write_nir(graph, path)
         back = read_nir(path)
     again = make_golden(back, golden.inputs, golden.labels, fast(back)).trace()

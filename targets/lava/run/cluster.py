@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 import time
 import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.scratch import scratch_folder
 from purespike.targets.lava.program.file import ARRAYS, PROGRAM, write
 from purespike.targets.lava.program.program import Program
 from purespike.targets.lava.run.cluster_task import Task, run_task
@@ -238,7 +237,7 @@ def _submit(
 
 
 def _program_files(program: Program) -> tuple[dict[str, Any], bytes]:
-    with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
-        write(program, Path(folder))
-        text = json.loads((Path(folder) / PROGRAM).read_bytes())
-        return text, (Path(folder) / ARRAYS).read_bytes()
+    with scratch_folder() as folder:
+        write(program, folder)
+        text = json.loads((folder / PROGRAM).read_bytes())
+        return text, (folder / ARRAYS).read_bytes()

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import resource
-import shutil
 import subprocess
 import tempfile
 import time
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.scratch import claimed_folder
 from purespike.targets.lava.program.file import read
 from purespike.targets.lava.program.program import Program, Shape, output_shape, process_named
 from purespike.targets.lava.run import python as interpreter
@@ -180,8 +180,8 @@ def _run(
     stop: Callable[[], bool] | None = None,
 ) -> Result:
     """As `run_guarded`, with the worker's command line given."""
-    scratch = Path(tempfile.mkdtemp(prefix="purespike-lava-", dir=keep))
-    try:
+    # All of it is the child's to remove when this process is killed.
+    with claimed_folder(Path(keep or tempfile.gettempdir())) as scratch:
         _supervise(command, folder, scratch, program, timeout, on_progress, stall, stop)
         answer = json.loads((scratch / "result.json").read_text(encoding="utf-8"))
         if "error" in answer:
@@ -200,8 +200,6 @@ def _run(
             total_seconds=answer["total_seconds"],
             processes=answer["processes"],
         )
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _supervise(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.scratch import scratch_folder
 from purespike.targets.lava.program.file import write
 from purespike.targets.lava.program.program import Connection, Dense, Lif, Program, Source
 from purespike.targets.lava.run import python as interpreter
@@ -70,9 +69,9 @@ def probe() -> Probe:
         steps=_STEPS,
         record=("hidden", "output"),
     )
-    with tempfile.TemporaryDirectory(prefix="purespike-probe-") as folder:
-        write(program, Path(folder))
-        result = run_guarded(Path(folder), timeout=_SECONDS)
+    with scratch_folder() as folder:
+        write(program, folder)
+        result = run_guarded(folder, timeout=_SECONDS)
     silence = np.zeros((_STEPS - _FRAMES, _INPUTS), np.uint8)
     hidden = _fire(np.concatenate([frames, silence]), first)
     for name, expected in (("hidden", hidden), ("output", _fire(hidden, second))):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from purespike.compiler.choices import Convolution
 from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
+from purespike.compiler.scratch import scratch_folder
 from purespike.targets.lava.lower.emit import emit
 from purespike.targets.lava.lower.schedule import Schedule, schedule
 from purespike.targets.lava.program.program import Program
@@ -130,8 +129,7 @@ def run_program(
             found=f"jobs = {jobs}" + (" beside a scheduler" if scheduler else ""),
             allowed="1 or more on this machine; a cluster's workers decide themselves",
         )
-    with tempfile.TemporaryDirectory(prefix="purespike-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         spikes = Recording(
             folder / "spikes",
             spike_layers(program, plan.depth, steps, plan.gap),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from purespike.cli.commands.options import HostEncoder, JudgeOptions, NetworkOptions, Source
-from purespike.cli.commands.shared import NOT_COMPLIANT, OK, err, out
+from purespike.cli.commands.shared import NOT_COMPLIANT, OK, err, out, say_axes
 from purespike.cli.console import progress_bars, rules
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def check(
     policy, waivers = judging.read()
     mode: LavaMode = "fast" if lava and not static else "none"
     options = Options(lava=mode, host_encoder=host_encoder, policy=policy, waivers=waivers)
+    say_axes(network.data)
     with progress_bars(err) as progress:
         found = judge(source, None, network.stated(), options, static=static, progress=progress)
     if found.to_compile:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from purespike.cli.commands.options import CompileOptions, JudgeOptions, NetworkOptions, Source
-from purespike.cli.commands.shared import Output, err, write_build
+from purespike.cli.commands.shared import Output, err, say_axes, write_build
 from purespike.cli.console import progress_bars
 from purespike.compiler.files.kinds import BUNDLE, GRAPHS
 from purespike.compiler.files.outputs import OutputError, require_folder
@@ -36,10 +36,18 @@ def compile_(
 
     policy, waivers = judging.read()
     opened = open_source(source, network.stated())
-    from purespike.flow.build import build  # loads torch: what is missing was said before
+    options = compiler.options(policy, waivers)
+    from purespike.flow.pass_lists import require_samples
+
+    if opened.graph is None and not opened.brings_data:
+        header = opened.header
+        trained = header is not None and header.training > 0
+        held = trained or (header is not None and header.calibration > 0)
+        require_samples(options, opened.name or source, calibration=held, training=trained)
+    say_axes(network.data)
+    from purespike.flow.build import build  # may load torch: what is missing was said before
     from purespike.flow.inputs.load import load_subject
 
-    options = compiler.options(policy, waivers)
     with progress_bars(err) as progress:
         subject = load_subject(opened, samples=compiler.samples)
         built = build(subject, options, progress, dump_graphs=dump_graphs)

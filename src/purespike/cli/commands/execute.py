@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 from rich.text import Text
 
-from purespike.cli.commands.shared import NOT_COMPLIANT, OK, BundleFolder, err, out
+from purespike.cli.commands.shared import NOT_COMPLIANT, OK, BundleFolder, err, out, say_axes
 from purespike.cli.console import progress_bars, rules
 from purespike.cli.listing import Listing
 from purespike.compiler.errors import UsageError
@@ -131,6 +131,7 @@ def _test_set(
             remedy="leave --stock out, or choose --backend lava",
         )
     loaded = read_bundle(folder)
+    say_axes(data)
     with progress_bars(err) as progress:
         found = run_test_set(
             loaded.graph,

@@ -34,12 +34,15 @@ def scan(
     """Measure which surrogate carries gradients through an untrained network, and draw it."""
     require_figures(folder, SCAN)
     require_matplotlib()
+    numbers = _numbers("--widths", widths), _numbers("--heights", heights)
+    from purespike.trainer.training.recipe_file import read_tables
+
+    read_tables(recipe, changes or [])  # what cannot be read is said before torch loads
     from purespike.trainer.training.plots import save
     from purespike.trainer.training.recipe import read_recipe
     from purespike.trainer.training.scan import draw_scan, first_batch, write_scan
     from purespike.trainer.training.scan import scan as measure
 
-    numbers = _numbers("--widths", widths), _numbers("--heights", heights)
     chosen = read_recipe(recipe, changes or [])
     rows = measure(chosen, first_batch(chosen, samples, random=random), shape, *numbers)
     for row in rows:

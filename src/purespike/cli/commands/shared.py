@@ -24,6 +24,26 @@ BundleFolder = Annotated[Path, typer.Argument(help="A bundle that `purespike com
 Samples = Annotated[int, typer.Option("--samples", min=1, help="Samples to run.")]
 
 
+def say_axes(data: Path | None) -> None:
+    """Say how the inputs of a data file are read where their shape cannot show which axis is T.
+
+    Raises:
+        InputError: If it is no data file.
+    """
+    if data is None:
+        return
+    from purespike.flow.inputs.datafile import peek
+
+    header = peek(data)
+    if header.steps == header.samples > 1:
+        err.print(
+            f"note: {data} holds {header.steps} steps and as many samples; its inputs are taken "
+            "as (T, B, *shape), time first",
+            style="dim",
+            soft_wrap=True,
+        )
+
+
 def compile_checkpoint(checkpoint: Path, options: Options) -> Build:
     """Build the network of a checkpoint, with progress bars."""
     from purespike.flow.build import build

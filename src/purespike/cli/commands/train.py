@@ -59,6 +59,16 @@ def train(
         require_training(folder, resumed=resume)
     stated = _paths(auxiliary or ())
     stated += [f"train.epochs={epochs}"] if epochs is not None else []
+    from purespike.flow.inputs.recipes import look_at_training
+
+    # What is missing is said before torch loads, and what has no meaning before Lightning does.
+    stated += changes or []
+    source, settled, table = look_at_training(
+        network, data, stated, resume_from=folder if resume else None
+    )
+    from purespike.trainer.training.recipe import read_recipe
+
+    read_recipe(source, settled, data=table)
     from purespike.flow.training import train_network
     from purespike.trainer.training.distributed import world
 
@@ -66,7 +76,7 @@ def train(
         network,
         data,
         folder,
-        [*stated, *(changes or [])],
+        stated,
         resume_from=folder if resume else None,
         tensorboard=tensorboard,
     )

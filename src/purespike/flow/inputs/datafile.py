@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.arrays import require_finite
 from purespike.compiler.files.archives import DAMAGED
 from purespike.compiler.labels import LabelError, checked_labels
 from purespike.errors import InputError
@@ -31,6 +32,7 @@ FORM = (
     "training_inputs with training_labels; or x and y, x_train and y_train"
 )
 SAVE = "save it with numpy: np.savez(file, inputs=x, labels=y)"
+_CALLED = {"training_inputs": "training inputs", "calibration": "calibration data"}
 _MAGIC = b"\x93NUMPY"
 
 
@@ -45,6 +47,7 @@ class Header:
         shape: Of one sample at one step.
         labels: (B,), checked but for the classes that the network has; None without.
         training: Samples to train on beside them.
+        calibration: Samples to choose scales by beside them.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class Header:
     shape: tuple[int, ...]
     labels: NDArray[np.int64] | None
     training: int = 0
+    calibration: int = 0
 
 
 def peek(path: Path) -> Header:
@@ -114,7 +118,8 @@ def peek(path: Path) -> Header:
         labels = checked_labels(labels, shape[1], str(path))
     if trained is not None:
         checked_labels(trained, training, f"{path}, training_labels")
-    return Header(path, shape[0], shape[1], tuple(shape[2:]), labels, training)
+    held = forms["calibration"][0][1] if "calibration" in forms else 0
+    return Header(path, shape[0], shape[1], tuple(shape[2:]), labels, training, held)
 
 
 def read_data(path: Path | None) -> dict[str, NDArray[Any]]:
@@ -122,6 +127,7 @@ def read_data(path: Path | None) -> dict[str, NDArray[Any]]:
 
     Raises:
         As `peek`.
+        UsageError: If an input is NaN or infinite.
     """
     if path is None:
         return {}
@@ -131,9 +137,14 @@ def read_data(path: Path | None) -> dict[str, NDArray[Any]]:
             data = {k: np.asarray(file[own]) for k, own in _named(path, file.files).items()}
     except DAMAGED as e:
         raise _unreadable(path, e) from None
-    for name in {"inputs", "training_inputs"} & set(data):
+    for name in ("inputs", "training_inputs", "calibration"):
+        if name not in data:
+            continue
         x = data[name]
-        data[name] = x.astype(np.uint8) if is_binary(x) else x.astype(np.float32)
+        if name != "calibration":
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+                x = data[name] = x.astype(np.uint8 if is_binary(x) else np.float32)
+        require_finite(x, _CALLED.get(name, name), str(path))
     if header.labels is not None:
         data["labels"] = header.labels
     return data

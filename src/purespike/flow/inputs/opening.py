@@ -18,6 +18,7 @@ from purespike.flow.inputs.exchange import FORMATS, read_named
 from purespike.flow.inputs.stated import Stated
 from purespike.subject import Samples
 from purespike.targets.bundle.manifest import MANIFEST
+from purespike.trainer.dotted import MADE, require_findable
 from purespike.trainer.training.places import MODEL
 
 CHECKPOINT = "checkpoint.json"
@@ -35,6 +36,7 @@ class Opened:
         name: What a report calls it.
         header: Of the data, where there are any.
         samples: Data that came in memory.
+        brings_data: Whether the source has data of its own, which are not looked at here.
     """
 
     source: str
@@ -43,6 +45,7 @@ class Opened:
     name: str = ""
     header: Header | None = None
     samples: Samples | None = None
+    brings_data: bool = False
 
 
 def open_source(source: str, stated: Stated, samples: Samples | None = None) -> Opened:
@@ -59,10 +62,11 @@ def open_source(source: str, stated: Stated, samples: Samples | None = None) -> 
     if (path / CHECKPOINT).is_file():
         stated.refuse("a checkpoint", "trust", "data")
         _require_trust(path, stated)
-        return Opened(str(path), stated, header=_header(stated, samples), samples=samples)
+        header = _header(stated, samples)
+        return Opened(str(path), stated, header=header, samples=samples, brings_data=True)
     if (path / MANIFEST).is_file():
         stated.refuse("a bundle")
-        return Opened(source, stated, samples=samples)
+        return Opened(source, stated, samples=samples, brings_data=True)
     if path.is_file() and path.suffix == PROGRAM:
         stated.refuse("an exported program", "data")
         return Opened(source, stated, header=_header(stated, samples), samples=samples)
@@ -77,6 +81,7 @@ def open_source(source: str, stated: Stated, samples: Samples | None = None) -> 
         stated.refuse("a torch module", "shape", "steps", "spike_input", "data")
         header = _header(stated, samples)
         _require_form(source, stated, header)
+        require_findable(source, MADE, InputError)
         return Opened(source, stated, header=header, samples=samples)
     raise InputError(
         "there is no network of this name",

@@ -8,17 +8,16 @@ are never executed: they are compared with what this version would write, and th
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.report.page.page import to_html
 from purespike.compiler.report.report import Report, ReportError
 from purespike.compiler.rules.finding import Finding, Status
 from purespike.compiler.rules.measure import Measured, measure
+from purespike.compiler.scratch import scratch_folder
 from purespike.judge.bundle.consistency import Derived, judged, make_derived, require_recordings
 from purespike.judge.bundle.differences import differences
 from purespike.judge.bundle.own_program import ARRAYS, PROGRAM, Replay, run_own
@@ -106,11 +105,11 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = silent) -> Exami
     )
     again = recorder.golden(golden.inputs, golden.labels)
     runs = [*on_ours(bundle, again, check), on_onnxruntime(bundle), on_numpy(bundle)]
-    with tempfile.TemporaryDirectory(prefix="purespike-") as name:
-        derived = make_derived(bundle, again, Path(name))
-        if (Path(name) / C).is_dir():
+    with scratch_folder() as folder:
+        derived = make_derived(bundle, again, folder)
+        if (folder / C).is_dir():
             progress("C", 0, 1)
-            runs.append(on_c(bundle, Path(name) / C))
+            runs.append(on_c(bundle, folder / C))
     replayed = None
     if lava and derived.program is not None and derived.plan is not None:
         try:

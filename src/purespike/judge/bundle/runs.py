@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.rules.finding import EXECUTORS, Finding, verdict
+from purespike.compiler.scratch import scratch_folder
 from purespike.judge.fast import CrossCheck
 from purespike.targets.agreement import Mismatch, agreement, compare, not_run
 from purespike.targets.bundle.bundle import Bundle, Golden
@@ -145,8 +145,8 @@ def on_c(bundle: Bundle, folder: Path) -> Run:
     files = tuple(sorted(f"c/{p.name}" for p in folder.iterdir()))
     golden = bundle.golden
     try:
-        with tempfile.TemporaryDirectory(prefix="purespike-") as scratch:
-            own = replay_program(folder, Path(scratch))
+        with scratch_folder() as scratch:
+            own = replay_program(folder, scratch)
         ran = run_c(bundle.graph, golden.inputs)
     except CRunError as e:
         return Run("C", files, 0, (not_run("C", e),))

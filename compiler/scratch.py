@@ -1,0 +1,118 @@
+"""Folders for a moment: removed when they are done with, and those of killed processes as well.
+
+Nothing runs after SIGKILL, so whoever makes such a folder next removes what is left of others. A
+process holds a lock in its folder for as long as it lives, whichever container it lives in: a
+process id would not say so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+__all__ = ["HIDDEN", "claimed_folder", "hidden_name", "scratch_folder"]
+
+HIDDEN, SHOWN = ".purespike-", "purespike-"
+_LOCK = "lock"
+_TRIES = 100
+
+
+def hidden_name() -> str:
+    """A name for what is there for a moment only; short, for what it stands beside may be long."""
+    return HIDDEN + secrets.token_hex(6)
+
+
+@contextmanager
+def scratch_folder(where: str | os.PathLike[str] | None = None) -> Iterator[Path]:
+    """An empty folder that is gone afterwards.
+
+    Args:
+        where: In which folder; None is the one for temporary files (TMPDIR).
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    above = Path(tempfile.gettempdir() if where is None else where)
+    with claimed_folder(above) as folder:
+        work = folder / "work"
+        work.mkdir()
+        yield work
+
+
+@contextmanager
+def claimed_folder(
+    above: Path, prefix: str = SHOWN, left: Callable[[Path], None] = lambda folder: None
+) -> Iterator[Path]:
+    """A folder that holds the lock of this process, and is gone afterwards.
+
+    Args:
+        above: In which folder.
+        prefix: Of its name; folders with the same one that dead processes left are removed.
+        left: Called with each of those before that.
+
+    Raises:
+        OSError: If it cannot be made.
+    """
+    _sweep(above, prefix, left)
+    folder = above / (prefix + secrets.token_hex(6))  # known before it exists: Ctrl-C may come
+    lock = -1
+    try:
+        lock = _make(folder)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if lock >= 0:
+            os.close(lock)
+
+
+def _make(folder: Path) -> int:
+    """Make a folder and lock it; -1 where the file system knows no locks."""
+    for _ in range(_TRIES):
+        folder.mkdir(mode=0o700)
+        fresh = folder / f"{_LOCK}.new"
+        try:
+            lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileNotFoundError:  # another process took the empty folder for one that was left
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.rename(fresh, folder / _LOCK)  # locked before anyone can see it
+        except OSError:
+            os.close(lock)
+            fresh.unlink(missing_ok=True)
+            return -1
+        return lock
+    raise FileNotFoundError(f"{folder} is removed as soon as it is made")
+
+
+def _sweep(above: Path, prefix: str, left: Callable[[Path], None]) -> None:
+    """Remove the folders of that prefix whose process is dead; all others stay as they are."""
+    with suppress(OSError):
+        for entry in list(os.scandir(above)):
+            if entry.name.startswith(prefix):
+                with suppress(OSError):
+                    _remove_dead(Path(entry.path), left)
+
+
+def _remove_dead(folder: Path, left: Callable[[Path], None]) -> None:
+    status = os.lstat(folder)
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        return
+    try:
+        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        folder.rmdir()  # killed before it was locked; one that holds anything else stays
+        return
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its process lives
+        left(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)

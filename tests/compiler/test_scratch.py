@@ -1,0 +1,145 @@
+"""Folders for a moment: those of killed processes are removed, those of living ones stay."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from helpers.process_tools import eventually
+
+from purespike.compiler.files.kinds import BUNDLE
+from purespike.compiler.files.outputs import OutputError
+from purespike.compiler.files.writing import staged_folder
+from purespike.compiler.scratch import HIDDEN, scratch_folder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from purespike.compiler.scratch import scratch_folder
+with scratch_folder(sys.argv[1]) as folder:
+    (folder / "half").write_text("written")
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def held(where: Path) -> tuple[subprocess.Popen[str], Path]:
+    """A process that is in the middle of its folder."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(where)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    return child, Path(child.stdout.readline().strip())
+
+
+def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_path: Path) -> None:
+    (dead, left), (living, kept) = held(tmp_path), held(tmp_path)
+    try:
+        dead.kill()
+        dead.wait()
+        assert (left / "half").is_file()
+        with scratch_folder(tmp_path) as folder:
+            assert set(tmp_path.iterdir()) == {kept.parent, folder.parent}
+            assert not any(folder.iterdir())
+        assert (kept / "half").is_file()
+        living.send_signal(signal.SIGINT)
+        assert eventually(lambda: not any(tmp_path.iterdir()))
+    finally:
+        for child in (dead, living):
+            child.kill()
+            child.communicate()
+
+
+def test_only_folders_of_ours_are_removed(tmp_path: Path) -> None:
+    users = tmp_path / "purespike-results"
+    users.mkdir()
+    (users / "mine.txt").write_text("mine")
+    (tmp_path / "purespike-note.txt").write_text("a file")
+    (tmp_path / "purespike-link").symlink_to(users)
+    empty = tmp_path / "purespike-0"  # killed before it was locked
+    empty.mkdir()
+    with scratch_folder(tmp_path):
+        pass
+    assert (users / "mine.txt").read_text() == "mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "purespike-link",
+        "purespike-note.txt",
+        "purespike-results",
+    ]
+
+
+def test_threads_that_sweep_at_once_never_lose_a_folder(tmp_path: Path) -> None:
+    wrong = []
+
+    def work() -> None:
+        try:
+            for k in range(50):
+                with scratch_folder(tmp_path) as folder:
+                    (folder / "a").write_text(str(k))
+                    if (folder / "a").read_text() != str(k):
+                        wrong.append(k)
+        except OSError as e:
+            wrong.append(e)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == [] and not any(tmp_path.iterdir())
+
+
+SWAP = """
+import os, signal, sys
+from pathlib import Path
+from purespike.compiler.files.kinds import BUNDLE
+from purespike.compiler.files.writing import staged_folder
+real = os.rename
+def rename(a, b):
+    real(a, b)
+    if Path(b).name == "old":  # the older bundle has left its place, the new one is not there yet
+        os.kill(os.getpid(), signal.SIGKILL)
+os.rename = rename
+with staged_folder(sys.argv[1], BUNDLE) as fresh:
+    (fresh / "manifest.json").write_text(Path(sys.argv[1], "manifest.json").read_text())
+"""
+
+
+def test_a_bundle_that_was_moved_away_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+    folder, listed = tmp_path / "bundle", '{"purespike": "bundle", "files": {}}'
+    folder.mkdir()
+    (folder / "manifest.json").write_text(listed)
+    done = subprocess.run([sys.executable, "-c", SWAP, str(folder)], check=False)
+    assert done.returncode == -signal.SIGKILL and not folder.exists()
+    (hidden,) = tmp_path.glob(HIDDEN + "*")
+    assert (hidden / "old" / "manifest.json").is_file()
+    with staged_folder(tmp_path / "another", BUNDLE) as fresh:
+        (fresh / "manifest.json").write_text(listed)
+    assert (folder / "manifest.json").read_text() == listed
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["another", "bundle"]
+
+
+def test_what_cannot_go_back_is_kept_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, real = tmp_path / "bundle", os.rename
+    folder.mkdir()
+    (folder / "manifest.json").write_text('{"purespike": "bundle", "files": {}}')
+
+    def rename(a: Path, b: Path) -> None:
+        if a.name == "new":  # another program was faster
+            folder.mkdir()
+            (folder / "its own").write_text("")
+        real(a, b)
+
+    monkeypatch.setattr(os, "rename", rename)
+    with pytest.raises(OutputError) as e, staged_folder(folder, BUNDLE) as fresh:
+        (fresh / "manifest.json").write_text("{}")
+    kept = Path(e.value.remedy.rpartition(" ")[2])
+    assert (kept / "manifest.json").is_file()
+    assert (folder / "its own").is_file()

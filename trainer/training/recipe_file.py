@@ -1,0 +1,156 @@
+"""The TOML of a recipe as tables, before anything in it means something. No torch here."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from purespike.compiler.errors import UsageError
+
+__all__ = [
+    "SHIPPED",
+    "RecipeError",
+    "Tables",
+    "data_table",
+    "is_dotted",
+    "read_tables",
+    "shipped_recipes",
+]
+
+SHIPPED = Path(__file__).parents[1] / "recipes"
+Tables = dict[str, dict[str, Any]]  # by name: model, data, train
+_TABLES = ("model", "data", "train")
+_MOST_BYTES = 1 << 20
+
+
+class RecipeError(UsageError):
+    """A recipe that cannot be read."""
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Names of the recipes that come with purespike."""
+    return tuple(sorted(path.stem for path in SHIPPED.glob("*.toml")))
+
+
+def is_dotted(text: str) -> bool:
+    """Is this ``package.module:name``, and not a file?"""
+    return ":" in text and not Path(text).exists()
+
+
+def data_table(text: str) -> dict[str, str]:
+    """The table [data] of a recipe that names data; no file is opened here."""
+    if is_dotted(text):
+        return {"name": text, "encoder": "sequence"}
+    if Path(text).suffix == ".npz" or Path(text).exists():
+        return {"file": text}
+    return {"name": text}  # of a data set, or an error that lists them
+
+
+def read_tables(
+    source: str | Path | None = None,
+    changes: Sequence[str] = (),
+    *,
+    data: Mapping[str, str] | None = None,
+) -> Tables:
+    """The tables of a recipe, with single values changed.
+
+    Args:
+        source: As for `purespike.trainer.training.recipe.read_recipe`; so are the others.
+        changes: Such as ``train.epochs=5``.
+        data: A table that takes the place of ``[data]``.
+
+    Raises:
+        RecipeError: If the file or a change cannot be read.
+    """
+    tables: Tables = {}
+    if source is not None:
+        path = _find(source)
+        _merge(tables, _toml(_text(path), str(path)), str(path))
+    if data is not None:
+        tables["data"] = dict(data)
+    for change in changes:
+        key, equals, value = change.partition("=")
+        table, dot, name = key.strip().partition(".")
+        if not (equals and dot):
+            raise RecipeError(
+                "a change cannot be read",
+                found=change,
+                allowed="table.key=value, such as train.epochs=5",
+            )
+        _merge(tables, _toml(f"[{table}]\n{name}={_quoted(value)}", change), change)
+    _check_encoding(tables)
+    return tables
+
+
+def _find(source: str | Path) -> Path:
+    path = Path(source)
+    if not path.exists() and str(source) in shipped_recipes():
+        return SHIPPED / f"{source}.toml"
+    return path
+
+
+def _check_encoding(tables: dict[str, dict[str, Any]]) -> None:
+    """One place says how samples become spikes."""
+    stated = [name for name in ("encoder", "shift") if name in tables.get("train", {})]
+    if "data" in tables and stated:
+        raise RecipeError(
+            "both [data] and [train] say how samples become spikes",
+            found=", ".join(f"train.{name}" for name in stated),
+            allowed='[data] alone: encoder, and augment = ["crop:1"] for shifts',
+            remedy="move them to [data]",
+        )
+
+
+def _merge(tables: dict[str, dict[str, Any]], data: dict[str, Any], where: str) -> None:
+    for name, table in data.items():
+        if name not in _TABLES or not isinstance(table, dict):
+            raise RecipeError(
+                "a recipe has an unknown table",
+                found=name,
+                allowed="[model], [data] and [train]",
+                where=where,
+            )
+        tables[name] = _joined(tables.get(name, {}), table)
+
+
+def _joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Tables inside tables ([model.neuron], [train.balance]) are changed value by value."""
+    joined = dict(old)
+    for key, value in new.items():
+        inner = joined.get(key)
+        both = isinstance(inner, dict) and isinstance(value, dict)
+        joined[key] = _joined(inner or {}, value) if both else value
+    return joined
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise RecipeError("the recipe is too large", where=str(path), allowed="1 MiB")
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise RecipeError(
+            "the recipe cannot be read",
+            where=str(path),
+            found=str(e),
+            allowed=f"a file, or one of {', '.join(shipped_recipes()) or 'no shipped recipes'}",
+        ) from e
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise RecipeError("this is not TOML", where=where, found=str(e)) from e
+
+
+def _quoted(value: str) -> str:
+    """Words and paths are texts: ``gate=or`` means ``gate = "or"``."""
+    value = value.strip()
+    bare = (value[:1].isalpha() or value[:1] in tuple("/.~")) and not set(value) & set("\"'[]{}\n")
+    if not bare or value in ("true", "false", "inf", "nan"):
+        return value
+    return json.dumps(value, ensure_ascii=False)
