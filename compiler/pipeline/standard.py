@@ -16,6 +16,7 @@ from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.merge_equal import merge_equal, merged
 from purespike.compiler.passes.quantize.calibrate import Method, calibrate
+from purespike.compiler.passes.quantize.exactly import require_held
 from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import scale_groups
 from purespike.compiler.passes.quantize.quantize import fit_scales, fitting_notes, quantize
@@ -43,6 +44,7 @@ def standard_pipeline(
     method: Method | None = None,
     execute: Execute = lean,
     levels: int = LIMIT,
+    quantized: bool = False,
 ) -> Pipeline:
     """The passes in order.
 
@@ -55,6 +57,7 @@ def standard_pipeline(
             else ``max``, the scales that just hold the largest weights.
         execute: Runs the network in real numbers on the calibration inputs.
         levels: How many levels an activation may have, each of which is a neuron.
+        quantized: The network's weights are integers already, and stay as they are.
     """
     grid = grid or Grid()
     how: Method = method or ("max" if calibration is None else "agreement")
@@ -68,6 +71,8 @@ def standard_pipeline(
         return fit_scales(graph, free(graph), grid) if grid.fit_membranes else free(graph)
 
     def to_integers(graph: Graph) -> Graph:
+        if quantized:
+            require_held(graph, grid)
         if calibration is None:
             return quantize(graph, grid, scales(graph))
         rounded = choose_rounding(graph, calibration, grid, scales(graph), execute)

@@ -171,14 +171,14 @@ def thresholds_of_rounding(
         )
     found = np.empty((levels, len(parts)))
     for k in range(levels):
-        bound, strict = _boundary(low + 1 + k, mode)
+        bound, strict = boundary(low + 1 + k, mode)
         for j, part in enumerate(parts):
             at = (bound - Fraction(zero)) * Fraction(part)
             found[k, j] = next_value(at, strict=strict, grid=grid)
     return found.reshape(levels, *each.shape)
 
 
-def _boundary(level: int, mode: Rounding) -> tuple[Fraction, bool]:
+def boundary(level: int, mode: Rounding) -> tuple[Fraction, bool]:
     """From where on a number rounds to ``level`` or more, and whether only above that."""
     half, positive = Fraction(1, 2), level > 0
     whole = mode == "floor" or (mode == "down" and positive) or (mode == "up" and not positive)

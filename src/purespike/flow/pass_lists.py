@@ -5,6 +5,7 @@ from __future__ import annotations
 from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Execute
+from purespike.compiler.passes.quantize.exactly import is_quantized
 from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.pipeline import REWRITES, Pass, Pipeline, host_split, standard_pipeline
 from purespike.compiler.wording import Advice
@@ -82,6 +83,7 @@ def choose_passes(
         method=options.calibration,
         execute=execute,
         levels=options.levels,
+        quantized=is_quantized(graph) and not options.qat,
     )
     if is_integer(graph):
         return Pipeline((host_split(host_encoder=True),) if options.host_encoder else ())

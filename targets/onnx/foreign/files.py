@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from onnx import GraphProto, ModelProto, ValueInfoProto
 
 from purespike.targets.onnx.body import OnnxError
@@ -17,11 +19,18 @@ KNOWN_NEURON = (
 PYTORCH = "compile the PyTorch module itself (`package.module:factory`), or write it as NIR"
 
 
-def refuse_programs(model: ModelProto) -> None:
+def refuse_programs(
+    model: ModelProto, domains: Collection[str] = (), opsets: range = OPSETS
+) -> None:
     """Raise OnnxError if a file is more than one list of ONNX's own operators with its constants.
 
     That is: subgraphs, functions, operators of other domains, tensors in other files, or an
     operator set whose definitions are not those that are read here.
+
+    Args:
+        model: The file.
+        domains: Of other operators that are known.
+        opsets: Versions of ONNX whose operators are known.
     """
     graph = model.graph
     if any(external(graph)):
@@ -32,7 +41,7 @@ def refuse_programs(model: ModelProto) -> None:
         )
     for part in graphs(graph):
         for node in part.node:
-            if node.op_type in LOOPS or node.domain not in ("", "ai.onnx"):
+            if node.op_type in LOOPS or node.domain not in ("", "ai.onnx", *domains):
                 kind = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
                 raise OnnxError(
                     "an operator runs a program of its own",
@@ -43,12 +52,12 @@ def refuse_programs(model: ModelProto) -> None:
                     "time is left to purespike",
                 )
     said = {o.domain or "ai.onnx": o.version for o in model.opset_import}
-    if model.functions or graph.sparse_initializer or said.get("ai.onnx", 0) not in OPSETS:
+    if model.functions or graph.sparse_initializer or said.get("ai.onnx", 0) not in opsets:
         raise OnnxError(
             "the file has parts that are not read",
             found=f"{len(model.functions)} functions, {len(graph.sparse_initializer)} sparse "
             f"tensors, operator set {said.get('ai.onnx', 'none')}",
-            allowed=f"none of the former, operator sets {OPSETS[0]} to {OPSETS[-1]}",
+            allowed=f"none of the former, operator sets {opsets[0]} to {opsets[-1]}",
             remedy="export it again with opset_version=20",
         )
 

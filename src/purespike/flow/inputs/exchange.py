@@ -67,13 +67,17 @@ def read_named(
     if kind == "ONNX":  # each reader loads what its format alone needs
         from purespike.targets.onnx.foreign.step import read_step
         from purespike.targets.onnx.graph import is_golden, read_graph
+        from purespike.targets.onnx.quantized.read import is_quantized, read_quantized
 
         if is_golden(path):
             stated.refuse("an ONNX file of purespike", "data")
             return read_graph(path), path.name
-        stated.refuse("an ONNX file of another tool", "steps", "dt", "spike_input", "data")
         domain = SPIKE if stated.spike_input else ANALOG
         dt = 1e-3 if stated.dt is None else stated.dt  # a name for a step: nothing depends on it
+        if is_quantized(path):
+            stated.refuse("a QONNX file", "dt", "spike_input", "data")
+            return read_quantized(path, dt=dt, domain=domain), path.name
+        stated.refuse("an ONNX file of another tool", "steps", "dt", "spike_input", "data")
         lasts = steps if stated.steps is None else stated.steps
         return read_step(path, steps=lasts, dt=dt, domain=domain), path.name
     if kind == "netx":

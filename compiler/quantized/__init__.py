@@ -1,0 +1,1 @@
+"""Quantized networks as graphs of integers: nothing is rounded on the way."""
