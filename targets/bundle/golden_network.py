@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.errors import UsageError
 from purespike.compiler.files.archives import DAMAGED
-from purespike.compiler.ir.domain import Array
+from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
 from purespike.compiler.wording import QUANTIZE
@@ -38,7 +38,8 @@ def write_golden_network(graph: Graph, folder: Path) -> None:
     Raises:
         GoldenNetworkError: If a node is not an integer operation; the message names it.
     """
-    if len(graph.inputs) != 1 or any(n.role == "host" for n in graph.nodes):
+    spikes = len(graph.inputs) == 1 and graph.inputs[0].domain <= SPIKE
+    if not spikes or any(n.role == "host" for n in graph.nodes):
         raise GoldenNetworkError(
             "golden vectors hold what runs on the chip, behind one input of spikes",
             found=", ".join(map(str, graph.inputs)),

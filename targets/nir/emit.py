@@ -25,6 +25,7 @@ from purespike.compiler.ir.ops import (
     Flatten,
     Linear,
     Neuron,
+    RectifiedNeuron,
     Scale,
 )
 from purespike.compiler.ir.verify import verify
@@ -38,6 +39,7 @@ from purespike.targets.nir.schema import check
 from purespike.targets.nir.shapes import shapes
 
 REMEDY = {
+    "RectifiedNeuron": "run the pass strip_auxiliary",
     "BatchNorm": "run the pass fuse_batchnorm",
     "AvgPool2d": "run the pass fold_scales: the pool becomes part of the weights after it",
     "MaxPool2d": "run the pass fold_scales: on spikes, max pooling becomes an OR",
@@ -279,7 +281,7 @@ def _ints(*values: int) -> NDArray[Any]:
 def _check_node(graph: Graph, node: Node) -> None:
     where = f"%{node.name} (module {graph.origin(node.name)})"
     kind = type(node.op).__name__
-    if not isinstance(node.op, OPS):
+    if not isinstance(node.op, OPS) or isinstance(node.op, RectifiedNeuron):
         raise NirError(
             f"NIR has no node for {kind}",
             where=where,

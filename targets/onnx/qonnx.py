@@ -13,6 +13,7 @@ the integers that float32 holds exactly (below 2**24).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,11 @@ class _Writer:
             )
 
     def synapse(self, node: Node, op: Conv2d | Linear, x: str, kind: str) -> None:
-        sums = node.name if op.bias is None else f"{node.name}/sums"
+        sums, summed = node.name, kind
+        if op.bias is not None:  # without it another range, perhaps with another sign
+            sums = f"{node.name}/sums"
+            read = self.graph.edge(node.inputs[0])
+            summed = _datatype(replace(op, bias=None).infer(read)[1])
         if isinstance(op, Conv2d):
             weight = self.weight(f"{node.name}/weight", op.weight)
             rest: dict[str, Any] = {
@@ -171,10 +176,10 @@ class _Writer:
                 "dilations": op.dilation,
                 "group": op.groups,
             }
-            self.op("Conv", [x, weight], sums, kind, **rest)
+            self.op("Conv", [x, weight], sums, summed, **rest)
         else:
             weight = self.weight(f"{node.name}/weight", op.weight.T)
-            self.op("MatMul", [x, weight], sums, kind)
+            self.op("MatMul", [x, weight], sums, summed)
         if op.bias is not None:
             span = Domain(float(op.bias.min()), float(op.bias.max()), 1)
             shape = (-1, 1, 1) if isinstance(op, Conv2d) else (-1,)
@@ -195,7 +200,11 @@ class _Writer:
         counts = f"INT{fixed.width}"
         scale = (1 << fixed.fraction_bits) // unit
         low, high = (self.number(end // scale) for end in (-fixed.limit, fixed.limit))
-        v = x if unit == 1 else self.op("Mul", [x, self.number(unit)], f"{name}/current", counts)
+        domain = self.graph.edge(node.inputs[0]).domain
+        reach = max(-domain.lo, domain.hi, 0.0) * unit
+        v = x
+        if unit != 1:
+            v = self.op("Mul", [x, self.number(unit)], f"{name}/current", _signed(reach))
         state = None
         if op.decay:
             start = round(op.initial * unit)
@@ -204,7 +213,8 @@ class _Writer:
             )
             self.states.append(state)
             self.types[state.before] = counts
-            v = self.op("Add", [state.before, v], f"{name}/sum", counts)
+            most = reach + fixed.limit // scale  # it is clipped after it was summed
+            v = self.op("Add", [state.before, v], f"{name}/sum", _signed(most))
         silent = state is not None and not op.fires
         held = state.after if silent and state else f"{name}/potential"
         v = self.op("Clip", [v, low, high], held, counts)
@@ -276,6 +286,11 @@ def _datatype(domain: Domain) -> str:
     if domain.lo >= 0:
         return f"UINT{int(domain.hi).bit_length()}"
     return f"INT{int(np.ceil(np.log2(reach))) + 1}"
+
+
+def _signed(reach: float) -> str:
+    """QONNX's name of the signed type that holds a magnitude."""
+    return f"INT{int(reach).bit_length() + 1}"
 
 
 def _annotation(name: str, kind: str) -> TensorAnnotation:

@@ -12,6 +12,7 @@ from purespike.compiler.ir.ops import (
     Linear,
     MaxPool2d,
     Neuron,
+    RectifiedNeuron,
     Relu,
     Scale,
     TimeMean,
@@ -36,6 +37,7 @@ def single(op: object, *inputs: Edge) -> Graph:
         (MaxPool2d((2, 2), (2, 2)), "fold_scales"),
         (TimeMean(3), "fold_scales"),
         (Relu(), "spiking neuron"),
+        (RectifiedNeuron(1.0), "strip_auxiliary"),
     ],
 )
 def test_what_nir_cannot_say_is_refused_with_path_and_remedy(op: object, remedy: str) -> None:

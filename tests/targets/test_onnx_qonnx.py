@@ -1,7 +1,6 @@
 """QONNX: every tensor says what it holds, holds it, and the spikes are those of the interpreter.
 
-The custom operators are run from their specification (qonnx 1.0 documentation of ``IntQuant`` and
-``MultiThreshold``), written here anew; everything else by onnx's reference evaluator.
+`helpers.qonnx_steps` runs the custom operators from their specification.
 """
 
 from __future__ import annotations
@@ -14,9 +13,8 @@ import numpy as np
 import onnx
 import pytest
 from helpers.netx_cases import network, neuron
+from helpers.qonnx_steps import execute
 from helpers.strategies import spikes
-from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, Node, build
@@ -27,61 +25,6 @@ from purespike.targets.onnx.metadata import metadata
 
 X = Edge("x", (3, 4, 4), SPIKE)
 R = np.random.default_rng(11)
-
-
-class IntQuant(OpRun):
-    op_domain = "qonnx.custom_op.general"
-
-    def _run(self, x, scale, zero, bits, signed=1, narrow=0, rounding_mode="ROUND"):  # type: ignore[no-untyped-def]
-        assert rounding_mode == "ROUND" and not narrow
-        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
-        whole = np.clip(np.rint(x / scale + zero), low, high)
-        return (((whole - zero) * scale).astype(np.float32),)
-
-
-class MultiThreshold(OpRun):
-    op_domain = "qonnx.custom_op.general"
-
-    def _run(self, x, thresholds, out_dtype=None):  # type: ignore[no-untyped-def]
-        assert out_dtype == "BINARY" and thresholds.shape[0] in (1, x.shape[1])
-        table = thresholds.reshape(-1, *(1,) * (x.ndim - 2), thresholds.shape[1])
-        return ((x[..., None] >= table).sum(axis=-1).astype(np.float32),)
-
-
-def limits(datatype: str) -> tuple[int, int]:
-    if datatype == "BINARY":
-        return 0, 1
-    bits = int(datatype.removeprefix("U").removeprefix("INT"))
-    return (0, 2**bits - 1) if datatype[0] == "U" else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
-
-
-def execute(model: onnx.ModelProto, x: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(every tensor, states in) over the steps; each tensor is checked against its annotation."""
-    kinds = {
-        a.tensor_name: a.quant_parameter_tensor_names[0].value
-        for a in model.graph.quantization_annotation
-    }
-    outputs = [o.name for o in model.graph.output]
-    inner = sorted({o for n in model.graph.node for o in n.output} - set(outputs))
-    tapped = onnx.ModelProto()
-    tapped.CopyFrom(model)
-    tapped.graph.output.extend(onnx.helper.make_empty_tensor_value_info(n) for n in inner)
-    session = ReferenceEvaluator(tapped, new_ops=[IntQuant, MultiThreshold])
-    states = {
-        s["before"]: np.full((x.shape[1], *s["shape"]), s["initial"], np.float32)
-        for s in metadata(model)["states"]
-    }
-    rows: list[dict[str, Any]] = []
-    for frame in x.astype(np.float32):
-        feeds = {model.graph.input[0].name: frame} | states
-        made = dict(zip([*outputs, *inner], session.run(None, feeds), strict=True))
-        for name, value in (made | feeds).items():
-            low, high = limits(kinds[name])
-            assert value.dtype == np.float32 and (np.rint(value) == value).all(), name
-            assert low <= value.min() and value.max() <= high, f"{name}: {kinds[name]}"
-        states = {b: made[b.removesuffix("_in") + "_out"] for b in states}
-        rows.append(made)
-    return {n: np.stack([r[n] for r in rows]) for n in rows[0]}, kinds
 
 
 def residual() -> Graph:
@@ -168,6 +111,17 @@ def test_the_file_is_the_same_twice_and_carries_its_form(tmp_path: Path) -> None
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     props = {p.key: p.value for p in onnx.load(tmp_path / "a.onnx").metadata_props}
     assert json.loads(props["purespike.form"]) == "qonnx"
+
+
+def test_sums_before_a_bias_have_a_datatype_of_their_own() -> None:
+    """With the bias they are positive, and without it they are not."""
+    for layer, x in (
+        (Linear(R.integers(-9, 10, (5, 4)), np.full(5, 50.0)), Edge("x", (4,), SPIKE)),
+        (Conv2d(R.integers(-9, 10, (5, 3, 1, 1)), np.full(5, 50.0)), X),
+    ):
+        graph = build((x,), [("c", layer, ("x",)), ("n", neuron(120.0), ("c",))], ("n",), 5)
+        _, kinds = execute(qonnx_model(graph), spikes(graph, 4, seed=3))
+        assert kinds["c"].startswith("UINT") and kinds["c/sums"].startswith("INT")
 
 
 FLAT = Edge("x", (4,), SPIKE)

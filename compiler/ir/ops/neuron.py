@@ -179,6 +179,11 @@ class RectifiedNeuron(Neuron):
     can show that no spike changes.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.fixed is not None:  # every target would take it for a plain neuron
+            raise IRError("a membrane rectificator computes in real numbers", found="fixed point")
+
     def seen(self, v: Array) -> Array:
         """The rectified membrane, ``phi(v)``."""
         middle = np.tanh(3.0 * (v - 0.5)) / (2.0 * np.tanh(1.5)) + 0.5

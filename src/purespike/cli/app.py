@@ -78,6 +78,11 @@ COMMANDS = {
         "export",
         "Write a bundle's network as a program: whole numbers, additions, no library.",
     ),
+    "targets": (
+        "targets",
+        "targets",
+        "List what each target can say: exactly, with a rewrite, or not at all, and why.",
+    ),
     "report": (
         "report",
         "report",
