@@ -13,6 +13,7 @@ from purespike.compiler.ir.interpret import Execute, lean
 from purespike.compiler.passes.fold_constants import fold_constants
 from purespike.compiler.passes.fold_scales.fold_scales import fold_scales, unfolded
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
+from purespike.compiler.passes.hold_integers import hold_integers
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.merge_equal import merge_equal, merged
 from purespike.compiler.passes.quantize.calibrate import Method, calibrate
@@ -108,7 +109,10 @@ def standard_pipeline(
         Pass("remove_dead", remove_dead, close(1e-9), removed),
         host_split(host_encoder=host_encoder),
     )
-    return Pipeline(network, (Pass("quantize", to_integers, REWRITES, costs, scales=one_each),))
+    chip = [Pass("quantize", to_integers, REWRITES, costs, scales=one_each)]
+    if quantized:
+        chip.insert(0, Pass("hold_integers", lambda g: hold_integers(g, grid), SAME))
+    return Pipeline(network, tuple(chip))
 
 
 def _saturating(graph: Graph) -> set[str]:

@@ -14,8 +14,7 @@ Cases:
 4. A quantizer on the input is the host's: up to ``THERMOMETER`` levels as spikes, a neuron for each
    level. With more levels, or without a quantizer, the host computes the first layer as well.
 5. Max pools stand behind quantizers, where they are exact; average pools are sums.
-6. Weights beyond what a synapse holds are the sum of several synapses.
-7. What is added must be worth the same, or whole multiples of it.
+6. What is added must be worth the same, or whole multiples of it.
 """
 
 from __future__ import annotations
@@ -43,15 +42,15 @@ from purespike.compiler.quantized.exact import (
     reached,
     signs,
 )
-from purespike.compiler.quantized.readout import BIAS, comparable
+from purespike.compiler.quantized.readout import comparable
 from purespike.compiler.quantized.synapses import (
     WIDEST,
     collected,
     multiplied,
     not_levels,
     pooled,
-    split,
     through,
+    too_wide,
     weighted,
 )
 from purespike.compiler.quantized.thresholds import (
@@ -243,13 +242,6 @@ class QuantizedNetwork:
         thresholds, always = within(found, low, high)
         least = thresholds.min(axis=(0, *range(2, thresholds.ndim)))  # (C,) or (1,)
         lift = np.maximum(1 - np.broadcast_to(least, (shape[0],)), 0)
-        if lift.max() > BIAS:
-            raise QuantizedError(
-                "a layer needs a bias that no chip of ours holds",
-                found=f"{int(lift.max())} units of its weights",
-                allowed=f"{BIAS}",
-                remedy="use fewer bits for weights or activations, or narrower layers",
-            )
         current = self._current(x, sign, lift, shape, name)
         lifted = thresholds + lift.reshape(1, -1, *(1,) * (len(shape) - 1))
         edge = self._node(name, Levels(narrow(lifted)), (current,), shape)
@@ -315,9 +307,10 @@ class QuantizedNetwork:
             for op in inner:
                 size, _ = op.infer(Edge("x", size, SPIKE))
                 edge = self._node(f"{name}.pool", op, (edge,), size)
-            scaled = times(last, factor)
-            layers = [scaled] if x.host else split(scaled)
+            layer = times(last, factor)
             if bias.any() and not edges:
-                layers[0] = biased(layers[0], bias)
-            edges += [self._node(f"{name}.in", op, (edge,), shape) for op in layers]
+                layer = biased(layer, bias)
+            if float(np.abs(layer.weight).max(initial=0.0)) > WIDEST:
+                raise too_wide(layer)
+            edges.append(self._node(f"{name}.in", layer, (edge,), shape))
         return edges[0] if len(edges) == 1 else self._node(f"{name}.sum", Add(), edges, shape)

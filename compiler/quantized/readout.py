@@ -10,8 +10,6 @@ from purespike.compiler.quantized.exact import QuantizedError, common_unit, few
 from purespike.compiler.quantized.synapses import WIDEST
 from purespike.compiler.quantized.value import Value, Whole, per_channel
 
-BIAS = 4095  # what a neuron holds on every target
-
 
 def comparable(x: Value) -> tuple[Whole, Whole]:
     """(factor, bias) by channel, (C,), with which sums compare as what they are worth.
@@ -41,14 +39,12 @@ def comparable(x: Value) -> tuple[Whole, Whole]:
     parts = len(ranks)
     order = np.vectorize(ranks.__getitem__, otypes=[np.int64])(rest)
     bias = below * parts + order
-    if np.abs(bias).max() > BIAS:  # all of them less the same: the greatest stays
-        bias = bias - (int(bias.max()) + int(bias.min())) // 2
+    bias = bias - (int(bias.max()) + int(bias.min())) // 2  # the greatest stays the greatest
     by_channel = np.broadcast_to(bias, x.shape).reshape(x.shape[0], -1)
-    if np.abs(bias).max() > BIAS or bool((by_channel != by_channel[:, :1]).any()):
+    if bool((by_channel != by_channel[:, :1]).any()):
         raise QuantizedError(
-            "the biases of the outputs do not fit",
-            found=f"{int(bias.min())} to {int(bias.max())} in {parts} parts of a unit",
-            allowed=f"{-BIAS} to {BIAS}, one for each channel",
-            remedy="quantize the biases of the last layer (Brevitas: bias_quant=Int32Bias)",
+            "the outputs of one channel have several biases",
+            found="padding of a layer whose input has no zero, at the end of the network",
+            remedy="end in a quantizer, or in a layer without padding",
         )
     return per_channel(whole, x.shape).astype(np.int64) * parts, by_channel[:, 0]

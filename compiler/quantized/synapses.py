@@ -1,21 +1,18 @@
-"""Synapses of whole numbers: on levels, with pools, and several where one would be too wide."""
+"""Synapses of whole numbers: on levels, with pools, and in multiples."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Shape
 from purespike.compiler.ir.ops import Conv2d, Linear, Scale
 from purespike.compiler.quantized.exact import QuantizedError
 from purespike.compiler.quantized.value import Part, Value, Whole, one_to_one, per_channel, times
 
-WEIGHT, MOST_SYNAPSES = 127, 16  # what a synapse holds on every target, and how many share a weight
-WIDEST = WEIGHT * MOST_SYNAPSES
+WIDEST = 16 * 127  # whole weights; a chip holds them as that many synapses of 8 bits
 
 
 def not_levels(what: str) -> QuantizedError:
@@ -99,23 +96,12 @@ def collected(part: Part, shape: Shape) -> list[Any]:
     return [*part.through, *rest]
 
 
-def split(op: Conv2d | Linear) -> list[Conv2d | Linear]:
-    """Synapses whose weights a chip holds and whose sum is ``op`` (case 6)."""
-    weight: Array = op.weight
-    most = float(np.abs(weight).max(initial=0.0))
-    count = max(1, math.ceil(most / WEIGHT))
-    if count > MOST_SYNAPSES:
-        raise QuantizedError(
-            "weights of too many bits",
-            found=f"whole numbers up to {most:.0f}",
-            allowed=f"{WIDEST}: {MOST_SYNAPSES} synapses of {WEIGHT}",
-            remedy="quantize weights to 8 bits, with scales that are equal where values are added",
-        )
-    if count == 1:
-        return [op]
-    parts: list[Conv2d | Linear] = []
-    for k in range(count):  # as even as can be: towards zero, the rest to the first ones
-        share = np.trunc(weight / (count - k))
-        weight = weight - share
-        parts.append(replace(op, weight=share) if isinstance(op, Conv2d) else Linear(share))
-    return parts
+def too_wide(op: Conv2d | Linear) -> QuantizedError:
+    """The refusal of weights of too many bits."""
+    return QuantizedError(
+        "weights of too many bits",
+        found=f"whole numbers up to {float(np.abs(op.weight).max()):.0f}",
+        allowed=f"{WIDEST}",
+        remedy="quantize weights to 8 bits, with scales that are equal where values are added; "
+        "quantize the biases of the last layer (Brevitas: bias_quant=Int32Bias)",
+    )

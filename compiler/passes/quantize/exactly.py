@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import SYNAPSES, Conv2d, Levels, Linear, Neuron
 from purespike.compiler.passes.quantize.grid import Grid
@@ -49,9 +50,18 @@ def _found(nodes: list[Node]) -> str:
         n.op.bias for n in nodes if isinstance(n.op, Conv2d | Linear) and n.op.bias is not None
     ]
     thresholds = [n.op.threshold for n in nodes if isinstance(n.op, Neuron) and n.op.fires]
+    read = [n.op for n in nodes if isinstance(n.op, Neuron) and not n.op.fires]
+    if read:  # the largest sum of weights: of D levels each weight stands D times
+        sums = [np.abs(a.reshape(len(a), -1)).sum(axis=1) for a in weights if a.ndim > 1]
+        reach = float(np.max(np.sum(sums, axis=0))) if sums else 0.0
+        return f"outputs that can reach {reach:g}, weights to {max(map(_most, weights)):g}"
     kinds = {"weights": weights, "biases": biases, "thresholds": thresholds}
     return ", ".join(
         f"{name} {min(float(a.min()) for a in arrays):g} to {max(float(a.max()) for a in arrays):g}"
         for name, arrays in kinds.items()
         if arrays
     )
+
+
+def _most(x: Array) -> float:
+    return float(np.abs(x).max(initial=0.0))

@@ -62,7 +62,8 @@ def _hosted(graph: Graph) -> set[str]:
     """The edges between an analog input and the first spikes behind it, as `split_host` has it."""
     analog = {e.name for e in graph.inputs if not e.domain <= SPIKE}
     for node in graph.nodes:
-        fires = isinstance(node.op, Levels) or (isinstance(node.op, Neuron) and node.op.fires)
+        fires = isinstance(node.op, Levels) and node.role != "host"
+        fires = fires or (isinstance(node.op, Neuron) and node.op.fires)
         if not fires and any(i in analog for i in node.inputs):
             analog.add(node.name)
     return analog
@@ -86,6 +87,8 @@ def _made(
     graph: Graph, node: Node, known: dict[str, tuple[Train, ...]], hosted: set[str]
 ) -> tuple[Train, ...] | None:
     op = node.op
+    if isinstance(op, Levels) and node.role == "host":
+        return None
     if isinstance(op, Levels):
         if node.output.domain <= SPIKE:
             return (Train(node.name, np.ones(())),)  # one neuron, which keeps its name

@@ -29,7 +29,8 @@ Cases:
    zero, and products with counts: refused.
 10. The end of an encoder on the host, behind an analog input: one layer of neurons with a channel
     for each level, since the chip has one input. What reads it has its weights once for each.
-    With memory over several steps: refused.
+    With memory over several steps: refused. Levels that are the host's already (role ``host``: an
+    input of many bits, which its first layer reads beside the chip) stay.
 """
 
 from __future__ import annotations
@@ -80,10 +81,10 @@ def unroll_levels(graph: Graph, limit: int = LIMIT) -> Graph:
     Raises:
         LevelsError: Case 9.
     """
-    if not any(isinstance(n.op, Levels) for n in graph.nodes):
+    if not any(isinstance(n.op, Levels) and n.role != "host" for n in graph.nodes):
         return graph
     for node in graph.nodes:
-        if isinstance(node.op, Levels) and node.op.levels > limit:
+        if isinstance(node.op, Levels) and node.role != "host" and node.op.levels > limit:
             raise LevelsError(
                 "a level activation has more levels than a layer may be copied for",
                 where=graph.origin(node.name),
@@ -103,7 +104,7 @@ def unrolled(before: Graph, after: Graph) -> tuple[str, ...]:
         f"{n.op.levels * int(np.prod(n.output.shape))} neurons for {int(np.prod(n.output.shape))}"
         + (" values" if not n.op.decay else " multi-spike neurons")
         for n in before.nodes
-        if isinstance(n.op, Levels)
+        if isinstance(n.op, Levels) and n.role != "host"
     )
 
 
@@ -114,7 +115,7 @@ class _Unrolled:
         self.graph, self.trains = graph, trains
 
     def of(self, node: Node) -> Iterator[Node]:
-        if isinstance(node.op, Levels):
+        if isinstance(node.op, Levels) and node.role != "host":
             yield from self._levels(node, node.op)
         elif isinstance(node.op, Conv2d | Linear) and node.inputs[0] in self.trains:
             yield from self._copied(node, node.op)

@@ -92,11 +92,10 @@ def understood(
     if len(model.graph.node) > MAX_NODES:
         raise OnnxError("too many nodes", found=f"{len(model.graph.node)}", allowed=f"{MAX_NODES}")
     declared = inputs(model.graph)
-    if len(declared) != 1 or len(model.graph.output) != 1:
+    if len(declared) != 1:
         raise OnnxError(
-            "a network without memory has one input and one output",
-            found=f"inputs {', '.join(v.name for v in declared)}; "
-            f"outputs {', '.join(v.name for v in model.graph.output)}",
+            "a network without memory has one input",
+            found=", ".join(v.name for v in declared),
             remedy="of a step with states, compile the network that it was written from",
         )
     batch, shape = _sizes(declared[0])
@@ -106,14 +105,21 @@ def understood(
         machine.constant(tensor)
     for node in model.graph.node:
         machine.run(node)
-    (output,) = model.graph.output
-    found = machine.values.get(output.name)
-    if not isinstance(found, Value):
-        raise OnnxError("the output depends on no input", where=f"output {output.name!r}")
+    # Beside a quantized output stand its scale, zero point and bit width.
+    given = [v.name for v in model.graph.output if isinstance(machine.values.get(v.name), Value)]
+    if len(given) != 1:
+        raise OnnxError(
+            "the network has not one output that depends on its input",
+            found=", ".join(given) or "none",
+            allowed="one",
+        )
+    (output,) = given
+    found = machine.values[output]
+    assert isinstance(found, Value)
     try:
-        made = network.readout(found, clean(output.name) or "readout")
+        made = network.readout(found, clean(output) or "readout")
     except PurespikeError as e:
-        e.where = e.where or f"output {output.name!r}"
+        e.where = e.where or f"output {output!r}"
         raise
     tensors = {name: v for name, v in machine.values.items() if isinstance(v, Value)}
     return network.graph((made,), dt), tensors
