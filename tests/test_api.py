@@ -37,13 +37,13 @@ STATEMENTS = (
 )
 JUDGING = f"{STATEMENTS} host_encoder policy waivers"
 COMPILING = (
-    f"{JUDGING} weight_bits calibration per_channel fit_membranes qat golden lava lava_samples "
-    "nir_strict onnx netx c c_ram"
+    f"{JUDGING} weight_bits calibration per_channel fit_membranes levels qat golden lava "
+    "lava_samples nir_strict onnx netx c c_ram"
 )
 # All that a user may rely on. A change here is one for the changelog.
 SURFACE = {
-    "Options": "weight_bits calibration per_channel fit_membranes qat host_encoder golden lava "
-    "lava_samples nir_strict onnx netx c c_ram policy waivers",
+    "Options": "weight_bits calibration per_channel fit_membranes levels qat host_encoder golden "
+    "lava lava_samples nir_strict onnx netx c c_ram policy waivers",
     "Samples": "inputs labels calibration training",
     "check": f"network samples static lava progress {JUDGING}",
     "compile": f"network samples name options progress passes dump_graphs {COMPILING}",

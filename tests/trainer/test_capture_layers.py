@@ -251,7 +251,7 @@ BATCH = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), leaky())
         (nn.ConvTranspose2d(4, 4, 2, stride=2), "larger than its input", "of stride 1"),
         (nn.Sigmoid(), "a function of real numbers", "spiking neuron"),
         (snn.Alpha(0.9, 0.8, init_hidden=True), "keeps a state", "Leaky"),
-        (neuron.ILIFNode(), "other values than 0 and 1", "sends spikes"),
+        (neuron.LIAFNode(torch.relu, False), "other values than 0 and 1", "sends spikes"),
         (sj.GroupNorm(2, 4), "deviation of the very values", "BatchNorm2d"),
     ],
 )  # fmt: skip

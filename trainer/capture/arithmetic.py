@@ -29,6 +29,8 @@ from purespike.compiler.ir.forms import (
     times,
 )
 from purespike.compiler.ir.graph import IRError, Shape
+from purespike.trainer.capture.nodes import Nodes
+from purespike.trainer.capture.stepped import CLAMPS, ROUNDINGS, bounds_of
 from purespike.trainer.capture.values import Constant, Kind, Value
 
 __all__ = ["IN_PLACE", "compute", "name_of"]
@@ -55,6 +57,9 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "clamp": ("input", "min", "max"),
     "clamp_min": ("input", "min"),
     "clamp_max": ("input", "max"),
+    "hardtanh": ("input", "min_val", "max_val", "inplace"),
+    **dict.fromkeys(("relu", "relu6"), ("input", "inplace")),
+    **dict.fromkeys(ROUNDINGS, ("input",)),
     "where": ("condition", "input", "other"),
 }
 _OPERATORS = {
@@ -88,6 +93,8 @@ _TABLES: dict[str, Callable[..., Any]] = {
     "logical_not": np.logical_not, "eq": np.equal, "ne": np.not_equal, "gt": np.greater,
     "ge": np.greater_equal, "lt": np.less, "le": np.less_equal, "abs": np.abs, "sign": np.sign,
     "square": np.square, "bool": lambda x: x != 0, "int": np.trunc, "long": np.trunc,
+    "round": np.rint, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc,
+    "relu": lambda x: np.maximum(x, 0), "relu6": lambda x: np.clip(x, 0, 6),
 }  # fmt: skip
 _BITS = {"bitwise_and": "logical_and", "bitwise_or": "logical_or", "bitwise_xor": "logical_xor"}
 _PAIRS = (  # of two operands
@@ -117,12 +124,18 @@ def name_of(target: Any) -> tuple[str, bool]:
         return "", False
 
 
+def in_place(name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+    """Is a function told to change its first argument: ``relu(x, inplace=True)``?"""
+    return bool((dict(zip(_SIGNATURES[name], args, strict=False)) | dict(kwargs)).get("inplace"))
+
+
 def compute(
     name: str,
     target: Any,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     values: Mapping[Any, Any],
+    nodes: Nodes,
 ) -> tuple[Form, Kind] | None:
     """What a call makes of its arguments.
 
@@ -132,6 +145,7 @@ def compute(
         args: Its arguments, ``fx.Node`` where they are traced.
         kwargs: Its named arguments.
         values: Of the nodes.
+        nodes: Of the graph, which keep what is rounded.
 
     Returns:
         The value and its element type; None if the arguments are not as this module knows them.
@@ -153,10 +167,28 @@ def compute(
     shape = next(values[a].form.shape for a in given.values() if isinstance(_at(values, a), Value))
     if name in ("to", "type_as"):
         return _converted(given, values)
+    given.pop("inplace", None)  # `in_place` has asked
+    if name == "hardtanh":
+        name = "clamp"
+        given = {"input": given["input"], "min": given.get("min_val", -1.0),
+                 "max": given.get("max_val", 1.0)}  # fmt: skip
     operands = {k: _operand(v, shape, values) for k, v in given.items() if v is not None}
     if any(o is None for o in operands.values()):
         return None
+    found = _stepped(name, {k: o[0] for k, o in operands.items() if o is not None}, nodes)
+    if found is not None:
+        return found, "float"
     return _value(name, {k: o for k, o in operands.items() if o is not None})
+
+
+def _stepped(name: str, o: dict[str, Form], nodes: Nodes) -> Form | None:
+    """A clamp or a rounding of what is not spikes alone; None if it is none."""
+    if name not in (*CLAMPS, *ROUNDINGS) or not o["input"].reals():
+        return None
+    if name in ROUNDINGS:
+        return nodes.rounded(o["input"], ROUNDINGS[name])
+    bounds = bounds_of(name, o.get("min"), o.get("max"))
+    return None if bounds is None else nodes.clamped(o["input"], *bounds)
 
 
 def _at(values: Mapping[Any, Any], a: Any) -> Any:

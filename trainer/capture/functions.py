@@ -16,6 +16,7 @@ from purespike.compiler.ir.graph import IRError
 from purespike.trainer.capture import arithmetic
 from purespike.trainer.capture.concat import Joined
 from purespike.trainer.capture.conversions import CaptureError, refused
+from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.steps import common_step
 from purespike.trainer.capture.values import SEQUENCE, STEP, Constant, Kind, State, Value
 from purespike.trainer.capture.views import name_of_view, view
@@ -246,7 +247,7 @@ def _computed(walk: Walk, node: fx.Node) -> bool:
             allowed="layers and neurons on them",
             remedy="compute it on each part, in front of torch.cat",
         )
-    if in_place:
+    if in_place or arithmetic.in_place(name, node.args, node.kwargs):
         walk.change(node, path)
     tensors = [v for v in operands if isinstance(v, Value)]
     if not tensors:
@@ -256,7 +257,9 @@ def _computed(walk: Walk, node: fx.Node) -> bool:
     for value in tensors:
         walk.nodes.look(value.form)
     try:
-        found = arithmetic.compute(name, node.target, node.args, node.kwargs, walk.values)
+        found = arithmetic.compute(
+            name, node.target, node.args, node.kwargs, walk.values, walk.nodes
+        )
     except IRError as e:
         raise refused(e, path or "the model's forward") from None
     if found is None:
@@ -298,6 +301,7 @@ def _like(tensors: Sequence[Value], form: Form, kind: Kind, path: str) -> Value:
             remedy="bring both to one form",
         )
     at, frame = common_step(tensors, path), all(v.frame for v in tensors)
+    interop.common_slots(ops.Add(), tensors, path)
     return replace(tensors[0], form=form, kind=kind, at=at, frame=frame, path=path)
 
 

@@ -150,7 +150,7 @@ class Modules:
         for suffix, op in self._converted(shape, path, module, mode):
             value = self.add(f"{name}{suffix}", op, made, path)
             made = [(self.nodes.edge(value.form, path), value)]
-        value = made[0][1]
+        value = interop.slotted(module, path, self.nodes.type(made[0][0]), made[0][1])
         silent = self.nodes.nodes[-1].op if self.nodes.nodes else None
         if isinstance(silent, Neuron) and not silent.fires and value.lead == SEQUENCE:
             return replace(value, lead=STEP)  # its membrane is read at the last step
@@ -210,6 +210,7 @@ class Modules:
         """A node; in a loop over the steps, the one that step 0 has made."""
         edges = [e for e, _ in reads]
         values = [v for _, v in reads]
+        slots = interop.common_slots(op, values, path)
         at = common_step(values, path)
         frame = all(v.frame for v in values)
         key = (name, *edges)
@@ -225,4 +226,5 @@ class Modules:
             at=at,
             frame=frame,
             path=path,
+            slots=slots,
         )

@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 from purespike.compiler.ir import ops
 from purespike.compiler.ir.atoms import Atoms
 from purespike.compiler.ir.domain import SPIKE, Array
-from purespike.compiler.ir.forms import MAX_SPIKES, ONE, Form, Monomial, Spike, atom, plus
+from purespike.compiler.ir.forms import MAX_SPIKES, ONE, Form, Monomial, Real, Spike, atom, plus
 from purespike.compiler.ir.graph import Edge, Graph, IRError, Node, Op, Role
 from purespike.compiler.ir.logic import gate_of
+from purespike.compiler.ir.ops.levels import Rounding
 from purespike.trainer.capture.conversions import CaptureError, refused
+from purespike.trainer.capture.stepped import Clamp, Rounded, Step, clamped, rounded
 
 __all__ = ["Nodes"]
 
@@ -38,6 +40,7 @@ class Nodes:
         self._sums: set[str] = set()  # of few spikes, which may be part of a gate
         self._looked: set[str] = set()  # those that arithmetic has looked through
         self._timeless: set[str] = set()  # averaged over time
+        self._steps: dict[Real, Step] = {}  # clamps and roundings that no edge carries yet
         self.form(source.name)
 
     def type(self, name: str) -> Edge:
@@ -61,6 +64,29 @@ class Nodes:
     def gated(self, form: Form, path: str) -> Form:
         """The value; a gate of spikes as one spike."""
         return self._atoms.gated(form, path, path or "the model's forward")
+
+    def clamped(self, form: Form, low: float, high: float) -> Form:
+        """``clamp(form, low, high)``, which only a rounding makes a value of the graph."""
+        own = self._step_of(form)
+        known = None if own is None else self._steps[own]
+        return self._kept(clamped(form, known, low, high), form, "clamp")
+
+    def rounded(self, form: Form, mode: Rounding) -> Form | None:
+        """A value rounded to whole numbers; None where its factors are no plain numbers."""
+        clamps = [(r, s) for r in form.reals() if isinstance(s := self._steps.get(r), Clamp)]
+        made = rounded(form, clamps[0] if clamps else None, mode)
+        return None if made is None else self._kept(made, form, "levels")
+
+    def _step_of(self, form: Form) -> Real | None:
+        """The clamp or rounding that a value is."""
+        reals = form.reals()
+        alone = len(reals) == 1 and form.key() == atom(reals[0], form.shape).key()
+        return reals[0] if alone and reals[0] in self._steps else None
+
+    def _kept(self, step: Step, form: Form, name: str) -> Form:
+        own = self._atoms.real(name, form.shape)
+        self._steps[own] = step
+        return atom(own, form.shape)
 
     def fresh(self, name: str) -> str:
         """The name, or with a number behind it where it is taken."""
@@ -144,6 +170,24 @@ class Nodes:
                 raise refused(e, place or "the model's forward") from None
             reads = [self.edge(atom(s, form.shape), place) for s in inner]
             return self.add(f"{place}.{kind}" if place else kind, ops.Gate(kind), reads, place)
+        own = self._step_of(form)
+        if own is not None:
+            step = self._steps[own]
+            if isinstance(step, Rounded):
+                source = self.edge(step.source, path)
+                try:
+                    op = step.levels()
+                except IRError as e:
+                    raise refused(e, path or "the model's forward") from None
+                name = f"{path}.levels" if path else "levels"
+                return self.add(name, op, [source], path)
+            raise CaptureError(
+                "a clamp of a current that nothing rounds: no synapse and no neuron computes it",
+                where=path or "the model's forward",
+                found=f"clamp({self._said(step.source)}, {step.low:g}, {step.high:g})",
+                allowed="round(clamp(x, 0, D)), which D neurons compute",
+                remedy="round it, or train with a spiking neuron in its place",
+            )
         if not form.terms or form.of().any():
             raise CaptureError(
                 "a constant beside spikes or currents, which no synapse sends",

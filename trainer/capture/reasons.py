@@ -68,7 +68,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     ),
     **dict.fromkeys(
         ("GELU", "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "LeakyReLU", "ELU", "PReLU",
-         "Hardtanh", "ReLU6", "Softplus", "Mish", "Hardswish", "CELU", "SELU", "GLU", "LogSigmoid",
+         "Softplus", "Mish", "Hardswish", "CELU", "SELU", "GLU", "LogSigmoid",
          "Hardsigmoid", "Hardshrink", "Softshrink", "Softsign", "Tanhshrink", "RReLU", "Softmin",
          "Softmax2d", "Threshold"),
         _RATE,
@@ -97,12 +97,11 @@ _REASONS: dict[str, tuple[str, str]] = {
         _SPACE,
     ),
     **dict.fromkeys(
-        ("ILIFNode", "LIAFNode", "TernaryIFNode", "TernaryLIFNode", "GradedSpikes",
-         "WeightedLeaky", "SpikeCountToBinary"),
+        ("LIAFNode", "GradedSpikes", "WeightedLeaky"),
         _VALUES,
     ),
     **dict.fromkeys(
-        ("TemporalEffectiveBatchNorm1d", "TemporalEffectiveBatchNorm2d", "TemporalBinSum",
+        ("TemporalEffectiveBatchNorm1d", "TemporalEffectiveBatchNorm2d",
          "BatchNormThroughTime1d", "BatchNormThroughTime2d", "BatchNormTT1d", "BatchNormTT2d",
          "Delay"),
         _TIME,

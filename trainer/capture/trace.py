@@ -124,6 +124,7 @@ class _Tracer(fx.Tracer):
         super().__init__(autowrap_functions=() if sew is None else (sew,))
         self.walk = walk
         self._busy = False  # while the walk looks at an operation
+        self._submodules = set(walk.model.modules())
 
     def create_proxy(self, kind: str, *args: Any, **kwargs: Any) -> fx.Proxy:
         proxy = super().create_proxy(kind, *args, **kwargs)
@@ -164,6 +165,8 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         if self._busy:
             return forward(*args, **kwargs)
+        if m not in self._submodules and not any(True for _ in (*m.parameters(), *m.buffers())):
+            return forward(*args, **kwargs)  # of the file, not of the model: a function
         if isinstance(m, nn.Sequential) and interop.is_container(m):  # its modules, without time
             forward = partial(nn.Sequential.forward, m)
         return super().call_module(m, forward, args, kwargs)
@@ -174,7 +177,7 @@ class _Tracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if isinstance(m, _LEAVES) or _is_operation(m):
             return True
-        if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict):
+        if isinstance(m, nn.Sequential | nn.ModuleList | nn.ModuleDict | nn.Hardtanh):
             return False
         return super().is_leaf_module(m, module_qualified_name)
 

@@ -32,6 +32,8 @@ class Value:
         at: The step that it belongs to, where the forward goes through the steps itself.
         frame: Whether it is the same at every step.
         path: The module in whose forward it was made.
+        slots: Into how many binary steps each step's counts are spread (SpikingJelly's
+            SpikeCountToBinary), 0 for none.
     """
 
     form: Form
@@ -41,6 +43,7 @@ class Value:
     at: int | None = None
     frame: bool = False
     path: str = ""
+    slots: int = 0
 
     @property
     def said(self) -> str:

@@ -124,7 +124,7 @@ class Walk(Modules):
         """Of all axes, as the forward sees them."""
         self.measured |= "B" in value.lead or "TB" in value.lead
         known: dict[str, int] = {
-            "T": self.steps,
+            "T": self.steps * (value.slots if isinstance(value, Value) and value.slots else 1),
             "B": self.samples,
             "TB": self.steps * self.samples,
             "1": 1,
@@ -334,6 +334,14 @@ class Walk(Modules):
                     where=key,
                     found=value.said if isinstance(value, Joined) else type(value).__name__,
                     remedy="end with a layer, or give out each part by a key of its own",
+                )
+            if value.slots:
+                raise CaptureError(
+                    "an output in binary slots: nothing adds them up again",
+                    where=value.path or "the model's forward",
+                    found=f"{value.slots} slots per step",
+                    allowed="counts, spread by SpikeCountToBinary and added up by TemporalBinSum",
+                    remedy="put TemporalBinSum behind the layer that reads the slots",
                 )
             if value.at is not None or value.lead not in (SEQUENCE, STEP):
                 raise CaptureError(

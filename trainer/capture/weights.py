@@ -11,6 +11,7 @@ import copy
 from typing import Any
 
 from torch import Tensor, nn
+from torch.autograd import Function
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -37,6 +38,8 @@ def settled_copy(model: nn.Module, shared: dict[int, Any] | None = None) -> nn.M
         for value in vars(module).values():
             if isinstance(value, Tensor) and not value.is_leaf:  # what a hook has computed
                 known[id(value)] = value.detach()
+            elif isinstance(value, Function):  # has no state, and cannot be copied
+                known[id(value)] = value
     settled = copy.deepcopy(model, known).eval()
     for module in settled.modules():
         hooks: list[tuple[int, Any]] = list(module._forward_pre_hooks.items())

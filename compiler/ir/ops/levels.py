@@ -214,3 +214,40 @@ def next_value(bound: Fraction, *, strict: bool, grid: Fraction | None = None) -
     near = float(bound)  # rounds correctly
     there = Fraction(near)
     return math.nextafter(near, math.inf) if there < bound or (strict and there == bound) else near
+
+
+def rounded_levels(
+    low: int,
+    high: int,
+    scale: ArrayLike | Fraction = 1.0,
+    mode: Rounding = "half even",
+    *,
+    zero: float | Fraction = 0,
+    grid: Fraction | None = None,
+) -> Levels:
+    """``clamp(round(x / scale + zero), low, high)`` as levels, those below zero as ``below``.
+
+    Args:
+        low: The least level, 0 or less.
+        high: The highest level, 1 or more.
+        scale: As `thresholds_of_rounding` has it.
+        mode: The same.
+        zero: The same.
+        grid: The same.
+
+    Raises:
+        IRError: If the levels do not go from 0 or below to 1 or above.
+    """
+    if not low <= 0 < high:
+        raise IRError(
+            "the levels of a rounding do not begin at 0 or below and end above",
+            found=f"{low} to {high}",
+            allowed="from 0 or less to 1 or more",
+        )
+    found = thresholds_of_rounding(high - low, scale, mode, low=low, zero=zero, grid=grid)
+    above, reached = found[-low:], found[:-low][::-1] if low else None
+    if reached is None:
+        return Levels(above)
+    # x < t is -x > -t: the next value above -t.
+    step = np.nextafter if grid is None else lambda t, _: t + float(grid)
+    return Levels(above, below=step(-reached, np.inf))

@@ -151,7 +151,7 @@ class _Unrolled:
         for side, thresholds, sign in ((above, op.thresholds, 1.0), (below, op.below, -1.0)):
             if not side or thresholds is None:
                 continue
-            stem = f"{node.name}.input" + ("" if sign > 0 else "-")
+            stem = f"{node.name}.arriving" + ("" if sign > 0 else "-")
             current, made = self._current(node, stem, sign)
             yield from made
             if remembers:
@@ -306,9 +306,9 @@ def _encoded(node: Node, op: Levels, train: Train) -> Iterator[Node]:  # case 10
     first = threshold.reshape(len(threshold), -1)[:, :1]
     if bool((threshold.reshape(len(threshold), -1) == first).all()):
         threshold = first.reshape(-1, *(1,) * (len(shape) - 1))
-    yield _like(node, f"{node.name}.input", copies, node.inputs, train.shape(shape))
+    yield _like(node, f"{node.name}.arriving", copies, node.inputs, train.shape(shape))
     neuron = Neuron(threshold, decay=0.0)
-    yield _like(node, train.name, neuron, (f"{node.name}.input",), train.shape(shape))
+    yield _like(node, train.name, neuron, (f"{node.name}.arriving",), train.shape(shape))
 
 
 def _like(

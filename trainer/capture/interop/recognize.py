@@ -7,7 +7,8 @@ was made for: a neuron that took the time axis for samples would forget its stat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -15,15 +16,19 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from purespike.compiler.ir.graph import Op
+from purespike.compiler.ir.domain import Domain
+from purespike.compiler.ir.graph import Edge, Op
+from purespike.compiler.ir.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Scale
 from purespike.trainer.capture.conversions import CaptureError, Converted, unknown
 from purespike.trainer.capture.interop import snntorch, spikingjelly
 from purespike.trainer.capture.interop.classes import framework_class, known_class
 from purespike.trainer.capture.interop.imported import Imported, Spikes
+from purespike.trainer.capture.values import Value
 
 __all__ = [
     "Mode",
     "Reset",
+    "common_slots",
     "converter",
     "gives_state",
     "is_container",
@@ -32,6 +37,7 @@ __all__ = [
     "join",
     "mode_at",
     "module_of_call",
+    "slotted",
     "states_of",
     "watch_resets",
 ]
@@ -152,6 +158,58 @@ def _wanted(module: Any, space: str) -> set[str]:
     if isinstance(module, nn.Linear):  # does not look at its step_mode
         return {"m", *single}
     return {"m"} if getattr(module, "step_mode", "m") == "m" else single
+
+
+def slotted(module: nn.Module, path: str, edge: Edge, value: Value) -> Value:
+    """What a module gives that spreads counts over binary steps, or adds those up again.
+
+    Raises:
+        CaptureError: If the counts do not fit into the slots, or were spread over other slots.
+    """
+    space, name = known_class(module)
+    if space != spikingjelly.LAYER or name not in spikingjelly.SLOTS:
+        return value
+    slots: int = module.num_slots  # type: ignore[assignment]
+    spreads = name == "SpikeCountToBinary"
+    if not spreads and not value.slots:
+        raise CaptureError(
+            "TemporalBinSum adds up what nothing has spread: these are steps of time",
+            where=path,
+            found=value.said,
+            allowed="counts, spread by SpikeCountToBinary and added up by TemporalBinSum",
+            remedy="put SpikeCountToBinary in front of the layer that it follows",
+        )
+    fits = edge.domain <= Domain(0, slots, 1) if spreads else value.slots == slots
+    if not fits or (spreads and value.slots):
+        raise CaptureError(
+            f"this {name} has other slots than what it takes",
+            where=path,
+            found=f"{slots} slots, on {edge.domain}" if spreads else f"{slots} and {value.slots}",
+            allowed="whole counts from 0 to num_slots, spread once and added up again",
+            remedy="give both converters the num_slots that the activation has levels",
+        )
+    return replace(value, slots=slots if spreads else 0)
+
+
+def common_slots(op: Op, values: Sequence[Value], path: str) -> int:
+    """How many binary steps per step an operation runs for: 0 where counts are whole.
+
+    Raises:
+        CaptureError: If slots differ, or the operation is not linear.
+    """
+    slots = {v.slots for v in values}
+    if slots == {0}:
+        return 0
+    linear = isinstance(op, Conv2d | Linear) and op.bias is None
+    if len(slots) > 1 or not (linear or isinstance(op, Flatten | AvgPool2d | Scale | Add)):
+        raise CaptureError(
+            "between SpikeCountToBinary and TemporalBinSum stands what does not run once per slot",
+            where=path or "the model's forward",
+            found=type(op).__name__ + (" with a bias" if isinstance(op, Conv2d | Linear) else ""),
+            allowed="convolutions and linear layers with bias=False, flattens, average pools, sums",
+            remedy="move it behind TemporalBinSum",
+        )
+    return slots.pop()
 
 
 def _refuse_sequences(module: nn.Module, mode: Mode, path: str) -> None:

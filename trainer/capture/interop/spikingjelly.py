@@ -14,6 +14,7 @@ import numpy as np
 from torch import nn
 
 from purespike.compiler.ir import ops
+from purespike.compiler.ir.ops.levels import thresholds_of_rounding
 from purespike.trainer.capture.conversions import CONVERSIONS, Converted, require
 from purespike.trainer.capture.interop.firing import fires
 
@@ -78,6 +79,44 @@ def _over(converted: Converted, steps: int) -> Converted:
     return [(n, ops.TimeMean(steps) if isinstance(op, ops.TimeMean) else op) for n, op in converted]
 
 
+def _at_rest(m: Any, path: str) -> None:
+    require(m._memories_rv["v"] in (0, 0.0), path, m, "a membrane that starts at 0")
+    require(getattr(m, "_neuron_precision", None) is None, path, m, "no precision of its own")
+
+
+def _ilif(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    """``round(clamp(v / v_threshold, 0, D))`` spikes per step, each taking v_threshold off."""
+    tau, v = float(m.tau), float(m.v_threshold)
+    require(np.isfinite(tau) and tau >= 1, path, m, "tau of 1 time step and more")
+    require(np.isfinite(v) and v > 0, path, m, "v_threshold above 0")
+    _at_rest(m, path)
+    most = int(m.surrogate_function.max_spike_count)
+    return [("", ops.Levels(thresholds_of_rounding(most, v), 1.0 - 1.0 / tau, np.asarray(v)))]
+
+
+def _ternary(m: Any, path: str, decay: float, scale: float) -> Converted:
+    soft = m.v_reset is None
+    require(soft, path, m, "v_reset=None: a reset to a value has no form in binary spikes")
+    _at_rest(m, path)
+    v = np.asarray([float(m.v_threshold)])
+    op = ops.Levels(v, decay, v[0], below=v)
+    return [*([] if scale == 1.0 else [(".input", ops.Scale(np.asarray(scale)))]), ("", op)]
+
+
+def _ternary_if(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    return _ternary(m, path, 1.0, 1.0)
+
+
+def _ternary_lif(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    tau = float(m.tau)
+    return _ternary(m, path, 1.0 - 1.0 / tau, 1.0 / tau if m.decay_input else 1.0)
+
+
+def _slots(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    """Nothing: counts stay counts until the compiler makes spikes of them (`slotted`)."""
+    return []
+
+
 def _voting(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     """The mean of each class's voters, as a layer."""
     (size,), votes = shape if len(shape) == 1 else (0,), int(m.voting_size)
@@ -96,6 +135,9 @@ NEURONS: dict[str, Callable[..., Converted]] = {
     "HalfThresholdIFNode": _if,
     "LIFNode": _lif,
     "ParametricLIFNode": _plif,
+    "ILIFNode": _ilif,
+    "TernaryIFNode": _ternary_if,
+    "TernaryLIFNode": _ternary_lif,
     "NonSpikingIFNode": _silent_if,
     "NonSpikingLIFNode": _silent_lif,
 }
@@ -108,7 +150,9 @@ _PLAIN = (
     nn.MaxPool1d,
     nn.AdaptiveAvgPool1d,
 )
+SLOTS = ("SpikeCountToBinary", "TemporalBinSum")  # counts in time, and back
 LAYERS: dict[str, Callable[..., Converted]] = {
+    **dict.fromkeys(SLOTS, _slots),
     **{t.__name__: CONVERSIONS[t] for t in _PLAIN},
     "Conv2d": CONVERSIONS[nn.Conv2d],
     "Linear": CONVERSIONS[nn.Linear],
