@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from purespike.compiler.errors import PurespikeError
 
 # By the name that is imported: the extra of purespike that brings it. All others in use come with
@@ -9,15 +11,20 @@ from purespike.compiler.errors import PurespikeError
 EXTRAS = {
     "aedat": "events",
     "asteval": "lava",
+    "PIL": "train",
     "dask": "dask",
     "distributed": "dask",
+    "lightning": "train",
     "matplotlib": "report",
     "networkx": "lava",
     "nirtorch": "interop",
+    "safetensors": "torch",
     "scipy": "lava",
+    "sklearn": "train",
     "snntorch": "interop",
     "tensorboardX": "train",
     "tonic": "events",
+    "torch": "torch",
 }
 # Where the name on PyPI is another one.
 PYPI = {"PIL": "pillow", "sklearn": "scikit-learn", "lava": "lava-nc", "yaml": "pyyaml"}
@@ -37,6 +44,24 @@ def install(package: str) -> str:
         if top in EXTRAS
         else (f"pip install {PYPI.get(top, top)}")
     )
+
+
+def require_packages(extra: str, *packages: str) -> None:
+    """Say at once all that a command will need, before it loads any of it.
+
+    Args:
+        extra: Of purespike, which brings them.
+        packages: By the names that are imported.
+
+    Raises:
+        PackageError: If one of them is not installed.
+    """
+    if gone := [p for p in packages if find_spec(p) is None]:
+        raise PackageError(
+            "this needs packages that are not installed",
+            found=f"no {', '.join(PYPI.get(p, p) for p in gone)}",
+            remedy=f"pip install 'purespike[{extra}]'",
+        )
 
 
 def missing_package(error: ImportError) -> PackageError | None:

@@ -72,13 +72,15 @@ _TEXT = {
     "required": ["text"],
     "additionalProperties": False,
 }
+_WORDS = {"type": "string", "minLength": 1}
+_PAGE = {**_TEXT, "properties": {"text": _WORDS, "markdown": _WORDS}}  # a multiformat message
 _RULE = {
     "type": "object",
     "properties": {
         "id": {"type": "string"},
         "shortDescription": _TEXT,
         "fullDescription": _TEXT,
-        "help": _TEXT,
+        "help": _PAGE,
         "defaultConfiguration": {"properties": {"level": {"enum": ["error", "warning"]}}},
     },
     "required": ["id"],
@@ -188,7 +190,8 @@ def test_sarif_has_every_finding_that_does_not_pass_with_its_place(refused: Data
     lines = (Path(__file__).parent / "helpers" / "flow_cases.py").read_text().splitlines()
     line = location["physicalLocation"]["region"]["startLine"]
     assert lines[line - 1].startswith("class ReluInstead")
-    assert all(r["help"]["text"].endswith(f"docs/rules/{r['id']}.md") for r in rules)
+    assert all(r["help"]["text"].endswith(f"purespike rule {r['id']}") for r in rules)
+    assert all(r["help"]["markdown"].startswith(f"# {r['id']}: ") for r in rules)
 
 
 def test_sarif_suppresses_what_is_waived(waived: Data) -> None:
@@ -246,7 +249,7 @@ def test_markdown_puts_verdict_and_waivers_first_and_keeps_its_tables(waived: Da
 def test_text_says_what_to_do(refused: Data, whole: Data) -> None:
     text = to_text(typed(refused))
     assert text.startswith("NOT SPIKE-ONLY") and "to do: replace the ReLU" in text
-    assert "docs/rules/PS004.md" in text
+    assert "purespike rule PS004" in text
     assert to_text(typed(whole)).startswith("NOT PROVED: not run PS010")
 
 

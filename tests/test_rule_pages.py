@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from purespike.cli.app import app
+from purespike.compiler.errors import UsageError
 from purespike.compiler.rules.finding import RULES, WAIVERS, Rule
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,19 @@ def test_every_rule_has_a_page_with_its_sections(rule: Rule) -> None:
     assert "```" in parts[2]
     table = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
     assert f"[{rule.id}](rules/{rule.id}.md)" in table
+
+
+def test_the_command_prints_the_page_of_every_rule_and_lists_them() -> None:
+    run = CliRunner().invoke
+    listed = [line.split("  ") for line in run(app, ["rule"]).output.splitlines()]
+    assert listed == [[r.id, r.title] for r in (WAIVERS, *RULES)]
+    for r in (WAIVERS, *RULES):
+        assert run(app, ["rule", r.id]).output == (ROOT / r.help).read_text(encoding="utf-8")
+        assert r.command == f"purespike rule {r.id}"
+    assert run(app, ["rule", "5"]).output == run(app, ["rule", "ps005"]).output
+    for unknown in ("PS999", "../PS005", "", "²"):
+        found = run(app, ["rule", unknown]).exception
+        assert isinstance(found, UsageError) and "PS014" in found.allowed
 
 
 def test_no_page_is_left_over() -> None:

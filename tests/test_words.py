@@ -31,7 +31,7 @@ from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge
 from purespike.compiler.ir.graph import build as build_graph
 from purespike.compiler.ir.ops import Linear, Neuron
-from purespike.compiler.packages import EXTRAS, missing_package
+from purespike.compiler.packages import EXTRAS, PYPI, missing_package
 from purespike.compiler.rules.finding import LEGALITY, Finding
 from purespike.compiler.rules.graph_rules import NO_SPIKES, check_domains
 from purespike.compiler.wording import WORDS, Advice, option, spoken
@@ -272,13 +272,13 @@ MISSING = [
     ("rich", ("doctor",), "pip install rich"),
     ("numpy", ("check", "x"), "pip install numpy"),
     ("matplotlib", ("plot", "x"), "'purespike[report]'"),
-    ("torch", ("train",), "pip install torch"),
+    ("torch", ("train",), "'purespike[train]'"),
 ]
 SLOW = [
     ("matplotlib", ("scan",), "'purespike[report]'"),
-    ("sklearn", ("train",), "pip install scikit-learn"),
-    ("lightning", ("train",), "pip install lightning"),
-    ("safetensors", ("train",), "pip install safetensors"),
+    ("sklearn", ("train",), "'purespike[train]'"),
+    ("lightning", ("train",), "'purespike[train]'"),
+    ("safetensors", ("train",), "'purespike[torch]'"),
     ("tensorboardX,tensorboard", ("train", "--tensorboard"), "'purespike[train]'"),
     (
         "tonic",
@@ -323,7 +323,8 @@ def test_every_extra_is_one_that_the_project_has() -> None:
     extras = project["optional-dependencies"]
     for package, extra in EXTRAS.items():
         wanted = " ".join(extras[extra]).replace("-", "_").lower()
-        assert package.lower() in wanted or package == "dask", (package, extra)
+        name = PYPI.get(package, package).replace("-", "_").lower()
+        assert name in wanted or package == "dask", (package, extra)
     assert missing_package(ImportError("x", name="purespike.nothing")) is None
     broken = missing_package(ImportError("libGL.so.1: cannot open", name="matplotlib.ft2font"))
     assert broken is not None and "cannot be loaded" in broken.message

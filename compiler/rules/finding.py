@@ -24,6 +24,11 @@ class Rule:
         """The page about the rule, relative to the repository: what, why, example, remedy."""
         return f"docs/rules/{self.id}.md"
 
+    @property
+    def command(self) -> str:
+        """What prints that page, also where there is no repository."""
+        return f"purespike rule {self.id}"
+
 
 @dataclass(frozen=True)
 class Accepted:

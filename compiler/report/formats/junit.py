@@ -68,7 +68,7 @@ def _case(suite: ElementTree.Element, f: Finding, kind: str) -> None:
         f"allowed: {limit(f)}",
         f"to do: {f.remedy}",
         f"why: {f.rule.why}",
-        f"see: {f.rule.help}",
+        f"see: {f.rule.command}",
     )
     entry.text = _clean("\n".join(lines))
 

@@ -8,6 +8,7 @@ from typing import Any
 from purespike.compiler.report.lookup import is_open, limit, source_of
 from purespike.compiler.report.report import Report
 from purespike.compiler.rules.finding import RULES, WAIVERS, Finding
+from purespike.compiler.rules.pages import read_page
 
 _SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -19,7 +20,7 @@ def to_sarif(report: Report) -> str:
 
     Broken findings have level ``error``; what was not run is a ``warning``, or a ``note`` where the
     policy does not demand it; what was waived is an error with an accepted suppression. A rule's
-    page is named in its help text: ``helpUri`` would have to be an absolute URI.
+    page is its help: ``helpUri`` would have to be an absolute URI, and a wheel has none.
     """
     rules = [WAIVERS, *RULES]
     findings = report.findings
@@ -35,7 +36,10 @@ def to_sarif(report: Report) -> str:
                         "id": r.id,
                         "shortDescription": {"text": r.title},
                         "fullDescription": {"text": r.why},
-                        "help": {"text": f"What it checks and how to fix it: {r.help}"},
+                        "help": {
+                            "text": f"What it checks and how to fix it: {r.command}",
+                            "markdown": read_page(r.id),
+                        },
                         "defaultConfiguration": {"level": r.severity},
                     }
                     for r in rules

@@ -58,5 +58,5 @@ def _lines(table: Table) -> Iterator[str]:
     yield from table.notes
     if not table.anchors:
         return
-    pages = sorted({c.page for row in table.rows for c in row if isinstance(c, Link) and c.page})
-    yield from [f"see: {', '.join(pages)}"] if pages else []
+    rules = sorted({c.text for row in table.rows for c in row if isinstance(c, Link) and c.page})
+    yield from [f"see: {', '.join(f'purespike rule {rule}' for rule in rules)}"] if rules else []

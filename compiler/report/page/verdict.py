@@ -169,7 +169,7 @@ def rules(findings: Sequence[Finding], nodes: Mapping[int, int]) -> Html:
             el(
                 "details",
                 el("summary", summary),
-                el("p", f"Why: {found[0].rule.why}. Explained in {found[0].rule.help}."),
+                el("p", f"Why: {found[0].rule.why}. `{found[0].rule.command}` explains it."),
                 shown(findings_table(title, rest, nodes), long=True),
                 id=rule.id,
             )

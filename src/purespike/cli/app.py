@@ -89,6 +89,11 @@ COMMANDS = {
         "Write the report as HTML, SARIF, JUnit XML, Markdown, JSON or text.",
     ),
     "diff": ("report", "diff", "Compare two builds; exit 1 if a gate trips."),
+    "rule": (
+        "rule",
+        "rule",
+        "Print what a rule checks, why, an example that fails, and how to fix it.",
+    ),
     "doctor": (
         "doctor",
         "doctor",

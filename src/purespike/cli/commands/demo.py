@@ -17,6 +17,7 @@ from purespike.cli.commands.shared import (
 )
 from purespike.compiler.files.kinds import BUNDLE
 from purespike.compiler.files.outputs import require_folder, require_open_folder
+from purespike.compiler.packages import require_packages
 from purespike.trainer.training.places import require_training
 
 
@@ -32,6 +33,7 @@ def demo(
     require_open_folder(folder, None)
     require_training(training)
     require_folder(bundle, BUNDLE)
+    require_packages("train", "torch", "lightning", "sklearn")
     from dataclasses import replace
 
     from purespike.flow.build import Options

@@ -13,14 +13,21 @@ from purespike.compiler.wording import spoken
 
 def doctor() -> None:
     """Print what is installed, which Lava would be used, and whether it works."""
-    from purespike.cli.installation import examine
+    from purespike.cli.installation import examine, uses
 
     lines = examine()
     table = Listing("what", "found", "", title=f"purespike {purespike.__version__}")
     for line in lines:
         mark = Text("ok", style="green")
-        if not line.works:
+        if line.optional and not line.works:
+            mark = Text(spoken(line.remedy, "command line"), style="dim")
+        elif not line.works:
             mark = Text.assemble(("missing ", "red"), spoken(line.remedy, "command line"))
         table.add_row(line.what, line.found, mark)
     out.print(table)
-    raise typer.Exit(OK if all(line.works for line in lines) else NOT_COMPLIANT)
+    table = Listing("commands", "", title="What works")
+    for use in uses(lines):
+        works = Text("yes", style="green")
+        table.add_row(use.commands, spoken(use.remedy, "command line") if use.remedy else works)
+    out.print(table)
+    raise typer.Exit(OK if all(n.works or n.optional for n in lines) else NOT_COMPLIANT)

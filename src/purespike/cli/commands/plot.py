@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from purespike.cli.commands.shared import Output, out
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.packages import require_packages
 from purespike.trainer.training.places import CURVES, require_figures
-
-
-def require_matplotlib() -> None:
-    """Refuse to draw where there is nothing to draw with.
-
-    Raises:
-        PurespikeError: if matplotlib is not installed.
-    """
-    if find_spec("matplotlib") is None:
-        raise PurespikeError(
-            "plots need a package that is not installed",
-            allowed="matplotlib",
-            remedy="pip install 'purespike[report]'",
-        )
 
 
 def plot(
@@ -36,7 +21,7 @@ def plot(
 ) -> None:
     """Draw training curves, firing rates by layer, and gradients by depth, of one or more runs."""
     require_figures(folder, CURVES)
-    require_matplotlib()
+    require_packages("report", "matplotlib")
     from purespike.trainer.training.logs import read_run
     from purespike.trainer.training.plots import draw
 

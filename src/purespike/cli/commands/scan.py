@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from purespike.cli.commands.plot import require_matplotlib
 from purespike.cli.commands.shared import Output, out
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.packages import require_packages
 from purespike.trainer.training.places import SCAN, require_figures
 
 
@@ -33,7 +33,8 @@ def scan(
 ) -> None:
     """Measure which surrogate carries gradients through an untrained network, and draw it."""
     require_figures(folder, SCAN)
-    require_matplotlib()
+    require_packages("report", "matplotlib")
+    require_packages("train", "torch", "lightning")
     numbers = _numbers("--widths", widths), _numbers("--heights", heights)
     from purespike.trainer.training.recipe_file import read_tables
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from purespike.cli.commands.shared import Output, out, print_trained
+from purespike.compiler.packages import require_packages
 from purespike.errors import InputError
 from purespike.trainer.training.places import require_training
 
@@ -57,6 +58,7 @@ def train(
     """
     if os.environ.get("RANK", "0") == "0":  # torchrun: the first process writes
         require_training(folder, resumed=resume)
+    require_packages("train", "torch", "lightning")
     stated = _paths(auxiliary or ())
     stated += [f"train.epochs={epochs}"] if epochs is not None else []
     from purespike.flow.inputs.recipes import look_at_training
