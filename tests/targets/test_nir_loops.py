@@ -413,7 +413,7 @@ def test_a_delay_that_only_a_convention_put_there_is_not_judged(when: Any, tmp_p
     nir.write(tmp_path / "f.nir", recurrent(cuba(), w, fc))
     said: Any = {"feedback": "previous", "recurrent_bias": when, "current": "new"}
     stated = Stated(dt=DT, reset="zero", steps=STEPS, spike_input=True, fires="above", **said)
-    graph, second = read_file(tmp_path / "f.nir", stated)
+    graph, second, _ = read_file(tmp_path / "f.nir", stated)
     found = static_findings(graph, read_policy("leaky"), second)
     rules = {f.rule.id for f in found if f.status == "FAIL"}
     assert {"PS004", "PS014"} <= {f.rule.id for f in found if f.status == "PASS"}

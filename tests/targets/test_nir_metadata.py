@@ -45,7 +45,7 @@ def test_the_report_says_so(tmp_path: Path) -> None:
     stated = Stated(steps=4, spike_input=True, fires="above")
     subject = load_subject(str(path), stated)
     assert subject.name == "m.nir (dt 0.001, reset zero: from its metadata)"
-    _, verdict = read_file(path, stated)  # the second opinion knows dt, too
+    _, verdict, _ = read_file(path, stated)  # the second opinion knows dt, too
     assert verdict is not None and not [p for p in verdict.problems if "without a dt" in p.why]
     said = Stated(1e-3, "zero", None, 4, True, fires="above")
     assert load_subject(str(path), said).name == "m.nir"

@@ -18,6 +18,7 @@ from helpers.nir_targets import agree_on_lava, agree_on_onnx_and_nir, quantized,
 from purespike.compiler.checker import Statement, inspect
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph
+from purespike.flow.check import check
 from purespike.flow.inputs.exchange import read_named
 from purespike.flow.inputs.stated import Stated
 from purespike.targets.nir.errors import NirFileError
@@ -195,6 +196,7 @@ def test_what_a_tool_writes_is_the_network_that_it_means(case: str, tmp_path: Pa
                         current="new", fires="at")  # fmt: skip
     _, name = read_named(tmp_path / "untidy.nir", stated)
     assert note in name
+    assert check(tmp_path / "untidy.nir", stated=stated, static=True).name == name
     _, name = read_named(tmp_path / "tidy.nir", stated)
     assert name == "tidy.nir"
     # The independent check reads the file as it stands, and needs no shapes.

@@ -401,7 +401,7 @@ def test_what_has_to_be_stated(tmp_path: Path) -> None:
     assert "state steps=N: " in str(caught.value) and "domain=SPIKE" in str(caught.value)
     with pytest.raises(InputError, match="does not take reset='zero'"):
         read_file(path, Stated(steps=4, reset="zero"))
-    graph, _ = read_file(path, Stated(steps=4, dt=0.01, spike_input=True))
+    graph, _, _ = read_file(path, Stated(steps=4, dt=0.01, spike_input=True))
     assert (graph.steps, graph.dt, str(graph.inputs[0].domain)) == (4, 0.01, "spike")
 
 

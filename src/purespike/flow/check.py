@@ -100,8 +100,8 @@ def check(
     name, graph, to_compile, waivers = "", None, False, options.waivers
     if path is not None and samples is None and is_graph_file(path):
         stated.refuse("a check of a file", *NIR, "shape")
-        graph, second = read_file(path, stated)
-        name, to_compile = path.name, not is_integer(graph)
+        graph, second, name = read_file(path, stated)
+        to_compile = not is_integer(graph)
         held = static_findings(graph, options.policy, second)
         findings = fill_missing(held, "needs a bundle")
     elif path is not None and samples is None and (path / MANIFEST).is_file():

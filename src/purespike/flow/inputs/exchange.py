@@ -25,18 +25,20 @@ def is_graph_file(path: Path) -> bool:
     return path.is_file() and path.suffix in FORMATS
 
 
-def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None]:
-    """The graph in a file, and what the independent checker says of a NIR file.
+def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None, str]:
+    """The graph in a file, what the independent checker says of a NIR file, and the file's name
+    with what was taken of it, as `read_named` has it.
 
     Raises:
         As `read_named`.
     """
     if FORMATS.get(path.suffix) != "NIR":
-        return read_named(path, stated)[0], None
+        graph, name = read_named(path, stated)
+        return graph, None, name
     graph, document, conventions = _nir(path, stated, None)
     if not document.metadata:  # a delay that only a convention put there is no node to judge
         graph = spikes_wait(graph, document.nodes)
-    return graph, second_verdict(document, conventions)
+    return graph, second_verdict(document, conventions), _noted(path, graph, document, conventions)
 
 
 def read_named(
@@ -57,13 +59,7 @@ def read_named(
     kind = FORMATS.get(path.suffix)
     if kind == "NIR":
         graph, document, conventions = _nir(path, stated, steps)
-        taken = [f"{k} {v}" for k, v in document.said.items() if getattr(conventions, k) is None]
-        notes = [f"{', '.join(taken)}: from its metadata"] if taken else []
-        notes += document.taken
-        fires = any(isinstance(n.op, Neuron) and n.op.fires for n in graph.nodes)
-        if fires and not document.metadata and conventions.fires is None:  # else it was asked for
-            notes.append("fires above its thresholds: no membrane can equal one")
-        return graph, path.name + (f" ({'; '.join(notes)})" if notes else "")
+        return graph, _noted(path, graph, document, conventions)
     if kind == "ONNX":  # each reader loads what its format alone needs
         from purespike.targets.onnx.foreign.step import read_step
         from purespike.targets.onnx.graph import is_golden, read_graph
@@ -99,6 +95,17 @@ def read_named(
         allowed=", ".join((*FORMATS, ".pt2")),
         remedy="give the file the suffix of its format",
     )
+
+
+def _noted(path: Path, graph: Graph, document: Document, conventions: Conventions) -> str:
+    """The name of a NIR file, with what was taken of it where nothing was stated."""
+    taken = [f"{k} {v}" for k, v in document.said.items() if getattr(conventions, k) is None]
+    notes = [f"{', '.join(taken)}: from its metadata"] if taken else []
+    notes += document.taken
+    fires = any(isinstance(n.op, Neuron) and n.op.fires for n in graph.nodes)
+    if fires and not document.metadata and conventions.fires is None:  # else it was asked for
+        notes.append("fires above its thresholds: no membrane can equal one")
+    return path.name + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def _nir(path: Path, stated: Stated, steps: int | None) -> tuple[Graph, Document, Conventions]:
