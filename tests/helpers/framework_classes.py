@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.interpret import run
 from purespike.trainer.capture.interop.imported import Imported
+from purespike.trainer.capture.interop.spikingjelly import STEPWISE
 from purespike.trainer.capture.precision import InFloat64
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.nn.layers import Conv2d
@@ -213,7 +214,7 @@ def tables() -> dict[str, list[Row]]:
         def nothing(module: nn.Module) -> None: ...
 
         def sequences(module: Any) -> None:
-            if hasattr(module, "step_mode"):
+            if hasattr(module, "step_mode") and type(module).__name__ not in STEPWISE:
                 try:
                     module.step_mode = "m"
                 except ValueError:

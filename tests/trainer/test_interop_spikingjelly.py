@@ -380,7 +380,7 @@ def smooth() -> nn.Module:
         (neuron.IFNode(v_threshold=0.5, v_reset=0.5), "no exact form"),
         (neuron.QIFNode(), "no operation for QIFNode"),
         (layer.GroupNorm(1, 2), "no operation for GroupNorm"),
-        (layer.WSConv2d(2, 2, 1), "no operation for WSConv2d"),
+        (layer.NeuNorm(2, 8, 8), "no operation for NeuNorm"),
         (layer.TLastMultiStepContainer(neuron.IFNode()), "no operation for TLast"),
         (layer.Flatten(2), "no exact form"),
         (layer.MaxPool2d(3, ceil_mode=True), "no exact form"),

@@ -347,10 +347,11 @@ def unknown(module: nn.Module, path: str, allowed: Iterable[str] = ()) -> Captur
     """The error of a module that is not an operation of the graph: why not, and what to do."""
     why, remedy = reason_of(module)
     names = sorted(allowed or {t.__name__ for t in CONVERSIONS})
+    first, *more = repr(module).splitlines()
     return CaptureError(
         f"the compiler has no operation for {type(module).__name__}" + (f": {why}" if why else ""),
         where=path,
-        found=repr(module),
+        found=f"{first}...)" if more else first,
         allowed=", ".join(names),
         remedy=remedy or "replace the module, or write it with the ones above",
     )

@@ -79,7 +79,7 @@ _REASONS: dict[str, tuple[str, str]] = {
          "DSRIFNode", "DSRLIFNode", "ActivationAwareIFNode", "ILCIFNode", "ILCLIFNode",
          "ILCCUBALIFNode", "NoisyCUBALIFNode", "NoisyILCCUBALIFNode", "NoisyNonSpikingIFNode",
          "STBIFNode", "FewSpikeNode", "OutlierAwareThresholdNode", "HGNode", "FlexSN",
-         "MPBNLIFNode", "OTTTLIFNode", "SLTTLIFNode", "SynapseFilter", "LeakyParallel",
+         "MPBNLIFNode", "SynapseFilter", "LeakyParallel",
          "StateLeaky", "SLSTM", "NeuronalCell", "LinearLeaky", "AssociativeLeaky"),
         _MEMORY,
     ),

@@ -33,6 +33,7 @@ __all__ = [
     "gives_state",
     "is_container",
     "is_foreign",
+    "is_sequence",
     "is_stateful",
     "join",
     "mode_at",
@@ -64,10 +65,16 @@ def is_container(module: nn.Module) -> bool:
     return space == spikingjelly.LAYER and name in spikingjelly.CONTAINERS
 
 
+def is_sequence(module: nn.Module) -> bool:
+    """Does it call its modules one after the other, once the framework's own detour is left out?"""
+    online = known_class(module)[1] == "OTTTSequential"  # beside spikes, traces while it trains
+    return isinstance(module, nn.Sequential) and (online or is_container(module))
+
+
 def is_foreign(module: nn.Module) -> bool:
     """Is a module one operation of another framework?"""
     foreign = isinstance(module, Spikes) or framework_class(module) is not None
-    return foreign and not is_container(module)
+    return foreign and not is_container(module) and not is_sequence(module)
 
 
 def is_stateful(module: nn.Module) -> bool:
@@ -152,7 +159,7 @@ _CALLED = {
 
 def _wanted(module: Any, space: str) -> set[str]:
     """Where a module computes what its class says."""
-    if space == snntorch.NEURON:
+    if space == snntorch.NEURON or known_class(module)[1] in spikingjelly.STEPWISE:
         return {"s"}
     single = {"s"} if space == spikingjelly.NEURON else {"s", "merged"}
     if isinstance(module, nn.Linear):  # does not look at its step_mode

@@ -6,8 +6,10 @@ membrane that rests at ``v_reset`` is counted from there, so that it rests at 0.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -117,6 +119,15 @@ def _slots(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     return []
 
 
+def _standardized(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    """Weights standardized over each output: constants, once they are trained."""
+    [(name, op)] = CONVERSIONS[nn.Conv2d if m.weight.dim() == 4 else nn.Linear](
+        m, shape, steps, path
+    )
+    weight = copy.deepcopy(m).double().get_weight().detach().cpu().numpy()
+    return [(name, replace(op, weight=weight))]
+
+
 def _voting(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     """The mean of each class's voters, as a layer."""
     (size,), votes = shape if len(shape) == 1 else (0,), int(m.voting_size)
@@ -138,9 +149,12 @@ NEURONS: dict[str, Callable[..., Converted]] = {
     "ILIFNode": _ilif,
     "TernaryIFNode": _ternary_if,
     "TernaryLIFNode": _ternary_lif,
+    "OTTTLIFNode": _lif,  # these two differ from LIFNode in how they train
+    "SLTTLIFNode": _lif,
     "NonSpikingIFNode": _silent_if,
     "NonSpikingLIFNode": _silent_lif,
 }
+STEPWISE = ("OTTTLIFNode", "SLTTLIFNode")  # which take no sequence
 _PLAIN = (
     nn.Conv1d,
     nn.ConvTranspose2d,
@@ -159,6 +173,8 @@ LAYERS: dict[str, Callable[..., Converted]] = {
     "BatchNorm2d": CONVERSIONS[nn.BatchNorm2d],
     "ThresholdDependentBatchNorm1d": CONVERSIONS[nn.BatchNorm1d],
     "ThresholdDependentBatchNorm2d": CONVERSIONS[nn.BatchNorm2d],  # its scale is its weight
+    "WSConv2d": _standardized,
+    "WSLinear": _standardized,
     "MaxPool2d": CONVERSIONS[nn.MaxPool2d],
     "AvgPool2d": CONVERSIONS[nn.AvgPool2d],
     "AdaptiveAvgPool2d": CONVERSIONS[nn.AdaptiveAvgPool2d],

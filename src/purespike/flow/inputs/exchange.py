@@ -26,8 +26,9 @@ def is_graph_file(path: Path) -> bool:
 
 
 def read_file(path: Path, stated: Stated) -> tuple[Graph, Verdict | None, str]:
-    """The graph in a file, what the independent checker says of a NIR file, and the file's name
-    with what was taken of it, as `read_named` has it.
+    """The graph in a file, what the independent checker says of it, and its name.
+
+    Only a NIR file is checked so; the name has what was taken of it, as `read_named` says.
 
     Raises:
         As `read_named`.
