@@ -51,6 +51,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "jobs": ("--jobs N", "jobs=N"),
     "c": ("--c", "Options(c=True)"),
     "c_ram": ("--c-ram BYTES", "Options(c_ram=BYTES)"),
+    "reader": ("leave out --for", "export_nir(..., reader=None)"),
     "netx": ("--netx", "Options(netx=True)"),
 }
 _SLOT = re.compile(r"\{(\w+)\}")

@@ -35,6 +35,7 @@ from purespike.compiler.packages import EXTRAS, PYPI, missing_package
 from purespike.compiler.rules.finding import LEGALITY, Finding
 from purespike.compiler.rules.graph_rules import NO_SPIKES, check_domains
 from purespike.compiler.wording import WORDS, Advice, option, spoken
+from purespike.flow.exporting import export_nir
 from purespike.flow.inputs.opening import open_source
 from purespike.flow.inputs.stated import Stated
 from purespike.flow.testset import run_test_set
@@ -76,7 +77,7 @@ def test_advice_speaks_the_interface_of_its_reader() -> None:
 
 def test_every_word_is_an_option_of_a_command_and_a_name_in_python() -> None:
     flags = {o for c in COMMANDS.values() for p in c.params for o in (*p.opts, *p.secondary_opts)}
-    callables = (Options, Subject, Stated, Conventions, run_test_set)
+    callables = (Options, Subject, Stated, Conventions, run_test_set, export_nir)
     names = {n for c in callables for n in inspect.signature(c).parameters}
     names |= {"resume_from", "epoch", "device", "trust"}
     for name, (flag, python) in WORDS.items():

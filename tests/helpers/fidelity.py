@@ -28,6 +28,7 @@ from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.passes.lower_gates import lower_gates
 from purespike.compiler.passes.strip_auxiliary import strip_auxiliary
+from purespike.compiler.passes.unroll_levels.unroll_levels import unroll_levels
 from purespike.judge.executors import make_golden
 from purespike.targets.bundle.golden_network import write_golden_network
 from purespike.targets.bundle.replay import replay
@@ -53,6 +54,7 @@ PASSES: dict[str, Callable[[Graph], Graph]] = {
     "fold_scales": fold_scales,
     "fuse_batchnorm": fuse_batchnorm,
     "strip_auxiliary": strip_auxiliary,
+    "unroll_levels": unroll_levels,
 }
 
 

@@ -76,7 +76,7 @@ COMMANDS = {
     "export": (
         "export",
         "export",
-        "Write a bundle's network as a program: whole numbers, additions, no library.",
+        "Write a network as a C program or as NIR, or its golden samples as NIR's data.",
     ),
     "targets": (
         "targets",

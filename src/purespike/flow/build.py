@@ -75,7 +75,7 @@ def build(
     if dump_graphs is not None:
         require_folder(Path(dump_graphs), GRAPHS)
     progress("capture", 0, 1)
-    captured, dead = _captured(subject)
+    captured, dead = captured_network(subject)
     require_classes(subject, captured)
     if subject.labels is None:
         decided = own_decisions(subject.model, subject.spikes)
@@ -180,7 +180,7 @@ def _rewritten(graph: Graph, passes: Iterable[Pass]) -> Graph:
     return graph
 
 
-def _captured(subject: Subject) -> tuple[Graph, tuple[str, ...]]:
+def captured_network(subject: Subject) -> tuple[Graph, tuple[str, ...]]:
     """The network, and the parameters that no output depends on."""
     if isinstance(subject.model, Graph):
         return subject.model, ()
