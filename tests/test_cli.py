@@ -1,4 +1,4 @@
-"""The command line as a user meets it: each run is a process of its own."""
+"""The command line as a user meets it: `run` in a process of its own, `inside` in this one."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from helpers.command_line import inside
 from helpers.flow_cases import LENIENT, resnet, subject
 from helpers.process_tools import eventually
 
@@ -98,32 +99,32 @@ def test_check_verify_and_simulate_a_bundle(bundle: Path) -> None:
 
 def test_the_report_in_every_format(bundle: Path, tmp_path: Path) -> None:
     for name in ("text", "json", "markdown", "sarif", "junit", "html"):
-        shown = run("report", bundle, "--format", name)
+        shown = inside("report", bundle, "--format", name)
         assert shown.returncode == 0 and shown.stdout, shown.stderr
-        written = run("report", bundle, "-f", name, "-o", tmp_path / name)
+        written = inside("report", bundle, "-f", name, "-o", tmp_path / name)
         assert written.returncode == 0, written.stderr
         assert (tmp_path / name).read_text() == shown.stdout
     assert (tmp_path / "html").read_text() == (bundle / "report.html").read_text()
-    done = run("report", bundle / "report.json", "-o", bundle / "report.txt")
+    done = inside("report", bundle / "report.json", "-o", bundle / "report.txt")
     assert done.returncode == 2 and "a bundle holds its own files only" in done.stderr
-    assert '"title": "purespike compliance report"' in run("report", "--schema").stdout
+    assert '"title": "purespike compliance report"' in inside("report", "--schema").stdout
 
 
 def test_two_builds_are_compared_and_gated(bundle: Path, tmp_path: Path) -> None:
-    done = run("diff", bundle, bundle, "--fail-on", "ac=0", "--fail-on", "findings")
+    done = inside("diff", bundle, bundle, "--fail-on", "ac=0", "--fail-on", "findings")
     assert done.returncode == 0 and "gates held: ac=0, findings" in done.stdout, done.stderr
     data = json.loads((bundle / "report.json").read_text())
     data["census"]["chip"]["ac"] *= 2
     (tmp_path / "worse.json").write_text(json.dumps(data))
-    done = run("diff", bundle, tmp_path / "worse.json", "--fail-on", "ac=5")
+    done = inside("diff", bundle, tmp_path / "worse.json", "--fail-on", "ac=5")
     assert done.returncode == 1 and "GATE ac=5: AC grew by 100.00 %" in done.stdout
 
 
 def test_a_policy_is_shown_changed_and_used(bundle: Path, tmp_path: Path) -> None:
-    shown = run("policy", "show", "leaky")
+    shown = inside("policy", "show", "leaky")
     assert shown.returncode == 0 and "leak_multiplies = true" in shown.stdout
     (tmp_path / "ours.toml").write_text(shown.stdout)
-    done = run("check", bundle, "--static", "--policy", tmp_path / "ours.toml")
+    done = inside("check", bundle, "--static", "--policy", tmp_path / "ours.toml")
     assert done.returncode == 0, done.stdout
 
 
@@ -134,7 +135,7 @@ def test_a_waiver_that_nothing_needs_fails_the_check(bundle: Path, tmp_path: Pat
     )
     arguments = ("check", bundle, "--static", "--waivers", path, "--today")
     for today, says in (("2026-06-01", "matches nothing"), ("2027-01-01", "expired")):
-        done = run(*arguments, today)
+        done = inside(*arguments, today)
         assert done.returncode == 1 and says in done.stdout and "PS000" in done.stdout
 
 
@@ -149,29 +150,29 @@ def test_replay_runs_with_numpy_alone(bundle: Path, tmp_path: Path) -> None:
 
 
 def test_map_says_what_fits_and_what_does_not(bundle: Path) -> None:
-    done = run("map", bundle)
+    done = inside("map", bundle)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Loihi 2 (estimate)" in done.stdout and "Not published for Loihi 2" in done.stdout
-    done = run("map", bundle / "model.nir", "--chip", "loihi1", "--json")
+    done = inside("map", bundle / "model.nir", "--chip", "loihi1", "--json")
     data = json.loads(done.stdout)
     assert data["chip"] == "loihi1" and data["fits"] and data["not_published"] == []
     assert data["cores"] == sum(len(layer["cores"]) for layer in data["layers"]) > 0
     report = json.loads((bundle / "report.json").read_text())
-    assert report["resources"] == json.loads(run("map", bundle, "--json").stdout)
-    done = run("map", bundle, "--chip", "loihi9")
+    assert report["resources"] == json.loads(inside("map", bundle, "--json").stdout)
+    done = inside("map", bundle, "--chip", "loihi9")
     assert done.returncode == 2 and "loihi2, loihi1" in done.stderr
 
 
 def test_what_is_not_run_is_not_proved(bundle: Path) -> None:
-    done = run("check", bundle, "--no-lava")
+    done = inside("check", bundle, "--no-lava")
     assert done.returncode == 1 and "NOT PROVED: not run PS010" in done.stdout
-    assert run("check", bundle / "model.nir").returncode == 1
+    assert inside("check", bundle / "model.nir").returncode == 1
 
 
 def test_compile_writes_a_bundle_that_verifies(checkpoint: Path, tmp_path: Path) -> None:
-    done = run("compile", checkpoint, "--out", tmp_path / "b", "--samples", "4")
+    done = inside("compile", checkpoint, "--out", tmp_path / "b", "--samples", "4")
     assert done.returncode in (0, 1), done.stderr  # untrained: its accuracy may drop
-    assert run("verify", tmp_path / "b", "--no-lava").returncode == 0
+    assert inside("verify", tmp_path / "b", "--no-lava").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_compile_writes_a_bundle_that_verifies(checkpoint: Path, tmp_path: Path)
     ],
 )
 def test_bad_input_gives_one_clear_error(arguments: list[str], says: str, tmp_path: Path) -> None:
-    done = run(*arguments)
+    done = inside(*arguments)
     assert done.returncode == 2, done.stdout + done.stderr
     assert says in done.stderr, done.stderr
     assert "Traceback" not in done.stderr

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import own_networks as own
+from helpers.command_line import inside
 from safetensors.torch import load_file
 
 from purespike.compiler.errors import PurespikeError
@@ -256,19 +257,29 @@ def test_the_documented_commands_run(tmp_path: Path) -> None:
         ((), ["needs data", "--data FILE.npz"]),
     ],
 )
-def test_the_command_line_says_what_it_takes(words, says, tmp_path: Path) -> None:
-    (tmp_path / "net.py").write_text("from torch import nn\nmake = nn.Identity\n")
-    done = purespike(tmp_path, "train", "net:make", *words)
+def test_the_command_line_says_what_it_takes(words, says, tmp_path, monkeypatch) -> None:
+    module = users_module(tmp_path, monkeypatch, "from torch import nn\nmake = nn.Identity\n")
+    done = inside("train", f"{module}:make", *words)
     text = " ".join(done.stderr.split())
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert all(part in text for part in says), text
 
 
-def test_what_a_user_made_wrong_is_said_by_name(tmp_path: Path) -> None:
+def users_module(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> str:
+    """The name of a module in the current folder, which no other test has."""
+    (folder / f"{folder.name}.py").write_text(text)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds the folder
+    return folder.name
+
+
+def test_what_a_user_made_wrong_is_said_by_name(tmp_path: Path, monkeypatch) -> None:
     save(tmp_path / "train.npz", x=X, y=Y)
-    (tmp_path / "net.py").write_text("def make():\n    raise ValueError('four is not five')\n")
+    module = users_module(
+        tmp_path, monkeypatch, "def make():\n    raise ValueError('four is not five')\n"
+    )
     for name, says in (("make", "four is not five"), ("no", "no attribute 'no'")):
-        done = purespike(tmp_path, "train", f"net:{name}", "--data", "train.npz")
+        done = inside("train", f"{module}:{name}", "--data", "train.npz")
         assert done.returncode == 2 and says in " ".join(done.stderr.split())
 
 
