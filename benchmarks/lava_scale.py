@@ -91,6 +91,25 @@ def sevenb(size: int) -> nn.Module:
     return Blocks(*layers, *head(32, 11))
 
 
+def digits(size: int) -> nn.Module:
+    """What remains of the demo's network (recipes/digits.toml)."""
+    widths, strides = (16, 32, 32), (1, 2, 1)
+    return build(
+        ModelConfig(5, 10, 4, (size, size), 16, widths, strides, aap=False, shortcut=False), seed=0
+    )
+
+
+def nmnist(size: int) -> nn.Module:
+    """As the CNN of the NIR paper, with max pooling and a readout of sums."""
+    neuron, dense = NeuronConfig(), nn.Linear(8 * (size // 8) ** 2, 256, bias=False)
+    nn.init.normal_(dense.weight, std=2 / dense.in_features**0.5)
+    layers = [
+        SpikingUnit(2, 16, neuron, kernel=5, stride=2), SpikingUnit(16, 16, neuron), MaxPool2d(2),
+        SpikingUnit(16, 8, neuron), MaxPool2d(2), Flatten(), dense, neuron.build(),
+    ]  # fmt: skip
+    return Blocks(*layers, TimeMean(), nn.Linear(256, 10))
+
+
 @dataclass(frozen=True)
 class Network:
     """A published shape."""
@@ -105,6 +124,8 @@ class Network:
 NETWORKS = {
     "resnet20": Network("ResNet-20, CIFAR, OR gates", resnet20, 3, 32, 4),
     "vgg16": Network("VGG-16, CIFAR, max pooling", vgg16, 3, 32, 4),
+    "digits": Network("the demo's, digits, OR gates", digits, 5, 8, 4),
+    "nmnist": Network("CNN, N-MNIST, max pooling", nmnist, 2, 34, 300),
     "7b": Network("7B-Net, DVS Gesture, OR gates", sevenb, 2, 128, 16),
 }
 
@@ -146,11 +167,11 @@ class Memory(Thread):
     def run(self) -> None:
         """Sample until told to stop."""
         while not self.done.wait(0.5):
-            runs = [p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if _child(p)]
+            runs = [p for p in map(int, filter(str.isdigit, os.listdir("/proc"))) if child(p)]
             self.peak = max(self.peak, sum(_pss(p) for r in runs for p in session.members(r)))
 
 
-def _child(pid: int) -> bool:
+def child(pid: int) -> bool:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
@@ -213,7 +234,7 @@ def line(name: str, size: int | None, stock_steps: int) -> None:
         _row("fast", fast, program.steps, peak, wrong, sum(v.size for v in found.values()))
         if stock_steps:
             few = replace(program, steps=min(stock_steps, program.steps), conv="stock")
-            few = replace(few, processes=tuple(_cut(p, few.steps) for p in few.processes))
+            few = replace(few, processes=tuple(cut(p, few.steps) for p in few.processes))
             stock, peak = measured(few, Path(b))
             pairs = [
                 (v, r[n][: few.steps])
@@ -224,7 +245,7 @@ def line(name: str, size: int | None, stock_steps: int) -> None:
             _row("stock", stock, few.steps, peak, wrong, sum(u.size for u, _ in pairs))
 
 
-def _cut(process: object, steps: int) -> object:
+def cut(process: object, steps: int) -> object:
     spikes = getattr(process, "spikes", None)
     return process if spikes is None else replace(process, spikes=spikes[:steps])  # type: ignore[type-var]
 
