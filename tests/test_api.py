@@ -63,10 +63,11 @@ RESULTS: dict[type, str] = {
 }
 ERRORS = {"PurespikeError", "Refusal", "UsageError"}
 NN = (
-    "IF LIF PLIF ATan AapAvgPool AapDownsample AapMaxPool Accumulate AdaptiveMaxPool2d Add And "
-    "AuxiliaryLinear AvgPool2d BatchNorm2d Conv1d Conv2d FastSigmoid Flatten GlobalAvgPool2d Iand "
-    "Imported MaxPool2d Neuron Or PiecewiseQuadratic Rectangular Shaped ShortcutBranch Sigmoid "
-    "Surrogate Tanh ThresholdBatchNorm2d TimeMean Triangular Xor encode"
+    "IF ILIF LIF PLIF ATan AapAvgPool AapDownsample AapMaxPool Accumulate AdaptiveMaxPool2d "
+    "Add And AuxiliaryLinear AvgPool2d BatchNorm2d Conv1d Conv2d FastSigmoid Flatten "
+    "GlobalAvgPool2d Iand Imported LevelActivation MaxPool2d Neuron Or PiecewiseQuadratic "
+    "Rectangular Shaped ShortcutBranch Sigmoid Surrogate Tanh ThresholdBatchNorm2d TimeMean "
+    "Triangular Xor encode"
 )
 
 

@@ -27,7 +27,7 @@ from purespike.compiler.passes.quantize.scales import Scaling
 from purespike.compiler.passes.remove_dead import remove_dead, removed
 from purespike.compiler.passes.split_host import split_host
 from purespike.compiler.passes.strip_auxiliary import describe, strip_auxiliary
-from purespike.compiler.passes.unroll_levels.unroll_levels import LIMIT, unroll_levels, unrolled
+from purespike.compiler.passes.unroll_levels.unroll_levels import LIMIT, unroll_network, unrolled
 from purespike.compiler.pipeline.contract import REWRITES, SAME, Pass, Pipeline, close
 from purespike.compiler.proofs.ranges import bound_neurons
 
@@ -102,7 +102,7 @@ def standard_pipeline(
         Pass("fold_scales", fold_scales, close(1e-9), unfolded),
         Pass("fold_constants", fold_constants, close(1e-9)),
         # In front of what knows spikes only, behind what folds into weights: copies share those.
-        Pass("unroll_levels", lambda g: unroll_levels(g, levels), close(1e-9), unrolled),
+        Pass("unroll_levels", lambda g: unroll_network(g, levels), close(1e-9), unrolled),
         Pass("lower_gates", lower_gates, SAME),
         Pass("merge_equal", merge_equal, SAME, merged),
         # Shorter sums are rounded otherwise in real numbers.

@@ -32,6 +32,7 @@ from purespike.trainer.nn.layers import (
     ThresholdBatchNorm2d,
     TimeMean,
 )
+from purespike.trainer.nn.levels import ILIF, LevelActivation
 from purespike.trainer.nn.neuron import IF, LIF, PLIF, Neuron
 from purespike.trainer.nn.surrogate import (
     ATan,
@@ -47,6 +48,7 @@ from purespike.trainer.nn.surrogate import (
 
 __all__ = [
     "IF",
+    "ILIF",
     "LIF",
     "PLIF",
     "ATan",
@@ -67,6 +69,7 @@ __all__ = [
     "GlobalAvgPool2d",
     "Iand",
     "Imported",
+    "LevelActivation",
     "MaxPool2d",
     "Neuron",
     "Or",

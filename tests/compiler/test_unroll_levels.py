@@ -33,7 +33,11 @@ from purespike.compiler.ir.ops.levels import thresholds_of_rounding
 from purespike.compiler.ir.verify import verify
 from purespike.compiler.passes.split_host import chip_part, split_host
 from purespike.compiler.passes.unroll_levels.trains import LevelsError
-from purespike.compiler.passes.unroll_levels.unroll_levels import unroll_levels, unrolled
+from purespike.compiler.passes.unroll_levels.unroll_levels import (
+    unroll_levels,
+    unroll_network,
+    unrolled,
+)
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 
 STEPS, NEURONS = 50, 2000
@@ -293,6 +297,19 @@ def test_a_host_encoder_with_memory_is_refused() -> None:
     with pytest.raises(LevelsError, match="keeps a membrane"):
         unroll_levels(graph)
     unroll_levels(replace(graph, steps=1))
+
+
+def test_a_network_does_not_end_in_counts_of_several_steps() -> None:
+    graph = alone(LEVELS, ("f", Flatten(), ("s",)), n=3, steps=2)
+    with pytest.raises(LevelsError, match="ends in counts of each step") as caught:
+        unroll_network(graph)
+    assert caught.value.where == "f" and "TimeMean" in str(caught.value.remedy)
+    unroll_network(alone(LEVELS, n=3, steps=1))
+    mean = alone(LEVELS, ("f", Flatten(), ("s",)), ("m", TimeMean(2), ("f",)), n=3, steps=2)
+    x = bits(steps=2, size=3)
+    done = compile_graph(mean, standard_pipeline(), x).graph
+    found = run(done, x).values["m"][-1] / 2  # of whole numbers, the scale is T
+    assert np.array_equal(found, run(mean, x).values["m"][-1])
 
 
 def test_nothing_to_do_gives_the_same_graph() -> None:

@@ -14,9 +14,11 @@ from purespike.compiler.ir import ops
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import IRError, Op
 from purespike.compiler.ir.ops.join import GateKind
+from purespike.compiler.ir.ops.levels import thresholds_of_rounding
 from purespike.trainer.capture.reasons import reason_of
 from purespike.trainer.nn import attention, gates, layers
 from purespike.trainer.nn.auxiliary import Accumulate
+from purespike.trainer.nn.levels import ILIF
 from purespike.trainer.nn.neuron import Neuron
 
 __all__ = [
@@ -283,6 +285,12 @@ def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> Convert
     return [*scale, ("", op)]
 
 
+def _counting(m: ILIF, shape: tuple[int, ...], steps: int, path: str) -> Converted:
+    """A level activation; its count is that of the exact quotient."""
+    thresholds = thresholds_of_rounding(m.levels, m.threshold)
+    return [("", ops.Levels(thresholds, m.decay, np.asarray(m.threshold)))]
+
+
 def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> Converted:
     kind = next(k for t, k in _GATES.items() if isinstance(m, t))
     return [("", ops.Gate(kind))]
@@ -308,6 +316,7 @@ CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
     nn.Identity: lambda m, shape, steps, path: [],
     layers.TimeMean: lambda m, shape, steps, path: [("", ops.TimeMean(steps))],
     Neuron: _neuron,
+    ILIF: _counting,
     Accumulate: lambda m, shape, steps, path: [("", ops.Add())],
     attention.AttentionScores: lambda m, shape, steps, path: [("", ops.AttentionScores(m.heads))],
     attention.AttentionMix: lambda m, shape, steps, path: [("", ops.AttentionMix(m.heads))],

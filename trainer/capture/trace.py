@@ -30,6 +30,7 @@ from purespike.trainer.capture.walk import Walk
 from purespike.trainer.capture.weights import computes_weights, settled_copy
 from purespike.trainer.nn import gates, layers
 from purespike.trainer.nn.auxiliary import Accumulate
+from purespike.trainer.nn.levels import ILIF
 from purespike.trainer.nn.neuron import Neuron
 
 __all__ = ["Capture", "CaptureError", "capture"]
@@ -48,7 +49,7 @@ class Capture:
     dead: tuple[str, ...]
 
 
-_LEAVES = (Neuron, Accumulate, layers.TimeMean, *gates.GATES.values())
+_LEAVES = (Neuron, ILIF, Accumulate, layers.TimeMean, *gates.GATES.values())
 
 
 class _Proxy(fx.Proxy):

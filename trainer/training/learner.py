@@ -19,6 +19,7 @@ from purespike.trainer.networks.attached import logits as named_logits
 from purespike.trainer.networks.dual_stream import DualStreamNetwork
 from purespike.trainer.nn.auxiliary import auxiliary_modules
 from purespike.trainer.nn.layers import BatchNorm2d
+from purespike.trainer.nn.levels import ILIF
 from purespike.trainer.nn.neuron import Neuron
 from purespike.trainer.nn.pointwise import safe_pointwise
 from purespike.trainer.training.distributed import World, world
@@ -76,8 +77,8 @@ class Learner(L.LightningModule):
         self.dealt = dealt
         self.gradient_norms: list[float] = []
         self.latest: dict[str, float] = {}
-        self.neurons: list[tuple[str, Neuron]] = [
-            (n, m) for n, m in model.named_modules() if isinstance(m, Neuron)
+        self.neurons: list[tuple[str, Neuron | ILIF]] = [
+            (n, m) for n, m in model.named_modules() if isinstance(m, Neuron | ILIF)
         ]
         self.foreign: list[tuple[str, nn.Module]] = [
             (n, m) for n, m in model.named_modules() if is_stateful(m)

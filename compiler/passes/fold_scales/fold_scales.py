@@ -215,7 +215,8 @@ def _mean(graph: Graph, node: Node) -> Match | None:  # case 9
         first = draft(reader, f"{reader.name}.step", reader.op, node.inputs)
         mean = draft(reader, reader.name, node.op, (first.name,))
         return {node.name: [], reader.name: [first, mean]}, {}
-    spikes = graph.edge(node.inputs[0]).domain <= SPIKE and not is_current(graph, node.inputs[0])
+    spikes = graph.edge(node.inputs[0]).domain <= SPIKE or counts(graph, node.inputs[0])
+    spikes = spikes and not is_current(graph, node.inputs[0])
     summed = layer is not None and isinstance(layer.op, Add)
     if graph.consumers(node.name) or not (spikes or summed):
         return None

@@ -30,7 +30,7 @@ def is_quantized(graph: Graph) -> bool:
 def require_held(graph: Graph, grid: Grid) -> None:
     """Raise QuantizeError for whole numbers that the chip does not hold as they are."""
     for nodes in group_members(graph).values():
-        if exact_scale(graph, nodes, grid) == 1.0:
+        if exact_scale(graph, nodes, grid) is not None:  # a power of two: nothing moves
             continue
         neuron = next(n for n in nodes if isinstance(n.op, Neuron))
         raise QuantizeError(

@@ -54,7 +54,7 @@ from purespike.compiler.ir.ops import (
     Scale,
 )
 from purespike.compiler.ir.ops.synapse import reweighted
-from purespike.compiler.ir.rewrite import rewritten
+from purespike.compiler.ir.rewrite import counts, rewritten
 from purespike.compiler.passes.fold_scales.pooling import max_pool, pool_into_neurons
 from purespike.compiler.passes.unroll_levels.synapses import one_to_one, weighed
 from purespike.compiler.passes.unroll_levels.trains import (
@@ -95,6 +95,24 @@ def unroll_levels(graph: Graph, limit: int = LIMIT) -> Graph:
     trains = find_trains(graph)
     nodes = [new for node in graph.nodes for new in _Unrolled(graph, trains).of(node)]
     return rewritten(graph.rebuilt(nodes), (max_pool, pool_into_neurons))
+
+
+def unroll_network(graph: Graph, limit: int = LIMIT) -> Graph:
+    """`unroll_levels` of a network to deploy, whose counts over several steps nobody would add up.
+
+    Raises:
+        LevelsError: Case 9, or counts as an output: a readout is read at the last step.
+    """
+    for name in graph.outputs:
+        if graph.steps > 1 and not graph.edge(name).domain <= SPIKE and counts(graph, name):
+            raise LevelsError(
+                "the network ends in counts of each step, and a readout is read at the last one",
+                where=graph.origin(name),
+                found=f"{graph.edge(name)}, {graph.steps} steps",
+                allowed="spikes, a mean over time, or a layer and a mean over time",
+                remedy="average over time at the end: purespike.nn.TimeMean()",
+            )
+    return unroll_levels(graph, limit)
 
 
 def unrolled(before: Graph, after: Graph) -> tuple[str, ...]:

@@ -88,7 +88,8 @@ def _consistent(line: PassLine, part: Part) -> PassLine:
     """One line whose figures do not contradict each other."""
     shares = line.layers.values()
     if line.divergence is None:
-        line = replace(line, agreement=1.0, layers=dict.fromkeys(line.layers, 1.0))
+        agreement = 1.0 if shares else None  # no layer that both networks have: levels, or none
+        line = replace(line, agreement=agreement, layers=dict.fromkeys(line.layers, 1.0))
     elif shares:
         agreement = part.between(_known(line.agreement), min(shares), max(shares))
         line = replace(line, agreement=agreement)
