@@ -6,7 +6,6 @@ A policy is a TOML file with every field of ``Policy`` but its name, which is th
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from importlib import resources
@@ -15,6 +14,7 @@ from typing import Any
 
 from purespike.compiler.choices import as_path, settle
 from purespike.compiler.errors import PurespikeError, UsageError
+from purespike.compiler.files.toml import parse_toml
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import AvgPool2d, Flatten, Linear, Neuron, TimeMean
 from purespike.compiler.rules.finding import (
@@ -122,8 +122,8 @@ def _built_in(name: str) -> str:
 
 def _parse(name: str, text: str, where: str) -> Policy:
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+        data = parse_toml(text)
+    except ValueError as e:
         raise PolicyError("the policy is not TOML", where=where, found=str(e)) from e
     types = {f.name: str(f.type) for f in fields(Policy) if f.name != "name"}
     unknown, missing = sorted(set(data) - set(types)), sorted(set(types) - set(data))

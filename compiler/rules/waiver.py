@@ -10,7 +10,6 @@ until = 2027-03-31              # the last day on which it holds
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import date, datetime
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from purespike.compiler.errors import UsageError
+from purespike.compiler.files.toml import parse_toml
 from purespike.compiler.rules.finding import RULES, WAIVERS, Accepted, Finding, verdict
 from purespike.compiler.rules.policy import read_text
 
@@ -68,8 +68,8 @@ def read_waivers(path: Path, today: date) -> Waivers:
         WaiverError: If it cannot be read, or an entry lacks something or says too much.
     """
     try:
-        data = tomllib.loads(read_text(path, WaiverError, "the waiver file"))
-    except tomllib.TOMLDecodeError as e:
+        data = parse_toml(read_text(path, WaiverError, "the waiver file"))
+    except ValueError as e:
         raise WaiverError("the waiver file is not TOML", where=str(path), found=str(e)) from e
     entries = data.get("waiver")
     if set(data) != {"waiver"} or not isinstance(entries, list):

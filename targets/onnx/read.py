@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto, checker
 
@@ -97,4 +99,25 @@ def parse_onnx(path: str | Path) -> ModelProto:
         model.ParseFromString(content)
     except Exception:  # protobuf's DecodeError, whose package has no types
         raise OnnxError("the file is not an ONNX model", where=where) from None
+    if broken := next(_no_texts(model), ""):
+        raise OnnxError(
+            "a name in the ONNX file is not a text", where=where, found=f"{broken}: no UTF-8"
+        )
     return model
+
+
+def _no_texts(message: Any) -> Iterator[str]:
+    """The fields of a message, and of those in it, that should be texts and are no UTF-8.
+
+    Protobuf hands these over as bytes, where everyone expects a str.
+    """
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        for one in (
+            [value] if hasattr(value, "ListFields") or isinstance(value, str | bytes) else value
+        ):
+            if isinstance(one, bytes):
+                yield field.full_name
+            elif hasattr(one, "ListFields"):
+                yield from _no_texts(one)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from purespike.compiler.errors import UsageError
+from purespike.compiler.files.toml import parse_toml
 
 __all__ = [
     "SHIPPED",
@@ -142,8 +142,8 @@ def _text(path: Path) -> str:
 
 def _toml(text: str, where: str) -> dict[str, Any]:
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+        return parse_toml(text)
+    except ValueError as e:
         raise RecipeError("this is not TOML", where=where, found=str(e)) from e
 
 

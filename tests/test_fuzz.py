@@ -1,0 +1,65 @@
+"""Changed files of every format: read or refused, and never more than a stated time and memory.
+
+A file that once ended in anything else lies in data/fuzz, in a folder by its format.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import fuzz_child
+from helpers.fuzz_formats import FORMATS, TORCH
+
+from purespike.compiler.errors import PurespikeError
+
+CORPUS = Path(__file__).parent / "data" / "fuzz"
+SLICES = 4
+
+
+def fuzz(names: str, seed: int, count: int, folder: Path) -> None:
+    """Read so many changed files of each format in a child process."""
+    command = [sys.executable, fuzz_child.__file__, names, str(seed), str(count), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, f"{done.stderr[-2000:]}\nread last: {list(folder.glob('last*'))}"
+    for name, found in json.loads(done.stdout.splitlines()[-1]).items():
+        assert found["found"] == [], name
+        assert found["refused"] and found["read"] + found["refused"] == count, (name, found)
+
+
+def test_a_few_changed_files_of_the_formats_that_need_no_torch(tmp_path: Path) -> None:
+    fuzz(",".join(n for n in FORMATS if n not in TORCH), 0, 8, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, SLICES + 1))
+@pytest.mark.parametrize("name", FORMATS)
+def test_many_changed_files(name: str, seed: int, tmp_path: Path) -> None:
+    fuzz(name, seed, 100, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted(CORPUS.rglob("*.*")), ids=lambda p: p.parent.name + "/" + p.name
+)
+def test_what_was_found_once_is_refused(path: Path) -> None:
+    with pytest.raises(PurespikeError) as e:
+        FORMATS[path.parent.name].read(path)
+    assert e.value.text("command line")
+
+
+def test_the_child_says_what_it_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path) -> object:
+        if b"inputs" in path.read_bytes():
+            return None
+        raise KeyError("a reader with a hole")
+
+    form = FORMATS["data"]
+    broken = type(form)(form.suffix, form.goods, fails, lambda good, r: b"nothing")
+    monkeypatch.setitem(FORMATS, "data", broken)
+    monkeypatch.setattr("resource.setrlimit", lambda *_: None)  # of this process
+    found = fuzz_child.main("data", 0, 8, tmp_path)["found"]
+    assert isinstance(found, list) and found and "KeyError" in found[0]
+    assert list(tmp_path.glob("found-data-*"))
