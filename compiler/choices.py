@@ -6,7 +6,6 @@ The command line takes its options from here, a frozen dataclass of options chec
 
 from __future__ import annotations
 
-import difflib
 import operator
 import os
 import reprlib
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from purespike.compiler.errors import UsageError
+from purespike.compiler.near import did_you_mean, nearest
 from purespike.compiler.wording import WORDS, Advice
 
 Method = Literal["max", "percentile", "mse", "agreement"]  # how scales are chosen
@@ -78,12 +78,11 @@ def require_known(names: Mapping[str, object], known: Mapping[str, object], what
     """Raise UsageError for the first name that is none of those known."""
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
             raise UsageError(
                 f"{what} has no such option",
                 found=name,
                 allowed=", ".join(known),
-                remedy=f"did you mean {close[0]}?" if close else "",
+                remedy=did_you_mean(name, known),
             )
 
 
@@ -157,8 +156,8 @@ def _number(name: str, value: Any) -> float:
 
 
 def _refuse(name: str, value: Any, allowed: str, choices: tuple[Any, ...] = ()) -> NoReturn:
-    close = difflib.get_close_matches(str(value).lower(), choices, 1)
-    ways = [f"did you mean {close[0]!r}?"] if close else []
+    close = nearest(str(value), choices)
+    ways = [f"did you mean {close!r}?"] if close else []
     if name in WORDS:
         ways.append(f"state {{{name}}}")
     raise UsageError(

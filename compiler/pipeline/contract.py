@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.divergence import Divergence
 from purespike.compiler.ir.graph import Graph
+from purespike.compiler.pipeline.changes import Change
 from purespike.compiler.proofs.counts import Counts
 
 
@@ -70,6 +71,7 @@ class LedgerLine:
     notes: tuple[str, ...] = ()
     # Integer = scale * real number, by synapse and neuron; only quantization has any.
     scales: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[str, Change] = field(default_factory=dict)  # by node; others are as before
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from difflib import unified_diff
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from purespike.compiler.files.kinds import GRAPHS
 from purespike.compiler.files.writing import staged_folder
-from purespike.compiler.ir.graph import Graph, Op
+from purespike.compiler.ir.graph import Graph
+from purespike.compiler.pipeline.changes import changed_parameters
 
 
 class GraphDump:
@@ -80,33 +78,8 @@ def _changes(before: Graph, after: Graph, name: str) -> Iterator[str]:
     for node in after.nodes:
         old = before.producer(node.name)
         if old is not None and type(old.op) is type(node.op):
-            for words in _parameters(old.op, node.op):
+            for words in changed_parameters(old.op, node.op):
                 yield f"%{node.name}: {words}"
     yield from unified_diff(
         str(before).splitlines(), str(after).splitlines(), "before", name, lineterm=""
     )
-
-
-def _parameters(before: Op, after: Op) -> Iterator[str]:
-    """Every field of an operation that has another value."""
-    if not is_dataclass(after):
-        return
-    for name in (f.name for f in fields(after) if f.init):
-        old, new = getattr(before, name), getattr(after, name)
-        if not isinstance(old, np.ndarray) or not isinstance(new, np.ndarray):
-            arrays = any(isinstance(x, np.ndarray) for x in (old, new))
-            if arrays or old != new:
-                yield f"{name} {_short(old)} -> {_short(new)}"
-        elif old.shape != new.shape or (not old.ndim and old != new):
-            yield f"{name} {_short(old)} -> {_short(new)}"
-        elif changed := int((old != new).sum()):
-            with np.errstate(invalid="ignore"):  # infinite thresholds
-                most = float(np.nanmax(np.abs(new - old)))
-            yield f"{name}: {changed} of {old.size} values changed, by {most:.6g} at most"
-
-
-def _short(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        size = "x".join(map(str, value.shape))
-        return f"array {size}" if size else f"{value:g}"
-    return f"{value:g}" if isinstance(value, float) else str(value)

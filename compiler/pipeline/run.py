@@ -15,6 +15,7 @@ from purespike.compiler.ir.interpret import Execute, Trace, lean
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.ir.part import run_part
 from purespike.compiler.ir.verify import verify
+from purespike.compiler.pipeline.changes import changed_nodes
 from purespike.compiler.pipeline.contract import Compiled, LedgerLine, Pass, PassError
 from purespike.compiler.proofs.counts import dense_census, total_counts
 
@@ -171,6 +172,7 @@ def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace, probe: Ar
         divergence=_divergence(before, a, after, b, probe, firing, scales),
         notes=(*p.notes(before, after), *(partly if short else ())),
         scales=scales,
+        changes=changed_nodes(before, after),
     )
 
 

@@ -17,6 +17,7 @@ from purespike.compiler.errors import PurespikeError, UsageError
 from purespike.compiler.files.toml import parse_toml
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import AvgPool2d, Flatten, Linear, Neuron, TimeMean
+from purespike.compiler.near import did_you_mean
 from purespike.compiler.rules.finding import (
     ARITHMETIC,
     BOUNDARY,
@@ -99,7 +100,7 @@ def read_policy(name: str | os.PathLike[str]) -> Policy:
             "unknown policy",
             found=name,
             allowed=", ".join(BUILT_IN) + ", or the path of a .toml file",
-            remedy="start from `purespike policy show strict`",
+            remedy=did_you_mean(name, BUILT_IN, "start from `purespike policy show strict`"),
         )
     return _parse(path.stem, read_text(path, PolicyError, "the policy"), str(path))
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from purespike.compiler.errors import UsageError
 from purespike.compiler.files.toml import parse_toml
+from purespike.compiler.near import did_you_mean
 
 __all__ = [
     "SHIPPED",
@@ -137,6 +138,7 @@ def _text(path: Path) -> str:
             where=str(path),
             found=str(e),
             allowed=f"a file, or one of {', '.join(shipped_recipes()) or 'no shipped recipes'}",
+            remedy=did_you_mean(path.name, shipped_recipes()),
         ) from e
 
 

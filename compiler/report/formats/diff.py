@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from purespike.compiler.errors import UsageError
 from purespike.compiler.report.report import Report
+from purespike.compiler.report.rows.found import Found
 from purespike.compiler.report.tables.table import Column, Result, Table, headings, numbers
 from purespike.compiler.rules.finding import Finding, Status
 from purespike.compiler.wording import figure
@@ -59,6 +63,17 @@ class Difference:
     gone: tuple[Finding, ...]
     waived: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+
+    def data(self) -> dict[str, Any]:
+        """As JSON-ready data; findings as report.json has them."""
+        found = {name: getattr(self, name) for name in ("appeared", "gone", "waived")}
+        return {
+            "figures": [
+                {"name": r.name, "old": r.old, "new": r.new, "unit": r.unit} for r in self.rows
+            ],
+            **{k: msgspec.to_builtins([Found.of(f) for f in v]) for k, v in found.items()},
+            "notes": list(self.notes),
+        }
 
     def row(self, name: str) -> Row | None:
         """The figure of that name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from purespike.compiler.pipeline import LedgerLine
 
 
-class PassLine(Row, frozen=True):
+class PassLine(Row, frozen=True, omit_defaults=True):
     """What one pass did, measured on the probe."""
 
     name: str
@@ -34,6 +34,12 @@ class PassLine(Row, frozen=True):
     divergence: str | None
     notes: tuple[str, ...]
     scales: dict[str, Number]
+    changes: Annotated[
+        dict[str, Literal["made", "changed", "removed"]] | None,
+        Meta(
+            description="what became of every node that is not as before; absent in older reports"
+        ),
+    ] = None
 
     @classmethod
     def of(cls, line: LedgerLine) -> PassLine:
@@ -48,6 +54,7 @@ class PassLine(Row, frozen=True):
             divergence=str(line.divergence) if line.divergence else None,
             notes=line.notes,
             scales=dict(line.scales),
+            changes=dict(line.changes),
             **same,
         )
 

@@ -79,9 +79,9 @@ class Table:
     anchors: tuple[str, ...] = ()
     sums: int = 0
 
-    def first(self, most: int) -> Table:
-        """The first rows, and how many more there are."""
-        if len(self.rows) <= most:
+    def first(self, most: int | None) -> Table:
+        """The first rows, and how many more there are; None for all."""
+        if most is None or len(self.rows) <= most:
             return self
         more = f"and {len(self.rows) - most} more: see report.json"
         anchors = self.anchors[:most]

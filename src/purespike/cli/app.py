@@ -15,10 +15,10 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 import purespike
 from purespike.cli.codes import INTERNAL, INTERRUPTED, OK, USAGE
+from purespike.cli.command import Command, Group
 from purespike.cli.stopping import Stopped, stop_cleanly
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.packages import missing_package
@@ -31,6 +31,11 @@ COMMANDS = {
         "demo",
         "demo",
         "Train on handwritten digits, compile, run on Lava, judge: the whole chain on real data.",
+    ),
+    "new": (
+        "new",
+        "new",
+        "Start a project: network, data, recipe, policy, and a CI workflow with the gate.",
     ),
     "train": ("train", "train", "Train a network; auxiliary paths are part of the training only."),
     "plot": (
@@ -83,6 +88,11 @@ COMMANDS = {
         "targets",
         "List what each target can say: exactly, with a rewrite, or not at all, and why.",
     ),
+    "explain": (
+        "explain",
+        "explain",
+        "Tell one layer's life: module, passes, bounds, bits, counts, timing, cores, files.",
+    ),
     "report": (
         "report",
         "report",
@@ -102,13 +112,13 @@ COMMANDS = {
     "policy": ("report", "policy_app", "What a team accepts."),
 }
 _SETTINGS: dict[str, Any] = {
-    "add_completion": False,
+    "add_completion": False,  # of the whole, which adds it once
     "rich_markup_mode": None,  # markup eats brackets, and its tables cut words off
     "pretty_exceptions_enable": False,
 }
 
 
-class Commands(TyperGroup):
+class Commands(Group):
     """The commands, each loaded when it is asked for."""
 
     _listing = False
@@ -118,6 +128,14 @@ class Commands(TyperGroup):
         stub = self.commands.get(cmd_name)
         ours = stub is not None and not self._listing and cmd_name in COMMANDS
         return load_command(cmd_name) if ours else stub
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Names that begin so: none of the commands is loaded for that."""
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._listing = False
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """All names with their first line."""
@@ -139,7 +157,7 @@ def load_command(name: str) -> Any:
     from purespike.cli.flatten import flatten
 
     alone = typer.Typer(**_SETTINGS)
-    alone.command(name, short_help=short)(flatten(found))
+    alone.command(name, cls=Command, short_help=short)(flatten(found))
     return typer.main.get_command(alone)
 
 
@@ -149,7 +167,7 @@ app = typer.Typer(
     help="Train full-spike neural networks, compile them to neuromorphic hardware, and prove that "
     "only spikes and additions remain.",
     no_args_is_help=True,
-    **_SETTINGS,
+    **{**_SETTINGS, "add_completion": True},
 )
 for _name, (_, _, _short) in COMMANDS.items():
     # The whole first line: click would cut it at 45 characters.

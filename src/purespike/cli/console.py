@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.text import Text
 
 from purespike.cli.listing import Listing
+from purespike.cli.shown import SHOWN
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.report.report import Report
 from purespike.compiler.report.sentences import NO_ACCURACY, operations
@@ -32,7 +33,6 @@ from purespike.compiler.rules.finding import Finding
 from purespike.compiler.wording import spoken
 
 _COLOURS = {"PASS": "green", "FAIL": "bold red", "WAIVED": "yellow", "NOT RUN": "yellow"}
-SHOWN = 20  # rows of a table of findings; the report file has all of them
 
 
 # Markup is off: what a user wrote may hold brackets, and has to come out as it is.
@@ -88,18 +88,27 @@ def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]
         yield update
 
 
-def render(report: Report) -> RenderableType:
-    """The report, verdict first."""
+def render(report: Report, most: int | None = SHOWN) -> RenderableType:
+    """The report, verdict first; of findings the first rows, None for all."""
+    return Group(verdict(report), tables(report, most))
+
+
+def verdict(report: Report) -> RenderableType:
+    """The verdict in a box."""
     colour = "green" if report.compliant else "red"
-    verdict = Panel(
+    return Panel(
         Text(report.headline, style=f"bold {colour}"), title=Text(report.model), expand=False
     )
-    parts: list[RenderableType] = [verdict]
+
+
+def tables(report: Report, most: int | None = SHOWN) -> RenderableType:
+    """What the verdict rests on; of findings the first rows, None for all."""
+    parts: list[RenderableType] = []
     if report.accuracy:
         parts.append(listing(accuracy_table(report)))
     else:
         parts.append(Text(f"Accuracy: {NO_ACCURACY}"))
-    parts.append(rules(report.findings))
+    parts.append(rules(report.findings, most=most))
     if report.census.layers:
         parts.append(listing(operations_table(report)))
     parts.append(Text(operations(report)))
@@ -112,12 +121,15 @@ def render(report: Report) -> RenderableType:
     return Group(*parts)
 
 
-def rules(findings: Iterable[Finding], *, judged: bool = False) -> RenderableType:
+def rules(
+    findings: Iterable[Finding], *, judged: bool = False, most: int | None = SHOWN
+) -> RenderableType:
     """One line per rule, then every finding that is not PASS.
 
     Args:
         findings: All of them.
         judged: Whether to leave out the rules without any: the command does not judge them.
+        most: Rows of a table; None for all.
     """
     findings = tuple(findings)
     numbered = list(enumerate(findings))
@@ -129,7 +141,7 @@ def rules(findings: Iterable[Finding], *, judged: bool = False) -> RenderableTyp
         findings_table("Broken", broken, usual="FAIL"),
         findings_table("Not run", unrun, usual="NOT RUN"),
     )
-    return Group(*(listing(table.first(SHOWN)) for table in tables if table.rows))
+    return Group(*(listing(table.first(most)) for table in tables if table.rows))
 
 
 def listing(table: Table) -> RenderableType:

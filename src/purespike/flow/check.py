@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.report.formats.notebook import shown
+from purespike.compiler.report.rows.found import Found
 from purespike.compiler.rules.finding import (
     RULES,
     Finding,
@@ -60,6 +63,18 @@ class Check:
     def headline(self) -> str:
         """The verdict in words."""
         return headline(self.findings, self.demanded, self.policy)
+
+    def data(self) -> dict[str, Any]:
+        """As JSON-ready data; findings as report.json has them."""
+        return {
+            "network": self.name,
+            "compliant": self.compliant,
+            "headline": self.headline,
+            "policy": self.policy,
+            "demanded": [rule.id for rule in self.demanded],
+            "to_compile": self.to_compile,
+            "findings": msgspec.to_builtins([Found.of(f) for f in self.findings]),
+        }
 
     def __repr__(self) -> str:
         """One line: the verdict."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,6 +67,16 @@ class TestSet:
     rates: dict[str, float]
     replayed: int
     different: str
+
+    def data(self) -> dict[str, Any]:
+        """As JSON-ready data."""
+        right = {"accuracy": self.accuracy, "chance": self.chance}
+        names = ("class", "samples", "right", "decided")
+        return {
+            **{k: v for k, v in vars(self).items() if k not in ("classes", *right)},
+            **{k: msgspec.to_builtins(v) for k, v in right.items()},
+            "classes": [dict(zip(names, row, strict=True)) for row in self.classes],
+        }
 
     def lines(self) -> Iterator[str]:
         """The result in words."""

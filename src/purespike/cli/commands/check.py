@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from purespike.cli.commands.options import HostEncoder, JudgeOptions, NetworkOptions, Source
-from purespike.cli.commands.shared import NOT_COMPLIANT, OK, err, out, say_axes
-from purespike.cli.console import progress_bars, rules
+from purespike.cli.commands.shared import NOT_COMPLIANT, OK, say_axes
+from purespike.cli.console import rules
+from purespike.cli.shown import Shown
 
 if TYPE_CHECKING:
     from purespike.compiler.choices import LavaMode
@@ -25,6 +26,8 @@ def check(
         bool, typer.Option(help="Run Lava too; without it PS010 is not proved.")
     ] = True,
     host_encoder: HostEncoder = False,
+    *,
+    shown: Shown,
 ) -> None:
     """Judge a network; exit 0 if it is spike-only, 1 if it is not or could not be proved."""
     from purespike.flow.check import check as judge
@@ -34,14 +37,14 @@ def check(
     mode: LavaMode = "fast" if lava and not static else "none"
     options = Options(lava=mode, host_encoder=host_encoder, policy=policy, waivers=waivers)
     say_axes(network.data)
-    with progress_bars(err) as progress:
+    with shown.progress() as progress:
         found = judge(source, None, network.stated(), options, static=static, progress=progress)
     if found.to_compile:
-        out.print(
+        shown.print(
             f"{found.name} is not in integers: `purespike compile` with the same arguments is the "
             "next command",
             style="bold yellow",
         )
-    out.print(rules(found.findings))
-    out.print(found.headline, style=f"bold {'green' if found.compliant else 'red'}")
+    shown.print(rules(found.findings, most=shown.most))
+    shown.verdict(found.headline, found.data, style=f"bold {'green' if found.compliant else 'red'}")
     raise typer.Exit(OK if found.compliant else NOT_COMPLIANT)

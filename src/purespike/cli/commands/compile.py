@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from purespike.cli.commands.options import CompileOptions, JudgeOptions, NetworkOptions, Source
-from purespike.cli.commands.shared import Output, err, say_axes, write_build
-from purespike.cli.console import progress_bars
+from purespike.cli.commands.shared import Output, say_axes, write_build
+from purespike.cli.shown import Shown
 from purespike.compiler.files.kinds import BUNDLE, GRAPHS
 from purespike.compiler.files.outputs import OutputError, require_folder
 
@@ -27,6 +27,8 @@ def compile_(
             help="Folder for the printed graph after each pass, and what that pass changed.",
         ),
     ] = None,
+    *,
+    shown: Shown,
 ) -> None:
     """Strip, fuse, quantize, write NIR, ONNX, Lava and golden vectors, and judge."""
     require_folder(folder, BUNDLE)
@@ -48,10 +50,10 @@ def compile_(
     from purespike.flow.build import build  # may load torch: what is missing was said before
     from purespike.flow.inputs.load import load_subject
 
-    with progress_bars(err) as progress:
+    with shown.progress() as progress:
         subject = load_subject(opened, samples=compiler.samples)
         built = build(subject, options, progress, dump_graphs=dump_graphs)
-    raise typer.Exit(write_build(built, folder))
+    raise typer.Exit(write_build(built, folder, shown))
 
 
 def _require_dump(dump: Path, folder: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.text import Text
 
-from purespike.cli.commands.shared import NOT_COMPLIANT, OK, BundleFolder, err, out, say_axes
-from purespike.cli.console import progress_bars, rules
+from purespike.cli.commands.shared import NOT_COMPLIANT, OK, BundleFolder, out, say_axes
+from purespike.cli.console import rules
 from purespike.cli.listing import Listing
+from purespike.cli.shown import AsJson, Shown, print_json
 from purespike.compiler.errors import UsageError
 
 if TYPE_CHECKING:
+    from purespike.compiler.rules.finding import Finding
     from purespike.judge.bundle.contents import Examination
     from purespike.judge.bundle.own_program import Replay
     from purespike.targets.bundle.bundle import Bundle
@@ -56,6 +59,8 @@ def simulate(
         str | None,
         typer.Option(help="Run on a Dask cluster instead: address of its scheduler."),
     ] = None,
+    *,
+    shown: Shown,
 ) -> None:
     """Run the bundle's Lava program on golden samples, or its network on a whole test set."""
     if data is not None:
@@ -68,6 +73,7 @@ def simulate(
             jobs=jobs,
             scheduler=scheduler,
             shards=shards,
+            shown=shown,
         )
     for option, given in (("--backend", backend), ("--shards", shards)):
         if given:
@@ -86,7 +92,7 @@ def simulate(
     require_recordings(loaded)
     plan = schedule(loaded.graph)
     follows = emit(loaded.graph, plan, loaded.golden.inputs)
-    with progress_bars(err) as progress:
+    with shown.progress() as progress:
         replay = run_own(
             loaded,
             follows,
@@ -97,16 +103,29 @@ def simulate(
             scheduler=scheduler,
             progress=progress,
         )
-    _print_lava(replay)
-    out.print(rules(replay.findings, judged=True))
-    if not replay.own:
-        out.print(
-            "NOT EQUAL: lava/program.json is not the program of model.nir; "
-            "`purespike verify` says what else differs",
-            style="bold red",
-            soft_wrap=True,
-        )
     equal = replay.own and all(f.status == "PASS" for f in replay.findings)
+    shown.print(_lava(replay), rules(replay.findings, judged=True, most=shown.most))
+    if replay.own:
+        words = "EQUAL" if equal else "NOT EQUAL"
+        words += f": lava/program.json on {replay.samples} golden samples"
+    else:
+        words = (
+            "NOT EQUAL: lava/program.json is not the program of model.nir; "
+            "`purespike verify` says what else differs"
+        )
+    shown.verdict(
+        words,
+        lambda: {
+            "equal": equal,
+            "own_program": replay.own,
+            "samples": replay.samples,
+            "correct": replay.correct,
+            "lava": _lava_data(replay),
+            "findings": _found(replay.findings),
+        },
+        style="bold green" if equal else "bold red",
+        soft_wrap=True,
+    )
     raise typer.Exit(OK if equal else NOT_COMPLIANT)
 
 
@@ -120,6 +139,7 @@ def _test_set(
     jobs: int | None,
     scheduler: str | None,
     shards: Path | None,
+    shown: Shown,
 ) -> NoReturn:
     from purespike.flow.testset import run_test_set
     from purespike.targets.bundle.bundle import read_bundle
@@ -132,7 +152,7 @@ def _test_set(
         )
     loaded = read_bundle(folder)
     say_axes(data)
-    with progress_bars(err) as progress:
+    with shown.progress() as progress:
         found = run_test_set(
             loaded.graph,
             data,
@@ -145,17 +165,20 @@ def _test_set(
             shards=shards,
             progress=progress,
         )
+    if shown.as_json:
+        print_json(found.data())
+        raise typer.Exit(NOT_COMPLIANT if found.different else OK)
     for line in found.lines():
         out.print(line, soft_wrap=True)
     if found.classes:
         table = Listing("class", "samples", "right", "decided so", title="By class")
         for row in found.classes:
             table.add_row(*map(str, row))
-        out.print(table)
+        shown.print(table)
     rates = Listing("layer", "spikes per neuron and step", title="Firing rates")
     for name, rate in found.rates.items():
         rates.add_row(name, f"{rate:.4f}")
-    out.print(rates)
+    shown.print(rates)
     if found.different:
         out.print(f"NOT EQUAL: {found.different}", style="bold red", soft_wrap=True)
     raise typer.Exit(NOT_COMPLIANT if found.different else OK)
@@ -164,24 +187,40 @@ def _test_set(
 def verify(
     bundle: BundleFolder,
     lava: Annotated[bool, typer.Option(help="Run the bundle's Lava program too.")] = True,
+    *,
+    shown: Shown,
 ) -> None:
     """Run or compare every file of a bundle: hashes, all executors, and what follows from them."""
     from purespike.judge.bundle.contents import examine
     from purespike.targets.bundle.bundle import read_bundle
 
     loaded = read_bundle(bundle)
-    out.print(f"{len(loaded.manifest['files'])} files: every sha256 is right")
-    with progress_bars(err) as progress:
+    shown.print(f"{len(loaded.manifest['files'])} files: every sha256 is right")
+    with shown.progress() as progress:
         found = examine(loaded, lava=lava, progress=progress)
     if found.lava:
-        _print_lava(found.lava)
-    out.print(_files(found))
+        shown.print(_lava(found.lava))
+    shown.print(_files(found))
     wrong = [f for f in found.findings if f.status != "PASS"]
     if wrong:
-        out.print(rules(wrong, judged=True))
+        shown.print(rules(wrong, judged=True, most=shown.most))
     holds = not wrong
     words = _conclusion(found, loaded, lava=lava)
-    out.print(Text(words, style="green" if holds else "bold red"), soft_wrap=True)
+    shown.verdict(
+        words,
+        lambda: {
+            "holds": holds,
+            "conclusion": words.splitlines(),
+            "files": [
+                {"file": file, "run_by": list(ran), "result": status, "compared": said}
+                for file, ran, status, said in found.by_file()
+            ],
+            "lava": _lava_data(found.lava) if found.lava else None,
+            "findings": _found(found.findings),
+        },
+        style="green" if holds else "bold red",
+        soft_wrap=True,
+    )
     raise typer.Exit(OK if holds else NOT_COMPLIANT)
 
 
@@ -237,6 +276,7 @@ def replay(
     samples: Annotated[
         int | None, typer.Option("--samples", min=1, help="Golden samples to run; all by default.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check every hash of a bundle and replay its golden vectors with numpy alone."""
     from purespike.targets.bundle.golden_network import replay_bundle
@@ -244,6 +284,10 @@ def replay(
     files, rows = replay_bundle(bundle, samples)
     wrong = [row for row in rows if row.different]
     samples_run = rows[0].samples
+    if as_json:
+        recordings = [{**vars(row), "samples": row.samples} for row in rows]
+        print_json({"files": files, "equal": not wrong, "recordings": recordings})
+        raise typer.Exit(NOT_COMPLIANT if wrong else OK)
     out.print(f"{files} files: every sha256 is right")
     for row in wrong:
         out.print(str(row), markup=False, highlight=False)
@@ -259,13 +303,26 @@ def replay(
     raise typer.Exit(NOT_COMPLIANT if wrong else OK)
 
 
-def _print_lava(replay: Replay) -> None:
+def _lava_data(replay: Replay) -> dict[str, Any] | None:
+    run = replay.lava
+    names = ("shards", "processes", "steps", "seconds", "total_seconds")
+    return {name: getattr(run, name) for name in names} if run else None
+
+
+def _found(findings: Iterable[Finding]) -> object:
+    import msgspec
+
+    from purespike.compiler.report.rows.found import Found
+
+    return msgspec.to_builtins([Found.of(f) for f in findings])
+
+
+def _lava(replay: Replay) -> Text:
     run = replay.lava
     if run is None:
-        out.print("Lava did not run", style="bold red")
-        return
+        return Text("Lava did not run", style="bold red")
     right = "no labels" if replay.correct is None else f"{replay.correct} right"
-    out.print(
+    return Text(
         f"Lava ran lava/program.json on {replay.samples} samples: {right}; "
         f"{run.shards} run(s) of {run.processes // run.shards} processes, {run.steps} steps, "
         f"{1000 * run.seconds / run.steps:.1f} ms per step, "

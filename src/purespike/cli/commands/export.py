@@ -12,6 +12,7 @@ import typer
 from purespike.cli.commands.options import NetworkOptions, Source
 from purespike.cli.commands.shared import out
 from purespike.cli.listing import Listing
+from purespike.cli.shown import AsJson, print_json
 from purespike.compiler.errors import UsageError
 from purespike.compiler.files.kinds import PROGRAM
 from purespike.compiler.files.outputs import require_file, require_folder
@@ -37,7 +38,7 @@ class ExportOptions:
     samples: Annotated[
         int | None, typer.Option("--samples", min=1, help="C: golden samples, at most; 4.")
     ] = None
-    as_json: Annotated[bool, typer.Option("--json", help="C: the footprint as JSON.")] = False
+    as_json: AsJson = False
     reader: Annotated[
         str | None,
         typer.Option(
@@ -105,8 +106,6 @@ def export(
 
 def _program(source: Path, to: Literal["c", "hls"], more: ExportOptions, folder: Path) -> None:
     require_folder(folder, PROGRAM)
-    import json
-
     from purespike import __version__
     from purespike.targets.bundle.bundle import read_bundle
     from purespike.targets.c.program import write_program
@@ -124,7 +123,7 @@ def _program(source: Path, to: Literal["c", "hls"], more: ExportOptions, folder:
         version=__version__,
     )
     if more.as_json:
-        print(json.dumps(needs.data(), indent=1, sort_keys=True))
+        print_json(needs.data())
         return
     out.print(render(needs))
     out.print(f"Program: {folder}", markup=False, highlight=False)

@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from purespike.cli.commands.shared import NOT_COMPLIANT, OK, out
+from purespike.cli.shown import AsJson, print_json
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.near import did_you_mean
 
 
 def map_(
@@ -17,11 +19,9 @@ def map_(
     chips: Annotated[
         int | None, typer.Option("--chips", min=1, help="Chips that it may take; any by default.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Every core as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Lay a network out on a chip's cores: an estimate; exit 1 if it does not fit."""
-    import json
-
     from purespike.cli.core_map import render_mapping
     from purespike.targets.bundle.bundle import read_bundle
     from purespike.targets.nir.read import read_nir
@@ -29,11 +29,13 @@ def map_(
     from purespike.targets.resources.mapping import map_network
 
     if chip not in CHIPS:
-        raise PurespikeError("unknown chip", found=chip, allowed=", ".join(CHIPS))
+        raise PurespikeError(
+            "unknown chip", found=chip, allowed=", ".join(CHIPS), remedy=did_you_mean(chip, CHIPS)
+        )
     graph = read_nir(model) if model.is_file() else read_bundle(model).graph
     mapping = map_network(graph, CHIPS[chip], chips=chips)
     if as_json:
-        print(json.dumps(mapping.data(), indent=1, sort_keys=True))
+        print_json(mapping.data())
     else:
         out.print(render_mapping(mapping))
     raise typer.Exit(OK if mapping.fits else NOT_COMPLIANT)

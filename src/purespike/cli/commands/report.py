@@ -8,7 +8,11 @@ from typing import Annotated, Literal
 import typer
 from rich.text import Text
 
-from purespike.cli.console import SHOWN, listing, out
+from purespike.cli.codes import NOT_COMPLIANT, OK
+from purespike.cli.command import Command, Group
+from purespike.cli.console import listing, out
+from purespike.cli.reading import load_report
+from purespike.cli.shown import AsJson, Verbose, most_rows, print_json
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files.outputs import require_file
 from purespike.compiler.files.writing import write_file
@@ -22,30 +26,20 @@ from purespike.compiler.report.formats.junit import to_junit
 from purespike.compiler.report.formats.markdown import to_markdown
 from purespike.compiler.report.formats.sarif import to_sarif
 from purespike.compiler.report.formats.text import to_text
-from purespike.compiler.report.lookup import read_report
-from purespike.compiler.report.report import Report
 from purespike.compiler.report.report import schema as json_schema
 from purespike.compiler.rules.policy import read_policy
-from purespike.targets.bundle.manifest import read_manifest
 
 Format = Literal["html", "sarif", "junit", "markdown", "json", "text"]
 Source = Annotated[Path, typer.Argument(help="A bundle, or a report.json.")]
 
 policy_app = typer.Typer(
+    cls=Group,
     help="What a team accepts.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-def load_report(path: Path) -> Report:
-    """The report of a bundle, every hash checked, or a report.json on its own."""
-    if path.is_dir():
-        read_manifest(path)
-        path = path / "report.json"
-    return read_report(path)
 
 
 def report(
@@ -105,29 +99,38 @@ def diff(
             "(no new one), cores=N (most cores more). May be given several times.",
         ),
     ] = None,
+    as_json: AsJson = False,
+    verbose: Verbose = False,
 ) -> None:
     """Compare two builds; exit 1 if a gate trips."""
     gates = read_gates(fail_on or [])
     difference = compare_reports(load_report(old), load_report(new))
+    reasons = tripped(difference, gates)
+    if as_json:
+        print_json({**difference.data(), "gates": list(map(str, gates)), "tripped": list(reasons)})
+        raise typer.Exit(NOT_COMPLIANT if reasons else OK)
     for table in difference_tables(difference):
         if table.rows:
-            out.print(listing(table.first(SHOWN)))
-    reasons = tripped(difference, gates)
+            out.print(listing(table.first(most_rows(verbose))))
     for reason in reasons:
         out.print(Text(f"GATE {reason}", style="bold red"))
     if gates and not reasons:
         out.print(Text("gates held: " + ", ".join(map(str, gates)), style="bold green"))
-    raise typer.Exit(1 if reasons else 0)
+    raise typer.Exit(NOT_COMPLIANT if reasons else OK)
 
 
-@policy_app.command("show")
+@policy_app.command("show", cls=Command)
 def show_policy(
     name: Annotated[
         str | None, typer.Argument(help="strict, leaky, paper, or the path of a .toml file.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print a policy as TOML, or all that are built in."""
     from purespike.compiler.rules.policy import BUILT_IN
 
     names = [name] if name else BUILT_IN
+    if as_json:
+        print_json({n: read_policy(n).choices() for n in names})
+        return
     typer.echo("\n".join(read_policy(n).to_toml() for n in names), nl=False)

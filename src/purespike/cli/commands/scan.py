@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from purespike.cli.commands.shared import Output, out
+from purespike.cli.shown import AsJson, print_json
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.packages import require_packages
 from purespike.trainer.training.places import SCAN, require_figures
@@ -30,6 +31,7 @@ def scan(
     random: Annotated[
         bool, typer.Option("--random", help="Random spikes instead of the recipe's data.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure which surrogate carries gradients through an untrained network, and draw it."""
     require_figures(folder, SCAN)
@@ -46,12 +48,20 @@ def scan(
 
     chosen = read_recipe(recipe, changes or [])
     rows = measure(chosen, first_batch(chosen, samples, random=random), shape, *numbers)
-    for row in rows:
+    for row in () if as_json else rows:
         out.print(f"{row.surrogate}: gain {row.gain:.3f} a layer", highlight=False)
     table, figure = (folder / name for name in SCAN)
     write_scan(rows, table)
     name = str(getattr(chosen.model, "name", recipe or "digits"))
-    out.print(str(save(draw_scan(rows, name), figure)), markup=False, highlight=False)
+    drawn = save(draw_scan(rows, name), figure)
+    if as_json:
+        tried = [
+            {"surrogate": str(r.surrogate), "gain": r.gain, "layers": list(map(vars, r.layers))}
+            for r in rows
+        ]
+        print_json({"tried": tried, "table": table, "figure": drawn})
+        return
+    out.print(str(drawn), markup=False, highlight=False)
 
 
 def _numbers(option: str, text: str) -> list[float]:

@@ -8,6 +8,7 @@ import typer
 
 from purespike.cli.commands.shared import out
 from purespike.cli.listing import Listing
+from purespike.cli.shown import AsJson, print_json
 
 
 def targets(
@@ -19,17 +20,15 @@ def targets(
             "numpy or cpu.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The table as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what each target can say: exactly, with a rewrite, or not at all, and why."""
-    import json
-
     from purespike.targets.fidelity.table import COLUMNS, chosen, data, read_table
 
     rows = read_table()
     columns = chosen(to)
     if as_json:
-        print(json.dumps(data(rows, columns), indent=1))
+        print_json(data(rows, columns))
         return
     names = [COLUMNS[c] for c in columns]
     table = Listing("a network may hold", *names, *(["why"] if to else []))

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from purespike.cli.commands.shared import Output, out, print_trained
+from purespike.cli.commands.shared import Output, out, trained
+from purespike.cli.shown import AsJson, print_json
 from purespike.compiler.packages import require_packages
 from purespike.errors import InputError
 from purespike.trainer.training.places import require_training
@@ -51,6 +52,7 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write TensorBoard logs beside metrics.csv.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train a network; auxiliary paths are part of the training only.
 
@@ -83,7 +85,11 @@ def train(
         tensorboard=tensorboard,
     )
     if world().rank == 0:
-        print_trained(result.correct, result.n, result.interval, result.seconds)
+        if as_json:
+            names = ("correct", "n", "interval", "seconds", "checkpoint")
+            print_json({name: getattr(result, name) for name in names})
+            return
+        out.print(trained(result.correct, result.n, result.interval, result.seconds))
         out.print(f"Checkpoint: {result.checkpoint}", markup=False, highlight=False)
 
 

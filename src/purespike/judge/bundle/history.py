@@ -77,11 +77,24 @@ def expected_ledger(bundle: Bundle, part: Part) -> tuple[PassLine, ...]:
     scaled = max((k for k, line in enumerate(lines) if line.scales), default=len(lines) - 1)
     lines[scaled] = replace(lines[scaled], scales=dict(bundle.notes.get("scales", {})))
     nodes = len(said.network.nodes) if said.network else 0
+    lines = _possible(lines, {n.name for n in said.network.nodes} if said.network else set())
     lines[-1] = replace(lines[-1], nodes_after=nodes)
     if not part.host:
         dense = total_counts(dense_census(bundle.graph).values())
         lines[-1] = replace(lines[-1], counts_after=Operations.of(dense))
     return tuple(lines)
+
+
+def _possible(lines: list[PassLine], present: set[str]) -> list[PassLine]:
+    """Without changes that the network denies: what is there was not removed, and the reverse."""
+    last = {name: change for line in lines for name, change in (line.changes or {}).items()}
+    wrong = {name for name, change in last.items() if (change == "removed") == (name in present)}
+    return [
+        line
+        if line.changes is None
+        else replace(line, changes={n: c for n, c in line.changes.items() if n not in wrong})
+        for line in lines
+    ]
 
 
 def _consistent(line: PassLine, part: Part) -> PassLine:
