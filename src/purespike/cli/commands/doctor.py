@@ -20,8 +20,8 @@ def doctor(as_json: AsJson = False) -> None:
     code = OK if all(n.works or n.optional for n in lines) else NOT_COMPLIANT
     if as_json:
         found = [{**vars(x), "remedy": spoken(x.remedy, "command line")} for x in lines]
-        works = [{**vars(u), "remedy": spoken(u.remedy, "command line")} for u in uses(lines)]
-        print_json({"purespike": purespike.__version__, "lines": found, "commands": works})
+        commands = [{**vars(u), "remedy": spoken(u.remedy, "command line")} for u in uses(lines)]
+        print_json({"purespike": purespike.__version__, "lines": found, "commands": commands})
         raise typer.Exit(code)
     table = Listing("what", "found", "", title=f"purespike {purespike.__version__}")
     for line in lines:
