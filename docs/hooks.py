@@ -51,7 +51,7 @@ class _Sessions(Preprocessor):
 
 
 class _Extension(markdown.Extension):
-    def extendMarkdown(self, md: Any) -> None:  # noqa: N802 (Markdown's name)
+    def extendMarkdown(self, md: Any) -> None:
         """Before fences are read."""
         md.preprocessors.register(_Sessions(md), "sessions", 40)
 
