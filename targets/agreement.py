@@ -37,6 +37,13 @@ class Mismatch:
     first: tuple[int, ...] | None
     at_first: tuple[float, ...] = ()
 
+    def among(self, samples: NDArray[np.int64]) -> Mismatch:
+        """The same where the samples compared were these of more."""
+        if self.first is None:
+            return self
+        step, sample, *place = self.first
+        return replace(self, first=(step, int(samples[sample]), *place))
+
     @property
     def words(self) -> str:
         """The first difference, or nothing."""

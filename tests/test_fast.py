@@ -18,12 +18,16 @@ from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, Op, build
 from purespike.compiler.ir.interpret import Trace, run
 from purespike.compiler.ir.ops import SYNAPSES, Conv2d, Linear, Neuron
-from purespike.compiler.proofs.counts import met
+from purespike.compiler.proofs.counts import met, spikes_by_step
 from purespike.compiler.rules.conventions import neurobench_layer, syops_layer
 from purespike.compiler.rules.measure import decide, decisions, measure
+from purespike.flow.build import build as make_build
 from purespike.judge import fast as judged
 from purespike.judge.executors import make_golden
 from purespike.judge.fast import CrossCheck, execute, fast, replayed
+from purespike.options import Options
+from purespike.subject import Subject
+from purespike.targets.agreement import Mismatch
 from purespike.targets.cpu.library import kernels
 from purespike.targets.cpu.run import Runner
 
@@ -138,3 +142,42 @@ def test_the_interpreter_repeats_a_few_samples_of_a_large_network(
     assert len(replayed(graph, 50)) == 50
     monkeypatch.setattr(judged, "OPERATIONS", 1.0)
     assert list(replayed(graph, 50)) == [0]
+
+
+@needs_kernel
+def test_every_other_executor_runs_the_samples_that_the_interpreter_ran(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the report counts is what ran, and a difference is at its own sample."""
+    monkeypatch.setattr(judged, "OPERATIONS", 1.0)
+    x = (np.random.default_rng(0).random((3, 9, 6)) < 0.5).astype(np.uint8)
+    w = np.random.default_rng(1).integers(-3, 4, (4, 6)).astype(float)
+    nodes = [("y", Linear(w), ("x",)), ("z", Neuron(np.array(2.0)), ("y",))]
+    graph = build((Edge("x", (6,), SPIKE),), nodes, ("z",), 3)
+    built = make_build(Subject("small", graph, (6,), x), Options(lava="none"))
+    assert built.golden is not None and len(built.golden.labels) == 9
+    assert {e.name: e.samples for e in built.report.executors} == dict.fromkeys(
+        ("ONNX Runtime", "cpu", "NIR, read back"), 1
+    )
+    row = Mismatch("z", "spikes", 10, 1, (2, 0, 5), (0.0, 1.0))
+    assert row.among(np.array([7])).first == (2, 7, 5)
+    assert replace(row, first=None).among(np.array([7])).first is None
+
+
+@needs_kernel
+def test_what_a_runner_gave_is_not_touched_by_its_next_run() -> None:
+    sample = random_graphs.integer(3)
+    runner = Runner(sample.graph, membranes=True)
+    first = runner.run(sample.x)
+    kept = {n: v.copy() for n, v in first.membranes.items()}
+    again = runner.run(1 - sample.x)
+    assert kept and all(np.array_equal(first.membranes[n], v) for n, v in kept.items())
+    whole = run(sample.graph, 1 - sample.x)
+    for name in kept:
+        np.testing.assert_array_equal(again.membranes[name], whole.membranes[name])
+
+
+def test_spikes_of_a_step_are_counted_alike_in_bytes_and_in_numbers() -> None:
+    x = (np.random.default_rng(2).random((4, 3, 5, 6)) < 0.3).astype(np.uint8)
+    for given_as in (x, x.view(np.int8), np.moveaxis(x, 3, 2), x.astype(np.float64)):
+        np.testing.assert_array_equal(spikes_by_step(given_as), x.reshape(4, -1).sum(axis=1))

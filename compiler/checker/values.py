@@ -7,11 +7,14 @@ one is written anew, from the meaning of NIR's nodes, so that one mistake cannot
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+_PART = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -75,10 +78,11 @@ def weighted(weight: NDArray[Any], bias: NDArray[Any] | None, x: Values) -> Valu
     Each output is bounded on its own: positive weights reach up with the greatest input, negative
     ones with the least. The input may be zero everywhere (padding), so zero belongs to it.
     """
-    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    rows = weight.reshape(len(weight), -1)
+    gains, losses = _ends(rows)
     low, high = min(x.lo, 0.0), max(x.hi, 0.0)
-    up = _sums(np.maximum(rows, 0), high) + _sums(np.minimum(rows, 0), low)
-    down = _sums(np.maximum(rows, 0), low) + _sums(np.minimum(rows, 0), high)
+    up = _reach(gains, high) + _reach(losses, low)
+    down = _reach(gains, low) + _reach(losses, high)
     shift = np.zeros(len(rows)) if bias is None else bias.astype(np.float64)
     grid = _times(granularity(rows), x.grid)
     return Values(
@@ -89,20 +93,31 @@ def weighted(weight: NDArray[Any], bias: NDArray[Any] | None, x: Values) -> Valu
 def scaled(factor: NDArray[Any], x: Values) -> Values:
     """Elementwise products."""
     ends = [_times(float(f), b) for f in (factor.min(), factor.max()) for b in (x.lo, x.hi)]
-    grid = _times(granularity(factor.astype(np.float64)), x.grid)
+    grid = _times(granularity(factor), x.grid)
     return Values(min(ends), max(ends), grid)
 
 
-def granularity(x: NDArray[np.float64]) -> float:
+def granularity(x: NDArray[Any]) -> float:
     """A number that divides all of ``x``: the greatest for whole numbers, else one that is easy."""
-    used = np.abs(x[x != 0])
-    if not used.size:
+    top = float(np.max([np.abs(p).max() for p in _parts(x)], initial=0.0))
+    if top == 0:
         return math.inf
-    if bool((used == used[0]).all()):
-        return float(used[0])
-    if bool((np.rint(used) == used).all()) and used.max() < 2**53:
-        return float(np.gcd.reduce(used.astype(np.int64)))
-    return 0.0
+    if all(bool(((p == 0) | (np.abs(p) == top)).all()) for p in _parts(x)):
+        return top
+    if not (top < 2**53 and all(bool((np.rint(p) == p).all()) for p in _parts(x))):
+        return 0.0
+    found = 0
+    for part in _parts(x):
+        found = math.gcd(found, int(np.gcd.reduce(part.astype(np.int64))))
+        if found == 1:
+            break
+    return float(found)
+
+
+def _parts(x: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+    """All numbers, so many at a time that what is made of them stays in the cache."""
+    flat = x.reshape(-1)
+    return (flat[k : k + _PART].astype(np.float64) for k in range(0, flat.size, _PART))
 
 
 def whole(x: float) -> bool:
@@ -129,7 +144,17 @@ def _times(a: float, b: float) -> float:
     return 0.0 if not a or not b else a * b
 
 
-def _sums(rows: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
-    """Sums of ``rows * bound`` for rows of one sign; a zero stops even an infinite bound."""
-    sums: NDArray[np.float64] = rows.sum(axis=1)
+def _ends(rows: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The sums of the positive numbers of each row, and of the negative ones."""
+    some = max(1, _PART // max(1, rows.shape[1]))
+    gains, losses = np.zeros(len(rows)), np.zeros(len(rows))
+    for k in range(0, len(rows), some):
+        wide = rows[k : k + some].astype(np.float64)
+        gains[k : k + some] = np.maximum(wide, 0).sum(axis=1)
+        losses[k : k + some] = np.minimum(wide, 0).sum(axis=1)
+    return gains, losses
+
+
+def _reach(sums: NDArray[np.float64], bound: float) -> NDArray[np.float64]:
+    """``sums * bound`` for sums of one sign; a zero stops even an infinite bound."""
     return np.multiply(sums, bound, out=np.zeros(len(sums)), where=sums != 0)

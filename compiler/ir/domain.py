@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+_PART = 1 << 16  # values at a time: what is made of them stays in the processor's cache
+
 
 def _whole(x: float) -> bool:
     return math.isfinite(x) and abs(x - round(x)) <= 1e-9 * max(1.0, abs(x))
@@ -146,8 +148,14 @@ class Reach:
     @classmethod
     def of(cls, weight: Array) -> Reach:
         """Of a matrix (out, in)."""
-        positive = np.maximum(weight, 0.0).sum(axis=1)
-        return cls(positive, np.minimum(weight, 0.0).sum(axis=1), _on_grid(weight, 1.0))
+        rows = max(1, _PART // max(1, weight.shape[1]))
+        if not weight.flags.c_contiguous:  # whose sums numpy takes in another order
+            rows = max(1, len(weight))
+        parts = [weight[k : k + rows] for k in range(0, len(weight), rows)]
+        positive = [np.maximum(p, 0.0).sum(axis=1) for p in parts]
+        negative = [np.minimum(p, 0.0).sum(axis=1) for p in parts]
+        ends = (np.concatenate(s) if s else np.zeros(0) for s in (positive, negative))
+        return cls(*ends, on_grid(weight, 1.0))
 
 
 def image(weight: Array | Reach, bias: Array | None, x: Domain) -> Domain:
@@ -167,7 +175,7 @@ def image(weight: Array | Reach, bias: Array | None, x: Domain) -> Domain:
     hi = times(reach.positive, x.hi) + times(reach.negative, x.lo)
     shift = np.zeros(len(lo)) if bias is None else bias
     step = 0.0
-    if x.step and reach.whole and _on_grid(shift, x.step) and _whole(x.anchor / x.step):
+    if x.step and reach.whole and on_grid(shift, x.step) and _whole(x.anchor / x.step):
         step = x.step
     return Domain(float((lo + shift).min()), float((hi + shift).max()), step)
 
@@ -237,5 +245,8 @@ def times(weight: Array, bound: float) -> Array:
     return product
 
 
-def _on_grid(x: Array, step: float) -> bool:
-    return bool((np.rint(x / step) * step == x).all())
+def on_grid(x: Array, step: float) -> bool:
+    """Is every value a whole multiple? A part at a time: real numbers mostly show it soon."""
+    flat = x.reshape(-1)
+    parts = (flat[k : k + _PART] for k in range(0, flat.size, _PART))
+    return all(bool((np.rint(p / step) * step == p).all()) for p in parts)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.divergence import Divergence, first_divergence
-from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.interpret import Execute, Trace, lean
 from purespike.compiler.ir.ops import Neuron
@@ -23,7 +25,7 @@ from purespike.compiler.proofs.counts import dense_census, total_counts
 def compile_graph(
     start: Graph | Compiled,
     passes: Iterable[Pass],
-    probe: Array,
+    probe: NDArray[Any],
     progress: Callable[[str], None] = lambda name: None,
     *,
     keep: Collection[str] | None = None,
@@ -90,7 +92,7 @@ def _require_names(names: list[str]) -> None:
         )
 
 
-def _checked(p: Pass, before: Graph, after: Graph, probe: Array, execute: Execute) -> Trace:
+def _checked(p: Pass, before: Graph, after: Graph, probe: NDArray[Any], execute: Execute) -> Trace:
     """The run of what a pass made; raises PassError if it is ill-formed."""
     try:
         verify(after)
@@ -136,7 +138,7 @@ def _same_interface(before: Graph, after: Graph) -> None:
         )
 
 
-def _probed(graph: Graph, probe: Array, execute: Execute) -> Trace:
+def _probed(graph: Graph, probe: NDArray[Any], execute: Execute) -> Trace:
     """What is compared of a run: neurons and outputs."""
     neurons = (n.name for n in graph.nodes if isinstance(n.op, Neuron))
     return execute(_beginning(graph, len(probe)), probe, {*graph.outputs, *neurons})
@@ -147,7 +149,9 @@ def _beginning(graph: Graph, steps: int) -> Graph:
     return replace(graph, steps=steps) if 0 < steps < graph.steps else graph
 
 
-def _compare(p: Pass, before: Graph, a: Trace, after: Graph, b: Trace, probe: Array) -> LedgerLine:
+def _compare(
+    p: Pass, before: Graph, a: Trace, after: Graph, b: Trace, probe: NDArray[Any]
+) -> LedgerLine:
     steps = len(probe)
     firing = [
         n.name
@@ -181,7 +185,7 @@ def _divergence(
     a: Trace,
     after: Graph,
     b: Trace,
-    probe: Array,
+    probe: NDArray[Any],
     names: list[str],
     scales: Mapping[str, float],
 ) -> Divergence | None:
@@ -190,15 +194,17 @@ def _divergence(
     first = first_divergence(start, a, b, names)
     if first is None:
         return None
+    steps = first.step + 1  # what comes later has no part in it
 
     def recorded(graph: Graph, trace: Trace) -> Trace:
         node = graph.producer(first.node)
         assert node is not None
-        fired = {n: v for n, v in trace.values.items() if graph.edge(n).domain <= SPIKE}
-        known = {graph.inputs[0].name: probe, **fired}
-        return run_part(_beginning(graph, len(probe)), {node.name, node.inputs[0]}, known)
+        fired = {n: v[:steps] for n, v in trace.values.items() if graph.edge(n).domain <= SPIKE}
+        known = {graph.inputs[0].name: probe[:steps], **fired}
+        return run_part(_beginning(graph, steps), {node.name, node.inputs[0]}, known)
 
     a, b = recorded(before, a), recorded(after, b)
+    start = _beginning(before, steps)
     return first_divergence(start, a, b, [first.node], after=after, scales=scales)
 
 

@@ -179,16 +179,22 @@ def dense_census(graph: Graph) -> dict[str, Counts]:
 
 
 def measured_counts(
-    graph: Graph, node: Node, trace: Trace, found: Currents | None = None
+    graph: Graph,
+    node: Node,
+    trace: Trace,
+    found: Currents | None = None,
+    events: Array | None = None,
 ) -> Counts:
     """Operations of the whole run on ``trace`` (all samples, all steps).
 
-    ``trace`` must hold the edges that the node's spikes come from.
+    ``trace`` must hold the edges that the node's spikes come from; ``events`` are those of
+    `synaptic_events`, if they are known already.
     """
     found = found or find_currents(graph)
     steps, samples = next(iter(trace.values.values())).shape[:2]
     dense = dense_counts(graph, node, found).times(steps * samples)
-    events = synaptic_events(graph, node, trace, found)
+    if events is None:
+        events = synaptic_events(graph, node, trace, found)
     return dense if events is None else replace(dense, ac=float(events.sum()))
 
 
@@ -226,3 +232,11 @@ def met(spikes: NDArray[Any], reach: Array) -> Array:
         part: NDArray[Any] = flat[k : k + rows].astype(kind)
         total[k : k + rows] = part @ each
     return total.reshape(steps, samples)
+
+
+def spikes_by_step(fired: NDArray[Any]) -> Array:
+    """Spikes of all neurons and samples (T, B, *shape) at each step (T,)."""
+    if fired.dtype.itemsize > 1:
+        total: Array = met(fired, np.ones(())).sum(axis=1)
+        return total
+    return np.array([np.count_nonzero(now.view(np.bool_)) for now in fired], np.float64)

@@ -33,7 +33,7 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.interpret import Trace
 from purespike.compiler.ir.ops import SYNAPSES, Conv2d, Linear, Neuron
-from purespike.compiler.proofs.counts import Counts, connections, met
+from purespike.compiler.proofs.counts import Counts, connections, met, spikes_by_step
 from purespike.compiler.proofs.currents import find_currents
 from purespike.compiler.rules.energy import TABLES
 
@@ -133,8 +133,7 @@ def syops_layer(node: Node, x: Array) -> Column:
     dense = size * inputs + bias
     total = Column()
     if x.dtype.itemsize == 1:  # spikes, a byte each
-        fired = met(x, np.ones(())).sum(axis=1)
-        for count in fired:
+        for count in spikes_by_step(x):
             total += Column(ac=dense * float(count / x[0].size))
         return total
     for now in x:

@@ -15,7 +15,13 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Execute, Trace, lean, run
 from purespike.compiler.ir.ops import SYNAPSES, Neuron
-from purespike.compiler.proofs.counts import Counts, inlets, measured_counts, met, synaptic_events
+from purespike.compiler.proofs.counts import (
+    Counts,
+    inlets,
+    measured_counts,
+    spikes_by_step,
+    synaptic_events,
+)
 from purespike.compiler.proofs.currents import Currents, find_currents
 from purespike.compiler.rules.conventions import Tally, aap_cost
 from purespike.compiler.rules.finding import SPIKE_RUN, Finding
@@ -107,13 +113,13 @@ def measure(
         done += len(decisions[-1])
         tally.add(graph, trace)
         for node in graph.nodes:
-            counts[node.name] += measured_counts(graph, node, trace, currents)
             at_each = synaptic_events(graph, node, trace, currents)
+            counts[node.name] += measured_counts(graph, node, trace, currents, at_each)
             if at_each is not None:
                 events.setdefault(node.name, []).append(at_each)
         for name in spikes:
             fired = trace.values[name]
-            by_step = met_by_step(fired)
+            by_step = spikes_by_step(fired)
             spikes[name] += float(by_step.sum() / fired.size) * fired.shape[1]
             steps[name] += by_step / fired[0].size * fired.shape[1]
         for finding in check_run(graph, trace):
@@ -159,12 +165,6 @@ def batches(graph: Graph, x: NDArray[Any]) -> Iterator[NDArray[Any]]:
     """Parts of x (T, B, *shape) whose traces fit into bounded memory."""
     size = batch_size(graph)
     return (x[:, start : start + size] for start in range(0, x.shape[1], size))
-
-
-def met_by_step(fired: NDArray[Any]) -> Array:
-    """Spikes of all neurons and samples at each step (T,)."""
-    total: Array = met(fired, np.ones(())).sum(axis=1)
-    return total
 
 
 def _read(graph: Graph, currents: Currents) -> tuple[str, ...]:

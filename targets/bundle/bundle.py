@@ -18,11 +18,11 @@ The same build gives the same bytes: no clock, no paths.
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -66,6 +66,7 @@ from purespike.targets.spec import LOIHI2
 # Files that are written only if asked for, and by which option; the rest belongs together.
 EXTRAS = {"model.qonnx.onnx": "--onnx qonnx", "model.net": "--netx", "c": "--c"}
 C_SAMPLES = 4  # golden samples that the C program holds, at most
+_TRIED = 1 << 18  # bytes of an array on which its compression is chosen
 
 
 class NotWritten(PurespikeError):
@@ -187,7 +188,7 @@ class Models:
                 graph, folder / "model.nir", strict=self.nir_strict, extra=notes
             ),
             "model.onnx": lambda: write_onnx(graph, folder / "model.onnx", form, notes=notes),
-            "golden.npz": lambda: _write(folder / "golden.npz", _pack(golden)),
+            "golden.npz": lambda: _write_golden(golden, folder / "golden.npz"),
             "golden_network.json": lambda: write_golden_network(graph, folder),
             "lava": lambda: _write_lava(graph, golden, folder / "lava"),
         }
@@ -290,10 +291,6 @@ def _first(failed: Mapping[str, Exception], folder: Path, strict: str) -> Except
     return first
 
 
-def _write(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
-
-
 def _write_lava(graph: Graph, golden: Golden, folder: Path) -> None:
     plan = schedule(graph)
     program = emit(graph, plan, golden.inputs)
@@ -369,18 +366,39 @@ def _require_meaning(manifest: Mapping[str, Any], folder: Path) -> None:
             )
 
 
-def _pack(golden: Golden) -> bytes:
-    """As `np.savez_compressed` writes it, but in a sixth of the time for a few percent more."""
-    buffer = io.BytesIO()
+def _write_golden(golden: Golden, path: Path) -> None:
+    """As `np.savez_compressed` writes it, but much faster, and some percent larger."""
     arrays = {"inputs": golden.inputs, "labels": golden.labels}
     arrays |= {f"spikes/{n}": a for n, a in golden.spikes.items()}
     arrays |= {f"membranes/{n}": a for n, a in golden.membranes.items()}
     write: Any = np.lib.format.write_array
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for name, array in arrays.items():
             with file.open(f"{name}.npy", "w", force_zip64=True) as member:
-                write(member, np.ascontiguousarray(array), allow_pickle=False)
-    return buffer.getvalue()
+                values = np.ascontiguousarray(array)
+                # zipfile has no argument for zlib's strategy; what it made here wrote nothing yet.
+                setattr(member, "_compressor", _compressor(values))  # noqa: B010
+                write(member, values, allow_pickle=False)
+
+
+def _compressor(values: NDArray[Any]) -> zlib._Compress:
+    """The least work that packs an array nearly as well as more: it is tried on a part.
+
+    Spikes are runs of equal bytes, and membranes that move at every step never repeat.
+    """
+    flat = values.reshape(-1)
+    middle = flat[flat.size // 2 :][: _TRIED // values.itemsize].tobytes()
+
+    def made(strategy: int) -> zlib._Compress:
+        return zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS, 9, strategy)
+
+    def size(strategy: int) -> int:
+        tried = made(strategy)
+        return len(tried.compress(middle)) + len(tried.flush())
+
+    enough = 1.05 * size(zlib.Z_DEFAULT_STRATEGY)
+    cheap = (s for s in (zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE) if size(s) <= enough)
+    return made(next(cheap, zlib.Z_DEFAULT_STRATEGY))
 
 
 def read_golden(path: Path) -> Golden:

@@ -171,6 +171,12 @@ class Program:
             row.lookups = self._aligned(lookup_tables(x, padded)).ctypes.data
         return row
 
+    def renew(self) -> None:
+        """Record into new arrays from now on: those so far belong to whoever took them."""
+        for x, row in zip(self.plan.layers, self._layers, strict=True):
+            if x.name in self.membranes:
+                self._record(x, row)
+
     def _record(self, x: Layer, row: LayerRecord) -> None:
         c, h, w = x.place
         shape = (self.plan.steps, self.samples, h, w, c)

@@ -86,9 +86,10 @@ class Runner:
         program.run(inputs)
         spikes = {name: program.spikes(name) for name in self._plan.spikes}
         states = [
-            {n: np.moveaxis(v, 4, 2).copy() for n, v in held.items()}
+            {n: np.moveaxis(v, 4, 2) for n, v in held.items()}
             for held in (program.membranes, program.currents)
         ]
+        program.renew()
         return _trace(self._plan, spikes, *states)
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import Array, Domain
 from purespike.compiler.ir.graph import Edge, Graph, Node, Op, Shape
@@ -175,7 +176,7 @@ def _op(record: Mapping[str, Any], fields: Fields) -> Op:
         return Conv2d(_field(fields, "weight"), bias, stride, padding, dilation, groups)
     if kind == "Linear":
         bias = _field(fields, "bias") if fields["type"] == "Affine" else None
-        return Linear(_field(fields, "weight"), bias)
+        return _linear(_field(fields, "weight"), bias)
     if kind == "Scale":
         return Scale(_shrunk(_field(fields, "scale"), _shape(record["factor_shape"])))
     if kind == "Delay":
@@ -184,6 +185,18 @@ def _op(record: Mapping[str, Any], fields: Fields) -> Op:
     if kind == "Neuron":
         return _neuron(record, fields)
     return {"Add": Add, "Flatten": Flatten}[kind]()
+
+
+def _linear(weight: NDArray[Any], bias: NDArray[Any] | None) -> Linear:
+    """The layer; whole weights that inputs in a row share are kept once, as before the writing."""
+    if weight.ndim != 2 or weight.dtype.kind not in "iu" or 0 in weight.shape:
+        return Linear(weight, bias)
+    run = weight.shape[1]
+    for row in weight:
+        run = int(np.gcd.reduce(np.flatnonzero(row[1:] != row[:-1]) + 1, initial=run))
+        if run == 1:
+            return Linear(weight, bias)
+    return Linear.shared(np.asarray(weight[:, ::run], np.float64), bias, run)
 
 
 def _neuron(record: Mapping[str, Any], fields: Fields) -> Neuron:

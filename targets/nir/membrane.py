@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.ir.domain import INTEGER, Array, Domain
+from purespike.compiler.ir.domain import INTEGER, Array, Domain, on_grid
 from purespike.compiler.ir.graph import Shape
 from purespike.compiler.ir.ops import Neuron
 from purespike.targets.nir.document import Fields
@@ -23,10 +23,11 @@ def narrow(x: Array, *, first: int = 32) -> NDArray[Any]:
 
     Whole numbers become integers, so that a quantized network is one in the file, too.
     """
-    if bool((np.rint(x) == x).all()):
+    if on_grid(x, 1.0):
+        ends = (float(x.min(initial=0.0)), float(x.max(initial=0.0)))
         for bits in (b for b in (8, 16, 32, 64) if b >= first):
             # 2**63 is a float, 2**63 - 1 is not: keep clear of it.
-            if bool((np.abs(x + 0.5) < 2.0 ** (bits - 1)).all()):
+            if all(abs(end + 0.5) < 2.0 ** (bits - 1) for end in ends):
                 return x.astype(f"<i{bits // 8}")
     single = x.astype("<f4") if bool((np.abs(x) < 3e38).all()) else None
     if single is not None and bool((single == x).all()):
@@ -79,8 +80,8 @@ def inert(op: Neuron, x: Domain, steps: int) -> bool:
         return True
     unit = 2.0**op.fixed.fraction_bits
     amount = op.amount if op.reset == "subtract" else np.zeros(1)
-    on_grid = x <= Domain(-math.inf, math.inf, 1 / unit)
-    if op.leaks or not on_grid or not _whole([amount], unit):
+    fits = x <= Domain(-math.inf, math.inf, 1 / unit)
+    if op.leaks or not fits or not _whole([amount], unit):
         return False
     gain = max(abs(x.lo), abs(x.hi)) + float(np.abs(amount).max())
     peak = abs(op.initial) + (steps if op.decay else 1) * gain

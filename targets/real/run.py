@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.interpret import Trace
-from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.ir.ops import Gate, MaxPool2d, Neuron
 from purespike.compiler.ir.part import run_part
 from purespike.compiler.native import library
 from purespike.targets.real.memory import Memory
@@ -81,12 +81,13 @@ def run_real(
     for node in graph.nodes:
         if node.name not in wanted or not node.output.domain <= SPIKE:
             continue
-        if not isinstance(node.op, Neuron):
+        gate = isinstance(node.op, Gate | MaxPool2d) and all(i in spikes for i in node.inputs)
+        if not (gate or isinstance(node.op, Neuron)):
             continue
         number = memory.edge(graph, node.name, numbers)
         made = memory.get(number)
         if made is None:
-            made = _layer(found, graph, node, node.op, spikes)
+            made = _at_once(node, spikes) if gate else _layer(found, graph, node, spikes)
         if made is None:
             made = run_part(graph, {node.name}, spikes, lean=True).values[node.name].view(np.uint8)
         memory.put(number, made)
@@ -112,10 +113,16 @@ def _fits(graph: Graph, x: NDArray[Any]) -> bool:
     return bool(((x == 0) | (x == 1)).all())
 
 
-def _layer(
-    found: ctypes.CDLL, graph: Graph, node: Node, op: Neuron, spikes: dict[str, Bytes]
-) -> Bytes | None:
+def _at_once(node: Node, spikes: dict[str, Bytes]) -> Bytes:
+    """The spikes (T, B, *shape) of a gate or a pool of spikes, which have no state: all steps."""
+    reads = [spikes[name] for name in node.inputs]
+    _, y = node.op.step(None, *(x.reshape(-1, *x.shape[2:]) for x in reads))
+    return np.ascontiguousarray(y, dtype=np.uint8).reshape(*reads[0].shape[:2], *node.output.shape)
+
+
+def _layer(found: ctypes.CDLL, graph: Graph, node: Node, spikes: dict[str, Bytes]) -> Bytes | None:
     """The spikes (T, B, *shape) of a layer; None if it has no form here, or a tie is too close."""
+    op = node.op
     if type(op) is not Neuron or not op.fires or op.current_decay:
         return None
     current = sum_at(graph, node.inputs[0], spikes)

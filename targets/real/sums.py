@@ -8,10 +8,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from purespike.compiler.ir.domain import Array
-from purespike.compiler.ir.graph import Graph, Shape
-from purespike.compiler.ir.ops import Add, BatchNorm, Conv2d, Flatten, Linear, Neuron, Scale
+from purespike.compiler.ir.graph import Graph, Node, Shape
+from purespike.compiler.ir.ops import (
+    Add,
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Flatten,
+    Linear,
+    Neuron,
+    Scale,
+)
 
 Pair = tuple[int, int]
+LARGEST = 1 << 24  # weights of a kernel that a pool has made larger
 HALF_UNIT = 2.0**-53  # of the last place of 1.0: what rounding moves a sum of 1 at most
 
 
@@ -100,14 +110,11 @@ def sum_at(graph: Graph, name: str, spikes: Collection[str]) -> Sum | None:
     if isinstance(op, Conv2d | Linear):
         source = _source(graph, node.inputs[0], spikes)
         if source is None:
-            return None
+            return _behind_pool(graph, node, op, spikes)
         if isinstance(op, Conv2d):
             if graph.edge(source).shape != graph.edge(node.inputs[0]).shape:
                 return None
-            weights = op.weight.reshape(op.groups, -1, *op.weight.shape[1:])
-            rows = weights.transpose(0, 2, 3, 4, 1).reshape(-1, *op.weight.shape[2:],
-                                                            weights.shape[1])  # fmt: skip
-            arm = Arm(source, _image(graph.edge(source).shape), rows, op.stride, op.padding,
+            arm = Arm(source, _image(graph.edge(source).shape), _rows(op), op.stride, op.padding,
                       op.dilation, op.groups)  # fmt: skip
             flat, run = op.weight.reshape(len(op.weight), -1), 1
         else:
@@ -139,6 +146,71 @@ def sum_at(graph: Graph, name: str, spikes: Collection[str]) -> Sum | None:
     return None
 
 
+def _behind_pool(
+    graph: Graph, node: Node, op: Conv2d | Linear, spikes: Collection[str]
+) -> Sum | None:
+    """A layer behind windows that are added up: one synapse with a larger kernel."""
+    name = node.inputs[0]
+    while (before := graph.producer(name)) is not None and isinstance(before.op, Flatten):
+        name = before.inputs[0]
+    windows = None if before is None else _windows(graph, before, spikes)
+    if before is None or windows is None:
+        return None
+    channels, height, width = before.output.shape
+    _, ph, pw = windows.shape
+    if isinstance(op, Linear):
+        if op.run > 1:
+            return None
+        # (channels, height, width, outputs), each place a channel of its own below
+        rows = op.kept.T.reshape(channels, height, width, -1)
+    elif name != node.inputs[0] or op.dilation != (1, 1):
+        return None
+    else:
+        rows = _rows(op)
+    if rows.size * ph * pw > LARGEST:
+        return None
+    kh, kw, outputs = rows.shape[1:]
+    spread = rows[:, :, None, :, None, :] * windows[:, None, :, None, :, None]
+    spread = spread.reshape(channels, kh * ph, kw * pw, outputs)
+    source = before.inputs[0]
+    if isinstance(op, Linear):
+        arm = Arm(source, (spread[..., 0].size, 1, 1), spread.reshape(-1, 1, 1, outputs))
+    else:
+        arm = Arm(source, _image(graph.edge(source).shape), spread,
+                  (op.stride[0] * ph, op.stride[1] * pw),
+                  (op.padding[0] * ph, op.padding[1] * pw), groups=op.groups)  # fmt: skip
+    one = float(windows.flat[0])
+    bias = np.zeros(node.output.shape[0]) if op.bias is None else op.bias
+    size = np.abs(spread).reshape(op.groups if isinstance(op, Conv2d) else 1, -1, outputs)
+    return Sum(
+        (arm,),
+        bias,
+        size.sum(axis=1).reshape(-1) + np.abs(bias),
+        size.shape[1] + 8,
+        bool((windows == one).all()) and np.frexp(one)[0] == 0.5,
+    )
+
+
+def _windows(graph: Graph, node: Node, spikes: Collection[str]) -> Array | None:
+    """What a pool multiplies the spikes of its windows by (channels, kh, kw).
+
+    None where it is not a pool, or its windows overlap, or leave a border of the image out.
+    """
+    op = node.op
+    if node.inputs[0] not in spikes or len(shape := graph.edge(node.inputs[0]).shape) != 3:
+        return None
+    if isinstance(op, AvgPool2d):
+        windows = np.full((shape[0], *op.kernel), 1 / (op.kernel[0] * op.kernel[1]))
+    elif isinstance(op, Conv2d) and len(op.weight) == op.groups == shape[0]:
+        if op.bias is not None or op.dilation != (1, 1):
+            return None
+        windows = op.weight[:, 0]
+    else:
+        return None
+    whole = all(n % k == 0 for n, k in zip(shape[1:], windows.shape[1:], strict=True))
+    return windows if whole and op.stride == windows.shape[1:] and not any(op.padding) else None
+
+
 def is_exact(current: Sum, op: Neuron, steps: int) -> bool:
     """Is nothing ever rounded? Then every order of a sum gives the same.
 
@@ -155,9 +227,25 @@ def is_exact(current: Sum, op: Neuron, steps: int) -> bool:
     for bits in range(0, 49, 4):
         if most * 2.0**bits >= 2.0**52:
             return False
-        if all(bool((np.rint(v * 2.0**bits) == v * 2.0**bits).all()) for v in values):
+        # Most weights are no such multiples, and the first few of them show it.
+        if all(_whole(v.ravel()[:256], bits) for v in values) and all(
+            _whole(v, bits) for v in values
+        ):
             return True
     return False
+
+
+def _whole(values: Array, bits: int) -> bool:
+    """Are all of them multiples of 2**-bits?"""
+    scaled = values * 2.0**bits
+    return bool((np.rint(scaled) == scaled).all())
+
+
+def _rows(op: Conv2d) -> Array:
+    """The weights by what they read (channels, kh, kw, outputs / groups)."""
+    weights = op.weight.reshape(op.groups, -1, *op.weight.shape[1:])
+    rows = weights.transpose(0, 2, 3, 4, 1)
+    return rows.reshape(-1, *op.weight.shape[2:], weights.shape[1])
 
 
 def _source(graph: Graph, name: str, spikes: Collection[str]) -> str | None:

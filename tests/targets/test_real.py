@@ -12,7 +12,17 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, Op, build
 from purespike.compiler.ir.interpret import lean
-from purespike.compiler.ir.ops import BatchNorm, Conv2d, Linear, Neuron, Scale
+from purespike.compiler.ir.ops import (
+    AvgPool2d,
+    BatchNorm,
+    Conv2d,
+    Flatten,
+    Gate,
+    Linear,
+    MaxPool2d,
+    Neuron,
+    Scale,
+)
 from purespike.targets.real import run as real
 from purespike.targets.real.run import kernel, run_real
 from purespike.targets.real.sums import is_exact, sum_at
@@ -105,6 +115,75 @@ def test_convolutions_of_every_geometry(seed: int, monkeypatch: pytest.MonkeyPat
     graph = layers(conv, norm, gain, neuron, shape=(4, 7, 8), steps=12)
     assert assert_equal(graph, (r.random((12, 3, 4, 7, 8)) < 0.4).astype(np.uint8))
     assert seen == [True]
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_layers_behind_windows_that_are_added_up(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, r = watched(monkeypatch), np.random.default_rng(seed)
+    window = (int(r.integers(1, 4)), int(r.integers(1, 3)))
+    kinds: tuple[Op, ...] = (
+        AvgPool2d(window, window),
+        Conv2d(np.ones((4, 1, *window)), None, window, groups=4),
+        Conv2d(r.normal(size=(4, 1, *window)), None, window, groups=4),
+    )
+    height, width = int(r.integers(3, 5)), int(r.integers(3, 5))
+    shape, groups = (4, height * window[0], width * window[1]), (1, 2)[seed % 2]
+    conv = Conv2d(r.normal(size=(6, 4 // groups, 2, 3)), r.normal(size=6), (1, 2), (1, 2),
+                  groups=groups)  # fmt: skip
+    linear = Linear(r.normal(size=(5, 4 * height * width)), r.normal(size=5))
+    neuron = Neuron(r.random((6, 1, 1)) + 0.5, 0.9 if seed % 4 else 1.0, "subtract")
+    x = (r.random((7, 3, *shape)) < 0.4).astype(np.uint8)
+    for ops in ((conv, neuron), (Flatten(), linear, Neuron(np.array(1.0)))):
+        assert assert_equal(layers(kinds[seed % 3], *ops, shape=shape, steps=7), x)
+    assert seen == [True, True]
+
+
+def test_quarters_are_never_rounded() -> None:
+    """An average of 2 x 2 spikes keeps a network exact; of 3 x 3 spikes it does not."""
+    for size, exact in ((2, True), (3, False)):
+        pool = AvgPool2d((size, size), (size, size))
+        conv, op = Conv2d(np.full((1, 1, 1, 1), 0.5)), Neuron(np.array(0.5))
+        graph = layers(pool, conv, op, shape=(1, 6, 6), steps=4)
+        current = sum_at(graph, "n1", {"x"})
+        assert current is not None and is_exact(current, op, 4) == exact
+        assert assert_equal(graph, np.ones((4, 1, 1, 6, 6), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        AvgPool2d((2, 2), (1, 1)),
+        AvgPool2d((2, 2), (2, 2), (1, 1)),
+        AvgPool2d((3, 3), (3, 3)),
+        Conv2d(np.ones((2, 1, 2, 2)), np.ones(2), (2, 2), groups=2),
+        Conv2d(np.ones((2, 1, 2, 2)), None, (2, 2), dilation=(2, 2), groups=2),
+        Conv2d(np.ones((2, 2, 2, 2)), None, (2, 2)),
+    ],
+)
+def test_other_windows_are_the_interpreters(pool: Op, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, r = watched(monkeypatch), np.random.default_rng(0)
+    graph = layers(pool, Conv2d(r.normal(size=(3, 2, 2, 2))), Neuron(np.array(0.7)),
+                   shape=(2, 8, 8), steps=5)  # fmt: skip
+    assert sum_at(graph, "n1", {"x"}) is None
+    assert assert_equal(graph, (r.random((5, 2, 2, 8, 8)) < 0.3).astype(np.uint8))
+    assert seen == []
+
+
+def test_gates_and_largest_values_of_spikes_take_all_steps_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen, r = watched(monkeypatch), np.random.default_rng(1)
+    conv, neuron = Conv2d(r.normal(size=(2, 2, 3, 3)), padding=(1, 1)), Neuron(np.array(0.7))
+    nodes: list[tuple[str, Op, tuple[str, ...]]] = [
+        ("c", conv, ("x",)), ("n", neuron, ("c",)), ("g", Gate("iand"), ("n", "x")),
+        ("p", MaxPool2d((2, 2), (2, 2), (1, 1)), ("g",)), ("d", conv, ("p",)),
+        ("m", neuron, ("d",)),
+    ]  # fmt: skip
+    graph = build((Edge("x", (2, 6, 6), SPIKE),), nodes, ("m", "p"), 5)
+    assert assert_equal(graph, (r.random((5, 3, 2, 6, 6)) < 0.4).astype(np.uint8))
+    assert seen == [True, True]
 
 
 def test_what_it_does_not_run_is_said_and_left_to_the_interpreter(

@@ -14,6 +14,7 @@ from purespike.compiler.errors import Refusal, UsageError
 from purespike.compiler.files.kinds import GRAPHS
 from purespike.compiler.files.outputs import require_folder
 from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Execute
 from purespike.compiler.labels import output_classes
 from purespike.compiler.pipeline import Compiled, GraphDump, Pass, Pipeline, compile_graph
 from purespike.compiler.report.evidence import Evidence
@@ -100,7 +101,7 @@ def build(
                 dump.write(dump_graphs)
         return noted(done, short) if isinstance(start, Graph) else done
 
-    built = _built(subject, options, progress, captured, pipeline, run, probe.shape[1])
+    built = _built(subject, options, progress, captured, pipeline, run, remembering, probe.shape[1])
     return replace(built, dead=dead)
 
 
@@ -111,9 +112,10 @@ def _built(
     captured: Graph,
     pipeline: Pipeline,
     run: Callable[[Graph | Compiled, Iterable[Pass]], Compiled],
+    execute: Execute,
     samples: int,
 ) -> Build:
-    trained = reference_accuracy(subject, progress)
+    trained = reference_accuracy(subject, progress, execute)
     evidence = Evidence(
         network=Network.of(captured, "captured"),
         accuracy=(trained,) if trained else (),
@@ -150,7 +152,9 @@ def _built(
         last = front.graph if front else captured
         return refused(subject, options, findings, evidence, last, front)
     evidence = _with_passes(evidence, back, "quantize")
-    return judged_on_chip(subject, options, front.graph, back, findings, evidence, progress)
+    return judged_on_chip(
+        subject, options, front.graph, back, findings, evidence, progress, execute
+    )
 
 
 def _chance(subject: Subject, captured: Graph) -> Chance | None:

@@ -9,8 +9,10 @@ from dataclasses import replace
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Execute
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import Compiled
@@ -52,7 +54,7 @@ from purespike.targets.lava.lower.schedule import ScheduleError, schedule
 from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.layers import ResourceError
-from purespike.targets.resources.mapping import map_network
+from purespike.targets.resources.mapping import Mapping, map_network
 from purespike.targets.spec import LOIHI2
 
 
@@ -64,6 +66,7 @@ def judged_on_chip(
     findings: list[Finding],
     evidence: Evidence,
     progress: Progress,
+    execute: Execute = execute,
 ) -> Build:
     """Run the chip's network on every executor, and put the verdict together.
 
@@ -75,6 +78,7 @@ def judged_on_chip(
         findings: What was found up to here; more are added.
         evidence: What was measured up to here.
         progress: Called with (stage, done, total).
+        execute: Runs the network in real numbers.
     """
     graph, x = compiled.graph, subject.spikes
     floating = decisions(network, x, lambda d, n: progress("float network", d, n), execute)
@@ -91,30 +95,32 @@ def judged_on_chip(
     )
     # What cannot be scheduled or laid out, `chip_findings` says.
     joins: tuple[Join, ...] = ()
-    resources: CoreMap | None = None
+    cores: Mapping | None = None
     with suppress(ScheduleError):
         joins = tuple(Join(**vars(a)) for a in schedule(chip).joins())
     with suppress(ResourceError):
-        resources = msgspec.convert(map_network(chip, CHIPS[LOIHI2.name]).data(), CoreMap)
+        cores = map_network(chip, CHIPS[LOIHI2.name])
     bounds = bound_neurons(chip, current_limit=LOIHI2.current_limit)
     findings += integers.findings
-    findings += chip_findings(graph, options.policy, integers.counts)
+    findings += chip_findings(graph, options.policy, integers.counts, cores)
     leak = options.policy.leak_multiplies
     findings += check_graph(chip, findings, leak_multiplies=leak, strict=options.nir_strict)
     golden = recorder.golden(fed[:, : options.golden], subject.labels[: options.golden])
-    executors, many = list(evidence.executors), len(golden.labels)
-    executed: tuple[tuple[str, int, Callable[[], list[Mismatch]]], ...] = (
-        ("ONNX Runtime", many, lambda: compare_onnx(chip, golden)),
-        ("cpu", len(check.samples), check.rows),
-        ("NIR, read back", many, lambda: compare_nir(chip, golden)),
+    executors, again = list(evidence.executors), golden.part(check.samples)
+    every = np.arange(len(golden.labels))
+    executed: tuple[tuple[str, NDArray[np.int64], Callable[[], list[Mismatch]]], ...] = (
+        ("ONNX Runtime", check.samples, lambda: compare_onnx(chip, again)),
+        ("cpu", check.samples, check.rows),
+        ("NIR, read back", check.samples, lambda: compare_nir(chip, again)),
     )
     if options.c:
         evidence = replace(evidence, c_program=c_program(chip, layer_counts(graph, integers)))
         if evidence.c_program:  # else Build.save says why there is none
-            executed += (("C", many, lambda: compare_c(chip, golden)),)
-    for name, samples, compare in executed:
+            executed += (("C", every, lambda: compare_c(chip, golden)),)
+    for name, ran, compare in executed:
         with _kept(name, findings):
-            _agree(executors, findings, name, samples, compare())
+            rows = [row.among(ran) for row in compare()]
+            _agree(executors, findings, name, len(ran), rows)
     stages = [
         stage_accuracy("float, fused", floating, subject, None),
         stage_accuracy("integer (interpreter)", integers.decisions, subject, floating),
@@ -147,7 +153,7 @@ def judged_on_chip(
         timing=joins,
         updates=sum(float(np.prod(n.output.shape)) * graph.steps for n in neurons),
         activity=activity(integers, bounds),
-        resources=resources,
+        resources=None if cores is None else msgspec.convert(cores.data(), CoreMap),
     )
     report = judge(subject, options, graph, findings, evidence)
     # A chip file that the chip cannot hold would not say what the chip does.

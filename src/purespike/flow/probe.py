@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.pipeline import Compiled
 from purespike.compiler.proofs.counts import dense_census, total_counts
@@ -16,7 +16,7 @@ SAMPLES = 16
 OPERATIONS = 1e10  # of synapses in one run of the probe, of which there are about ten: minutes
 
 
-def choose_probe(graph: Graph, x: NDArray[np.generic]) -> tuple[Array, str]:
+def choose_probe(graph: Graph, x: NDArray[np.generic]) -> tuple[NDArray[Any], str]:
     """The first samples, fewer of a large network, and of a very large one the first steps alone.
 
     Args:
@@ -32,7 +32,9 @@ def choose_probe(graph: Graph, x: NDArray[np.generic]) -> tuple[Array, str]:
     samples = int(np.clip(OPERATIONS // (work * len(x)), 1, whole))
     steps = int(np.clip(OPERATIONS // (work * samples), 1, len(x)))
     note = f"compared on {samples} of {whole} samples: a step takes {work / 1e9:.2g} G additions"
-    return x[:steps, :samples].astype(np.float64), note if samples < whole else ""
+    part = x[:steps, :samples]
+    probe: NDArray[Any] = part if part.dtype == np.uint8 else part.astype(np.float64)
+    return probe, note if samples < whole else ""
 
 
 def noted(compiled: Compiled, note: str) -> Compiled:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.ir.graph import Graph
+from purespike.compiler.ir.interpret import Execute
 from purespike.compiler.report.rows.verdict import Accuracy
 from purespike.compiler.rules.measure import decisions
 from purespike.judge.fast import execute
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 Decisions = NDArray[np.int64]
 
 
-def reference_accuracy(subject: Subject, progress: Progress) -> Accuracy | None:
+def reference_accuracy(
+    subject: Subject, progress: Progress, execute: Execute = execute
+) -> Accuracy | None:
     """The network as it came: the module, or the graph of a file; None without labels."""
     if not subject.labelled:
         return None

@@ -34,6 +34,7 @@ from purespike.targets.lava.lower.legality import registers
 from purespike.targets.lava.lower.schedule import ScheduleError, schedule
 from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.layers import ResourceError
+from purespike.targets.resources.mapping import Mapping as CoreMapping
 from purespike.targets.resources.mapping import map_network
 from purespike.targets.resources.rule import check_resources
 from purespike.targets.spec import LOIHI2, check
@@ -61,7 +62,10 @@ def network_findings(graph: Graph, notes: tuple[str, ...] = ()) -> list[Finding]
 
 
 def chip_findings(
-    graph: Graph, policy: Policy, counts: Mapping[str, Counts] | None = None
+    graph: Graph,
+    policy: Policy,
+    counts: Mapping[str, Counts] | None = None,
+    cores: CoreMapping | None = None,
 ) -> list[Finding]:
     """What the chip asks of a network in integers.
 
@@ -70,6 +74,7 @@ def chip_findings(
         policy: What the team accepts.
         counts: Measured operations per sample, by node, for the host's share; None takes the upper
             bound that the graph gives.
+        cores: Its layers on the chip's cores, if they are known already.
     """
     if not is_integer(graph) and _all_real(graph):
         return _real_findings(graph, policy)
@@ -93,7 +98,7 @@ def chip_findings(
     except ScheduleError as e:
         findings.append(Finding(TIMING, e.where, "NOT RUN", e.message, remedy=e.remedy))
     with suppress(ResourceError):  # what cannot be laid out fails PS004; PS013 stays NOT RUN
-        findings += check_resources(map_network(chip, CHIPS[LOIHI2.name]))
+        findings += check_resources(cores or map_network(chip, CHIPS[LOIHI2.name]))
     return findings
 
 

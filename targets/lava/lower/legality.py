@@ -59,9 +59,8 @@ def sign_mode(mantissas: NDArray[np.signedinteger[Any]]) -> str:
     return "inhibitory" if mantissas.max() <= 0 else "mixed"
 
 
-def held(mantissas: NDArray[np.signedinteger[Any]]) -> NDArray[np.signedinteger[Any]]:
-    """The mantissas that 8-bit synapses of their sign mode hold: clipped, the last bit cut."""
-    mode = sign_mode(mantissas)
+def held(mantissas: NDArray[np.signedinteger[Any]], mode: str) -> NDArray[np.signedinteger[Any]]:
+    """The mantissas that 8-bit synapses of a sign mode hold: clipped, the last bit cut."""
     low = 0 if mode == "excitatory" else -255 if mode == "inhibitory" else -256
     high = 0 if mode == "inhibitory" else 255
     clipped = np.clip(mantissas, low, high)
@@ -72,12 +71,14 @@ def scaled(process: Dense | Sparse) -> Finding:
     """A synapse that gets mantissas and an exponent."""
     mantissas, exponent = packed(process.weight)
     # Lava shifts the sum, not each weight: only mantissas that are held unchanged sum exactly.
-    wrong = int((held(mantissas) != mantissas).sum())
+    parts = np.array_split(mantissas.reshape(-1), max(1, mantissas.size >> 16))
+    mode = sign_mode(mantissas)
+    wrong = sum(int((held(part, mode) != part).sum()) for part in parts)
     return verdict(
         LEGALITY,
         f"Lava {process.name}",
         not wrong,
-        f"{sign_mode(mantissas)} weights, mantissas {mantissas.min()} to {mantissas.max()}, "
+        f"{mode} weights, mantissas {mantissas.min()} to {mantissas.max()}, "
         f"exponent {exponent}: {wrong} of {mantissas.size} not held",
         limit="even mantissas -256 to 254 for mixed signs, else 0 to 255 or -255 to 0",
         remedy=_REMEDY,

@@ -49,9 +49,9 @@ def agreeing_executors(graph: Graph, part: Part, *, c: bool) -> dict[str, Execut
 
     everywhere = [n.name for n in neurons]
     found = {}
+    again = len(replayed(graph, part.golden))
     for name in ("ONNX Runtime", "cpu", "NIR, read back"):
-        samples = len(replayed(graph, part.golden)) if name == "cpu" else part.golden
-        found[name] = Executor(samples, rows(samples, everywhere))
+        found[name] = Executor(again, rows(again, everywhere))
     if c:
         found["C"] = Executor(part.golden, rows(part.golden, everywhere))
     if part.lava:
