@@ -152,10 +152,9 @@ class Reach:
         if not weight.flags.c_contiguous:  # whose sums numpy takes in another order
             rows = max(1, len(weight))
         parts = [weight[k : k + rows] for k in range(0, len(weight), rows)]
-        positive = [np.maximum(p, 0.0).sum(axis=1) for p in parts]
-        negative = [np.minimum(p, 0.0).sum(axis=1) for p in parts]
-        ends = (np.concatenate(s) if s else np.zeros(0) for s in (positive, negative))
-        return cls(*ends, on_grid(weight, 1.0))
+        positive = [np.zeros(0), *(np.maximum(p, 0.0).sum(axis=1) for p in parts)]
+        negative = [np.zeros(0), *(np.minimum(p, 0.0).sum(axis=1) for p in parts)]
+        return cls(np.concatenate(positive), np.concatenate(negative), on_grid(weight, 1.0))
 
 
 def image(weight: Array | Reach, bias: Array | None, x: Domain) -> Domain:

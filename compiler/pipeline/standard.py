@@ -22,6 +22,7 @@ from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import scale_groups
 from purespike.compiler.passes.quantize.quantize import fit_scales, fitting_notes, quantize
 from purespike.compiler.passes.quantize.readout import readout_notes
+from purespike.compiler.passes.quantize.replay_layers import Fire, fire
 from purespike.compiler.passes.quantize.rounding import choose_rounding
 from purespike.compiler.passes.quantize.scales import Scaling
 from purespike.compiler.passes.remove_dead import remove_dead, removed
@@ -44,6 +45,7 @@ def standard_pipeline(
     calibration: Array | None = None,
     method: Method | None = None,
     execute: Execute = lean,
+    fire: Fire = fire,
     levels: int = LIMIT,
     quantized: bool = False,
 ) -> Pipeline:
@@ -57,6 +59,7 @@ def standard_pipeline(
         method: How scales are chosen; None is ``agreement`` where there are calibration inputs,
             else ``max``, the scales that just hold the largest weights.
         execute: Runs the network in real numbers on the calibration inputs.
+        fire: Runs layers of neurons on the currents that they get there.
         levels: How many levels an activation may have, each of which is a neuron.
         quantized: The network's weights are integers already, and stay as they are.
     """
@@ -65,7 +68,7 @@ def standard_pipeline(
 
     @lru_cache(maxsize=1)  # asked for by the pass and by the ledger
     def free(graph: Graph) -> dict[str, Scaling]:
-        return calibrate(graph, calibration, replace(grid, fit_membranes=False), how, execute)
+        return calibrate(graph, calibration, replace(grid, fit_membranes=False), how, execute, fire)
 
     @lru_cache(maxsize=1)
     def scales(graph: Graph) -> dict[str, Scaling]:
@@ -76,7 +79,7 @@ def standard_pipeline(
             require_held(graph, grid)
         if calibration is None:
             return quantize(graph, grid, scales(graph))
-        rounded = choose_rounding(graph, calibration, grid, scales(graph), execute)
+        rounded = choose_rounding(graph, calibration, grid, scales(graph), execute, fire)
         after = quantize(graph, grid, scales(graph), rounded)
         if grid.fit_membranes:  # a bias that rounds up may break the proof: then the nearest one
             groups = scale_groups(graph)

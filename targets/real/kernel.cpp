@@ -127,3 +127,39 @@ extern "C" int64_t run_layer(const Layer* layer) {
     }
     return 0;
 }
+
+// What a layer of neurons does with the current it is given, one neuron after the other: the same
+// operations on doubles as the interpreter's, so the same bits. Arrays are (T, B, channels, places).
+struct Fire {
+    int32_t steps, samples, channels, places, reset, fixed;
+    double decay, start, unit, limit;
+    const double *current, *shift, *threshold, *amount;  // shift by channel, the last two by neuron
+    uint8_t* out;
+};
+
+extern "C" void fire(const Fire* given) {
+    const Fire& f = *given;
+    const int64_t n = int64_t(f.channels) * f.places, all = f.samples * n;
+    std::vector<double> v(f.places);
+    for (int64_t row = 0; row < int64_t(f.samples) * f.channels; row++) {
+        const int64_t channel = row % f.channels;
+        const double shift = f.shift[channel];
+        const double *theta = f.threshold + channel * f.places, *amount = f.amount + channel * f.places;
+        std::fill(v.begin(), v.end(), f.start);
+        for (int t = 0; t < f.steps; t++) {
+            const double* x = f.current + t * all + row * f.places;
+            uint8_t* y = f.out + t * all + row * f.places;
+            for (int i = 0; i < f.places; i++) {
+                double old = v[i];
+                old = f.fixed ? std::copysign(std::floor(std::fabs(old) * f.decay), old)
+                              : f.decay * old;
+                double now = old + (x[i] + shift) * f.unit;
+                if (f.fixed) now = now < -f.limit ? -f.limit : now > f.limit ? f.limit : now;
+                const bool fires = now >= theta[i];
+                const double left = f.reset == ZERO ? 0.0 : now - amount[i];
+                v[i] = fires ? left : now;
+                y[i] = fires;
+            }
+        }
+    }
+}

@@ -115,7 +115,7 @@ def _fits(graph: Graph, x: NDArray[Any]) -> bool:
 
 def _at_once(node: Node, spikes: dict[str, Bytes]) -> Bytes:
     """The spikes (T, B, *shape) of a gate or a pool of spikes, which have no state: all steps."""
-    reads = [spikes[name] for name in node.inputs]
+    reads: list[NDArray[Any]] = [spikes[name] for name in node.inputs]
     _, y = node.op.step(None, *(x.reshape(-1, *x.shape[2:]) for x in reads))
     return np.ascontiguousarray(y, dtype=np.uint8).reshape(*reads[0].shape[:2], *node.output.shape)
 

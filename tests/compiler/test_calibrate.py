@@ -9,7 +9,7 @@ from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, Node, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Conv2d, Delay, Flatten, Linear, Neuron
-from purespike.compiler.passes.quantize.calibrate import calibrate
+from purespike.compiler.passes.quantize.calibrate import PERCENTILE, _held, calibrate
 from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.quantize import choose_scales, quantize
 
@@ -99,3 +99,12 @@ def test_gates_and_recurrent_graphs_keep_their_scales() -> None:
         4,
     )
     assert calibrate(whole, spikes(4)) == pytest.approx({"c": 1.0, "n": 1.0})
+
+
+@pytest.mark.parametrize("size", [1, 2, 999, 1001, 2001, 50_001])
+def test_the_held_weight_is_numpys_percentile(size: int) -> None:
+    for seed in range(5):
+        w = np.random.default_rng(seed).normal(size=size)
+        kept = w.copy()
+        assert _held(w) == np.percentile(np.abs(w), PERCENTILE, method="higher")
+        assert np.array_equal(w, kept)

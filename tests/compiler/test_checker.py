@@ -23,7 +23,15 @@ from hypothesis import strategies as st
 from purespike.compiler import checker
 from purespike.compiler.checker import Statement, inspect
 from purespike.compiler.checker.statement import read_statement
-from purespike.compiler.checker.values import ANYTHING, SPIKES, ZERO, Values, scaled, weighted
+from purespike.compiler.checker.values import (
+    ANYTHING,
+    SPIKES,
+    ZERO,
+    Values,
+    granularity,
+    scaled,
+    weighted,
+)
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, Op, build
@@ -319,3 +327,24 @@ def test_values_join_add_and_say_themselves() -> None:
     assert (endless.lo, endless.hi) == (-math.inf, math.inf)
     still = weighted(np.zeros((1, 2)), None, ANYTHING)
     assert (still.lo, still.hi) == (0, 0)
+
+
+@pytest.mark.parametrize("size", [1, 7, 200_000])
+def test_numbers_are_looked_at_in_parts_as_a_whole(size: int) -> None:
+    """Against the plain definition, on all of them at once."""
+    r = np.random.default_rng(size)
+    whole = r.integers(-9, 10, size)
+    for x in (3.0 * whole, 0.5 * whole, np.zeros(size), np.full(size, 0.3), whole * 2.0**60):
+        used = np.abs(x[x != 0])
+        same = used.size == 0 or bool((used == used[0]).all())
+        plain = used.size > 0 and bool((np.rint(used) == used).all()) and used.max() < 2**53
+        expected = used[0] if used.size and same else math.inf if same else 0.0
+        if plain and not same:
+            expected = float(np.gcd.reduce(used.astype(np.int64)))
+        assert granularity(x) == expected
+        assert granularity(x.astype(np.float32)) == granularity(x.astype(np.float32).astype(float))
+    rows = whole.astype(np.int8)[None]
+    found = weighted(np.concatenate([rows, -rows]), None, SPIKES)
+    total = np.abs(whole).sum()
+    assert found.hi - found.lo >= total and found.hi <= total and found.lo >= -total
+    assert granularity(np.array([1.0, np.nan])) == 0.0

@@ -20,6 +20,7 @@ from purespike.compiler.ir.domain import (
     SPIKE,
     TERNARY,
     Domain,
+    Reach,
     image,
     integer,
     join,
@@ -300,3 +301,19 @@ def test_known_widenings() -> None:
     assert widen(SPIKE, Domain(-1, 1, 1)) == Domain(-np.inf, 1, 1)
     assert widen(SPIKE, Domain(0, 1, 0.5)) == Domain(0, 1, 0)
     assert widen(Domain(0.5, 1.5, 1), Domain(-0.5, 1.5, 1)) == Domain(-np.inf, 1.5, 0)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("size", [1, 3, 70_000])
+def test_weights_are_looked_at_in_parts_as_a_whole(order: str, size: int) -> None:
+    for scale in (0.37, 1.0):
+        w = scale * np.random.default_rng(size).integers(-9, 10, (5, size))
+        w = np.asarray(w, order=order)  # type: ignore[call-overload]
+        reach = Reach.of(w)
+        assert reach.positive.tobytes() == np.maximum(w, 0.0).sum(axis=1).tobytes()
+        assert reach.negative.tobytes() == np.minimum(w, 0.0).sum(axis=1).tobytes()
+        assert reach.whole == (scale == 1.0)
+    assert not len(Reach.of(np.zeros((0, 3))).positive)
+    late = np.zeros((2, size))
+    late[-1, -1] = 0.5
+    assert not Reach.of(late).whole

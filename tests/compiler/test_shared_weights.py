@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers.graph_cases import assert_same_outputs, graph_of
 
 from purespike.compiler.ir.domain import SPIKE, Array
-from purespike.compiler.ir.graph import Edge, Graph, IRError
+from purespike.compiler.ir.graph import Edge, Graph, IRError, build
 from purespike.compiler.ir.interpret import run
-from purespike.compiler.ir.ops import AvgPool2d, Conv2d, Flatten, Linear, Neuron, TimeMean
+from purespike.compiler.ir.ops import (
+    AvgPool2d,
+    Conv2d,
+    FixedPoint,
+    Flatten,
+    Linear,
+    Neuron,
+    TimeMean,
+)
 from purespike.compiler.ir.ops.synapse import reweighted
 from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.quantize.quantize import quantize
 from purespike.compiler.passes.quantize.scales import choose_scales
+from purespike.targets.nir.emit import to_bytes, write_nir
+from purespike.targets.nir.read import read_nir
 
 RNG = np.random.default_rng(0)
 KEPT = RNG.standard_normal((5, 3))
@@ -110,3 +121,24 @@ def test_a_pool_of_windows_has_full_arrays() -> None:
     after = fold_scales(before)
     assert layer(after).run == 1
     assert_same_outputs(before, after, 1e-12)
+
+
+def test_a_file_that_wrote_it_out_is_read_back_with_each_weight_once(tmp_path: Path) -> None:
+    whole = np.random.default_rng(3).integers(-9, 10, (5, 4)).astype(float)
+    one = np.arange(20.0).reshape(5, 4)
+    neuron = Neuron(np.array(9.0), fixed=FixedPoint())
+    for op, run in (
+        (Linear.shared(whole, np.ones(5), 6), 6),
+        (Linear.shared(whole, None, 6), 6),
+        (Linear(one), 1),
+        (Linear(np.repeat(one[:, :1], 4, axis=1)), 4),
+    ):
+        nodes = [("l", op, ("x",)), ("n", neuron, ("l",))]
+        graph = build((Edge("x", (op.shape[1],), SPIKE),), nodes, ("n",), 3)
+        write_nir(graph, tmp_path / "model.nir")
+        back = read_nir(tmp_path / "model.nir")
+        found = back.nodes[0].op
+        assert isinstance(found, Linear) and found.run == run
+        np.testing.assert_array_equal(found.weight, op.weight)
+        assert back.nodes[0].output == graph.nodes[0].output
+        assert to_bytes(back) == (tmp_path / "model.nir").read_bytes()

@@ -23,7 +23,10 @@ from purespike.compiler.ir.ops import (
     Neuron,
     Scale,
 )
+from purespike.compiler.ir.ops.neuron import FixedPoint
+from purespike.compiler.passes.quantize.replay_layers import fire
 from purespike.targets.real import run as real
+from purespike.targets.real.fire import fire_real
 from purespike.targets.real.run import kernel, run_real
 from purespike.targets.real.sums import is_exact, sum_at
 
@@ -237,3 +240,30 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [kept.get(k) is not None for k in range(9)] == [True, *[False] * 6, True, True]
     kept.put(10, np.zeros(101, np.uint8))
     assert kept.get(10) is None
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_neurons_on_a_given_current_fire_as_the_interpreters(chunk: int) -> None:
+    """Real ones and those of the chip, also where membranes saturate; what has no kernel, too."""
+    spikes = 0
+    for seed in range(40 * chunk, 40 * chunk + 40):
+        r = np.random.default_rng(seed)
+        shape = [(5,), (3, 4, 5), (7, 1, 3)][seed % 3]
+        fixed = FixedPoint() if seed % 2 else None
+        each = r.integers(1, 9, (shape[0], *(1,) * (len(shape) - 1))) / (1.0 if fixed else 4.0)
+        decay = [1.0, 0.0, 0.75, 3000 / 4096][seed // 2 % 4]
+        op = Neuron(each if seed % 5 else np.array(3.0), decay,
+                    ("zero", "subtract", "none")[seed // 8 % 3], initial=float(seed % 3),
+                    current_decay=0.5 if seed % 13 == 0 else 0.0, fixed=fixed)  # fmt: skip
+        size = (6, 4, *shape)
+        scale = 100_000 if seed % 7 == 0 else 1
+        current = (
+            r.normal(size=size) * 3 if fixed is None else r.integers(-20, 20, size) * float(scale)
+        )
+        shift = None if seed % 4 == 0 else r.integers(-3, 4, shape[0]).astype(float)
+        if seed % 11 == 0:
+            current = np.asfortranarray(current)
+        expected, found = fire(op, current, shift), fire_real(op, current, shift)
+        np.testing.assert_array_equal(found, expected)
+        spikes += int((expected == 1).sum())
+    assert spikes > 1000

@@ -39,7 +39,7 @@ from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import group_members, weights_of
 from purespike.compiler.passes.quantize.quantize import fit_scales, quantized
-from purespike.compiler.passes.quantize.replay_layers import Layers
+from purespike.compiler.passes.quantize.replay_layers import Fire, Layers, fire
 from purespike.compiler.passes.quantize.scales import (
     Scaling,
     channels_of,
@@ -62,6 +62,7 @@ def calibrate(
     grid: Grid | None = None,
     method: Method = "agreement",
     execute: Execute = lean,
+    fire: Fire = fire,
 ) -> dict[str, Scaling]:
     """The scale of each synapse and neuron of the chip: integer = scale * real number.
 
@@ -71,13 +72,14 @@ def calibrate(
         grid: The integers of the chip.
         method: How to choose.
         execute: Runs the network in real numbers.
+        fire: Runs neurons on a current.
 
     Raises:
         UsageError: If the method is unknown, or needs data and has none.
     """
     grid = grid or Grid()
     if grid.fit_membranes:
-        free = calibrate(graph, x, replace(grid, fit_membranes=False), method, execute)
+        free = calibrate(graph, x, replace(grid, fit_membranes=False), method, execute, fire)
         return fit_scales(graph, free, grid)
     require_choice("calibration", Method, method)
     if method == "max":
@@ -87,7 +89,7 @@ def calibrate(
             raise UsageError(
                 "calibration by spike agreement needs data", remedy="give it training inputs"
             )
-        return _by_agreement(graph, x, grid, execute)
+        return _by_agreement(graph, grid, Layers.start(graph, x, execute, fire))
     choose = _percentile if method == "percentile" else _least_error
     chosen: dict[str, Scaling] = {}
     for nodes in group_members(graph).values():
@@ -168,11 +170,8 @@ def _best(
     return best
 
 
-def _by_agreement(
-    graph: Graph, x: NDArray[Any], grid: Grid, execute: Execute
-) -> dict[str, Scaling]:
+def _by_agreement(graph: Graph, grid: Grid, layers: Layers | None) -> dict[str, Scaling]:
     scales = choose_scales(graph, grid)
-    layers = Layers.start(graph, x, execute)
     if layers is None:
         return scales  # case 4
     members = {n.name: nodes for nodes in group_members(graph).values() for n in nodes}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,27 @@ from purespike.compiler.ir.interpret import Execute, lean
 from purespike.compiler.ir.ops import Add, Flatten, Neuron
 from purespike.compiler.passes.quantize.groups import require_integer_form
 
+# What neurons make of a current (T, B, channels, *places), with what is added to it (channels,).
+Fire = Callable[[Op, Array, Array | None], NDArray[Any]]
+
+
+def fire(op: Op, current: Array, shift: Array | None = None) -> Array:
+    """What neurons make of a current (T, B, *shape), step by step: the meaning of a `Fire`.
+
+    Args:
+        op: Neurons.
+        current: (T, B, channels, *places).
+        shift: What is added at every step (channels,).
+    """
+    if shift is not None:
+        current = current + shift.reshape(-1, *(1,) * (current.ndim - 3))
+    state = op.start(current.shape[1], current.shape[2:])
+    steps = []
+    for now in current:
+        state, y = op.step(state, now)
+        steps.append(y)
+    return np.stack(steps)
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -24,14 +45,18 @@ class Layers:
         graph: Synapses, sums, neurons and flattens; host nodes keep their real values.
         real: What inputs, neurons and the host send in the real-valued network (T, B, *shape).
         carried: The edges that are settled (T, B, *shape).
+        fire: Runs neurons on a current.
     """
 
     graph: Graph
     real: Mapping[str, NDArray[Any]]
     carried: dict[str, NDArray[Any]]
+    fire: Fire = fire
 
     @classmethod
-    def start(cls, graph: Graph, x: NDArray[Any], execute: Execute = lean) -> Layers | None:
+    def start(
+        cls, graph: Graph, x: NDArray[Any], execute: Execute = lean, fire: Fire = fire
+    ) -> Layers | None:
         """Nothing settled but the inputs; None for a recurrent graph, where no layer runs alone.
 
         Raises:
@@ -42,7 +67,7 @@ class Layers:
             return None
         kept = {n.name for n in graph.nodes if isinstance(n.op, Neuron) or n.role == "host"}
         real = execute(graph, x, kept | {e.name for e in graph.inputs}).values
-        return cls(graph, real, {e.name: real[e.name] for e in graph.inputs})
+        return cls(graph, real, {e.name: real[e.name] for e in graph.inputs}, fire)
 
     def neurons(self) -> Iterator[Node]:
         """The neurons of the chip in order; each must be settled before the next is asked for."""
@@ -59,19 +84,9 @@ class Layers:
         """Fix what a layer does from here on."""
         self.carried[node.name] = self.output(node, ops)
 
-    def output(self, node: Node, ops: Mapping[str, Op]) -> Array:
+    def output(self, node: Node, ops: Mapping[str, Op]) -> NDArray[Any]:
         """What the neurons do (T, B, *shape) with ``ops`` in the place of the real operations."""
-        return self.fire(node, ops[node.name], self.current(node.inputs[0], ops))
-
-    @staticmethod
-    def fire(node: Node, op: Op, current: Array) -> Array:
-        """What neurons make of a current (T, B, *shape)."""
-        state = op.start(current.shape[1], node.output.shape)
-        steps = []
-        for now in current:
-            state, y = op.step(state, now)
-            steps.append(y)
-        return np.stack(steps)
+        return self.fire(ops[node.name], self.current(node.inputs[0], ops), None)
 
     def current(self, name: str, ops: Mapping[str, Op]) -> Array:
         """The current at an edge (T, B, *shape)."""

@@ -35,7 +35,7 @@ from purespike.compiler.ir.ops import Conv2d, Linear, Neuron, Scale
 from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.passes.quantize.groups import group_members, weights_of
 from purespike.compiler.passes.quantize.quantize import quantized
-from purespike.compiler.passes.quantize.replay_layers import Layers
+from purespike.compiler.passes.quantize.replay_layers import Fire, Layers, fire
 from purespike.compiler.passes.quantize.scales import (
     Scaling,
     channels_of,
@@ -53,6 +53,7 @@ def choose_rounding(
     grid: Grid,
     scales: Mapping[str, Scaling],
     execute: Execute = lean,
+    fire: Fire = fire,
 ) -> dict[str, Op]:
     """Integer operations for `quantize`, by node: those that round better than to the nearest.
 
@@ -62,8 +63,9 @@ def choose_rounding(
         grid: The integers of the chip.
         scales: As `calibrate` chose them.
         execute: Runs the network in real numbers.
+        fire: Runs neurons on a current.
     """
-    layers = Layers.start(graph, x, execute)
+    layers = Layers.start(graph, x, execute, fire)
     if layers is None:
         return {}
     members = {n.name: nodes for nodes in group_members(graph).values() for n in nodes}
@@ -95,6 +97,7 @@ class _Layer:
         self.node, self.nodes, self.ops, self.grid = node, nodes, ops, grid
         self.real, self.channels = layers.real[node.name], node.output.shape[0]
         self.by_channel = (1, 1, -1, *(1,) * (len(node.output.shape) - 1))
+        self.fire = layers.fire
         self.thresholds_differ = channels_of(nodes, grid) is not None
         source = node.inputs[0]
         self.current = layers.current(source, ops)
@@ -163,8 +166,10 @@ class _Layer:
 
     def _flips(self, neuron: Neuron, shift: Array) -> Array:
         """The share of decisions of each channel that differ from the real network's."""
-        y = Layers.fire(self.node, neuron, self.current + shift.reshape(self.by_channel))
-        return self._mean(y != self.real)
+        wrong = self.fire(neuron, self.current, shift) != self.real
+        count = np.sum(wrong, axis=(0, 1, *range(3, wrong.ndim)), dtype=np.float64)
+        share: Array = count / (wrong.size // self.channels)
+        return share
 
     def _with_bias(self, shift: Array) -> dict[str, Op]:
         if self.biased is None or not np.any(shift):

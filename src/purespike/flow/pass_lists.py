@@ -13,6 +13,7 @@ from purespike.judge.fast import execute
 from purespike.judge.static import is_integer
 from purespike.options import Options
 from purespike.subject import Progress, Subject
+from purespike.targets.real.fire import fire_real
 
 
 def require_samples(options: Options, where: str, *, calibration: bool, training: bool) -> None:
@@ -82,6 +83,7 @@ def choose_passes(
         calibration=None if options.qat else subject.calibration,
         method=options.calibration,
         execute=execute,
+        fire=fire_real,
         levels=options.levels,
         quantized=is_quantized(graph) and not options.qat,
     )
