@@ -127,7 +127,7 @@ def test_a_file_that_wrote_it_out_is_read_back_with_each_weight_once(tmp_path: P
     whole = np.random.default_rng(3).integers(-9, 10, (5, 4)).astype(float)
     one = np.arange(20.0).reshape(5, 4)
     neuron = Neuron(np.array(9.0), fixed=FixedPoint())
-    for op, run in (
+    for op, shared in (
         (Linear.shared(whole, np.ones(5), 6), 6),
         (Linear.shared(whole, None, 6), 6),
         (Linear(one), 1),
@@ -138,7 +138,7 @@ def test_a_file_that_wrote_it_out_is_read_back_with_each_weight_once(tmp_path: P
         write_nir(graph, tmp_path / "model.nir")
         back = read_nir(tmp_path / "model.nir")
         found = back.nodes[0].op
-        assert isinstance(found, Linear) and found.run == run
+        assert isinstance(found, Linear) and found.run == shared
         np.testing.assert_array_equal(found.weight, op.weight)
         assert back.nodes[0].output == graph.nodes[0].output
         assert to_bytes(back) == (tmp_path / "model.nir").read_bytes()
