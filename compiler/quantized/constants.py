@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -39,24 +38,26 @@ def constants(
     # shift of channel c is worth shift / (unit * whole[c]) levels there.
     factor = np.broadcast_to(whole, into)
     levels = np.broadcast_to(shift, into)
-    total: Any = 0
-    pairs = {
+    kinds = {
         (s, int(w)) for s, w in zip(levels.ravel().tolist(), factor.ravel().tolist(), strict=True)
     }
-    for s, w in pairs:
+    worths, sums = [], []
+    for s, w in kinds:
         if s == 0:
             continue
         if w == 0:
             raise QuantizedError("a channel that is worth nothing has a constant")
         here = ((levels == s) & (factor == w)).astype(np.float64)
-        _, made = op.step(None, here[None])
-        total = total + made[0].astype(np.int64).astype(object) * (s / (unit * w))
-    if isinstance(total, int):
-        return exact(0)
-    spread = total.reshape(shape[0], -1)
-    if bool((spread == spread[:, :1]).all()):
-        return np.asarray(spread[:, 0].reshape(-1, *(1,) * (len(shape) - 1)), dtype=object)
-    return np.asarray(total, dtype=object)
+        worths.append(s / (unit * w))
+        sums.append(op.step(None, here[None])[1][0].reshape(shape[0], -1))
+    counts = np.stack(sums)  # (kinds, C, places), whole numbers
+    if bool((counts == counts[:, :, :1]).all()):
+        counts, shape = counts[:, :, :1], (shape[0], *(1,) * (len(shape) - 1))
+    rows, which = np.unique(counts.reshape(len(sums), -1), axis=1, return_inverse=True)
+    found = [sum(int(n) * w for n, w in zip(row, worths, strict=True)) for row in rows.T]
+    each = np.empty(len(found), dtype=object)
+    each[:] = found
+    return np.asarray(each[which.reshape(-1)].reshape(shape), dtype=object)
 
 
 def summed(shift: Exact, ones: Conv2d, shape: Shape) -> Exact:

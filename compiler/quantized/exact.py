@@ -113,7 +113,7 @@ def reached(
     boundaries: Exact,
     strict: Sequence[bool],
     finish: Callable[[Fraction, bool], Any],
-) -> Exact:
+) -> NDArray[np.float64]:
     """For each level, from which x on the function is beyond its boundary.
 
     Args:
@@ -123,28 +123,37 @@ def reached(
         finish: What to make of an exact bound of x, and whether it must be passed.
 
     Returns:
-        (D, ...) of what ``finish`` makes; minus infinity where the level is always reached,
-        infinity where it never is.
+        (D, ...) of what ``finish`` makes, as floats; minus infinity where the level is always
+        reached, infinity where it never is.
     """
-    parameters: list[Exact] = [boundaries[k] for k in range(len(boundaries))]
+    parameters = [_array(boundary) for boundary in boundaries]
     for step in steps:
         if isinstance(step, Affine):
             parameters += [step.factor, step.shift]
             parameters += [step.radicand] if step.radicand is not None else []
-    spread = np.broadcast_arrays(*parameters)
-    shape, entries = spread[0].shape, zip(*(a.ravel().tolist() for a in spread), strict=True)
-    known: dict[tuple[Fraction, ...], list[Any]] = {}
+    which, alike = _alike(parameters)
     rows = []
-    for entry in entries:
-        if entry not in known:
-            here = list(_at(steps, iter(entry[len(boundaries) :])))
-            known[entry] = [
-                _reached(here, Half(bound, above), finish)
-                for bound, above in zip(entry[: len(boundaries)], strict, strict=True)
-            ]
-        rows.append(known[entry])
-    found = _objects([v for row in rows for v in row], (len(rows), len(boundaries)))
-    return found.T.reshape(len(boundaries), *shape)
+    for entry in alike:
+        here = list(_at(steps, iter(entry[len(boundaries) :])))
+        bounds = zip(entry[: len(boundaries)], strict, strict=True)
+        rows.append([_reached(here, Half(bound, above), finish) for bound, above in bounds])
+    return np.moveaxis(np.array(rows, np.float64)[which], -1, 0)
+
+
+def _alike(parameters: Sequence[Exact]) -> tuple[NDArray[np.intp], list[tuple[Fraction, ...]]]:
+    """Which places have the same parameters, and those of each kind of place."""
+    shape = np.broadcast_shapes(*(p.shape for p in parameters))
+    which = np.zeros(shape, np.intp)
+    for p in parameters:
+        if p.size > 1:
+            known: dict[Fraction, int] = {}
+            own = [known.setdefault(v, len(known)) for v in p.ravel().tolist()]
+            spread = np.broadcast_to(np.array(own, np.intp).reshape(p.shape), shape)
+            _, which = np.unique(which * len(known) + spread, return_inverse=True)
+            which = which.reshape(shape)
+    _, first = np.unique(which, return_index=True)
+    flat = [np.broadcast_to(p, shape).ravel()[first].tolist() for p in parameters]
+    return which, list(zip(*flat, strict=True))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from purespike.compiler.ir.domain import ANALOG, SPIKE, Domain
+from purespike.compiler.ir.domain import ANALOG, SPIKE, Array, Domain
 from purespike.compiler.ir.graph import Edge, Graph, Node, Op, Role, Shape
 from purespike.compiler.ir.ops import Add, Conv2d, Flatten, Linear, MaxPool2d, Neuron
 from purespike.compiler.ir.ops.levels import Levels
@@ -234,7 +234,7 @@ class QuantizedNetwork:
             made = self.max_pool(made, pool, f"{name}.pool{k or ''}")
         return made.then(counter.worth)
 
-    def _inside(self, x: Value, found: Exact, sign: Whole, name: str) -> Value:
+    def _inside(self, x: Value, found: Array, sign: Whole, name: str) -> Value:
         """Levels on the chip (cases 1 and 2)."""
         shape = x.shape
         by = sign.reshape(-1, *(1,) * (len(shape) - 1))
@@ -250,11 +250,11 @@ class QuantizedNetwork:
         none = np.zeros((), np.int64)
         return Value(shape, (Part(edge),), none, none + count, steps)
 
-    def _beside(self, x: Value, found: Exact, sign: Whole, name: str) -> Value:
+    def _beside(self, x: Value, found: Array, sign: Whole, name: str) -> Value:
         """Levels that the host makes (case 4)."""
         count, none = len(found), np.zeros((), np.int64)
         most = np.finfo(np.float64).max
-        thresholds = np.clip(found.astype(np.float64), -most, most)
+        thresholds = np.clip(found, -most, most)
         first = all(p.times is not None for p in x.parts)  # nothing but the input itself
         host = first and count > THERMOMETER
         if first and not bool((sign < 0).any()) and len(x.parts) == 1 and x.parts[0].times == 1:
@@ -272,7 +272,11 @@ class QuantizedNetwork:
             QuantizedError: See `comparable`; and if nothing would run on the chip.
         """
         if x.host or x.real:
-            raise QuantizedError("no layer of the network would run on the chip")
+            raise QuantizedError(
+                "no layer of the network would run on the chip",
+                found="no quantizer behind the first layer",
+                remedy="quantize the activations between the layers",
+            )
         factor, bias = comparable(x)
         current = self._current(x, factor, bias, x.shape, f"{name}.sum")
         return self._node(name, Neuron(np.asarray(np.inf), reset="none"), (current,), x.shape)

@@ -39,7 +39,7 @@ class Counter:
     computed: Callable[[Array], Array] | None = None
 
 
-def as_computed(counter: Counter) -> Exact:
+def as_computed(counter: Counter) -> Array:
     """The least float64 that a quantizer counts at each level, found by asking it."""
     assert counter.computed is not None
     shape = counter.boundaries.shape
@@ -54,7 +54,7 @@ def as_computed(counter: Counter) -> Exact:
             np.where(passed, low, middle + 1),
             np.where(passed, middle, high),
         )
-    return _ranked(low).astype(object)
+    return _ranked(low)
 
 
 def _rank(x: np.float64) -> int:
@@ -67,11 +67,10 @@ def _ranked(rank: Whole) -> Array:
     return found
 
 
-def within(found: Exact, low: Whole, high: Whole) -> tuple[Whole, Whole]:
+def within(found: Array, low: Whole, high: Whole) -> tuple[Whole, Whole]:
     """Whole thresholds above ``low``, ``high + 1`` at most, and how many every input passes."""
     floor, ceiling = low[None].astype(np.float64), high[None].astype(np.float64) + 1
-    values = found.astype(np.float64)  # beyond 2**53 they are out of any reach
-    values = np.clip(values, floor, ceiling)
+    values = np.clip(found, floor, ceiling)
     passed = (values <= floor).sum(axis=0)
     always = passed.reshape(len(passed), -1).min(axis=1) if passed.ndim else passed
     always = np.asarray(always).reshape(passed.shape[:1] + (1,) * (passed.ndim - 1))

@@ -16,6 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
+from purespike.compiler.quantized.exact import collapsed
 from purespike.compiler.quantized.value import Value
 
 DOMAIN = "qonnx.custom_op.general"
@@ -49,9 +50,10 @@ def carried(graph: Graph, tensors: Mapping[str, Value], x: NDArray[Any]) -> dict
     found = {"readout": trace.values[graph.outputs[0]][0]}
     for name, value in tensors.items():
         edges = [p for p in value.parts if p.edge in trace.values and p.times is not None]
-        if value.spiking and len(edges) == len(value.parts):
+        worth = collapsed(value.steps)
+        if worth is not None and value.spiking and len(edges) == len(value.parts):
             total = sum(p.times * trace.values[p.edge][0] for p in edges)
-            factor, shift = (a.astype(np.float64) for a in value.worth(name))
+            factor, shift = (a.astype(np.float64) for a in worth)
             found[name] = total * factor + shift
     return found
 

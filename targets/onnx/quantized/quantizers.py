@@ -6,15 +6,15 @@ float32 arithmetic is meant exactly here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import NodeProto
 
 from purespike.compiler.ir.graph import Shape
-from purespike.compiler.ir.ops.levels import Rounding, boundary
-from purespike.compiler.quantized.exact import Affine, Exact, exact
+from purespike.compiler.ir.ops.levels import Rounding
+from purespike.compiler.quantized.counting import ROUND, bipolar, uniform, whole_range
+from purespike.compiler.quantized.exact import Affine, exact
 from purespike.compiler.quantized.network import MOST_LEVELS
 from purespike.compiler.quantized.thresholds import Counter
 from purespike.targets.onnx.body import OnnxError
@@ -57,32 +57,10 @@ def counter(node: NodeProto, parameters: Sequence[Given], shape: Shape) -> Count
         return _thresholds(node, parameters[0], shape)
     if node.op_type == "BipolarQuant":
         scale = positive(channelwise(parameters[0], shape), "a scale")
-        return _bipolar(scale, exact(0))
+        return bipolar(scale, exact(0))
     said, at, bits, signed, narrow, mode = _quant(node, parameters)
     scale, zero = positive(channelwise(said, shape), "a scale"), channelwise(at, shape)
-    if bits == 1 and signed:
-        return _bipolar(scale, zero)
-    low, high = _range(bits, signed, narrow)
-    if high - low > MOST_LEVELS:
-        raise OnnxError(
-            "a quantizer of activations with too many levels",
-            found=f"{bits} bits",
-            allowed="up to 8 bits",
-            remedy="train with fewer bits, or leave the quantizer out: sums are exact without it",
-        )
-    found = [boundary(level, mode) for level in range(low + 1, high + 1)]
-    bounds = [np.asarray((bound - zero) * scale, dtype=object) for bound, _ in found]
-    worth = Affine(scale, np.asarray(scale * (low - zero), dtype=object))
-    spread = np.broadcast_arrays(*bounds)
-
-    def computed(x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """As `on_grid`; the scale is that of float32 again."""
-        moved = x.astype(np.float32) / scale.astype(np.float32) + zero.astype(np.float32)
-        counts = _ROUND[mode](np.clip(moved, low, high)) - low
-        return np.asarray(counts, np.float64)
-
-    strict = tuple(above for _, above in found)
-    return Counter(np.stack(spread), strict, worth, computed)
+    return uniform(scale, zero, bits, signed, narrow, mode)
 
 
 def on_grid(node: NodeProto, x: Given, parameters: Sequence[Given]) -> Grid:
@@ -108,7 +86,7 @@ def on_grid(node: NodeProto, x: Given, parameters: Sequence[Given]) -> Grid:
     if bits == 1 and signed:
         whole = np.where(moved >= 0, 1, -1)
     else:
-        whole = _ROUND[mode](np.clip(moved, *_range(bits, signed, narrow)))
+        whole = ROUND[mode](np.clip(moved, *whole_range(bits, signed, narrow)))
     if not bool(np.isfinite(whole).all()):
         raise OnnxError("a quantized constant is not finite", remedy="the training diverged")
     return Grid((whole - zeros).astype(np.int64), steps)
@@ -133,19 +111,6 @@ def _quant(
     return scale, zero, bits, bool(a["signed"]), bool(a["narrow"]), _ROUNDINGS[said]
 
 
-def _range(bits: int, signed: bool, narrow: bool) -> tuple[int, int]:
-    if signed:
-        return -(1 << bits - 1) + narrow, (1 << bits - 1) - 1
-    return 0, (1 << bits) - 1 - narrow
-
-
-def _bipolar(scale: Exact, zero: Exact) -> Counter:
-    """-1 below the boundary and 1 from it on."""
-    bounds = np.asarray(-zero * scale, dtype=object)
-    shift = np.asarray(scale * (-1 - zero), dtype=object)
-    return Counter(bounds[None], (False,), Affine(np.asarray(2 * scale, dtype=object), shift))
-
-
 def _thresholds(node: NodeProto, table: Given, shape: Shape) -> Counter:
     a = attributes(node)
     layout = a.get("data_layout", b"").decode("utf-8", "replace")
@@ -159,14 +124,3 @@ def _thresholds(node: NodeProto, table: Given, shape: Shape) -> Counter:
     bounds = np.sort(rows, axis=1).T.reshape(rows.shape[1], -1, *(1,) * (len(shape) - 1))
     worth = Affine.of(a.get("out_scale", 1.0), a.get("out_bias", 0.0))
     return Counter(bounds, (False,) * len(bounds), worth)
-
-
-_ROUND: dict[Rounding, Callable[[Constant], Constant]] = {
-    "half even": np.rint,
-    "ceil": np.ceil,
-    "floor": np.floor,
-    "up": lambda x: np.sign(x) * np.ceil(np.abs(x)),
-    "down": np.fix,
-    "half away": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
-    "half to zero": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
-}

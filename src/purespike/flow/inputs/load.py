@@ -117,6 +117,7 @@ def from_module(
         CaptureError: If it has no graph.
     """
     from purespike.flow.inputs.modules import on_sequences
+    from purespike.trainer.capture.interop.brevitas import is_brevitas, quantized_graph
     from purespike.trainer.capture.trace import capture
 
     given, training = _arrays(data)
@@ -134,9 +135,19 @@ def from_module(
                 f"the data has another {name}", where=source, found=str(found), allowed=str(said)
             )
     x = given["inputs"] if given else _spikes(steps, samples, shape)
+    domain = SPIKE if is_binary(x) else ANALOG
+    if is_brevitas(module):
+        if steps != 1:
+            raise InputError(
+                "a network of Brevitas has no memory: each sample is one step",
+                where=source,
+                found=f"{steps} steps",
+                allowed="1",
+                remedy=Advice("state {steps} as 1; data are (1, B, ...)"),
+            )
+        return from_graph(source, quantized_graph(module, shape, domain=domain), data, samples)
     labels = given.get("labels")
     calibration = calibration_of(given)
-    domain = SPIKE if is_binary(x) else ANALOG
     module = on_sequences(module, shape, steps, domain)
     if labels is not None:
         return Subject(source, module, shape, x, labels, domain, calibration, True, training)
