@@ -17,7 +17,7 @@ ROUND: dict[Rounding, Callable[[Array], Array]] = {
     "ceil": np.ceil,
     "floor": np.floor,
     "up": lambda x: np.sign(x) * np.ceil(np.abs(x)),
-    "down": np.fix,
+    "down": np.trunc,
     "half away": lambda x: np.sign(x) * np.floor(np.abs(x) + 0.5),
     "half to zero": lambda x: np.sign(x) * np.ceil(np.abs(x) - 0.5),
 }

@@ -129,7 +129,7 @@ class _Walk:
             found = found[0] if isinstance(found, tuple | list) else found
             self.output = self._of(found)
             return None
-        x = self._of(node.args[0]) if node.args else None
+        x: Any = self._of(node.args[0]) if node.args else None
         if node.op == "call_module":
             path = str(node.target)
             module = self.root.get_submodule(path)
