@@ -80,16 +80,16 @@ def test_doctor_says_what_to_do_where_lava_is_missing() -> None:
 
 
 def test_check_verify_and_simulate_a_bundle(bundle: Path) -> None:
-    done = run("check", bundle, "--static")
+    done = inside("check", bundle, "--static")
     assert done.returncode == 0 and "every static rule holds" in done.stdout, done.stdout
-    done = run("check", bundle / "model.nir", "--static")
+    done = inside("check", bundle / "model.nir", "--static")
     assert done.returncode == 0, done.stdout
     done = run("verify", bundle)
     assert done.returncode == 0 and "all bit for bit equal" in done.stdout, done.stdout
     done = run("simulate", bundle, "--samples", "3", "--stock", "--jobs", "2")
     assert done.returncode == 0 and "ms per step" in done.stdout, done.stdout
     assert "2 run(s) of" in done.stdout
-    done = run("simulate", bundle, "--scheduler", "nonsense")
+    done = inside("simulate", bundle, "--scheduler", "nonsense")
     assert done.returncode == 2 and "no Dask scheduler answered" in done.stderr, done.stderr
     done = run("check", bundle)
     assert "SPIKE-ONLY" in done.stdout or "PS012" in done.stdout

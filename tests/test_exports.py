@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import nir
 import numpy as np
 import onnx
 import pytest
+from helpers.command_line import inside
 from helpers.flow_cases import FAST, Plain, resnet, subject
 from helpers.nir_cases import differences
 from torch import nn
@@ -116,16 +115,6 @@ def test_strict_nir_and_a_sequence_replay_too(tmp_path: Path) -> None:
     assert {f.status for f in examine(loaded, lava=False).findings} == {"PASS"}
 
 
-def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "purespike", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_a_nir_file_of_another_tool_is_judged_under_stated_conventions(
     bundle: Path, tmp_path: Path
 ) -> None:
@@ -138,16 +127,16 @@ def test_a_nir_file_of_another_tool_is_judged_under_stated_conventions(
     }
     path = tmp_path / "other.nir"
     nir.write(path, nir.NIRGraph(nodes, [("in", "fc"), ("fc", "n"), ("n", "out")]))
-    silent = command("check", path, "--static")
+    silent = inside("check", path, "--static")
     assert silent.returncode == 2
     for name in ("dt", "steps", "reset", "if_r", "fires"):
         assert name in silent.stderr
     stated = ("--dt", "1e-3", "--steps", "4", "--reset", "zero", "--if-r", "step", "--fires", "at")
-    judged = command("check", path, "--static", *stated)
+    judged = inside("check", path, "--static", *stated)
     assert judged.returncode == 1 and "PS001" in judged.stdout, judged.stderr
-    spiking = command("check", path, "--static", *stated, "--spike-input")
+    spiking = inside("check", path, "--static", *stated, "--spike-input")
     assert judged.stdout.count("FAIL") > spiking.stdout.count("FAIL")
-    ours = command("check", bundle / "model.nir", "--static", "--steps", "99")
+    ours = inside("check", bundle / "model.nir", "--static", "--steps", "99")
     assert ours.returncode == 2 and "steps" in ours.stderr
-    folder = command("check", bundle, "--dt", "1e-3")
+    folder = inside("check", bundle, "--dt", "1e-3")
     assert folder.returncode == 2 and "a bundle does not take --dt" in folder.stderr
