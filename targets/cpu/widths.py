@@ -62,7 +62,10 @@ def _narrow(layer: Layer, membrane: tuple[float, float]) -> bool:
     amount = float(np.max(layer.amount)) if op.reset == "subtract" else 0.0
     least = min(membrane[0], membrane[0] - amount, layer.current[0])
     most = max(membrane[1], membrane[1] - float(np.min(layer.amount)) * (op.reset == "subtract"))
-    return max(-least, most, layer.current[1], abs(op.initial), abs(amount)) <= NARROW
+    # Where a membrane may reach the end of its range, it saturates there, which 16 bits do not.
+    end = op.fixed.limit / (1 << layer.shift) if op.fixed else np.inf
+    largest = max(-least, most, layer.current[1], abs(op.initial), abs(amount))
+    return largest <= NARROW and largest < end
 
 
 def _require(layer: Layer, steps: int) -> None:

@@ -17,6 +17,7 @@ from purespike.compiler.ir.ops import (
     Add,
     Conv2d,
     Delay,
+    FixedPoint,
     Flatten,
     Gate,
     Linear,
@@ -36,6 +37,8 @@ class _Maker:
         height, width = self.pick(*SIZES)
         self.draft = Draft((self.pick(*CHANNELS), height, width), int(self.rng.integers(1, 6)))
         self.spiking = ["x"]
+        few = int(np.random.default_rng([seed, 1]).integers(9, 24))  # bits: they saturate
+        self.fixed = FixedPoint(width=few) if seed % 5 == 0 else FIXED
 
     def pick(self, *options: Any) -> Any:
         return options[int(self.rng.integers(len(options)))]
@@ -94,7 +97,7 @@ class _Maker:
         fading = self.pick(1, 3000, 4095) * LEAK if kind == "fading" else 0.0
         op = Neuron(
             threshold, decay, "subtract" if "soft" in kind else "zero", amount, initial,
-            fixed=FIXED, current_decay=fading,
+            fixed=self.fixed, current_decay=fading,
         )  # fmt: skip
         self.spiking.append(self.draft.put(op, current))
         return self.spiking[-1]

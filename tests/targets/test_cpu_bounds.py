@@ -11,7 +11,7 @@ from helpers.strategies import FIXED, LEAK, Draft
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Shape
 from purespike.compiler.ir.interpret import run
-from purespike.compiler.ir.ops import Conv2d, Linear, Neuron
+from purespike.compiler.ir.ops import Conv2d, FixedPoint, Linear, Neuron
 from purespike.targets.cpu import program
 from purespike.targets.cpu.errors import CpuError
 from purespike.targets.cpu.library import kernels
@@ -119,6 +119,21 @@ def test_membranes_saturate_at_24_bits_in_both_directions() -> None:
         x = on(graph)
         x[3:] = 0
         agree(graph, x, on(graph), some(graph))
+
+
+@pytest.mark.parametrize("width", [8, 9, 14, 21, 22, 23])
+def test_membranes_saturate_at_few_bits(width: int) -> None:
+    """From 22 bits on a membrane in whole weights may need 16 bits before it saturates."""
+    unit = FixedPoint(width=width)
+    largest = unit.limit // 64
+    for total in (largest // 3 + 1, largest + 1):
+        for threshold in (1.0, float(largest), float(largest + 1)):
+            for reset in ("zero", "subtract"):
+                op = Neuron(np.array(threshold), reset=reset, amount=np.array(1.0), fixed=unit)
+                graph = dense(exact_sum(total, 64, 34), op, 7)
+                x = on(graph)
+                x[5:] = 0
+                agree(graph, x, on(graph), some(graph))
 
 
 @pytest.mark.parametrize(
