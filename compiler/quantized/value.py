@@ -13,6 +13,7 @@ from purespike.compiler.ir.ops import Conv2d, Linear, MaxPool2d, Scale
 from purespike.compiler.quantized.exact import Affine, Exact, QuantizedError, Step, collapsed
 
 Whole = NDArray[np.int64]
+MOST_STEPS, MOST_ROOTS = 64, 3  # fractions grow with every step, and roots are bounded in pairs
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,16 @@ class Value:
                 "a maximum becomes a minimum: a factor below zero stands behind a max pool",
                 remedy="pool behind the quantizer",
             )
-        return replace(self, steps=(*self.steps, step))
+        steps = (*self.steps, step)
+        roots = sum(isinstance(s, Affine) and s.radicand is not None for s in steps)
+        if len(steps) > MOST_STEPS or roots > MOST_ROOTS:
+            raise QuantizedError(
+                "too many operations between a layer and its quantizer",
+                found=f"{len(steps)}, {roots} of them batch normalizations",
+                allowed=f"{MOST_STEPS}, {MOST_ROOTS} batch normalizations",
+                remedy="fold them into one before the export",
+            )
+        return replace(self, steps=steps)
 
     @property
     def spiking(self) -> bool:

@@ -122,6 +122,16 @@ def nothing_but_the_input(w: Writer) -> None:
     w.op("Relu", "x")
 
 
+def endless_factors(w: Writer) -> None:
+    x = conv(w, quantized(w))
+    for _ in range(70):
+        x = w.op("Mul", x, w.constant(1.1))
+
+
+def places_that_differ(w: Writer) -> None:
+    w.op("Add", quantized(w), w.constant(np.arange(32).reshape(2, 4, 4)))
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -141,6 +151,8 @@ def nothing_but_the_input(w: Writer) -> None:
         (minimum_behind_a_pool, "a maximum becomes a minimum"),
         (own_operator, "no exact form"),
         (softmax, "no exact form"),
+        (endless_factors, "too many operations"),
+        (places_that_differ, "a constant differs within a channel"),
         (thresholds_in_other_places, "channels in another place"),
         (nothing_but_the_input, "no layer of the network would run on the chip"),
     ],

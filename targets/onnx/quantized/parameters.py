@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -65,7 +66,8 @@ def weights(x: Grid | Constant, output: int) -> tuple[NDArray[np.float64], Exact
 
 def _found(x: Constant) -> Grid:
     """The grid that plain numbers lie on, if they do."""
-    found = common_unit(exact(x), WIDEST)
+    few = exact(x.ravel()[:64])  # most weights that are on no grid show it soon
+    found = None if common_unit(few, WIDEST) is None else common_unit(exact(x), WIDEST)
     if found is None:
         raise OnnxError(
             "weights that are not quantized",
@@ -83,19 +85,18 @@ def channelwise(x: Grid | Constant, shape: Shape) -> Exact:
     Raises:
         OnnxError: If it differs within a channel.
     """
-    array = values(x)
-    if array.size == 1:
-        return array.reshape(())
-    if array.ndim == len(shape) + 1 and array.shape[0] == 1:
-        array = array[0]
-    array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
-    if array.ndim != len(shape) or any(n != 1 for n in array.shape[1:]):
+    said = x.whole.shape if isinstance(x, Grid) else np.shape(x)
+    if math.prod(said) == 1:
+        return values(x).reshape(())
+    own = said[1:] if len(said) == len(shape) + 1 and said[0] == 1 else said
+    own = (1,) * (len(shape) - len(own)) + own
+    if len(own) != len(shape) or any(n != 1 for n in own[1:]):
         raise OnnxError(
             "a constant differs within a channel",
-            found=f"shape {array.shape} for values {shape}",
+            found=f"shape {said} for values {shape}",
             allowed="a number, or one for each channel",
         )
-    return array
+    return values(x).reshape(own)
 
 
 def positive(x: Exact, what: str) -> Exact:
