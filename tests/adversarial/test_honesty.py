@@ -14,12 +14,13 @@ from adversarial import (
     bundles,
     holding_graphs,
     holding_modules,
+    levels,
 )
 from adversarial.case import Case, Outcome, judge
 
 CORPUS = [
     case
-    for module in (breaking_modules, breaking_graphs, holding_modules, holding_graphs)
+    for module in (breaking_modules, breaking_graphs, holding_modules, holding_graphs, levels)
     for case in module.corpus.cases
 ]
 NAMED = [pytest.param(case, id=case.name) for case in CORPUS]

@@ -10,9 +10,12 @@ from torch import nn
 
 from purespike import nn as ps
 from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Levels
 from purespike.compiler.passes.unroll_levels.unroll_levels import unroll_levels
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.errors import ConfigError, ShapeError
+from purespike.trainer.networks.attached import attach
 
 CASES = [(4, 0.25, 1.0, True), (7, 0.5, 0.5, False), (1, 1.0, 2.0, True)]
 
@@ -69,3 +72,29 @@ def test_what_is_out_of_range(arguments: dict[str, float], words: str) -> None:
 def test_a_current_without_time() -> None:
     with pytest.raises(ShapeError, match="time and a batch axis"):
         ps.ILIF()(torch.ones(3))
+
+
+def test_auxiliary_paths_beside_counts_are_for_training_only() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        ps.Conv2d(2, 4, 3, padding=1),
+        ps.ILIF(3, decay=1.0, threshold=0.5),
+        ps.Conv2d(4, 4, 3, padding=1),
+        ps.LevelActivation(2, step=0.25),
+        ps.Flatten(),
+        ps.TimeMean(),
+        nn.Linear(64, 3),
+    )
+    x = (torch.rand(2, 5, 2, 4, 4) < 0.5).float()
+    trained = attach(net, x, 3, aap=("1", "3"), shortcut=("1",))
+    heads = trained(x)
+    assert len(heads) == 3
+    sum(h.sum() for h in heads.values()).backward()
+    assert net[0].weight.grad is not None and net[0].weight.grad.abs().sum() > 0
+    with torch.no_grad():
+        expected = net(x).double().numpy()
+    graph = capture(trained.eval(), (2, 4, 4), 2).graph
+    done = compile_graph(graph, standard_pipeline().network, x.double().numpy()).graph
+    assert len(done.outputs) == 1 and not any(isinstance(n.op, Levels) for n in done.nodes)
+    found = run(done, x.numpy()).values[done.outputs[0]][-1]
+    np.testing.assert_allclose(found, expected, atol=1e-5)

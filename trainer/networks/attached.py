@@ -26,6 +26,7 @@ from purespike.trainer.nn.auxiliary import (
     PooledFeatures,
     ShortcutBranch,
 )
+from purespike.trainer.nn.levels import ILIF
 
 __all__ = ["AccumulationPathway", "Attached", "attach", "logits"]
 
@@ -187,7 +188,9 @@ def attach(
         value, steps = _sequence(seen[name], x, name)
         shapes[name] = tuple(value.shape[2:])
         stepped += [name] if steps else []
-        if name in accumulated and not bool(((value == 0) | (value == 1)).all()):
+        counted = any(isinstance(m, ILIF) for m in modules[name].modules())
+        spikes = value == value.round() if counted else (value == 0) | (value == 1)
+        if name in accumulated and not bool(spikes.all()):
             low, high = float(value.detach().min()), float(value.detach().max())
             raise _refused(
                 name,
