@@ -59,8 +59,16 @@ def sign_mode(mantissas: NDArray[np.signedinteger[Any]]) -> str:
     return "inhibitory" if mantissas.max() <= 0 else "mixed"
 
 
-def held(mantissas: NDArray[np.signedinteger[Any]], mode: str) -> NDArray[np.signedinteger[Any]]:
-    """The mantissas that 8-bit synapses of a sign mode hold: clipped, the last bit cut."""
+def held(
+    mantissas: NDArray[np.signedinteger[Any]], mode: str = ""
+) -> NDArray[np.signedinteger[Any]]:
+    """The mantissas that 8-bit synapses of their sign mode hold: clipped, the last bit cut.
+
+    Args:
+        mantissas: Of a layer, or a part of them.
+        mode: The sign mode of the layer; empty is that of ``mantissas``.
+    """
+    mode = mode or sign_mode(mantissas)
     low = 0 if mode == "excitatory" else -255 if mode == "inhibitory" else -256
     high = 0 if mode == "inhibitory" else 255
     clipped = np.clip(mantissas, low, high)
