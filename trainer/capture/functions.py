@@ -72,7 +72,8 @@ def _viewed(walk: Walk, node: fx.Node) -> bool:
             where=scope(node) or "the model's forward",
             found=f"{name} of {value.said} with {[*node.args[1:], *node.kwargs.values()]}",
             allowed="merging (T, B), splitting it again, swapping both, flattening all of a sample",
-            remedy="give layers images (C, H, W) and flat features (F,)",
+            remedy="give layers images (C, H, W) and flat features (F,); a vote over features is "
+            "layer.VotingLayer of SpikingJelly",
         )
     seen, flat = found
     if flat:

@@ -133,7 +133,10 @@ def converter(module: nn.Module, mode: Mode, path: str) -> Callable[..., Convert
             where=path,
             found=f"its own {', '.join(sorted(own))}",
             allowed=f"modules that compute as {cls.__name__} does",
-            remedy="derive it from nn.Module, so that its forward is traced",
+            remedy=f"use {cls.__name__} itself where it says the same, or export one time step "
+            "with its states to ONNX (docs/inputs.md)"
+            if is_stateful(module)
+            else "derive it from nn.Module, so that its forward is traced",
         )
     wanted = _wanted(module, space)
     if mode not in wanted:
@@ -142,8 +145,7 @@ def converter(module: nn.Module, mode: Mode, path: str) -> Callable[..., Convert
             where=path,
             found=_CALLED[mode],
             allowed=" or ".join(_CALLED[w] for w in sorted(wanted)),
-            remedy="give capture Imported(model), and SpikingJelly's modules one step_mode: "
-            "functional.set_step_mode(model, 'm')",
+            remedy=_step_mode(module, mode),
         )
     return convert
 
@@ -155,6 +157,19 @@ _CALLED = {
     "merged": "called with all steps as more samples (T B, ...)",
     "wrong": "inside of a container of sequences that is called with something else",
 }
+
+
+def _step_mode(module: Any, mode: Mode) -> str:
+    """How a module of SpikingJelly comes to see what it was made for."""
+    takes = getattr(module, "supported_step_mode", lambda: ("s", "m"))()
+    if mode == "s" and "s" not in takes:
+        return "call it once, with the sequence (T, B, ...) of what goes into it"
+    if mode == "s":
+        return "single steps arrive there: functional.set_step_mode(model, 's')"
+    return (
+        "give capture Imported(model), and SpikingJelly's modules one step_mode: "
+        "functional.set_step_mode(model, 'm')"
+    )
 
 
 def _wanted(module: Any, space: str) -> set[str]:
