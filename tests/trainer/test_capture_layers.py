@@ -87,6 +87,7 @@ class Dense(nn.Module):
         return self.behind(torch.cat([self.na(self.a(x)), x, self.nb(self.b(x))], dim=self.dim))
 
 
+torch.manual_seed(0)  # the layers below are made as this file is read, whatever was read before
 LAST = IF(threshold=0.5)
 BEHIND: dict[str, list[Any]] = {
     "convolution": [ours.Conv2d(9, 5, 3, padding=1), IF(threshold=0.4)],

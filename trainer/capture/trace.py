@@ -168,7 +168,7 @@ class _Tracer(fx.Tracer):
             return forward(*args, **kwargs)
         if m not in self._submodules and not any(True for _ in (*m.parameters(), *m.buffers())):
             return forward(*args, **kwargs)  # of the file, not of the model: a function
-        if interop.is_sequence(m):  # its modules, without time
+        if isinstance(m, nn.Sequential) and interop.is_sequence(m):  # its modules, without time
             forward = partial(nn.Sequential.forward, m)
         return super().call_module(m, forward, args, kwargs)
 

@@ -68,7 +68,7 @@ def is_container(module: nn.Module) -> bool:
 def is_sequence(module: nn.Module) -> bool:
     """Does it call its modules one after the other, once the framework's own detour is left out?"""
     online = known_class(module)[1] == "OTTTSequential"  # beside spikes, traces while it trains
-    return isinstance(module, nn.Sequential) and (online or is_container(module))
+    return online or (isinstance(module, nn.Sequential) and is_container(module))
 
 
 def is_foreign(module: nn.Module) -> bool:

@@ -10,7 +10,7 @@ import copy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from torch import nn
@@ -125,7 +125,7 @@ def _standardized(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Conv
         m, shape, steps, path
     )
     weight = copy.deepcopy(m).double().get_weight().detach().cpu().numpy()
-    return [(name, replace(op, weight=weight))]
+    return [(name, replace(cast(ops.Conv2d | ops.Linear, op), weight=weight))]
 
 
 def _voting(m: Any, shape: tuple[int, ...], steps: int, path: str) -> Converted:
