@@ -38,7 +38,8 @@ def test_samples_go_first_then_steps(
     x = np.random.default_rng(0).integers(0, 2, (10, 20, 6)).astype(np.uint8)
     monkeypatch.setattr(probes, "OPERATIONS", runs * (8 * 6 + 3 * 8))
     probe, note = choose_probe(graph, x)
-    assert probe.dtype == np.float64
+    assert probe.dtype == np.uint8  # spikes stay bytes, numbers are those of the interpreter
+    assert choose_probe(graph, x.astype(np.float32))[0].dtype == np.float64
     np.testing.assert_array_equal(probe, x[:steps, :samples])
     assert note == "" if samples == 16 else note.startswith(f"compared on {samples} of 16 samples")
 
