@@ -103,14 +103,15 @@ def main() -> None:
     x = torch.tensor(images / 16, dtype=torch.float32).reshape(-1, 1, 8, 8)
     y, test = torch.tensor(labels), torch.arange(len(labels)) % 5 == 0
     held = ps.Samples(x[test].numpy()[None], labels[test.numpy()])
-    print("| network | D | Brevitas % | spikes % | AC | neurons | cores | levels | differ | ties |")
+    heads = "network, D, Brevitas %, spikes %, AC, neurons, cores, levels, differ, decisions, ties"
+    print(f"| {heads.replace(', ', ' | ')} |")
     for conv in (True, False):
         for bits in (1, 2, 3, 4):
             torch.manual_seed(0)
             net = trained(network(bits, conv), x[~test], y[~test])
             with torch.no_grad():
                 own = (value(net(x[test])).argmax(1) == y[test]).double().mean().item()
-            levels, differ, _, ties = compared(net, x[test])
+            levels, differ, decisions, ties = compared(net, x[test])
             build = ps.compile(net, held, host_encoder=True, lava="none")
             report, graph = build.report, build.graph
             assert report.census is not None and report.resources is not None
@@ -122,7 +123,8 @@ def main() -> None:
             print(
                 f"| {'conv' if conv else 'dense'} | {2**bits - 1} | {100 * own:.1f} "
                 f"| {100 * report.accuracy[-1].rate:.1f} | {report.census.chip.ac:,.0f} "
-                f"| {neurons:,} | {report.resources.cores} | {levels:,} | {differ} | {ties} |",
+                f"| {neurons:,} | {report.resources.cores} | {levels:,} | {differ} "
+                f"| {decisions} | {ties} |",
                 flush=True,
             )
 

@@ -45,7 +45,7 @@ def test_own_passes_stand_in_the_ledger_and_the_bundle_verifies(tmp_path: Path) 
     assert [line.name for line in built.compiled.ledger][-3:] == ["prune", "quantize", "last"]  # type: ignore[union-attr]
     said = json.loads((tmp_path / "graphs" / "graphs.json").read_text())
     assert [p["name"] for p in said["passes"]][-3:] == ["prune", "quantize", "last"]
-    changes = (tmp_path / "graphs" / "09_prune.diff").read_text()
+    changes = (tmp_path / "graphs" / "10_prune.diff").read_text()
     assert "%stem.0: weight: 15 of 72 values changed, by" in changes
     built.save(tmp_path / "b")
     bundle = read_bundle(tmp_path / "b")
@@ -67,7 +67,7 @@ def test_a_pass_that_breaks_its_promise_stops_a_build_and_leaves_the_graphs(tmp_
             passes=lambda p: p.after("lower_gates", Pass("deaf", deaf, SAME)),
             dump_graphs=tmp_path / "graphs",
         )
-    assert (tmp_path / "graphs" / "06_deaf.diff").is_file()
+    assert (tmp_path / "graphs" / "07_deaf.diff").is_file()
 
 
 def test_a_refused_network_leaves_its_graphs(tmp_path: Path) -> None:
