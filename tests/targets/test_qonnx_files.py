@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 from sklearn.datasets import load_digits
 
+from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
@@ -76,6 +77,17 @@ def readout(graph: Graph, x: NDArray[np.float32]) -> NDArray[np.float64]:
         0
     ]
     return found
+
+
+def test_with_inputs_of_0_and_1_nothing_runs_on_the_host() -> None:
+    model = onnx.load(FILES / "digits_cnn_2bit.onnx")
+    x = (digits()[0][:8] > 0.5).astype(np.float32)
+    graph, _ = understood(model, domain=SPIKE)
+    pipeline = standard_pipeline(quantized=True)
+    built = compile_graph(graph, pipeline, x[None].astype(np.float64)).graph
+    assert not any(n.role == "host" for n in built.nodes)
+    theirs = np.concatenate([executed(model, sample[None])["logits"] for sample in x])
+    assert np.array_equal(readout(built, x).argmax(1), theirs.argmax(1))
 
 
 def wheel(name: str) -> Path:
