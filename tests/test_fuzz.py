@@ -50,6 +50,17 @@ def test_what_was_found_once_is_refused(path: Path) -> None:
     assert e.value.text("command line")
 
 
+@pytest.mark.parametrize("name", ["metrics", "versions"])
+def test_a_checkpoint_whose_notes_are_no_object_is_refused(name: str, tmp_path: Path) -> None:
+    (good,) = FORMATS["checkpoint"].goods(tmp_path)
+    data = json.loads(good.read_bytes())
+    for wrong in ([""], 0.5, None):
+        path = tmp_path / "changed.json"
+        path.write_text(json.dumps({**data, name: wrong}))
+        with pytest.raises(PurespikeError, match=f"the {name} of the checkpoint"):
+            FORMATS["checkpoint"].read(path)
+
+
 def test_the_child_says_what_it_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(path: Path) -> object:
         if b"inputs" in path.read_bytes():

@@ -83,7 +83,7 @@ def metadata(model: ModelProto) -> dict[str, Any]:
         if prop.key.startswith(_PREFIX):
             try:
                 entries[prop.key.removeprefix(_PREFIX)] = json.loads(prop.value)
-            except json.JSONDecodeError as e:
+            except (ValueError, RecursionError) as e:
                 raise OnnxError(f"the metadata {prop.key} is damaged", found=str(e)) from None
     missing = {"form", "T", "states", "membrane_units", "content_sha256"} - set(entries)
     if missing:

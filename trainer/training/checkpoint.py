@@ -292,6 +292,15 @@ def _read_description(path: Path) -> dict[str, Any]:
             where=str(path),
             remedy="the file is damaged; copy the folder again",
         )
+    for name in ("metrics", "versions"):
+        if not isinstance(data.get(name, {}), dict):
+            raise CheckpointError(
+                f"the {name} of the checkpoint are not an object",
+                found=type(data[name]).__name__,
+                allowed="a JSON object",
+                where=str(path),
+                remedy="the file is damaged; copy the folder again",
+            )
     return data
 
 
