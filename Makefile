@@ -65,9 +65,10 @@ types: .links  ## types, and the import contract
 	$(BIN)/mypy examples
 	PYTHONPATH=.links $(BIN)/lint-imports --no-cache
 
+# Not -q: strict does not count the warnings that it hides.
 docs: .links  ## the docs site, strictly, into site/; then open site/index.html
 	@$(BIN)/pip install -q -c constraints.txt mkdocs-material "mkdocstrings[python]" $(LOG)
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build -q
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict $(LOG)
 	@if grep -rlE '(src|href)="https?://[^"]*\.(js|css|woff2?)"' site --include=*.html; then \
 	  echo "a page of the site loads something from outside"; exit 1; fi
 	@echo "site/index.html"
