@@ -34,6 +34,7 @@ class Memory:
         narrow, wide: Numbers of 16 and 32 bits.
         spikes: Bytes.
         sums16, sums32: The most channels of a layer with sums of that width.
+        column_rows, columns: The most that is listed of spikes by column, and of columns.
     """
 
     state: tuple[int | None, ...]
@@ -43,6 +44,8 @@ class Memory:
     spikes: int
     sums16: int
     sums32: int
+    column_rows: int
+    columns: int
 
 
 def memory(program: Program) -> Memory:
@@ -56,6 +59,7 @@ def memory(program: Program) -> Memory:
         wide += layer.neurons * (layer.stores and not layer.narrow)
         current.append(wide if layer.op.current_decay else None)
         wide += layer.neurons * bool(layer.op.current_decay)
+    shared = [a for a in map(shared_columns, program.layers) if a is not None]
     return Memory(
         tuple(state),
         tuple(current),
@@ -64,7 +68,23 @@ def memory(program: Program) -> Memory:
         sum(line.bytes * line.steps for line in program.lines),
         max((x.place[0] for x in program.layers if x.brief), default=0),
         max((x.place[0] for x in program.layers if not x.brief), default=0),
+        max((span(a) * a.kernel[0] * program.lines[a.line].place[0] for a in shared), default=0),
+        max(map(span, shared), default=0),
     )
+
+
+def span(arm: Arm) -> int:
+    """Columns of the line from the first to the last that one pixel hears."""
+    return (arm.kernel[1] - 1) * arm.dilation[1] + 1
+
+
+def shared_columns(layer: Layer) -> Arm | None:
+    """The first synapse of a layer whose neighbouring pixels hear the same columns, if any."""
+    for arm in layer.arms:
+        plain = arm.kind == "rows" and arm.groups == 1 and not (arm.sliced or arm.shared)
+        if plain and arm.kernel[1] > 1 and layer.place[2] > 1:
+            return arm
+    return None
 
 
 def sources(graph: Graph, form: Form = "c") -> dict[str, str]:
@@ -122,6 +142,8 @@ def _header(program: Program, kept: Memory) -> str:
         "WIDE": max(1, kept.wide),
         "SUMS_16": max(1, kept.sums16),
         "SUMS_32": max(1, kept.sums32),
+        "COLUMN_ROWS": max(1, kept.column_rows),
+        "COLUMNS": max(1, kept.columns),
     }
     defines = "\n".join(f"#define NETWORK_{k} {v}U" for k, v in sizes.items())
     ranges = "\n".join(
@@ -156,6 +178,7 @@ def _parameters(program: Program, kept: Memory) -> str:
             _or_none(kept.current[i]),
             int(layer.narrow),
             int(layer.brief),
+            int(layer.plain),
             RESETS[op.reset],
             fixed.decay_bits,
             round(op.decay * whole),
@@ -233,6 +256,7 @@ def _arm(arm: Arm, layer: Layer, program: Program, pool: Pool) -> str:
         "row_step": row_step,
         "pixel_step": pixel_step,
         "channel_step": channel_step,
+        "columns": int(arm is shared_columns(layer)),
         "group": line.place[0] // arm.groups,
     }
     return ", ".join(map(_text, values.values()))

@@ -14,7 +14,8 @@ from purespike.targets.c.layers import Arm, CError, Layer, Program
 from purespike.targets.c.lower import lower
 
 # Bytes of the structures in parameters.h, all of whose members are 32 bits wide.
-_LINE, _ARM, _LAYER = 4 * 7, 4 * 21, 4 * 27
+_LISTED = 4 * 64  # rows of weights in network.c
+_LINE, _ARM, _LAYER = 4 * 7, 4 * 22, 4 * 28
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Footprint:
 
     Attributes:
         rows: The input, then every layer.
-        sums: Bytes of the sums of one pixel, which all layers share.
+        sums: Bytes of the sums of one pixel and of the rows that wait to be added.
     """
 
     rows: tuple[Row, ...]
@@ -98,7 +99,8 @@ def footprint(graph: Graph) -> Footprint:
     rows = [Row(first.name, neurons, constants=_LINE, spikes=kept_spikes)]
     rows += [_row(layer, program) for layer in program.layers]
     kept = memory(program)
-    return Footprint(tuple(rows), 2 * kept.sums16 + 4 * kept.sums32)
+    listed = _LISTED + 4 * (kept.column_rows + 2 * kept.columns)
+    return Footprint(tuple(rows), listed + 2 * kept.sums16 + 4 * kept.sums32)
 
 
 def require_ram(found: Footprint, limit: int) -> None:

@@ -144,6 +144,21 @@ class Layer:
         return max(-self.current[0], self.current[1]) < 1 << 15
 
     @property
+    def plain(self) -> bool:
+        """Does `fire_plain` of network.c compute it?"""
+        return (
+            self.line is not None
+            and self.brief
+            and self.narrow
+            and self.shift == 0
+            and not self.op.current_decay
+            and self.op.decay in (0.0, 1.0)
+            and self.threshold.size == 1
+            and self.amount.size == 1
+            and -(1 << 15) <= int(self.threshold[0]) < 1 << 15
+        )
+
+    @property
     def narrow(self) -> bool:
         """Do 16 bits hold every membrane?"""
         return max(-self.membrane[0], self.membrane[1]) < 1 << 15

@@ -6,11 +6,17 @@
 #include "network.h"
 #include "parameters.h"
 
+#define ROWS 64U
+
 static uint8_t spikes[NETWORK_SPIKE_BYTES];
 static int16_t narrow[NETWORK_NARROW];
 static int32_t wide[NETWORK_WIDE];
 static int16_t sums16[NETWORK_SUMS_16];
 static int32_t sums32[NETWORK_SUMS_32];
+static uint32_t rows[ROWS]; /* of weights, that wait to be added */
+static uint32_t column_rows[NETWORK_COLUMN_ROWS]; /* of the columns of the line that are heard now */
+static uint32_t column_count[NETWORK_COLUMNS];
+static uint32_t columns[NETWORK_COLUMNS];
 static uint32_t now;
 
 #ifdef TRACE
@@ -24,14 +30,14 @@ static uint32_t slot(const line_t *line, uint32_t delay)
     return line->first + ((now + line->steps - delay) % line->steps) * line->bytes;
 }
 
-/* The place of the lowest bit of a byte that is not 0. */
-static uint32_t lowest(uint32_t byte)
+/* The place of the lowest bit of a word that is not 0. */
+static uint32_t lowest(uint32_t word)
 {
 #ifdef __GNUC__
-    return (uint32_t)__builtin_ctz(byte);
+    return (uint32_t)__builtin_ctz(word);
 #else
     uint32_t k = 0U;
-    while (((byte >> k) & 1U) == 0U) {
+    while (((word >> k) & 1U) == 0U) {
         k++;
     }
     return k;
@@ -48,6 +54,57 @@ static uint32_t late_byte(const arm_t *arm, const line_t *line, uint32_t at, uin
         byte |= heard & (1U << k);
     }
     return byte;
+}
+
+/* The next 32 places, or as many as the bytes hold that are left of the pixel. */
+static uint32_t word_of(const uint8_t *from, uint32_t left)
+{
+    if (left >= 4U) {
+        return (uint32_t)from[0] | ((uint32_t)from[1] << 8U) | ((uint32_t)from[2] << 16U)
+               | ((uint32_t)from[3] << 24U);
+    }
+    uint32_t word = 0U;
+    for (uint32_t k = 0U; k < left; k++) {
+        word |= (uint32_t)from[k] << (8U * k);
+    }
+    return word;
+}
+
+static uint32_t late_word(const arm_t *arm, const line_t *line, uint32_t at, uint32_t channel)
+{
+    uint32_t word = 0U;
+    for (uint32_t k = 0U; (k < 4U) && ((channel + (8U * k)) < line->channels); k++) {
+        word |= late_byte(arm, line, at + k, channel + (8U * k)) << (8U * k);
+    }
+    return word;
+}
+
+/* The rows of weights of all spikes in one column of a window, as if it were the first one. */
+static uint32_t list_column(const arm_t *arm, uint32_t y, uint32_t column, uint32_t *list)
+{
+    const line_t *line = &network_lines[arm->line];
+    const uint32_t first_byte = slot(line, arm->delay);
+    const uint32_t bytes = line->pixel, row_step = arm->row_step;
+    uint32_t listed = 0U;
+    for (uint32_t i = 0U; i < arm->kernel_h; i++) {
+        const uint32_t row = (y * arm->stride_h) + (i * arm->dilation_h);
+        if ((row < arm->pad_h) || (row >= (arm->pad_h + line->height))) {
+            continue;
+        }
+        const uint32_t at = (((row - arm->pad_h) * line->width) + column) * bytes;
+        const uint32_t tap = i * arm->kernel_w * arm->tap;
+        for (uint32_t b = 0U; b < bytes; b += 4U) {
+            uint32_t word = (arm->late == NONE) ? word_of(&spikes[first_byte + at + b], bytes - b)
+                                                : late_word(arm, line, at + b, 8U * b);
+            const uint32_t first = (tap + (8U * b)) * row_step;
+            while (word != 0U) {
+                list[listed] = first + (lowest(word) * row_step);
+                listed++;
+                word &= word - 1U;
+            }
+        }
+    }
+    return listed;
 }
 
 /* WINDOWS */
@@ -110,6 +167,49 @@ static void fire(const layer_t *layer, uint32_t pixel)
     }
 }
 
+/* The same where no membrane leaves 16 bits, nothing fades or is clipped, and one threshold holds
+ * for all: without branches, so that compilers take several neurons at a time. */
+static void fire_plain(const layer_t *layer, uint32_t pixel)
+{
+    const uint32_t channels = layer->channels;
+    const line_t *line = &network_lines[layer->line];
+    const int32_t threshold = network_numbers[layer->threshold.first];
+    const int32_t amount = network_numbers[layer->amount.first];
+    uint8_t *to = &spikes[slot(line, 0U) + (pixel * line->pixel)];
+    const int16_t reached = (int16_t)threshold;
+    const int16_t kept = (int16_t)((layer->reset == 1U) ? 0 : -1);
+    const int16_t taken = (int16_t)((layer->reset == 1U) ? 0 : amount);
+    if (layer->state != NONE) {
+        int16_t *v = &narrow[layer->state + (pixel * channels)];
+        for (uint32_t c = 0U; c < channels; c++) {
+            const int16_t now_v = (int16_t)(v[c] + sums16[c]);
+            const int16_t fires = (int16_t)-(now_v >= reached);
+            sums16[c] = fires;
+            v[c] = (int16_t)((now_v & (int16_t)(~fires | kept)) - (taken & fires));
+#ifdef TRACE
+            traced[traced_at + (pixel * channels) + c] = v[c] * layer->told;
+#endif
+        }
+    } else {
+        for (uint32_t c = 0U; c < channels; c++) {
+            const int16_t fires = (int16_t)-(sums16[c] >= reached);
+#ifdef TRACE
+            const int32_t v = (sums16[c] & (int16_t)(~fires | kept)) - (taken & fires);
+            traced[traced_at + (pixel * channels) + c] = v * layer->told;
+#endif
+            sums16[c] = fires;
+        }
+    }
+    for (uint32_t b = 0U; b < line->pixel; b++) {
+        const uint32_t left = channels - (8U * b);
+        uint32_t byte = 0U;
+        for (uint32_t k = 0U; (k < 8U) && (k < left); k++) {
+            byte |= (uint32_t)(uint16_t)sums16[(8U * b) + k] & (1U << k);
+        }
+        to[b] = (uint8_t)byte;
+    }
+}
+
 static void begin(const layer_t *layer, uint32_t pixel)
 {
     const uint32_t bias = layer->bias.first + (pixel * layer->bias.pixel_step);
@@ -136,13 +236,21 @@ static void run(const layer_t *of)
                     points_16(&layer, &arm, pixel);
                 } else if (arm.rows == 0U) {
                     points_32(&layer, &arm, pixel);
+                } else if ((arm.columns != 0U) && (layer.brief != 0U)) {
+                    columns_16(&arm, y, x);
+                } else if (arm.columns != 0U) {
+                    columns_32(&arm, y, x);
                 } else if (layer.brief != 0U) {
                     window_16(&arm, y, x, pixel);
                 } else {
                     window_32(&arm, y, x, pixel);
                 }
             }
-            fire(&layer, pixel);
+            if (layer.plain != 0U) {
+                fire_plain(&layer, pixel);
+            } else {
+                fire(&layer, pixel);
+            }
         }
     }
 }

@@ -27,6 +27,7 @@ typedef struct {
     uint32_t row, row_step; /* values of a row that a pixel takes; from one row to the next */
     uint32_t pixel_step;    /* values from one pixel of the layer to the next */
     uint32_t channel_step;  /* points: values from one channel to the next */
+    uint32_t columns;       /* 1: neighbouring pixels share what is listed for a column */
     uint32_t group;         /* channels of the line that share their outputs */
 } arm_t;
 
@@ -44,6 +45,7 @@ typedef struct {
     uint32_t state, current; /* where its membranes and synaptic currents begin, or NONE */
     uint32_t narrow;         /* 1: membranes of 16 bits */
     uint32_t brief;          /* 1: sums of 16 bits */
+    uint32_t plain;          /* 1: 16 bits hold all, nothing fades or is clipped, one threshold */
     uint32_t reset;          /* 0 none, 1 to zero, 2 by an amount */
     uint32_t decay_bits;
     int32_t decay, current_decay; /* in 2**-decay_bits */
