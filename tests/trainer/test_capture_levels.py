@@ -208,6 +208,36 @@ def test_what_is_refused_says_why() -> None:
     assert "begin at 0 or below" in refused(behind_linear(lambda x: torch.clamp(x, 1, 4).round()))
 
 
+class ByHand(nn.Module):
+    """I-LIF with its membrane on the module."""
+
+    def __init__(self, keeps: bool = True) -> None:
+        super().__init__()
+        self.mem: Any = 0.0
+        self.spike: Any = None
+        self.keeps = keeps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.keeps and self.spike is not None:
+            x = (self.mem - self.spike) * 0.5 + x
+        self.mem = x
+        self.spike = torch.clamp(x, 0, 4).round()
+        made: Tensor = self.spike
+        return made
+
+
+def test_a_membrane_kept_by_hand_is_refused() -> None:
+    """Traced once, it would be an activation without memory; what is only noted does no harm."""
+
+    def model(keeps: bool) -> nn.Module:
+        return Imported(nn.Sequential(nn.Linear(FEATURES, 4), ByHand(keeps)), takes="step")
+
+    assert "kept at its last call" in refused(model(True))
+    graph = capture(model(False), (FEATURES,), STEPS).graph
+    assert any(isinstance(n.op, Levels) for n in graph.nodes)
+    capture(model(True), (FEATURES,), 1)
+
+
 def test_a_network_of_counts_through_every_pass() -> None:
     """Whole weights: what comes out in the chip's integers is what torch computes."""
     net = nn.Sequential(

@@ -25,6 +25,7 @@ from purespike.trainer.capture import arithmetic
 from purespike.trainer.capture.conversions import CaptureError, is_operation
 from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.spikingjelly import sew_function
+from purespike.trainer.capture.remembered import mark_kept
 from purespike.trainer.capture.values import Axis, handed, relead, returned
 from purespike.trainer.capture.walk import Walk
 from purespike.trainer.capture.weights import computes_weights, settled_copy
@@ -166,7 +167,9 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         if self._busy:
             return forward(*args, **kwargs)
-        if m not in self._submodules and not any(True for _ in (*m.parameters(), *m.buffers())):
+        foreign = _is_operation(m) or interop.is_container(m)
+        own = m in self._submodules or foreign
+        if not own and not any(True for _ in (*m.parameters(), *m.buffers())):
             return forward(*args, **kwargs)  # of the file, not of the model: a function
         if isinstance(m, nn.Sequential) and interop.is_sequence(m):  # its modules, without time
             forward = partial(nn.Sequential.forward, m)
@@ -240,12 +243,18 @@ def _walked(
     model: nn.Module, shape: tuple[int, ...], steps: int, domain: Domain, samples: int
 ) -> Walk:
     walk = Walk(model, shape, steps, domain, samples)
+    _traced(walk, model)
+    if steps > 1 and mark_kept(model):
+        _traced(Walk(model, shape, steps, domain, samples), model)
+    return walk
+
+
+def _traced(walk: Walk, model: nn.Module) -> None:
     for node in _Tracer(walk).trace(model).nodes:
         if node.op == "output":
             walk.visit(node)
     if walk.failed is not None:  # and the forward went on
         raise walk.failed
-    return walk
 
 
 def _refuse_samples(one: Walk, other: Walk) -> None:
