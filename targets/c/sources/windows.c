@@ -1,6 +1,6 @@
 /* Sums of BITS bits. network.c holds these functions for each width that a layer needs. */
 
-/* One row of weights that are not of 8 bits. */
+/* One row of weights: those of 8 bits only where fewer than sixteen are left. */
 static void add_BITS(const arm_t *arm, uint32_t first, intBITS_t *sums, uint32_t n)
 {
     if (arm->bits == 8U) {
