@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import queue
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -27,6 +29,7 @@ from purespike.flow.shards import Part, Task, run_task
 from purespike.targets.lava.run.cluster import ANSWER_SECONDS, connected, explained, finished
 from purespike.targets.lava.run.guard import LavaRunError
 
+PARENT_SECONDS = 0.5  # between two looks of a worker at whether its parent is still there
 TRIES = 3  # of a part whose worker died, before it is given up
 TIMEOUT = 7 * 24 * 3600.0  # seconds that a cluster may take
 
@@ -140,7 +143,9 @@ def _work(
             except queue.Empty:
                 return
             for left in reversed(range(TRIES)):
-                pool = pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+                pool = pool or ProcessPoolExecutor(
+                    1, multiprocessing.get_context("spawn"), end_with_parent, (os.getpid(),)
+                )
                 try:
                     done.put((task, pool.submit(run_task, task).result()))
                     break
@@ -188,3 +193,18 @@ def run_on_cluster(tasks: Sequence[Task], address: str) -> Iterator[tuple[Task, 
                 count += 1
                 yield futures[future], part
                 future.release()
+
+
+def end_with_parent(parent: int) -> None:
+    """Start a thread that ends this process once its parent is gone.
+
+    A worker waits for tasks at a queue whose other end it holds itself: where the parent was
+    killed, it would wait for ever.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="purespike.parent", daemon=True).start()
