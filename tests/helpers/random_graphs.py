@@ -164,6 +164,7 @@ def captured(seed: int, *, directed: bool = True, levels: bool = False) -> Sampl
         if w.chance(0.5):
             w.add("out", TimeMean(w.graph.steps), head)
         else:
+            w.levels = False  # a network does not end in counts of several steps
             w.neuron("out", head)
     return Sample(w.graph, w.x, w.whole)
 
