@@ -17,11 +17,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["HIDDEN", "claimed_folder", "hidden_name", "scratch_folder"]
+__all__ = ["HIDDEN", "Kept", "claimed_folder", "hidden_name", "scratch_folder"]
 
 HIDDEN, SHOWN = ".purespike-", "purespike-"
 _LOCK = "lock"
 _TRIES = 100
+
+
+class Kept(Exception):
+    """Raised through a claimed folder whose content must stay."""
 
 
 def hidden_name() -> str:
@@ -55,19 +59,23 @@ def claimed_folder(
     Args:
         above: In which folder.
         prefix: Of its name; folders with the same one that dead processes left are removed.
-        left: Called with each of those before that.
+        left: Called with each of those before that; one for which it raises OSError stays.
 
     Raises:
         OSError: If it cannot be made.
     """
     _sweep(above, prefix, left)
     folder = above / (prefix + secrets.token_hex(6))  # known before it exists: Ctrl-C may come
-    lock = -1
+    lock, stays = -1, False
     try:
         lock = _make(folder)
         yield folder
+    except Kept:
+        stays = True
+        raise
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not stays:
+            shutil.rmtree(folder, ignore_errors=True)
         if lock >= 0:
             os.close(lock)
 
@@ -83,7 +91,7 @@ def _make(folder: Path) -> int:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.rename(fresh, folder / _LOCK)  # locked before anyone can see it
+            fresh.rename(folder / _LOCK)  # locked before anyone can see it
         except OSError:
             os.close(lock)
             fresh.unlink(missing_ok=True)

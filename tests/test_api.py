@@ -54,7 +54,7 @@ SURFACE = {
 RESULTS: dict[type, str] = {
     Build: "compiled compliant dead findings golden graph headline lava options report save "
     "simulate withheld",
-    Check: "compliant demanded findings graph headline name policy to_compile",
+    Check: "compliant data demanded findings graph headline name policy to_compile",
     OpenBundle: "bundle compliant findings folder golden graph headline manifest report simulate "
     "verify",
     Verification: "equal examination files findings headline name",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from purespike.compiler.files.outputs import (
     require_folder,
     said,
 )
-from purespike.compiler.scratch import HIDDEN, claimed_folder, hidden_name
+from purespike.compiler.scratch import HIDDEN, Kept, claimed_folder
 
 __all__ = ["OutputError", "staged_folder", "write_file"]
 
@@ -95,27 +96,38 @@ def _beside(target: Path, path: Path) -> Iterator[tuple[Path, Path]]:
             )
 
 
+class _Displaced(OutputError, Kept):
+    """What was there before cannot go back: it stays where it is."""
+
+
 def _recover(hidden: Path) -> None:
-    """Put back what a killed process had moved away and not yet replaced."""
+    """Put back what a killed process had moved away and not yet replaced.
+
+    Raises:
+        OSError: If it cannot go back; then it stays.
+    """
     old = hidden / "old"
-    if os.path.lexists(old):
+    if os.path.lexists(old) and os.path.lexists(hidden / "new"):
         name = (hidden / _NAME).read_text(encoding="utf-8", errors="surrogateescape")
-        if not os.path.lexists(target := hidden.parent / Path(name).name):
-            os.rename(old, target)
+        _move_back(old, hidden.parent / Path(name).name)
 
 
 def _put_back(old: Path, target: Path, path: Path) -> None:
     try:
-        os.rename(old, target)
+        _move_back(old, target)
     except OSError as e:
-        kept = target.parent / hidden_name()  # the folder that it is in now is removed
-        os.rename(old, kept)
-        raise OutputError(
+        raise _Displaced(
             "another program has taken the place of the output",
             where=str(path),
             found=e.strerror or str(e),
-            remedy=f"what was there before is now {kept}",
+            remedy=f"what was there before is now {old}",
         ) from e
+
+
+def _move_back(old: Path, target: Path) -> None:
+    if os.path.lexists(target):  # an empty folder, too, which a rename would replace
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    os.rename(old, target)
 
 
 @contextmanager

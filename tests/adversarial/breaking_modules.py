@@ -365,10 +365,10 @@ def relu_instead_of_a_neuron() -> Trial:
     return Trial(changed(Net(), neuron1=nn.ReLU()))
 
 
-@breaks("refused middle")
+@breaks("refused neuron1")
 def functional_relu() -> Trial:
-    """No module at all."""
-    return Trial(Net(On(functional.relu)))
+    """No module at all, on a current."""
+    return Trial(changed(Net(), neuron1=On(functional.relu)))
 
 
 @breaks("refused neuron1")

@@ -769,3 +769,9 @@ def batch_norm_on_the_input() -> Trial:
 def reset_that_takes_nothing_off() -> Trial:
     """Soft reset by 0: the neuron is never reset, and its spikes are spikes."""
     return Trial(changed(Net(), neuron1=mutated(IF(reset="subtract"), amount=0.0)))
+
+
+@holds
+def relu_of_spikes() -> Trial:
+    """A ReLU on what is 0 or 1 changes nothing, whoever calls it."""
+    return Trial(Net(On(nn.functional.relu)))
