@@ -7,11 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.qonnx_steps import execute
 from spikingjelly.activation_based import layer, neuron
 from torch import nn
 
 import purespike as ps
 from purespike import nn as pn
+from purespike.compiler.ir.interpret import run
+from purespike.compiler.ir.ops import Neuron
+from purespike.judge.executors import compare_c
+from purespike.targets.c.run import compiler
+from purespike.targets.netx import NetxError, write_netx
+from purespike.targets.onnx import qonnx_model
 
 SHAPE, SAMPLES = (2, 6, 6), 24
 
@@ -91,6 +98,36 @@ def test_a_quantized_ann_is_spike_only_and_nothing_is_lost(tmp_path: Path) -> No
     build.save(tmp_path / "bundle")
     checked = ps.open_bundle(tmp_path / "bundle").verify()
     assert not [f for f in checked.findings if f.status == "FAIL"]
+
+
+REASONS = {
+    "ann": "%a goes to %three.level1, %three.level2, %three.level3",
+    "multi": "%0 goes to %1.arriving",  # where the spikes of its copies are taken away
+    "ternary": "%input_1 goes to %0.model.0, %0.model.1.arriving-.0.model.0",
+}
+
+
+@pytest.mark.parametrize("kind", ["ann", "multi", "ternary"])
+def test_networks_of_counts_in_c_qonnx_and_netx(kind: str, tmp_path: Path) -> None:
+    """The first two fire the same spikes; the third says what of the copies it cannot."""
+    build = build_of(kind, "none")
+    graph, golden = build.graph, build.golden
+    assert graph is not None and golden is not None
+    expected = run(graph, golden.inputs.astype(np.float64))
+    firing = [n.name for n in graph.nodes if isinstance(n.op, Neuron) and n.op.fires]
+    assert len(firing) == len(golden.spikes) >= 4 and set(firing) == set(golden.spikes)
+    assert sum(int(expected.values[name].any()) for name in firing) >= 3
+    if compiler() is not None:
+        compared = compare_c(graph, golden)
+        assert {m.layer for m in compared} >= set(firing)
+        assert not [m for m in compared if m.different]
+    found, _ = execute(qonnx_model(graph), golden.inputs)
+    for name in firing:
+        assert np.array_equal(found[name], expected.values[name]), name
+    with pytest.raises(NetxError) as refused:
+        write_netx(graph, tmp_path / "model.net")
+    assert refused.value.found == REASONS[kind]
+    assert "instead: they carry" in str(refused.value.remedy) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -91,12 +91,14 @@ def _chain(graph: Graph) -> Iterator[tuple[Node, Node | None]]:
     nodes = list(graph.nodes)
     while nodes:
         node = nodes.pop(0)
-        if node.inputs != (before,) or len(graph.consumers(before)) != 1:
+        chained = node.inputs == (before,)
+        if not chained or len(graph.consumers(before)) != 1:
+            reads = f"{type(node.op).__name__}({', '.join('%' + i for i in node.inputs)})"
             _refuse(
                 graph,
                 node,
                 "netx chains layers: each reads the one before and nothing else",
-                found=f"{type(node.op).__name__}({', '.join('%' + i for i in node.inputs)})",
+                found=_readers(graph, before) if chained else reads,
                 remedy="export NIR, ONNX or the Lava program instead: they carry branches",
             )
         if node.role != "main":
@@ -115,17 +117,16 @@ def _chain(graph: Graph) -> Iterator[tuple[Node, Node | None]]:
         if not isinstance(node.op, Conv2d | Linear):
             _refuse(graph, node, "netx has no such layer", found=type(node.op).__name__)
         spikes = neuron is not None and isinstance(neuron.op, Neuron)
-        if neuron is None or not spikes or neuron.inputs != (node.name,):
-            reads = ", ".join(f"%{n.name}" for n in graph.consumers(node.name)) or "nothing"
+        alone = len(graph.consumers(node.name)) == 1
+        if neuron is None or not spikes or neuron.inputs != (node.name,) or not alone:
             _refuse(
                 graph,
                 node,
                 "in netx each synapse feeds one neuron of its own",
-                found=f"%{node.name} goes to {reads}",
-                remedy="export NIR, ONNX or the Lava program instead: they carry sums",
+                found=_readers(graph, node.name),
+                remedy="export NIR, ONNX or the Lava program instead: they carry "
+                + ("sums" if alone else "branches"),
             )
-        if len(graph.consumers(node.name)) != 1:
-            _refuse(graph, node, "in netx each synapse feeds one neuron of its own")
         before = neuron.name
         yield node, neuron
     if graph.outputs != (before,) or graph.producer(before) is None:
@@ -134,6 +135,11 @@ def _chain(graph: Graph) -> Iterator[tuple[Node, Node | None]]:
             found=", ".join("%" + n for n in graph.outputs),
             allowed=f"%{before}",
         )
+
+
+def _readers(graph: Graph, name: str) -> str:
+    reads = ", ".join(f"%{n.name}" for n in graph.consumers(name)) or "nothing"
+    return f"%{name} goes to {reads}"
 
 
 def _layer(graph: Graph, node: Node, op: Conv2d | Linear, neuron: Node) -> dict[str, Field]:
