@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from purespike.trainer.capture.interop import snntorch, spikingjelly
+from purespike.trainer.capture.interop import sinabs, snntorch, spikingjelly
 
-_SPACES = (spikingjelly.NEURON, spikingjelly.LAYER, snntorch.NEURON)
+_SPACES = (spikingjelly.NEURON, spikingjelly.LAYER, snntorch.NEURON, sinabs.NEURON)
 
 
 def framework_class(module: nn.Module) -> type | None:

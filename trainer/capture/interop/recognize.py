@@ -20,7 +20,7 @@ from purespike.compiler.ir.domain import Domain
 from purespike.compiler.ir.graph import Edge, Op
 from purespike.compiler.ir.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Scale
 from purespike.trainer.capture.conversions import CaptureError, Converted, unknown
-from purespike.trainer.capture.interop import snntorch, spikingjelly
+from purespike.trainer.capture.interop import sinabs, snntorch, spikingjelly
 from purespike.trainer.capture.interop.classes import framework_class, known_class
 from purespike.trainer.capture.interop.imported import Imported, Spikes
 from purespike.trainer.capture.values import Value
@@ -123,6 +123,8 @@ def converter(module: nn.Module, mode: Mode, path: str) -> Callable[..., Convert
                 return spikingjelly.LAYERS["Flatten"]
         return None
     space, name = known_class(module)
+    if space == sinabs.NEURON:
+        raise sinabs.refusal(module, path)
     convert = _CONVERTERS[space].get(name)
     if convert is None:
         raise unknown(module, path, _CONVERTERS[space])
