@@ -22,6 +22,7 @@ from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuro
 from purespike.compiler.wording import QUANTIZE
 from purespike.targets.bundle.manifest import BundleError, read_manifest, require_files
 from purespike.targets.bundle.replay import Row, replay
+from purespike.targets.copies import weight_owners
 
 FORMAT = 1
 JSON, NPZ, SCRIPT = "golden_network.json", "golden_network.npz", "replay.py"
@@ -46,12 +47,13 @@ def write_golden_network(graph: Graph, folder: Path) -> None:
             remedy="encode the input as spikes on the host",
         )
     numbers: dict[str, NDArray[Any]] = {}
+    owners = weight_owners(graph)
     network = {
         "format": FORMAT,
         "input": graph.inputs[0].name,
         "outputs": list(graph.outputs),
         "steps": graph.steps,
-        "nodes": [_node(graph, n, numbers) for n in graph.nodes],
+        "nodes": [_node(graph, n, numbers, owners) for n in graph.nodes],
     }
     text = json.dumps(network, indent=1, sort_keys=True) + "\n"
     (folder / JSON).write_text(text, encoding="utf-8")
@@ -93,7 +95,9 @@ def replay_rows(folder: Path, samples: int | None = None) -> list[Row]:
         ) from e
 
 
-def _node(graph: Graph, node: Node, numbers: dict[str, NDArray[Any]]) -> dict[str, Any]:
+def _node(
+    graph: Graph, node: Node, numbers: dict[str, NDArray[Any]], owners: dict[str, str]
+) -> dict[str, Any]:
     op = node.op
 
     def put(what: str, values: Array, unit: int = 1) -> str:
@@ -110,9 +114,11 @@ def _node(graph: Graph, node: Node, numbers: dict[str, NDArray[Any]]) -> dict[st
     if isinstance(op, Conv2d | Linear):
         bias = None if op.bias is None else put("bias", op.bias)
         weight = op.kept if isinstance(op, Linear) else op.weight
-        data |= {"weight": put("weight", weight), "bias": bias}
-        if isinstance(op, Linear):
-            numbers[data["weight"]] = op.spread(numbers[data["weight"]])
+        owner = owners[node.name]
+        key = put("weight", weight) if owner == node.name else f"{owner}/weight"
+        data |= {"weight": key, "bias": bias}
+        if isinstance(op, Linear) and owner == node.name:
+            numbers[key] = op.spread(numbers[key])
     if isinstance(op, Conv2d):
         geometry = ("stride", "padding", "dilation")
         data |= {name: list(getattr(op, name)) for name in geometry} | {"groups": op.groups}

@@ -60,6 +60,7 @@ class Body:
         self._step = GraphProto() if into is None else into
         self._step.name = "step"
         self.states: list[State] = []
+        self.owners: dict[str, str] = {}  # of weights that copies share, see `weight_owners`
         self._names: set[str] = set()
         self._home: dict[str, int] = {}
         self._forms: dict[str, dict[int, str]] = {}

@@ -35,6 +35,7 @@ from purespike.compiler.ir.ops import (
     Neuron,
     Scale,
 )
+from purespike.targets.copies import weight_owners
 from purespike.targets.onnx.body import BOOL, I32, U8, Body, tensor
 from purespike.targets.onnx.legality import check
 from purespike.targets.onnx.metadata import stamp
@@ -129,6 +130,7 @@ def _checked(model: ModelProto) -> ModelProto:
 
 
 def _step(graph: Graph, body: Body) -> GraphProto:
+    body.owners = weight_owners(graph)
     for edge in graph.inputs:
         body.claim(body.declare(edge, U8))
     late = [n for n in graph.nodes if isinstance(n.op, Delay)]
@@ -166,7 +168,11 @@ def _emit_synapse(body: Body, graph: Graph, node: Node) -> None:
     held = stored(weight, unsigned=x.domain.hi > 128)
     if held is None:
         raise TypeError(f"%{node.name}: the weights were not checked")
-    reads.append(body.constant(f"{node.name}/weight", held.values, held.dtype, repeat))
+    owner = body.owners[node.name]
+    weights = f"{owner}/weight"
+    if owner == node.name:
+        body.constant(weights, held.values, held.dtype, repeat)
+    reads.append(weights)
     if held.zero:
         reads += [body.number(0, U8), body.number(held.zero, U8)]
     output = body.declare(node.output, I32)

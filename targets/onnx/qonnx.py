@@ -24,6 +24,7 @@ from purespike.compiler.ir.domain import SPIKE, Array, Domain
 from purespike.compiler.ir.graph import Graph, Node, Shape
 from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, MaxPool2d, Neuron, Scale
 from purespike.compiler.wording import Advice
+from purespike.targets.copies import weight_owners
 from purespike.targets.onnx.body import OnnxError, State
 from purespike.targets.onnx.legality import check, place
 from purespike.targets.onnx.metadata import stamp
@@ -88,6 +89,7 @@ class _Writer:
         self.states: list[State] = []
         self.types: dict[str, str] = {}
         self.known: set[str] = set()
+        self.owners = weight_owners(graph)
         self.sources: dict[str, str] = {}  # tensor that carries an edge, where it is not its name
 
     def op(self, kind: str, inputs: list[str], output: str, datatype: str, **rest: Any) -> str:
@@ -126,6 +128,8 @@ class _Writer:
         return self.sources.get(edge, edge)
 
     def weight(self, name: str, value: Array) -> str:
+        if name in self.sources:  # of a copy, which has the same
+            return self.sources[name]
         low, high = float(value.min(initial=0.0)), float(value.max(initial=0.0))
         wide = 1 << WEIGHT_BITS - 1
         bits = WEIGHT_BITS + (not -wide <= low <= high < wide)  # mantissas of 8 bits, and a sign
@@ -168,7 +172,7 @@ class _Writer:
             read = self.graph.edge(node.inputs[0])
             summed = _datatype(replace(op, bias=None).infer(read)[1])
         if isinstance(op, Conv2d):
-            weight = self.weight(f"{node.name}/weight", op.weight)
+            weight = self.weight(f"{self.owners[node.name]}/weight", op.weight)
             rest: dict[str, Any] = {
                 "kernel_shape": op.weight.shape[2:],
                 "strides": op.stride,
@@ -178,7 +182,7 @@ class _Writer:
             }
             self.op("Conv", [x, weight], sums, summed, **rest)
         else:
-            weight = self.weight(f"{node.name}/weight", op.weight.T)
+            weight = self.weight(f"{self.owners[node.name]}/weight", op.weight.T)
             self.op("MatMul", [x, weight], sums, summed)
         if op.bias is not None:
             span = Domain(float(op.bias.min()), float(op.bias.max()), 1)
