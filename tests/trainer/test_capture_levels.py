@@ -15,12 +15,16 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import Tensor, nn
 from torch.nn import functional
 
+from purespike.compiler.ir.graph import IRError
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Levels
 from purespike.compiler.passes.unroll_levels.unroll_levels import unroll_levels
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.trainer.capture.interop.imported import Imported
 from purespike.trainer.capture.trace import CaptureError, capture
+from purespike.trainer.networks.models import build_network
+from purespike.trainer.nn.levels import LevelActivation
+from purespike.trainer.nn.neuron import Neuron
 
 STEPS, SAMPLES, FEATURES = 5, 40, 7
 
@@ -237,6 +241,31 @@ def test_neurons_of_sinabs_are_refused_by_what_they_send() -> None:
     assert "keeps its membrane" in text and "to_nir" in text and "ILIF" not in text
     text = said(layers.ALIF(10.0, 10.0, spike_fn=SingleSpike))
     assert "use IAF or LIF with spike_fn=SingleSpike" in text
+
+
+def test_counts_in_a_network_of_the_catalogue() -> None:
+    """As docs/networks.md puts them in; gates of spikes refuse them."""
+
+    def counting(name: str, **more: Any) -> nn.Module:
+        model = build_network(name, width=0.0625, steps=1, size=16, classes=4, seed=0, **more)
+        for parent in list(model.modules()):
+            for key, child in list(parent.named_children()):
+                if isinstance(child, Neuron):
+                    setattr(parent, key, LevelActivation(4, step=0.3))
+        return model.double().eval()
+
+    model = counting("cifar-resnet-18")
+    torch.manual_seed(1)
+    x = (torch.rand(1, 2, 3, 16, 16) < 0.4).double()
+    graph = capture(model, (3, 16, 16), 1).graph
+    levels = [n.name for n in graph.nodes if isinstance(n.op, Levels)]
+    found = run(graph, x.numpy())
+    with torch.no_grad():
+        expected = model(x)["main"].numpy()
+    assert len(levels) == 17 and max(found.values[n].max() for n in levels) > 1
+    assert np.allclose(found.values[graph.outputs[0]], expected, rtol=0, atol=1e-9)
+    with pytest.raises(IRError, match="gate iand takes spikes only"):
+        capture(counting("fsnn-18"), (3, 16, 16), 1)
 
 
 class ByHand(nn.Module):
