@@ -15,6 +15,7 @@ import purespike as ps
 from purespike import nn as pn
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
+from purespike.compiler.report.tables.stages import ledger_table
 from purespike.judge.executors import compare_c
 from purespike.targets.c.run import compiler
 from purespike.targets.netx import NetxError, write_netx
@@ -95,6 +96,15 @@ def test_a_quantized_ann_is_spike_only_and_nothing_is_lost(tmp_path: Path) -> No
         "unrolled three: 3 levels, 432 neurons for 144 values",
         "unrolled two: 2 levels, 72 neurons for 36 values",
     ]
+    [cost] = [n for n in ledger_table(build.report).notes if n.startswith("unroll_levels: ")]
+    assert cost.startswith("unroll_levels: unrolled three: 3 levels, 432 neurons for 144 values; ")
+    # b: 4 x 4 x 3 x 3 weights, without those of the border, on one count or on three spikes.
+    line = next(x for x in build.report.ledger if x.name == "unroll_levels")
+    before, after = line.counts_before, line.counts_after
+    assert before.mac >= 4 * 4 * (3 * 3 - 2) ** 2 and after.mac == 0
+    assert after.ac >= before.ac + 3 * 4 * 4 * (3 * 3 - 2) ** 2
+    found = f"MAC {before.mac:,.0f} → 0, AC {before.ac:,.0f} → {after.ac:,.0f}"
+    assert cost.endswith(f"operations per step if all fire: {found}")
     build.save(tmp_path / "bundle")
     checked = ps.open_bundle(tmp_path / "bundle").verify()
     assert not [f for f in checked.findings if f.status == "FAIL"]

@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from purespike.compiler.report.lookup import layers_in_order
 from purespike.compiler.report.page.charts import cells, interval
 from purespike.compiler.report.report import Report
+from purespike.compiler.report.rows.stages import PassLine
 from purespike.compiler.report.sentences import percent
 from purespike.compiler.report.tables.table import Cell, Column, Drawing, Table, headings, numbers
+
+UNROLL = "unroll_levels"  # the pass whose notes say what it costs
 
 
 def accuracy_table(report: Report) -> Table:
@@ -69,8 +72,18 @@ def ledger_table(report: Report) -> Table:
     differ = {s.name: s.divergence for s in report.ledger}
     differ |= {e.name: e.divergence for e in report.executors}
     notes = tuple(f"First divergence, {name}: {words}" for name, words in differ.items() if words)
+    notes += tuple(_unrolled(line) for line in report.ledger if line.name == UNROLL and line.notes)
     title = "Equal spikes, pass by pass, then executor by executor"
     return Table(title, columns, tuple(rows), notes)
+
+
+def _unrolled(line: PassLine) -> str:
+    """What neurons of counts cost as neurons of spikes, every spike present."""
+    before, after = line.counts_before, line.counts_after
+    return (
+        f"{line.name}: {'; '.join(line.notes)}; operations per step if all fire: "
+        f"MAC {before.mac:,.0f} → {after.mac:,.0f}, AC {before.ac:,.0f} → {after.ac:,.0f}"
+    )
 
 
 def layers_table(report: Report) -> Table:
