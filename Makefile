@@ -84,7 +84,24 @@ lava310:  ## a second environment with Python 3.10, for which Lava was made, if 
 	.venv310/bin/pip install -q -c constraints-lava310.txt lava-nc
 	@touch $@
 
-clean:  ## remove everything that make made
-	rm -rf $(VENV) .venv310 .venv-peers .links build dist $(RUNS) *.egg-info site .mypy_cache .ruff_cache .pytest_cache
+# From nothing: setuptools packs what an older build left in build/. The list is that of an environment
+# that holds the wheel, and with it the core's packages as constraints.txt pins them, and nothing else.
+release: export SOURCE_DATE_EPOCH = $(shell git log -1 --format=%ct)
+release: $(READY) .venv-release/.ready  ## the wheel, and its SBOM (CycloneDX), into dist/
+	@rm -rf build dist .venv-release/core
+	@$(BIN)/python -m build -q --wheel --no-isolation --outdir dist . $(LOG)
+	@$(PYTHON) -m venv --without-pip .venv-release/core
+	@$(BIN)/pip --python .venv-release/core/bin/python install -q -c constraints.txt dist/*.whl $(LOG)
+	@.venv-release/bin/cyclonedx-py environment .venv-release/core --pyproject pyproject.toml \
+	  --output-reproducible -o dist/"$$(basename dist/*.whl .whl)".cdx.json
+	@ls dist/*
 
-.PHONY: help setup demo test test-slow lint types docs bench lava310 clean .links
+.venv-release/.ready: constraints-release.txt
+	@$(PYTHON) -m venv .venv-release
+	@.venv-release/bin/pip install -q -c constraints-release.txt cyclonedx-bom $(LOG)
+	@touch $@
+
+clean:  ## remove everything that make made
+	rm -rf $(VENV) .venv310 .venv-peers .venv-release .links build dist $(RUNS) *.egg-info site .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help setup demo test test-slow lint types docs bench lava310 release clean .links
