@@ -70,12 +70,12 @@ def fuzz(path: Path, count: int, seed: int) -> dict[str, int]:
 
 
 def test_a_few_mutants(tmp_path: Path) -> None:
-    seen = fuzz(tmp_path / "m.nir", 200, seed=1)
+    seen = fuzz(tmp_path / "m.nir", 110, seed=1)  # each read by a child of its own
     assert min(seen.values()) > 10, seen  # mutants of every fate, or the mutation is not a test
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_many_mutants(tmp_path: Path) -> None:
-    seen = fuzz(tmp_path / "m.nir", 1000, seed=2)
+    seen = fuzz(tmp_path / "m.nir", 1100, seed=2)
     assert min(seen.values()) > 100, seen
