@@ -230,13 +230,19 @@ def tables() -> dict[str, list[Row]]:
                 "SpikingJelly", _classes(layer, "spikingjelly"), False, sequences
             ),
         }
-        from helpers import classes_of_nir_tools, classes_of_norse, classes_of_slayer
+        from helpers import (
+            classes_of_brevitas,
+            classes_of_nir_tools,
+            classes_of_norse,
+            classes_of_slayer,
+        )
 
         made |= {
             "Norse": classes_of_norse.rows(),
             "sinabs": classes_of_nir_tools.sinabs_rows(),
             "Rockpool": classes_of_nir_tools.rockpool_rows(),
             "lava-dl": classes_of_slayer.rows(),
+            "Brevitas": classes_of_brevitas.rows(),
         }
         return {k: list(v) for k, v in made.items()}
 

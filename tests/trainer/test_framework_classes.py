@@ -18,4 +18,4 @@ def test_the_documentation_says_what_each_class_does() -> None:
     )
     for name in ("Leaky", "LIFNode", "Conv2d", "GroupNorm", "Upsample"):
         assert name in made
-    assert made.count("| exact |") == 8  # in each table something is
+    assert made.count("| exact |") == 9  # in each table something is

@@ -264,6 +264,7 @@ def _unknown(m: Any) -> CaptureError:
         "a module that has no exact form in levels and spikes",
         found=f"{type(m).__module__}.{type(m).__name__}({getattr(m, 'extra_repr', str)()})",
         allowed=_ALLOWED,
+        remedy="write it with these, or leave it to the host",
     )
 
 
