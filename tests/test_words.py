@@ -24,6 +24,7 @@ from typer.testing import CliRunner
 
 from purespike.cli.app import COMMANDS as commands
 from purespike.cli.app import app, load_command
+from purespike.cli.commands.demo import _next
 from purespike.cli.console import rules
 from purespike.cli.listing import Listing
 from purespike.compiler.errors import PurespikeError
@@ -373,3 +374,19 @@ def test_no_markup_is_printed_where_none_is_read_and_no_table_cuts_words_off() -
         assert not marked, f"{path}: markup is off, use style="
         tables = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
         assert path.name == "listing.py" or "rich.table" not in tables, f"{path}: use Listing"
+
+
+def test_the_demo_names_commands_that_the_next_prompt_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def named() -> list[str]:
+        lines = str(_next(Path("b"))).splitlines()
+        return [
+            line.split()[0] for line in lines if line.endswith(("conv1", "verify b", "project"))
+        ]
+
+    monkeypatch.setenv("PATH", "")
+    found = named()
+    assert len(found) == 3 and all(os.access(name, os.X_OK) for name in found), found
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert named() == ["purespike"] * 3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -78,12 +81,17 @@ def _tables(report: Report, shown: Shown) -> None:
 
 
 def _next(bundle: Path) -> RenderableType:
-    """What to open and to type now."""
+    """What to open and to type now, as it was typed: `make demo` has an environment of its own."""
+    own = (
+        "purespike"
+        if shutil.which("purespike")
+        else os.path.relpath(Path(sys.executable).with_name("purespike"))
+    )
     steps = (
         (str(bundle / "report.html"), "the report, in a browser"),
-        (f"purespike explain {bundle} blocks.0.conv1", "one layer's life"),
-        (f"purespike verify {bundle}", "every file run again, or compared"),
-        ("purespike new my_project", "a project of your own, with a gate for CI"),
+        (f"{own} explain {bundle} blocks.0.conv1", "one layer's life"),
+        (f"{own} verify {bundle}", "every file run again, or compared"),
+        (f"{own} new my_project", "a project of your own, with a gate for CI"),
     )
     lines = (f"  {words}\n      {why}" for words, why in steps)
     return Text("\n".join(("Next:", *lines)), overflow="fold")
