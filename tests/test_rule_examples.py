@@ -86,7 +86,7 @@ def test_a_wide_layer() -> None:
 
 def test_many_steps() -> None:
     model = nn.Sequential(
-        layers.Flatten(), nn.Linear(9, 300), IF(), layers.TimeMean(), nn.Linear(300, 4)
+        layers.Flatten(), nn.Linear(9, 3000), IF(), layers.TimeMean(), nn.Linear(3000, 4)
     )
     with torch.no_grad():
         _ = [p.fill_(1.0) for p in model.parameters()]  # all fire at every step
