@@ -90,6 +90,7 @@ def test_many_steps() -> None:
     )
     with torch.no_grad():
         _ = [p.fill_(1.0) for p in model.parameters()]  # all fire at every step
+        model[-1].weight[1:] = -1.0
     x = np.ones((1, 2, 9, 1, 1), np.uint8)
     names = {"Subject": Made, "np": np, "model": model, "shape": (9, 1, 1), "x": x, "y": [0, 1]}
     assert "PS007" in failed(build(eval(shown("PS007"), names), FAST))

@@ -65,10 +65,11 @@ def test_fewer_inputs_keep_their_bits_and_cost_no_note() -> None:
     assert not [n for n in compiled.ledger[-1].notes if n.startswith("weights of")]
 
 
-def test_a_readout_of_which_nothing_would_be_left_is_refused() -> None:
+@pytest.mark.parametrize("inputs", [98_000, 60_025])  # the second leaves half a unit for each
+def test_a_readout_of_which_nothing_would_be_left_is_refused(inputs: int) -> None:
     """Equal weights round to 0 all at once: that network would decide by its biases alone."""
-    graph = wide_readout(98_000, run=49, equal=True)
+    graph = wide_readout(inputs, run=49, equal=True)
     assert readout_limit(graph, graph.nodes[1], graph.nodes, Grid()) == np.inf
     after = quantize(graph, Grid())
     with pytest.raises(EmitError, match="the readout could fire"):
-        emit(after, schedule(after), np.zeros((STEPS, 1, 98_000)))
+        emit(after, schedule(after), np.zeros((STEPS, 1, inputs)))

@@ -49,17 +49,24 @@ def readout_limit(graph: Graph, node: Node, nodes: Sequence[Node], grid: Grid) -
         return math.inf
     rounding = 0.5 * lasting * (_fan_in(graph, node.inputs[0]) + 1)
     if rounding < grid.threshold_limit:
-        return (grid.threshold_limit - rounding) / reach
+        scale = (grid.threshold_limit - rounding) / reach
+        if _left({n.name: _rounded(n.op, scale) for n in nodes}):
+            return scale
     scale = grid.threshold_limit / reach
     for _ in range(TRIES):
         ops = {n.name: _rounded(n.op, scale) for n in nodes}
-        if not any(np.any(a) for n in nodes for a in values_of(ops[n.name])):
-            return math.inf  # nothing of the layer would be left
+        if not _left(ops):
+            return math.inf  # no readout at all: the rules shall say that none fits
         reach = lasting * (_largest(graph, node, ops) + SPARE) + abs(node.op.initial) * scale
         if reach <= grid.threshold_limit:
             return scale
         scale *= STEP
     return math.inf
+
+
+def _left(ops: Mapping[str, Op]) -> bool:
+    """Whether any weight is not zero."""
+    return any(np.any(a) for op in ops.values() for a in values_of(op))
 
 
 def readout_notes(graph: Graph, after: Graph, grid: Grid) -> Iterator[str]:
