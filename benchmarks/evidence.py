@@ -1,22 +1,22 @@
-"""What the papers' methods are worth: data x network x gate x method x seed; can be resumed.
+"""What the papers' methods are worth: data x network x gate x method x variant x seed.
 
     python benchmarks/evidence.py --out FILE [--data D ...] [--networks N ...] [--gates G ...]
-                                  [--methods M ...] [--seeds S ...] [--epochs N]
+                                  [--methods M ...] [--variants V ...] [--seeds S ...] [--epochs N]
+    python benchmarks/evidence.py --out FILE --queue [--keep FOLDER]
+    python benchmarks/evidence.py --out FILE --keep FOLDER --part test [--networks N ...] ...
     python benchmarks/evidence.py --out FILE --table
 
 Each training adds one line of JSON to FILE; what stands there already is not trained again.
-``--table`` prints what FILE holds as Markdown. ``shallow`` has 4 blocks (9 convolutions) and starts
-as identity mappings (zero-init), where training on spikes alone is slow; ``narrow`` is the same
-with fewer channels, for the four times larger event frames. ``deep`` has 16 blocks (33 convolutions
-and the shortcut's; 34 layers with the classifier) and starts from random weights, as the AAP
-paper's released command does; ``deep-identity`` starts as identity mappings. ``demo`` is the
-demonstration network. Without ``--networks``: shallow or narrow, and deep. On ``mnist-5k`` the
-networks are ``10``, ``18`` and ``34`` layers deep, from random weights, and choices are made on the
-500 images of the validation part; ``--part test`` is for the end.
+benchmarks/evidence_cells.py has the networks; ``--queue`` trains its map of depths on MNIST in the
+order of worth, and ``--keep`` keeps the checkpoints. There choices are made on the 500 images of
+the validation part; with ``--part test`` the kept checkpoints of those trainings read the test
+part, at the end. ``--table`` prints what FILE holds as Markdown; docs/depth.md is written by
+benchmarks/evidence_page.py.
+
 Accuracy is that of the main head alone, the network that is deployed, on the held-out images after
 the last epoch. The gradient is the norm of the first convolution's, the mean over the first epoch;
-the file also has the gradient of each layer in that epoch, the firing rate of each neuron layer in
-the last one, and the accuracy of each head.
+the file also has gradients and firing rates by layer in the first and in the last epoch, loss and
+training accuracy by epoch, and the accuracy of each head.
 """
 
 from __future__ import annotations
@@ -25,115 +25,82 @@ import argparse
 import csv
 import json
 import platform
+import shutil
 import tempfile
 import time
 import warnings
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import torch
+from evidence_cells import (
+    DATA,
+    GATES,
+    GRID,
+    METHODS,
+    NAMES,
+    NETWORKS,
+    VARIANTS,
+    Cell,
+    queue,
+    settings,
+)
 
-from purespike.trainer.data.config import DataConfig
-from purespike.trainer.nn.auxiliary import BalanceSchedule
-from purespike.trainer.training.fit import train
+from purespike.trainer.data import load_data
+from purespike.trainer.data.config import DataFile
+from purespike.trainer.networks.configuration import ModelConfig
+from purespike.trainer.nn.surrogate import Shaped
+from purespike.trainer.training.checkpoint import load_checkpoint
+from purespike.trainer.training.fit import count_correct, train
 from purespike.trainer.training.learner import DeadLayerWarning
 from purespike.trainer.training.presets import DEMO
-
-CONSTANT = BalanceSchedule(1.0, "constant")
-EVOLUTIONARY = BalanceSchedule(0.25, "linear")
-# name: (accumulation pathway, shortcut branches, their balance coefficient)
-METHODS = {
-    "vanilla": (False, False, EVOLUTIONARY),
-    "shortcut": (False, True, CONSTANT),
-    "shortcut + evolutionary": (False, True, EVOLUTIONARY),
-    "AAP": (True, False, EVOLUTIONARY),
-    "AAP + evolutionary": (True, True, EVOLUTIONARY),
-}
-GATES = ("iand", "and", "or", "xor", "sn")
+from purespike.trainer.training.recipe import Recipe
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A network of the comparison: its blocks, and how long it is trained on each data set."""
-
-    widths: tuple[int, ...]
-    strides: tuple[int, ...]
-    zero_init: bool
-    epochs: dict[str, int]
-
-
-def layers(depth: int) -> Kind:
-    """Blocks of two convolutions between stem and classifier, on 14 x 14, 7 x 7 and 4 x 4."""
-    blocks = (depth - 2) // 2
-    part = max(1, blocks // 4)
-    last = blocks - 2 * part
-    widths = (8,) * part + (12,) * part + (16,) * last
-    strides = tuple(2 if i in (0, part, 2 * part) else 1 for i in range(blocks))
-    return Kind(widths, strides, zero_init=False, epochs={"mnist-5k": 30})
-
-
-NARROW, DEEP = (8, 8, 16, 16), (8,) * 8 + (16,) * 8
-LONG = {"digits": 24, "event_digits": 8}
-HALVED = (1,) * 8 + (2,) + (1,) * 7
-NETWORKS = {
-    "shallow": Kind((12, 12, 24, 24), (1, 1, 2, 1), zero_init=True, epochs=LONG),
-    "narrow": Kind(NARROW, (1, 1, 2, 1), zero_init=True, epochs=LONG),
-    "deep": Kind(DEEP, HALVED, zero_init=False, epochs={"digits": 10, "event_digits": 4}),
-    "deep-identity": Kind(DEEP, HALVED, zero_init=True, epochs={"digits": 8, "event_digits": 4}),
-    **{str(depth): layers(depth) for depth in (10, 18, 34)},
-}
-# name: (data, input channels, image side, T); None is the digits in bit planes.
-DATA: dict[str, tuple[DataConfig | None, int, int, int]] = {
-    "digits": (None, 5, 8, 4),
-    "event_digits": (DataConfig("event_digits", augment=("roll:1",)), 2, 16, 5),
-    "mnist-5k": (DataConfig("mnist-5k", augment=("crop:2",)), 8, 28, 2),
-}
-GRID = {
-    "digits": ("shallow", "deep"),
-    "event_digits": ("narrow", "deep"),
-    "mnist-5k": ("10", "18", "34"),
-}
-
-
-def run(
-    data: str, network: str, gate: str, method: str, seed: int, epochs: int, part: str
-) -> dict[str, Any]:
-    aap, shortcut, balance = METHODS[method]
-    source, channels, side, steps = DATA[data]
-    model = replace(DEMO.model, gate=gate, aap=aap, shortcut=shortcut)
-    if network != "demo":
-        kind = NETWORKS[network]
-        # An event frame has four times the pixels: the first block halves it.
-        strides = (2, *kind.strides[1:]) if side == 16 else kind.strides
-        model = replace(model, stem=8, widths=kind.widths, strides=strides)
-        model = replace(model, zero_init_residual=kind.zero_init)
-    model = replace(model, in_channels=channels, size=(side, side), steps=steps)
-    config = replace(DEMO.train, epochs=epochs, integer_epochs=0, seed=seed, balance=balance)
-    if source is not None:  # as in the recipe event-digits
-        config = replace(config, shift=False)
-        if data == "mnist-5k":
-            config, source = replace(config, batch_size=50), replace(source, held_out=part)
-    elif network != "demo":
-        config = replace(config, batch_size=64)
+def run(recipe: Recipe, keep: Path | None = None) -> dict[str, Any]:
+    """Train once; ``keep`` is where the checkpoint goes that is compiled."""
+    assert isinstance(recipe.model, ModelConfig)
+    assert not isinstance(recipe.data, DataFile)
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        result = train(model, config, Path(folder), data=source, progress=False)
+        result = train(recipe.model, recipe.train, Path(folder), data=recipe.data, progress=False)
         with (Path(folder) / "log" / "version_0" / "metrics.csv").open() as log:
             epoch = list(csv.DictReader(log))
+        if keep:
+            shutil.copytree(result.checkpoint, keep)
+    surrogate = recipe.model.neuron.surrogate
     return {
         "correct": result.correct,
         "n": result.n,
         "gradient": result.gradient_norm,
         "cpu_s": round(time.process_time() - start, 1),
+        "batch": recipe.train.batch_size,
+        **({"width": surrogate.width} if isinstance(surrogate, Shaped) else {}),
         "heads": {k: round(v, 4) for k, v in result.heads.items()},
         "gradients": _columns(epoch[0], "gradient/"),
+        "gradients_last": _columns(epoch[-1], "gradient/"),
+        "rates_first": _columns(epoch[0], "rate/"),
         "rates": _columns(epoch[-1], "rate/"),
+        "curve": {k: [float(f"{float(e[k]):.4g}") for e in epoch] for k in ("loss", "accuracy")},
         "with": f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, "
         f"Python {platform.python_version()}",
+    }
+
+
+def judge(checkpoint: Path) -> dict[str, Any]:
+    """Read the test part with what was trained before."""
+    kept = load_checkpoint(checkpoint)
+    data = load_data(DATA["mnist-5k"][0], DATA["mnist-5k"][3])
+    heads = count_correct(kept.model, data.loader(data.test, batch_size=250))
+    correct, n = heads["main"]
+    return {
+        "correct": correct,
+        "n": n,
+        "heads": {name: round(right / n, 4) for name, (right, _) in heads.items()},
     }
 
 
@@ -179,36 +146,51 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=[*NETWORKS, "demo"])
     parser.add_argument("--gates", nargs="+", choices=GATES, default=list(GATES))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=[""])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--part", choices=("validation", "test"), default="validation")
+    parser.add_argument("--queue", action="store_true")
+    parser.add_argument("--keep", type=Path, help="a folder for the checkpoints")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
-    rows = []
-    if options.out.exists():
-        rows = [json.loads(line) for line in options.out.read_text().splitlines()]
     if options.table:
-        print(table(rows))
+        print(table(read_rows(options.out)))
         return
     torch.set_num_threads(1)
     # Zero-init starts with silent layers on purpose.
     warnings.simplefilter("ignore", DeadLayerWarning)
-    names = ("data", "network", "gate", "method", "seed", "epochs", "part")
-    done = {tuple(row.get(name, "test") for name in names) for row in rows}
+    done = {tuple(row[name] for name in NAMES) for row in read_rows(options.out)}
+    for cell in queue() if options.queue else _cells(options):
+        if cell in done:
+            continue
+        kept = options.keep and options.keep / "-".join(str(part) for part in cell if part != "")
+        row = dict(zip(NAMES, cell, strict=True))
+        chosen = kept and kept.with_name(kept.name.removesuffix("test") + "validation")
+        if options.part == "test" and chosen and chosen.is_dir():
+            row |= judge(chosen)
+        else:
+            row |= run(settings(*cell), kept)
+        with options.out.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(row, flush=True)
+
+
+def read_rows(file: Path) -> list[dict[str, Any]]:
+    """The trainings in a file; older ones have no variant and were tested on the test part."""
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [{"variant": "", "part": "test"} | json.loads(line) for line in lines]
+
+
+def _cells(options: argparse.Namespace) -> Iterator[Cell]:
     networks = [(d, n) for d in options.data for n in options.networks or GRID[d]]
-    for seed, (data, network), gate, method in product(
-        options.seeds, networks, options.gates, options.methods
+    for seed, (data, network), gate, method, variant in product(
+        options.seeds, networks, options.gates, options.methods, options.variants
     ):
         kind = NETWORKS.get(network)
         epochs = options.epochs or (kind.epochs[data] if kind else DEMO.train.epochs)
         part = options.part if data == "mnist-5k" else "test"
-        key = (data, network, gate, method, seed, epochs, part)
-        if key in done:
-            continue
-        row = dict(zip(names, key, strict=True)) | run(*key)
-        with options.out.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
+        yield data, network, gate, method, variant, seed, epochs, part
 
 
 if __name__ == "__main__":

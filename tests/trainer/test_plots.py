@@ -1,6 +1,7 @@
 """Logs read back, and the figures made of them."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ from matplotlib.image import imread
 
 from purespike.compiler.files.outputs import OutputError
 from purespike.trainer.training.logs import LogError, read_run
-from purespike.trainer.training.places import CURVES, require_figures
-from purespike.trainer.training.plots import _gradients, draw
+from purespike.trainer.training.places import figure_names, require_figures
+from purespike.trainer.training.plots import by_depth, draw, save
 
 
 def log(folder: Path, *parts: list[str], layers: tuple[str, ...] = ("stem.0", "b.0", "fc")) -> Path:
@@ -53,21 +54,32 @@ def test_figures_show_what_was_logged(tmp_path):
     for path in paths:
         image = imread(path)
         assert min(image.shape[:2]) > 250 and np.unique(image.reshape(-1, 4), axis=0).shape[0] > 50
-    (axis,) = _gradients([a, b], 1).axes
-    assert [line.get_label() for line in axis.lines] == ["vanilla", "aap"]
-    assert list(axis.lines[0].get_ydata()) == [2.5, 2.0, 1.5]
+    gradient, rate = by_depth([a, b], 1).axes
+    assert [line.get_label() for line in gradient.lines] == ["vanilla", "aap"]
+    assert list(gradient.lines[0].get_ydata()) == [2.5, 2.0, 1.5]
+    assert list(rate.lines[1].get_ydata()) == [0.2, 0.0001]
+
+
+def test_figures_as_svg_are_texts_and_the_same_bytes_again(tmp_path):
+    figure, file = by_depth([read_run(log(tmp_path / "vanilla", FIRST))], 0), tmp_path / "a.svg"
+    first = save(figure, file).read_bytes()
+    assert re.search(b">vanilla</text>", first)
+    assert save(figure, file).read_bytes() == first  # replaces its own
+    file.write_bytes(first.replace(b"purespike", b"someone"))
+    with pytest.raises(OutputError, match="did not write"):
+        save(figure, file)
 
 
 def test_older_figures_are_replaced_and_those_of_someone_else_are_not(tmp_path):
     a = read_run(log(tmp_path / "run", FIRST, SECOND))
     place = tmp_path / "plots"
     draw([a], place)
-    require_figures(place, CURVES)
+    require_figures(place, figure_names("png"))
     theirs = Figure()
     theirs.savefig(place / "gradients.png")
     before = (place / "gradients.png").read_bytes()
     with pytest.raises(OutputError, match="did not write"):
-        require_figures(place, CURVES)
+        require_figures(place, figure_names("png"))
     with pytest.raises(OutputError, match="did not write"):
         draw([a], place)
     assert (place / "gradients.png").read_bytes() == before
@@ -75,7 +87,7 @@ def test_older_figures_are_replaced_and_those_of_someone_else_are_not(tmp_path):
 
 def test_a_gradient_of_zero_is_shown_and_said(tmp_path):
     gone = [HEAD, "0.2,0,5.0,0.0,3.0,5.0,2.3,0.1,0.3,3,"]
-    (axis,) = _gradients([read_run(log(tmp_path / "deep", gone))], 0).axes
+    axis, _ = by_depth([read_run(log(tmp_path / "deep", gone))], 0).axes
     line, zeros = axis.lines
     assert np.isnan(line.get_ydata()[1]) and list(zeros.get_xdata()) == [2]
     assert zeros.get_label() == "deep: exactly 0"

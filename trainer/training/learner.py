@@ -23,19 +23,19 @@ from purespike.trainer.nn.levels import ILIF
 from purespike.trainer.nn.neuron import Neuron
 from purespike.trainer.nn.pointwise import safe_pointwise
 from purespike.trainer.training.distributed import World, world
+from purespike.trainer.training.health import by_depth, diagnose, record, words
 from purespike.trainer.training.lightning_setup import THREADS
 from purespike.trainer.training.losses import default_fusion, total_loss
 from purespike.trainer.training.recompute import blocks
 from purespike.trainer.training.settings import OPTIMIZERS, TrainConfig, learning_rate
 
-__all__ = ["DEAD_RATE", "OPTIMIZERS", "DeadLayerWarning", "Learner", "TrainConfig"]
+__all__ = ["OPTIMIZERS", "DeadLayerWarning", "Learner", "TrainConfig"]
 
-DEAD_RATE = 1e-3
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
 class DeadLayerWarning(UserWarning):
-    """A layer hardly fires any more and lets neither spikes nor gradients through."""
+    """Layers hardly fire, or hardly any gradient reaches them: the network will not learn."""
 
 
 class Learner(L.LightningModule):
@@ -99,7 +99,7 @@ class Learner(L.LightningModule):
         self._rates: dict[str, list[Tensor]] = {}
         self._gradients: dict[str, list[Tensor]] = {}
         self._hits = [0, 0]  # right ones, and all, of the validation
-        self._warned: set[str] = set()
+        self._warned = False
         self._hooks: list[RemovableHandle] = []
 
     def on_fit_start(self) -> None:
@@ -195,7 +195,7 @@ class Learner(L.LightningModule):
             self.gradient_norms.append(float(first[-1]))
 
     def on_train_epoch_end(self) -> None:
-        """Log firing rates and gradient norms by layer, and warn of dead layers."""
+        """Log firing rates and gradient norms by layer, and warn of what stops learning."""
         rates = {name: float(torch.stack(r).mean()) for name, r in self._rates.items()}
         norms = {name: float(torch.stack(g).mean()) for name, g in self._gradients.items()}
         self._rates.clear()
@@ -205,17 +205,18 @@ class Learner(L.LightningModule):
         self.log_dict({f"gradient/{name}": norm for name, norm in norms.items()})
         if self.layers[0][0] in norms:
             self.log("first_layer_gradient_norm", norms[self.layers[0][0]])
-        for name, rate in rates.items():
-            if rate < DEAD_RATE and name not in self._warned:
-                self._warned.add(name)
-                warnings.warn(
-                    f"{name} fires at a rate of {rate:.1e} spikes a neuron and step (less than "
-                    f"{DEAD_RATE:g}): it is close to silent. Lower the threshold, use another gate "
-                    "(and, iand let spikes die out over many blocks), or set "
-                    "zero_init_residual=False.",
-                    DeadLayerWarning,
-                    stacklevel=1,  # ours, not a line of Lightning
-                )
+        self._warn(rates, norms)
+
+    def _warn(self, rates: dict[str, float], norms: dict[str, float]) -> None:
+        """Once: of silent layers after any epoch, of vanished gradients after the first."""
+        first = by_depth(self.model, norms) if self.current_epoch == 0 else None
+        findings = () if self._warned else diagnose(by_depth(self.model, rates), first)
+        self._warned = self._warned or bool(findings)
+        if findings and self.world.rank == 0:
+            text = words(findings, self.model)
+            record(findings, text, self.current_epoch, self.loggers)
+            # The level is ours, not a line of Lightning.
+            warnings.warn(text, DeadLayerWarning, stacklevel=1)
 
     def configure_optimizers(self) -> Any:
         """Weight decay on matrices and kernels only; one learning rate for all."""

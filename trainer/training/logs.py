@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from purespike.compiler.errors import UsageError
 from purespike.compiler.wording import Advice
 
-__all__ = ["FIRST_LOG", "LAYERS", "LogError", "Run", "log_files", "read_run"]
+__all__ = ["FIRST_LOG", "LAYERS", "SILENT", "LogError", "Run", "log_files", "read_run"]
 
 LAYERS = "layers.json"  # paths in order of depth, which metrics.csv does not keep
+SILENT = 1e-3  # spikes a neuron and step; below it the trainer warns
 FIRST_LOG = "first_log"  # its entry: the number of the log with which this training began
 
 
@@ -42,11 +44,22 @@ class Run:
         Raises:
             LogError: if that epoch was not trained.
         """
-        found = [self.values.get(f"gradient/{name}", {}).get(epoch) for name in self.main_layers]
+        return self._layers("gradient", self.main_layers, epoch)
+
+    def rates(self, epoch: int) -> list[float]:
+        """The mean firing rate of every neuron layer over an epoch.
+
+        Raises:
+            LogError: if that epoch was not trained.
+        """
+        return self._layers("rate", self.neurons, epoch)
+
+    def _layers(self, metric: str, names: Sequence[str], epoch: int) -> list[float]:
+        found = [self.values.get(f"{metric}/{name}", {}).get(epoch) for name in names]
         if not found or any(value is None for value in found):
             epochs = sorted(self.values.get("loss", {}))
             raise LogError(
-                "this epoch has no gradient norms",
+                f"this epoch has no {metric} of every layer",
                 where=self.name,
                 found=f"epoch {epoch}",
                 allowed=f"{epochs[0]} to {epochs[-1]}" if epochs else "no epoch was trained",

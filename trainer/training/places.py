@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from purespike.compiler.files.kinds import CHECKPOINT, TRAINING
 from purespike.compiler.files.outputs import require_file, require_folder, require_open_folder
@@ -10,12 +11,14 @@ from purespike.compiler.wording import Advice
 from purespike.trainer.errors import CheckpointError
 
 __all__ = [
-    "CURVES",
+    "FIGURES",
     "LAST",
     "MODEL",
     "SCAN",
     "SOFTWARE",
     "TABLE_HEADER",
+    "Form",
+    "figure_names",
     "is_ours",
     "require_figures",
     "require_resume_file",
@@ -24,7 +27,8 @@ __all__ = [
 
 LAST = "last.ckpt"  # the resume file, in the folder of a training
 MODEL = "model"  # the deployable checkpoint, in the folder of a training
-CURVES = ("curves.png", "firing_rates.png", "gradients.png")
+FIGURES = ("curves", "firing_rates", "gradients")
+Form = Literal["png", "svg"]
 SCAN = ("surrogates.csv", "surrogates.png")
 SOFTWARE = "purespike"  # what our figures say of themselves
 TABLE_HEADER = ("shape", "width", "height", "gain", "layer", "rate", "gradient")
@@ -78,10 +82,18 @@ def require_figures(folder: Path, names: tuple[str, ...]) -> None:
         require_file(folder / name, is_ours)
 
 
+def figure_names(form: Form) -> tuple[str, ...]:
+    """The files that ``purespike plot`` writes in one form."""
+    return tuple(f"{name}.{form}" for name in FIGURES)
+
+
 def is_ours(file: Path) -> bool:
     """Is this a figure or table that purespike wrote?"""
     with file.open("rb") as opened:
         start = opened.read(_LOOK)
-    return start.startswith(",".join(TABLE_HEADER).encode()) or (
-        start.startswith(b"\x89PNG") and b"tEXtSoftware\0" + SOFTWARE.encode() in start
-    )
+    marks = {
+        ",".join(TABLE_HEADER).encode(): b"",
+        b"\x89PNG": b"tEXtSoftware\0" + SOFTWARE.encode(),
+        b"<?xml": f"<dc:title>{SOFTWARE}</dc:title>".encode(),  # the creator of an SVG
+    }
+    return any(start.startswith(head) and inside in start for head, inside in marks.items())

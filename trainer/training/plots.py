@@ -9,45 +9,51 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from purespike.compiler.files.writing import write_file
-from purespike.trainer.training.logs import Run
-from purespike.trainer.training.places import CURVES, SOFTWARE, is_ours
+from purespike.trainer.training.logs import SILENT, Run
+from purespike.trainer.training.places import SOFTWARE, Form, figure_names, is_ours
 
-__all__ = ["draw"]
+__all__ = ["by_depth", "curves", "draw", "save"]
 
-DEAD_RATE = 1e-3  # below it the trainer warns
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 _MARKS = "os^Dv*x"
 
 
-def draw(runs: Sequence[Run], folder: Path, *, epoch: int = 0) -> list[Path]:
-    """Write ``curves.png``, ``firing_rates.png`` and ``gradients.png``; older ones are replaced.
+def draw(runs: Sequence[Run], folder: Path, *, epoch: int = 0, form: Form = "png") -> list[Path]:
+    """Write ``curves``, ``firing_rates`` and ``gradients`` as PNG or SVG; older ones are replaced.
 
     Args:
         runs: trainings to compare.
         folder: where to write; made if missing.
-        epoch: whose gradients are shown, 0 the first: there vanishing and exploding show.
+        epoch: whose gradients and firing rates are shown by depth, 0 the first: there vanishing,
+            exploding and silent layers show.
+        form: ``png`` or ``svg``.
 
     Raises:
         LogError: if a run has not trained that epoch.
         OutputError: if one cannot be written.
     """
-    figures = (_curves(runs), _firing_rates(runs), _gradients(runs, epoch))
-    return [save(figure, folder / name) for figure, name in zip(figures, CURVES, strict=True)]
+    figures = (curves(runs), _firing_rates(runs), by_depth(runs, epoch))
+    names = figure_names(form)
+    return [save(figure, folder / name) for figure, name in zip(figures, names, strict=True)]
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes.
+    """Write a figure as PNG or SVG by its name, whole or not at all; the same gives the same bytes.
 
     Raises:
         OutputError: if it cannot be written, or a file of someone else's is there.
     """
-    image = BytesIO()
-    figure.savefig(image, format="png", dpi=150, metadata={"Software": SOFTWARE})
+    form, image = path.suffix[1:], BytesIO()
+    metadata = {"Creator": SOFTWARE, "Date": None} if form == "svg" else {"Software": SOFTWARE}
+    # Texts stay texts, and ids do not change from run to run.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": SOFTWARE}):
+        figure.savefig(image, format=form, dpi=150, metadata=metadata)
     write_file(path, image.getvalue(), ours=is_ours)
     return path
 
@@ -61,7 +67,8 @@ def _figure(width: float, height: float, rows: int, columns: int) -> tuple[Figur
     return figure, list(axes.flat)
 
 
-def _curves(runs: Sequence[Run]) -> Figure:
+def curves(runs: Sequence[Run]) -> Figure:
+    """Loss, accuracy, mean firing rate and the first layer's gradient over the epochs."""
     figure, (loss, accuracy, rate, gradient) = _figure(9, 6.5, 2, 2)
     for number, run in enumerate(runs):
         colour = _COLOURS[number % len(_COLOURS)]
@@ -124,7 +131,7 @@ def _firing_rates(runs: Sequence[Run]) -> Figure:
         axis.set_yticks(range(len(run.neurons)), run.neurons, fontsize="x-small")
         axis.set_xticks(*_ticks(epochs))
         for row, rates in enumerate(table):
-            if rates and rates[-1] < DEAD_RATE:
+            if rates and rates[-1] < SILENT:
                 edge = len(epochs) - 0.6
                 axis.text(edge, row, "dead", color="white", ha="right", va="center")
     figure.colorbar(image, ax=axes, label="spikes a neuron and step")
@@ -142,33 +149,44 @@ def _ticks(epochs: Sequence[int]) -> tuple[list[int], list[str]]:
     return places, [str(epochs[place]) for place in places]
 
 
-def _gradients(runs: Sequence[Run], epoch: int) -> Figure:
-    figure, (axis,) = _figure(7.5, 4.5, 1, 1)
+def by_depth(runs: Sequence[Run], epoch: int) -> Figure:
+    """Gradient of every layer's weights, and firing rate of every neuron layer, in one epoch."""
+    figure, (gradient, rate) = _figure(11, 4.5, 1, 2)
     for number, run in enumerate(runs):
-        norms = run.gradients(epoch)
-        colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[number % len(_MARKS)]
-        depth = range(1, len(norms) + 1)
-        shown = [norm if norm > 0 else float("nan") for norm in norms]
-        axis.plot(depth, shown, color=colour, marker=mark, markersize=4, label=run.name)
-        none = [place for place, norm in zip(depth, norms, strict=True) if norm == 0]
-        if none:  # a logarithm has no place for them
-            axis.plot(
-                none,
-                [0.02 + 0.02 * number] * len(none),
-                transform=axis.get_xaxis_transform(),
-                color=colour,
-                marker=mark,
-                markersize=4,
-                fillstyle="none",
-                linestyle="none",
-                label=f"{run.name}: exactly 0",
-            )
-    axis.set_yscale("log")
-    axis.set(
+        _by_depth(gradient, run.gradients(epoch), run.name, number)
+        _by_depth(rate, run.rates(epoch), run.name, number)
+    gradient.set(
         title=f"Gradient by depth, epoch {epoch}",
         xlabel="layer with weights, counted from the input",
         ylabel="L2 norm of its weights' gradient",
     )
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.legend()
+    rate.set(
+        title=f"Firing rate by depth, epoch {epoch}",
+        xlabel="neuron layer, counted from the input",
+        ylabel="spikes a neuron and step",
+    )
+    for axis in (gradient, rate):
+        axis.set_yscale("log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    gradient.legend(fontsize="small")
     return figure
+
+
+def _by_depth(axis: Axes, values: Sequence[float], name: str, number: int) -> None:
+    colour, mark = _COLOURS[number % len(_COLOURS)], _MARKS[number % len(_MARKS)]
+    depth = range(1, len(values) + 1)
+    shown = [value if value > 0 else float("nan") for value in values]
+    axis.plot(depth, shown, color=colour, marker=mark, markersize=4, label=name)
+    none = [place for place, value in zip(depth, values, strict=True) if value == 0]
+    if none:  # a logarithm has no place for them
+        axis.plot(
+            none,
+            [0.02 + 0.02 * number] * len(none),
+            transform=axis.get_xaxis_transform(),
+            color=colour,
+            marker=mark,
+            markersize=4,
+            fillstyle="none",
+            linestyle="none",
+            label=f"{name}: exactly 0",
+        )

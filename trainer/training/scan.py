@@ -28,10 +28,11 @@ from purespike.trainer.nn.surrogate import SHAPES, Shaped
 from purespike.trainer.training.batches import open_feed
 from purespike.trainer.training.distributed import World
 from purespike.trainer.training.gradients import SurrogateScan, scan_surrogates
+from purespike.trainer.training.health import Finding, diagnose
 from purespike.trainer.training.places import TABLE_HEADER, is_ours
 from purespike.trainer.training.recipe import Recipe
 
-__all__ = ["draw_scan", "first_batch", "scan", "write_scan"]
+__all__ = ["draw_scan", "first_batch", "outlook", "scan", "write_scan"]
 
 RANDOM_RATE = 0.2  # spikes a pixel and step, where no data are read
 
@@ -111,6 +112,12 @@ def scan(
         )
     bare = replace(_catalogue(recipe), aap=False, shortcut=False, dsnn=False)
     return scan_surrogates(build(bare, recipe.train.seed), tried, *batch)
+
+
+def outlook(row: SurrogateScan) -> tuple[Finding, ...]:
+    """What would keep this network from learning, as a training warns of it after an epoch."""
+    rates = {layer.name: layer.rate for layer in row.layers}
+    return diagnose(rates, {layer.name: layer.gradient for layer in row.layers})
 
 
 def write_scan(rows: Sequence[SurrogateScan], file: Path) -> None:

@@ -9,21 +9,22 @@ import typer
 
 from purespike.cli.commands.shared import Output, out
 from purespike.compiler.packages import require_packages
-from purespike.trainer.training.places import CURVES, require_figures
+from purespike.trainer.training.places import Form, figure_names, require_figures
 
 
 def plot(
     runs: Annotated[list[Path], typer.Argument(help="Folders that `train --out` wrote.")],
     folder: Output = Path("plots"),
     epoch: Annotated[
-        int, typer.Option(min=0, help="Whose gradients are shown by depth; 0 is the first.")
+        int, typer.Option(min=0, help="Whose values are shown by depth; 0 is the first.")
     ] = 0,
+    form: Annotated[Form, typer.Option("--format", help="Of the figures.")] = "png",
 ) -> None:
-    """Draw training curves, firing rates by layer, and gradients by depth, of one or more runs."""
-    require_figures(folder, CURVES)
+    """Draw training curves, and firing rates and gradients by depth, of one or more runs."""
+    require_figures(folder, figure_names(form))
     require_packages("report", "matplotlib")
     from purespike.trainer.training.logs import read_run
     from purespike.trainer.training.plots import draw
 
-    for path in draw([read_run(run) for run in runs], folder, epoch=epoch):
+    for path in draw([read_run(run) for run in runs], folder, epoch=epoch, form=form):
         out.print(str(path), markup=False, highlight=False)

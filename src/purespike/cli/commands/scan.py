@@ -41,22 +41,30 @@ def scan(
     from purespike.trainer.training.recipe_file import read_tables
 
     read_tables(recipe, changes or [])  # what cannot be read is said before torch loads
+    from purespike.trainer.training.health import said
     from purespike.trainer.training.plots import save
     from purespike.trainer.training.recipe import read_recipe
-    from purespike.trainer.training.scan import draw_scan, first_batch, write_scan
+    from purespike.trainer.training.scan import draw_scan, first_batch, outlook, write_scan
     from purespike.trainer.training.scan import scan as measure
 
     chosen = read_recipe(recipe, changes or [])
     rows = measure(chosen, first_batch(chosen, samples, random=random), shape, *numbers)
     for row in () if as_json else rows:
         out.print(f"{row.surrogate}: gain {row.gain:.3f} a layer", highlight=False)
+        for finding in outlook(row):
+            out.print(f"  {said(finding)}", highlight=False)
     table, figure = (folder / name for name in SCAN)
     write_scan(rows, table)
     name = str(getattr(chosen.model, "name", recipe or "digits"))
     drawn = save(draw_scan(rows, name), figure)
     if as_json:
         tried = [
-            {"surrogate": str(r.surrogate), "gain": r.gain, "layers": list(map(vars, r.layers))}
+            {
+                "surrogate": str(r.surrogate),
+                "gain": r.gain,
+                "layers": list(map(vars, r.layers)),
+                "findings": list(map(vars, outlook(r))),
+            }
             for r in rows
         ]
         print_json({"tried": tried, "table": table, "figure": drawn})
