@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.fabric.loggers.logger import Logger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import nn
 
 from purespike.trainer.networks.dual_stream import DualStreamNetwork
@@ -124,7 +125,7 @@ def record(findings: Sequence[Finding], text: str, epoch: int, loggers: Iterable
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.experiment.add_text("warning", text, epoch)
-        elif logger.log_dir is not None:
+        elif isinstance(logger, CSVLogger):
             Path(logger.log_dir).mkdir(parents=True, exist_ok=True)
             with (Path(logger.log_dir) / EVENTS).open("a", encoding="utf-8") as file:
                 for one in findings:
