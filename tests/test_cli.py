@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.command_line import inside
 from helpers.flow_cases import LENIENT, resnet, subject
-from helpers.process_tools import eventually
+from helpers.process_tools import eventually, started
 
 from purespike.flow.build import Options, build
 from purespike.targets.lava.worker import session
@@ -208,22 +208,18 @@ def test_bad_input_gives_one_clear_error(arguments: list[str], says: str, tmp_pa
 
 def test_ctrl_c_ends_a_simulation_and_leaves_nothing(bundle: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="ps-"))  # a short path: sockets live there
-    child = subprocess.Popen(
-        [sys.executable, "-m", "purespike", "simulate", str(bundle), "--stock"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": str(scratch)},
-    )
+    command = [sys.executable, "-m", "purespike", "simulate", str(bundle), "--stock"]
+    environment = {**os.environ, "TMPDIR": str(scratch)}
 
     def sessions() -> list[int]:
         return [int(f.name[4:].split("_")[0], 16) for f in scratch.glob("pspk*")]
 
-    assert eventually(lambda: any(map(session.segments, sessions())), seconds=60)
-    (number,) = sessions()
-    os.kill(child.pid, signal.SIGINT)
-    _, text = child.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(command, **pipes, text=True, start_new_session=True, env=environment) as child:
+        assert eventually(lambda: any(map(session.segments, sessions())), seconds=60)
+        (number,) = sessions()
+        os.kill(child.pid, signal.SIGINT)
+        _, text = child.communicate(timeout=60)
     assert child.returncode == 130, text
     assert "interrupted" in text and "Traceback" not in text
     assert not session.segments(number) and not session.members(number)

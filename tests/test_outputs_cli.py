@@ -7,10 +7,11 @@ import signal
 import subprocess
 import sys
 import textwrap
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from helpers.output_cases import checkout, snapshot
-from helpers.process_tools import eventually
+from helpers.process_tools import eventually, started
 
 # All in one process, so that it costs one start of Python; each command ends as in a terminal.
 SCRIPT = """
@@ -92,24 +93,22 @@ def test_a_command_that_is_told_to_end_leaves_nothing_behind(tmp_path: Path) -> 
         sys.argv = ["purespike", "slow", sys.argv[1]]
         cli.main()
     """
-    numbers = (signal.SIGTERM, signal.SIGHUP)
-    told = {}
-    for number in numbers:
-        (tmp_path / number.name).mkdir()
-        command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path / number.name)]
-        told[number] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    command = ["nohup", *command[:-1], str(tmp_path / "nohup")]
-    (tmp_path / "nohup").mkdir()
-    ignores = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    for name in ("SIGTERM", "SIGHUP", "nohup"):
-        assert eventually(lambda n=name: list((tmp_path / n).glob("new/.purespike-*/new/half")))
-    ignores.send_signal(signal.SIGHUP)  # nohup asked for it not to count
-    for number, child in told.items():
-        child.send_signal(number)
-        _, text = child.communicate(timeout=30)
-        assert child.returncode == 128 + number and text.strip() == "interrupted"
-    assert ignores.poll() is None
-    ignores.send_signal(signal.SIGTERM)
-    ignores.communicate(timeout=30)
-    assert ignores.returncode == 128 + signal.SIGTERM
+
+    def slow(name: str, *before: str) -> AbstractContextManager[subprocess.Popen[str]]:
+        (tmp_path / name).mkdir()
+        command = [*before, sys.executable, "-c", textwrap.dedent(script), str(tmp_path / name)]
+        return started(command, stderr=subprocess.PIPE, text=True)
+
+    with slow("SIGTERM") as term, slow("SIGHUP") as hup, slow("nohup", "nohup") as ignores:
+        for name in ("SIGTERM", "SIGHUP", "nohup"):
+            assert eventually(lambda n=name: list((tmp_path / n).glob("new/.purespike-*/new/half")))
+        ignores.send_signal(signal.SIGHUP)  # nohup asked for it not to count
+        for number, child in ((signal.SIGTERM, term), (signal.SIGHUP, hup)):
+            child.send_signal(number)
+            _, text = child.communicate(timeout=30)
+            assert child.returncode == 128 + number and text.strip() == "interrupted"
+        assert ignores.poll() is None
+        ignores.send_signal(signal.SIGTERM)
+        ignores.communicate(timeout=30)
+        assert ignores.returncode == 128 + signal.SIGTERM
     assert [list((tmp_path / n).iterdir()) for n in ("SIGTERM", "SIGHUP", "nohup")] == [[], [], []]

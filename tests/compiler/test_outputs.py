@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.output_cases import OTHERS, checkout, disk, snapshot
-from helpers.process_tools import eventually
+from helpers.process_tools import eventually, started
 
 from purespike.compiler.files.kinds import BUNDLE, CHECKPOINT, TRAINING
 from purespike.compiler.files.outputs import require_file, require_folder, require_open_folder
@@ -222,12 +222,11 @@ def test_ctrl_c_leaves_everything_as_it_was(bundle: Path) -> None:
             time.sleep(60)
     """
     before = snapshot(bundle.parent)
-    child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stderr=subprocess.DEVNULL
-    )
-    assert eventually(lambda: list(bundle.parent.glob(".purespike-*/new/half")))
-    child.send_signal(signal.SIGINT)
-    assert child.wait(timeout=30) != 0
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    with started(command, stderr=subprocess.DEVNULL) as child:
+        assert eventually(lambda: list(bundle.parent.glob(".purespike-*/new/half")))
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=30) != 0
     assert snapshot(bundle.parent) == before
 
 

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from helpers.process_tools import eventually
+from helpers.process_tools import eventually, started
 
 from purespike.compiler.files.kinds import BUNDLE
 from purespike.compiler.files.outputs import OutputError
@@ -28,18 +30,17 @@ with scratch_folder(sys.argv[1]) as folder:
 """
 
 
-def held(where: Path) -> tuple[subprocess.Popen[str], Path]:
+@contextmanager
+def held(where: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     """A process that is in the middle of its folder."""
-    child = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(where)], stdout=subprocess.PIPE, text=True
-    )
-    assert child.stdout is not None
-    return child, Path(child.stdout.readline().strip())
+    command = [sys.executable, "-c", HOLD, str(where)]
+    with started(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        yield child, Path(child.stdout.readline().strip())
 
 
 def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_path: Path) -> None:
-    (dead, left), (living, kept) = held(tmp_path), held(tmp_path)
-    try:
+    with held(tmp_path) as (dead, left), held(tmp_path) as (living, kept):
         dead.kill()
         dead.wait()
         assert (left / "half").is_file()
@@ -49,10 +50,6 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_has_stays(tmp_pat
         assert (kept / "half").is_file()
         living.send_signal(signal.SIGINT)
         assert eventually(lambda: not any(tmp_path.iterdir()))
-    finally:
-        for child in (dead, living):
-            child.kill()
-            child.communicate()
 
 
 def test_only_folders_of_ours_are_removed(tmp_path: Path) -> None:

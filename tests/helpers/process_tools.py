@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SHM = "/dev/shm"
+
+
+@contextmanager
+def started(command: list[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A child process, gone with its pipes afterwards, however the test ends.
+
+    One that a failed test leaves is found when its object is collected: the ResourceWarning then
+    fails whichever test runs at that time. The child heeds Ctrl-C and a lost terminal even where
+    the tests themselves run in the background of a script, or under nohup, and ignore them.
+    """
+    ignored = [n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        child = subprocess.Popen(command, **how)
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+    with child:
+        try:
+            yield child
+        finally:
+            child.kill()
 
 
 def children(pid: int) -> list[int]:

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers.process_tools import SHM, children, eventually, mapped
+from helpers.process_tools import SHM, children, eventually, mapped, started
 
 from purespike.targets.lava.program.file import write
 from purespike.targets.lava.program.program import Connection, Lif, Program, SoftIf, Source
@@ -182,27 +183,27 @@ def test_an_error_of_the_caller_ends_the_run(nothing_left: list[int], tmp_path: 
         run_guarded(tmp_path / "p", timeout=60, on_progress=fail)
 
 
-def start_parent(folder: Path) -> tuple[subprocess.Popen[str], int]:
+@contextmanager
+def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A process that runs a long program, and the session of its Lava run, once it has begun."""
     write(network(LONG), folder)
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    assert parent.stdout.readline().endswith(f" {LONG}\n")
-    return parent, session_of(parent.pid)
+    command = [sys.executable, "-c", PARENT, str(folder)]
+    with started(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().endswith(f" {LONG}\n")
+        yield parent, session_of(parent.pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_parent_leaves_nothing(
     number: signal.Signals, nothing_left: list[int], tmp_path: Path
 ) -> None:
-    parent, leader = start_parent(tmp_path / "p")
-    nothing_left.append(leader)
-    assert session.members(leader)
-    assert session.segments(leader)
-    parent.send_signal(number)
-    output, _ = parent.communicate(timeout=30)
+    with running(tmp_path / "p") as (parent, leader):
+        nothing_left.append(leader)
+        assert session.members(leader)
+        assert session.segments(leader)
+        parent.send_signal(number)
+        output, _ = parent.communicate(timeout=30)
     if number == signal.SIGINT:
         assert (parent.returncode, output.splitlines()[-1]) == (7, "interrupted")
     else:
@@ -215,11 +216,11 @@ def test_parent_and_simulator_killed_together_leave_no_process_and_no_memory(
     nothing_left: list[int], tmp_path: Path
 ) -> None:
     """Nobody is left to clean up: the kernel ends the actors, Python's tracker frees memory."""
-    parent, leader = start_parent(tmp_path / "p")
-    nothing_left.append(leader)
-    for pid in (parent.pid, leader):
-        os.kill(pid, signal.SIGKILL)
-    parent.communicate(timeout=30)
+    with running(tmp_path / "p") as (parent, leader):
+        nothing_left.append(leader)
+        for pid in (parent.pid, leader):
+            os.kill(pid, signal.SIGKILL)
+        parent.communicate(timeout=30)
     assert eventually(lambda: not session.members(leader) and not session.segments(leader))
     for left in Path(tempfile.gettempdir()).iterdir():  # temporary files are all that may stay
         subprocess.run(["rm", "-r", str(left)], check=True)
@@ -229,14 +230,14 @@ def test_parent_and_simulator_killed_together_leave_no_process_and_no_memory(
 def test_two_runs_at_once_do_not_disturb_each_other(
     nothing_left: list[int], tmp_path: Path
 ) -> None:
-    parent, leader = start_parent(tmp_path / "p")
-    nothing_left.append(leader)
-    alive = set(session.members(leader))
-    with pytest.raises(LavaRunError):
-        run_with_fault("raise", tmp_path / "q")
-    assert set(session.members(leader)) == alive
-    parent.send_signal(signal.SIGINT)
-    parent.communicate(timeout=30)
+    with running(tmp_path / "p") as (parent, leader):
+        nothing_left.append(leader)
+        alive = set(session.members(leader))
+        with pytest.raises(LavaRunError):
+            run_with_fault("raise", tmp_path / "q")
+        assert set(session.members(leader)) == alive
+        parent.send_signal(signal.SIGINT)
+        parent.communicate(timeout=30)
 
 
 def test_too_few_file_handles_are_refused_before_lava_starts(

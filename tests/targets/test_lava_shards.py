@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.process_tools import children, eventually
+from helpers.process_tools import children, eventually, started
 from helpers.strategies import FIXED, Draft, spikes
 
 from purespike.compiler.errors import PurespikeError
@@ -147,15 +147,14 @@ def test_an_error_of_the_caller_stops_all_shards(folder: Path) -> None:
 
 def test_ctrl_c_stops_all_shards(folder: Path) -> None:
     here = Path(__file__).parent
-    parent = subprocess.Popen(
-        [sys.executable, "-c", LOOP, str(here), str(here.parent)], stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    assert parent.stdout.readline()
-    assert eventually(lambda: len(sessions_of(parent.pid)) == 2)
-    runs = sessions_of(parent.pid)
-    parent.send_signal(2)
-    output, _ = parent.communicate(timeout=60)
+    command = [sys.executable, "-c", LOOP, str(here), str(here.parent)]
+    with started(command, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline()
+        assert eventually(lambda: len(sessions_of(parent.pid)) == 2)
+        runs = sessions_of(parent.pid)
+        parent.send_signal(2)
+        output, _ = parent.communicate(timeout=60)
     assert (parent.returncode, output.splitlines()[-1]) == (0, "interrupted")
     assert not any(session.members(pid) or session.segments(pid) for pid in runs)
     assert os.listdir(folder) == []

@@ -4,11 +4,13 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.process_tools import started
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
@@ -122,26 +124,24 @@ def free_port() -> str:
 def launch(machines: int, script: Path) -> list[str]:
     """Two processes with torchrun, on one machine or as if on two; what each printed."""
     port = free_port()
-    started = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-m", "torch.distributed.run"),
-                f"--nnodes={machines}",
-                f"--node-rank={machine}",
-                f"--nproc-per-node={2 // machines}",
-                "--master-addr=127.0.0.1",
-                f"--master-port={port}",
-                str(script),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+    commands = [
+        [
+            *(sys.executable, "-m", "torch.distributed.run"),
+            f"--nnodes={machines}",
+            f"--node-rank={machine}",
+            f"--nproc-per-node={2 // machines}",
+            "--master-addr=127.0.0.1",
+            f"--master-port={port}",
+            str(script),
+        ]
         for machine in range(machines)
     ]
-    outputs = [process.communicate(timeout=280) for process in started]
-    for process, (_, error) in zip(started, outputs, strict=True):
+    how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with ExitStack() as stack:
+        running = [stack.enter_context(started(c, **how, env=environment)) for c in commands]
+        outputs = [process.communicate(timeout=280) for process in running]
+    for process, (_, error) in zip(running, outputs, strict=True):
         assert process.returncode == 0, error
     return [line for out, _ in outputs for line in out.splitlines()]
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.output_cases import disk, snapshot
+from helpers.process_tools import started
 
 from purespike.compiler.files.outputs import OutputError
 from purespike.compiler.statistics import wilson_interval
@@ -106,13 +107,13 @@ def test_ctrl_c_and_resume_equal_an_uninterrupted_training_bit_for_bit(run, tmp_
     here = Path(__file__).parent
     folders = [str(here), str(here.parent)]  # of this file, and of what it imports
     script = INTERRUPTED.format(tests=folders, folder=str(tmp_path / "cut"))
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=200, check=False
-    )
-    assert done.returncode == 42, done.stderr
-    assert "last.ckpt" in done.stdout
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started([sys.executable, "-c", script], **pipes, text=True) as child:
+        output, errors = child.communicate(timeout=200)
+    assert child.returncode == 42, errors
+    assert "last.ckpt" in output
     for noise in ("GPU", "TPU", "💡", "Detected", "num_workers", "Warning", "Traceback"):
-        assert noise not in done.stdout + done.stderr
+        assert noise not in output + errors
     assert not (tmp_path / "cut" / "model").exists()
     resumed = train(MODEL, CONFIG, tmp_path / "cut", resume_from=tmp_path / "cut", progress=False)
     assert same(weights(folder), weights(tmp_path / "cut"))
