@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from helpers.turns import in_turns, seed
 from hypothesis import HealthCheck, settings
 
 import purespike  # noqa: F401  # before the tests that import onnxruntime: no telemetry
@@ -30,6 +31,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, also for the proce
 os.environ.setdefault("PYTHONFAULTHANDLER", "1")
 
 _START = time.monotonic()
+_BUDGET = os.environ.get("PURESPIKE_SLOW_SECONDS")
 _STDERR = pytest.StashKey[int]()
 
 # Machines are shared: a slow example is not a failure.
@@ -67,14 +69,18 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """CI runs slow tests while time allows: past PURESPIKE_SLOW_SECONDS the rest is skipped."""
-    budget = os.environ.get("PURESPIKE_SLOW_SECONDS")
-    if budget and item.get_closest_marker("slow") and time.monotonic() - _START > float(budget):
-        pytest.skip(f"out of time: slow tests may start for {budget} s")
+    if _BUDGET and item.get_closest_marker("slow") and time.monotonic() - _START > float(_BUDGET):
+        pytest.skip(f"out of time: slow tests may start for {_BUDGET} s")
+
+
+def pytest_report_header() -> list[str]:
+    said = f"slow tests: may start for {_BUDGET} s, in the order of PURESPIKE_SLOW_SEED={seed()}"
+    return [said] if _BUDGET else []
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests get the time they need unless they say otherwise.
+    """Slow tests get the time they need unless they say otherwise, and take turns if it is short.
 
     On several workers (``pytest -n 2 --dist loadgroup``) a file stays together, for the sake of its
     fixtures, and so do all that run Lava.
@@ -84,3 +90,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("lava" if lava else item.path.name))
         if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(1200))
+    if _BUDGET:
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        quick = [item for item in items if not item.get_closest_marker("slow")]
+        items[:] = [*quick, *in_turns(slow, lambda item: item.path, seed())]

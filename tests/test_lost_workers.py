@@ -38,9 +38,10 @@ def project(folder: Path, **files: str) -> Path:
     """A project with this one's settings of pytest and its conftest."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     (section,) = re.findall(r"^\[tool\.pytest\.ini_options\]\n.*?(?=^\[)", text, re.M | re.S)
-    (folder / "tests").mkdir()
+    (folder / "tests" / "helpers").mkdir(parents=True)
     (folder / "pyproject.toml").write_text(section, encoding="utf-8")
-    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
+    for name in ("conftest.py", "helpers/turns.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests" / name)
     for name, code in files.items():
         (folder / "tests" / f"{name}.py").write_text(code, encoding="utf-8")
     return folder
