@@ -11,6 +11,7 @@ from lava.proc.lif.process import LIF, LIFReset
 from lava.proc.sparse.process import DelaySparse, Sparse
 from scipy.sparse import csr_matrix
 
+from purespike.targets.lava.worker import deferred
 from purespike.targets.lava.worker.fast_models import PyFastConv, PyFastDelaySparse
 from purespike.targets.lava.worker.packing import packed
 from purespike.targets.lava.worker.processes.file_source import FileSource
@@ -74,6 +75,8 @@ def run_config(program):
     """Fixed-point models for all processes: stock, or fast where there is one."""
     fast = {Conv: PyFastConv, DelaySparse: PyFastDelaySparse}
     replaced = fast if program["conv"] == "fast" else {}
+    if not replaced:
+        deferred.load()
     return Loihi2SimCfg(select_tag="fixed_pt", exception_proc_model_map=replaced)
 
 

@@ -27,9 +27,10 @@ def bootstrap():
         package.__path__ = []
         sys.modules[name] = package
     sys.modules["purespike.targets.lava"].__path__ = [os.path.dirname(HERE)]
-    from purespike.targets.lava.worker import shim
+    from purespike.targets.lava.worker import deferred, shim
 
     shim.install()
+    deferred.defer()
 
 
 def versions():

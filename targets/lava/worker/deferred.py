@@ -1,0 +1,24 @@
+"""Leaves scipy.signal out of a worker's start, of which it is two thirds.
+
+Lava imports it for its stock convolution alone, which `fast_models` replaces.
+"""
+
+import importlib
+import sys
+import types
+
+NAME = "scipy.signal"
+
+
+def defer():
+    """Puts an empty module in its place; call it before the first import of lava."""
+    sys.modules.setdefault(NAME, types.ModuleType(NAME))
+
+
+def load():
+    """Gives it to Lava's convolution after all; call it before processes are forked."""
+    from lava.proc.conv import utils
+
+    if utils.signal.__spec__ is None:  # the empty module
+        sys.modules.pop(NAME, None)
+        utils.signal = importlib.import_module(NAME)

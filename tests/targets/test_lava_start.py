@@ -1,0 +1,34 @@
+"""What a worker loads before it runs: scipy.signal only for Lava's stock convolution."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from purespike.targets.lava.run.python import WORKER
+
+SCRIPT = """
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location("worker_main", sys.argv[1])
+main = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(main)
+main.bootstrap()
+from purespike.targets.lava.worker import build
+from lava.proc.conv import utils
+for conv in ("fast", "stock"):
+    build.run_config({"conv": conv})
+    print(conv, "scipy.stats" in sys.modules, hasattr(utils.signal, "convolve2d"))
+from scipy import signal
+print(signal is utils.signal)
+"""
+
+
+def test_scipy_signal_is_loaded_for_the_stock_convolution_alone() -> None:
+    """It brings scipy.stats along: together they are two thirds of a worker's start."""
+    pytest.importorskip("lava.proc", reason="lava-nc is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(WORKER)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.splitlines() == ["fast False False", "stock True True", "True"], done.stderr
