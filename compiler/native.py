@@ -13,12 +13,15 @@ which limits the instructions that torch uses, limits ours, too.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import platform
 import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -108,7 +111,7 @@ def _loaded(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | str:
 
 
 def _built(source: Path, flags: tuple[str, ...]) -> Path:
-    """Compile, unless it has been done; safe with any number of processes at once."""
+    """Compile, unless it has been done; of any number of processes at once, one does it."""
     flags = (*flags, *(_LEVELS[level()][0] if level() else ()))
     files = [source, *sorted(source.parent.glob("*.h"))]
     told = "\0".join(
@@ -122,7 +125,9 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
     compiler = _compiler()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Built beside its place and moved there in one step: nobody loads half a file.
-    with scratch_folder(folder) as scratch:
+    with _one_at_a_time(folder), scratch_folder(folder) as scratch:
+        if built.is_file():  # by the process that had the lock
+            return built
         fresh = scratch / built.name
         command = [*compiler, *flags, "-o", str(fresh), str(source)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
@@ -130,6 +135,18 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
             raise RuntimeError(f"{compiler[0]} failed: {done.stderr.strip()[-500:]}")
         os.replace(fresh, built)
     return built
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """A lock on the folder, which ends with its process; where none can be had, all go on."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(place, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(place)
 
 
 def _compiler() -> list[str]:

@@ -1,0 +1,44 @@
+"""Processes that need the same native code at once: one compiles it, and the others wait for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from helpers.process_tools import eventually, started
+
+COMPILER = """#!/bin/sh
+echo once >> "$(dirname "$0")/calls"
+while [ $# -gt 0 ]; do [ "$1" = -o ] && out="$2"; shift; done
+sleep 0.5
+echo code > "$out"
+"""
+BUILD = """
+import sys
+from pathlib import Path
+from purespike.compiler.native import _built
+print(_built(Path(sys.argv[1]), ("-O3",)).read_text(), end="")
+"""
+
+
+def test_one_process_compiles_and_the_others_wait(tmp_path: Path) -> None:
+    compiler, source = tmp_path / "compiler", tmp_path / "source.cpp"
+    compiler.write_text(COMPILER)
+    compiler.chmod(0o755)
+    source.write_text("int main;")
+    env = {**os.environ, "CXX": str(compiler), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", BUILD, str(source)]
+    calls = tmp_path / "calls"
+    with started(command, env=env) as killed:  # its lock must not stay
+        assert eventually(calls.exists)
+    assert killed.returncode < 0
+    with ExitStack() as stack:
+        how = {"stdout": subprocess.PIPE, "text": True, "env": env}
+        running = [stack.enter_context(started(command, **how)) for _ in range(3)]
+        assert [child.communicate(timeout=60)[0] for child in running] == ["code\n"] * 3
+    assert calls.read_text().splitlines() == ["once"] * 2
+    (built,) = (tmp_path / "cache" / "purespike").iterdir()  # nothing is left beside it
+    assert built.name.startswith("source-") and built.suffix == ".so"
