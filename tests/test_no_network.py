@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,14 +11,34 @@ from pathlib import Path
 import pytest
 from helpers.user_files import foreign
 
+import purespike.targets.cpu.library as cpu
+import purespike.targets.real.run as real
+
 STATED = "--dt 1e-3 --if-r step --reset zero --steps 6 --fires at --spike-input --lava none"
 ALONE = ("unshare", "-n", "--")
 
 
 def test_commands_need_no_network_and_leave_the_home_alone(tmp_path: Path) -> None:
+    """With the native code of an earlier command, which takes a compiler ten seconds."""
+    kept = tmp_path / "home" / ".cache" / "purespike"
+    kept.mkdir(parents=True)
+    for library in (cpu.kernels(), real.kernel()):
+        if not isinstance(library, str):
+            shutil.copy(library._name, kept)
+    use_commands(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_first_commands_of_a_home_leave_native_code_in_its_cache(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    use_commands(tmp_path)
+    assert any((tmp_path / "home").rglob("*.so")) or isinstance(cpu.kernels(), str)
+
+
+def use_commands(tmp_path: Path) -> None:
     if subprocess.run([*ALONE, "true"], capture_output=True).returncode:
         pytest.skip("no right to make a network namespace")
-    for name in ("home", "tmp", "work"):
+    for name in ("tmp", "work"):
         (tmp_path / name).mkdir()
     foreign(tmp_path / "work" / "user.nir")
     (tmp_path / "home" / "mine.txt").write_text("mine")
