@@ -34,6 +34,7 @@ from purespike.trainer.nn.layers import (
 )
 from purespike.trainer.nn.levels import ILIF, LevelActivation
 from purespike.trainer.nn.neuron import IF, LIF, PLIF, Neuron
+from purespike.trainer.nn.spiking import spike_kernels
 from purespike.trainer.nn.surrogate import (
     ATan,
     FastSigmoid,
@@ -85,4 +86,5 @@ __all__ = [
     "Triangular",
     "Xor",
     "encode",
+    "spike_kernels",
 ]

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from purespike.compiler.native import level
 from purespike.trainer.data import digits, loader
 from purespike.trainer.errors import CheckpointError, ConfigError, TrainingInterrupted
 from purespike.trainer.networks.configuration import ModelConfig
 from purespike.trainer.networks.models import build
 from purespike.trainer.nn.neuron import LIF, Neuron
+from purespike.trainer.nn.synapses import available
 from purespike.trainer.training import fit as fit_module
 from purespike.trainer.training import lightning_setup, processor
 from purespike.trainer.training.checkpoint import load_checkpoint
@@ -344,20 +346,26 @@ def test_the_factor_of_bfloat16_is_measured_and_draws_nothing():
 def test_auto_is_bfloat16_only_where_it_is_fast(fast, monkeypatch, tmp_path):
     monkeypatch.setattr(processor, "multiplies_bf16", lambda: fast)
     chosen = for_this_processor(replace(CONFIG, precision="auto"))
-    assert (chosen.precision, chosen.channels_last) == (
-        ("bf16", True) if fast else ("float32", False)
+    added = not fast and bool(level()) and not available()
+    assert (chosen.precision, chosen.channels_last, chosen.spike_kernels) == (
+        ("bf16", True, False) if fast else ("float32", added, added)
     )
     assert (
         for_this_processor(replace(CONFIG, precision="auto", device="cuda")).precision == "float32"
     )
     assert for_this_processor(CONFIG) is CONFIG
+    monkeypatch.setattr(processor, "available", lambda: "no compiler")
+    slow = for_this_processor(replace(CONFIG, precision="auto"))
+    assert (slow.precision, slow.spike_kernels) == ("bf16" if fast else "float32", False)
 
 
 def test_a_checkpoint_says_what_auto_was(tmp_path, monkeypatch):
     monkeypatch.setattr(processor, "multiplies_bf16", lambda: False)
     auto = replace(CONFIG, epochs=1, batch_size=512, precision="auto")
     train(MODEL, auto, tmp_path, progress=False)
-    assert load_checkpoint(tmp_path / "model").train_config == replace(auto, precision="float32")
+    chosen = load_checkpoint(tmp_path / "model").train_config
+    assert chosen == for_this_processor(auto)
+    assert chosen.precision == "float32"
     monkeypatch.setattr(processor, "multiplies_bf16", lambda: True)
     with pytest.raises(CheckpointError, match="another training"):
         train(MODEL, auto, tmp_path, resume_from=tmp_path, progress=False)

@@ -65,6 +65,7 @@ def cut_short(monkeypatch, config, folder, *, epoch, batch=1, model=MODEL, **mor
     [
         ({"precision": "bf16", "recompute": True, "warmup": 1, "gradient_clip": 0.5}, None),
         ({"precision": "bf16", "channels_last": True}, None),
+        ({"spike_kernels": True}, None),
         ({"balance": BalanceSchedule(0.25, "cosine"), "optimizer": "adamw"}, None),
         pytest.param({"precision": "bf16"}, None, marks=pytest.mark.slow),
         pytest.param({"recompute": True}, None, marks=pytest.mark.slow),

@@ -4,9 +4,11 @@
 // Arrays have T rows of n elements. `gap` is the distance h - threshold of the membrane potential.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <vector>
+
+#include "slopes.h"
 
 namespace {
 
@@ -65,38 +67,6 @@ int64_t forward(const X* x, int64_t row, X* spikes, X* gap, int64_t steps, int64
         }
     }
     return fired;
-}
-
-// The surrogates that are cheap enough to be computed here; see SLOPES in kernel.py.
-enum Surrogate { GIVEN, ARCTAN, FAST_SIGMOID, TRIANGLE, RECTANGLE };
-
-template <class R>
-void slopes(const R* __restrict u, R* __restrict out, int size, int surrogate, R steepness, R peak) {
-    switch (surrogate) {
-        case ARCTAN:
-            for (int j = 0; j < size; ++j) {
-                const R z = steepness * u[j];
-                out[j] = R(1) / (z * z + R(1)) * peak;
-            }
-            break;
-        case FAST_SIGMOID:
-            for (int j = 0; j < size; ++j) {
-                const R z = steepness * std::fabs(u[j]) + R(1);
-                out[j] = R(1) / (z * z);
-            }
-            break;
-        case TRIANGLE:
-            for (int j = 0; j < size; ++j) {
-                const R z = R(1) - steepness * std::fabs(u[j]);
-                out[j] = (z < R(0) ? R(0) : z) * peak;
-            }
-            break;
-        case RECTANGLE:
-            for (int j = 0; j < size; ++j) out[j] = (std::fabs(u[j]) <= steepness ? R(1) : R(0)) * peak;
-            break;
-        default:
-            break;
-    }
 }
 
 // X: gradients and distances. Where the same input entered at every step (`held`), `out` is one row,
@@ -191,6 +161,8 @@ void spread(const X* grad, X* out, int64_t rows, int64_t width, int64_t inner, i
 }
 
 }  // namespace
+
+#include "normed.h"
 
 #define NEURON(NAME, X, R)                                                                       \
     extern "C" int64_t forward_##NAME(const X* x, int64_t row, X* spikes, X* gap, int64_t steps, \

@@ -33,6 +33,7 @@ from purespike.trainer.training.distributed import World, world
 from purespike.trainer.training.integers import require_integers, train_integers
 from purespike.trainer.training.learner import Learner
 from purespike.trainer.training.lightning_setup import (
+    added_up,
     clean_interrupt,
     quiet,
     resume_file,
@@ -44,7 +45,7 @@ from purespike.trainer.training.processor import for_this_processor
 from purespike.trainer.training.progress import TrainingProgress
 from purespike.trainer.training.recompute import recompute
 from purespike.trainer.training.resume_files import keepers, write_order
-from purespike.trainer.training.settings import TrainConfig
+from purespike.trainer.training.settings import TrainConfig, stated
 
 __all__ = ["Task", "TrainResult", "evaluate", "run_training", "train"]
 
@@ -137,7 +138,7 @@ def train(
             open_feed(model_config, config, data, processes),
             {
                 "model": to_dict(model_config),
-                "train": to_dict(config),
+                "train": stated(config),
                 **({"data": described(data)} if data else {}),
             },
             lambda model, metrics: save_checkpoint(folder / MODEL, model, config, metrics, source),
@@ -205,7 +206,7 @@ def run_training(
     training = batches.training
     with said(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    if config.channels_last:
+    if config.channels_last or config.spike_kernels:
         # Torch documents the argument, but declares it for no overload.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     learner = Learner(
@@ -232,13 +233,14 @@ def run_training(
         callbacks += [TrainingProgress(task.statement)] if progress and processes.rank == 0 else []
         own = not isinstance(model, DualStreamNetwork)
         runner = _runner(config, processes, callbacks, _loggers(folder, tensorboard), own)
-        runner.fit(
-            learner,
-            training,
-            batches.validation,
-            ckpt_path=file.path if file else None,
-            weights_only=True,
-        )
+        with added_up(model, config, file, processes.size) as learner.kernels:
+            runner.fit(
+                learner,
+                training,
+                batches.validation,
+                ckpt_path=file.path if file else None,
+                weights_only=True,
+            )
         seconds = time.perf_counter() - start
         state = learner.state_dict()
         if config.deploy == "best" and best is not None and processes.rank == 0:

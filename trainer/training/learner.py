@@ -22,9 +22,10 @@ from purespike.trainer.nn.layers import BatchNorm2d
 from purespike.trainer.nn.levels import ILIF
 from purespike.trainer.nn.neuron import Neuron
 from purespike.trainer.nn.pointwise import safe_pointwise
+from purespike.trainer.nn.spiking import Kernels
 from purespike.trainer.training.distributed import World, world
 from purespike.trainer.training.health import by_depth, diagnose, record, words
-from purespike.trainer.training.lightning_setup import THREADS
+from purespike.trainer.training.lightning_setup import CHOICES, THREADS
 from purespike.trainer.training.losses import default_fusion, total_loss
 from purespike.trainer.training.recompute import blocks
 from purespike.trainer.training.settings import OPTIMIZERS, TrainConfig, learning_rate
@@ -55,6 +56,7 @@ class Learner(L.LightningModule):
         neurons: every neuron layer by path; those of other frameworks are in ``foreign``.
         layers: every weight matrix or kernel of the deployed part by path, in order of depth.
         gradient_norms: of the first of them, an entry an iteration, before clipping.
+        kernels: by which spikes are added up, if they are.
         latest: loss, accuracy and balance coefficient of the last iteration.
     """
 
@@ -96,6 +98,7 @@ class Learner(L.LightningModule):
                 allowed="at least one",
                 where=type(model).__name__,
             )
+        self.kernels: Kernels | None = None
         self._rates: dict[str, list[Tensor]] = {}
         self._gradients: dict[str, list[Tensor]] = {}
         self._hits = [0, 0]  # right ones, and all, of the validation
@@ -238,10 +241,13 @@ class Learner(L.LightningModule):
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what describes the run, torch's random state and its number of threads."""
+        """Add what describes the run, torch's random state, its threads, and what adds spikes."""
         checkpoint["purespike"] = self.description
         checkpoint[THREADS] = torch.get_num_threads()
         checkpoint["rng_state"] = torch.get_rng_state()
+        if self.kernels is not None:
+            choices = self.kernels.choices.items()
+            checkpoint[CHOICES] = {n: [c.forward, c.gradient, c.rate] for n, c in choices}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the random state; refuse the resume file of another run.

@@ -14,18 +14,25 @@ from pathlib import Path
 
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
+from torch import nn
 
 from purespike.compiler.wording import Advice
-from purespike.trainer.errors import CheckpointError, TrainingInterrupted
+from purespike.trainer.errors import CheckpointError, ConfigError, TrainingInterrupted
+from purespike.trainer.nn.choosing import Choice
+from purespike.trainer.nn.native import VARIABLE
+from purespike.trainer.nn.spiking import Kernels, spike_kernels
+from purespike.trainer.nn.synapses import available
 from purespike.trainer.training.places import LAST, require_resume_file
 from purespike.trainer.training.processor import bf16_factor, multiplies_bf16
 from purespike.trainer.training.settings import TrainConfig
 
 __all__ = [
+    "CHOICES",
     "THREADS",
     "ResumeFile",
     "SlowPrecisionWarning",
     "ThreadsWarning",
+    "added_up",
     "clean_interrupt",
     "quiet",
     "resume_file",
@@ -33,7 +40,8 @@ __all__ = [
     "warn_of_slow_precision",
 ]
 
-THREADS = "torch_threads"  # the entry of a resume file
+THREADS, CHOICES = "torch_threads", "spike_kernels"  # entries of a resume file
+_SEVERAL = 0.2  # the rate by which several processes choose: they must choose alike
 
 
 class SlowPrecisionWarning(UserWarning):
@@ -63,10 +71,17 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class ResumeFile:
-    """A checked file to resume from, and the torch threads that the training ran on."""
+    """A checked file to resume from.
+
+    Attributes:
+        path: of the file.
+        threads: torch's, on which the training ran.
+        choices: which layers added up spikes.
+    """
 
     path: Path
     threads: int
+    choices: dict[str, Choice]
 
 
 @contextmanager
@@ -117,8 +132,14 @@ def resume_file(path: Path | None) -> ResumeFile | None:
             where=str(file),
             remedy=Advice("start again without {resume}"),
         ) from error
-    threads = state.get(THREADS) if isinstance(state, dict) else None
-    return ResumeFile(file, threads if isinstance(threads, int) else torch.get_num_threads())
+    entries = state if isinstance(state, dict) else {}
+    threads = entries.get(THREADS)
+    chosen = entries.get(CHOICES) or {}
+    return ResumeFile(
+        file,
+        threads if isinstance(threads, int) else torch.get_num_threads(),
+        {name: Choice(*choice) for name, choice in chosen.items()},
+    )
 
 
 def warn_of_slow_precision(config: TrainConfig) -> None:
@@ -138,6 +159,31 @@ def warn_of_slow_precision(config: TrainConfig) -> None:
             SlowPrecisionWarning,
             stacklevel=3,
         )
+
+
+@contextmanager
+def added_up(
+    model: nn.Module, config: TrainConfig, file: ResumeFile | None, processes: int
+) -> Iterator[Kernels | None]:
+    """Train by additions where the configuration says so, with the choices of what is resumed.
+
+    Raises:
+        ConfigError: if the kernels cannot be had.
+    """
+    if not config.spike_kernels:
+        yield None
+        return
+    if reason := available():
+        raise ConfigError(
+            "the spike kernels cannot be had",
+            found=reason,
+            allowed="a C++ compiler with OpenMP, and a cache folder that can be written",
+            where="train.spike_kernels",
+            remedy=f"install g++, unset {VARIABLE}, or set train.spike_kernels=false",
+        )
+    rate = _SEVERAL if processes > 1 else None
+    with spike_kernels(model, file.choices if file else None, rate=rate) as kernels:
+        yield kernels
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from purespike.trainer.training.fit import Task, TrainResult, run_training
 from purespike.trainer.training.integers import require_integers
 from purespike.trainer.training.places import MODEL
 from purespike.trainer.training.processor import for_this_processor
-from purespike.trainer.training.settings import TrainConfig
+from purespike.trainer.training.settings import TrainConfig, stated
 
 __all__ = ["NotCompilableWarning", "train_module"]
 
@@ -117,7 +117,7 @@ def train_module(
             feed(opened, config, processes),
             {
                 "module": to_dict(replace(chosen, steps=opened.steps)),
-                "train": to_dict(config),
+                "train": stated(config),
                 "data": described(opened),
             },
             lambda model, metrics: save_checkpoint(folder / MODEL, own, config, metrics, source),

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
+from purespike.compiler.native import level
+from purespike.trainer.nn.synapses import available
 from purespike.trainer.training.settings import TrainConfig
 
 __all__ = ["bf16_factor", "for_this_processor", "multiplies_bf16"]
@@ -64,10 +66,13 @@ def bf16_factor(rounds: int = 5) -> float:
 def for_this_processor(config: TrainConfig) -> TrainConfig:
     """The configuration with what ``precision = "auto"`` stands for here.
 
-    bfloat16 with channels-last on a CPU that multiplies in it, float32 everywhere else.
+    bfloat16 with channels-last on a CPU that multiplies in it, float32 everywhere else; on a CPU
+    with AVX2 by additions (``spike_kernels``) where these can be compiled.
     """
     if config.precision != "auto":
         return config
-    if config.device == "cpu" and multiplies_bf16():
+    if config.device == "cpu" and multiplies_bf16() and not config.spike_kernels:
         return replace(config, precision="bf16", channels_last=True)
+    if config.spike_kernels or (config.device == "cpu" and level() and not available()):
+        return replace(config, precision="float32", channels_last=True, spike_kernels=True)
     return replace(config, precision="float32")

@@ -31,6 +31,7 @@ class TrainingProgress(L.Callback):
             console=console or Console(stderr=True),
         )
         self._smooth: dict[str, float] = {}
+        self._said = False  # which layers add up spikes
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Open the bar, at the iteration a resumed training starts from."""
@@ -52,6 +53,9 @@ class TrainingProgress(L.Callback):
     ) -> None:
         """Advance by one iteration."""
         learner = cast("Learner", pl_module)
+        if learner.kernels is not None and not self._said:
+            self._said = True
+            self._progress.console.print(str(learner.kernels), markup=False, highlight=False)
         now = {
             "loss": learner.latest["loss"],
             "accuracy": learner.latest["accuracy"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.optim import lr_scheduler
@@ -12,8 +13,9 @@ from purespike.trainer.errors import ConfigError
 from purespike.trainer.nn.auxiliary import BalanceSchedule
 from purespike.trainer.nn.encoders import ENCODERS
 from purespike.trainer.training.losses import FUSIONS
+from purespike.trainer.values import to_dict
 
-__all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "TrainConfig", "learning_rate"]
+__all__ = ["OPTIMIZERS", "PRECISIONS", "SCHEDULES", "TrainConfig", "learning_rate", "stated"]
 
 OPTIMIZERS = ("sgd", "adamw")
 PRECISIONS = ("float32", "bf16", "auto")
@@ -41,7 +43,12 @@ class TrainConfig:
         label_smoothing: share of each label spread evenly over all classes.
         precision: float32, or bf16: matrix products in bfloat16 (autocast), membranes, statistics
             and weights in float32. auto is bf16 with ``channels_last`` on a CPU that multiplies in
-            bfloat16, and float32 everywhere else; checkpoints say what it was.
+            bfloat16, and float32 everywhere else, with ``spike_kernels`` where a CPU with AVX2 can
+            have them; checkpoints say what it was.
+        spike_kernels: compute convolutions and linear layers that hear spikes by additions, where
+            that is quicker, batch normalizations with the neurons behind them, and gates on bits
+            (:mod:`purespike.trainer.nn.spiking`); the same numbers up to the order of sums. In
+            float32, with ``channels_last``.
         recompute: keep only what enters each block and compute the rest again in the backward pass
             (activation checkpointing): less memory, one more forward pass, the same gradients.
         channels_last: weights and activations with the channels side by side in memory (NHWC),
@@ -73,6 +80,7 @@ class TrainConfig:
     gradient_clip: float | None = None
     label_smoothing: float = 0.1
     precision: str = "float32"
+    spike_kernels: bool = False
     recompute: bool = False
     channels_last: bool = False
     device: str = "cpu"
@@ -128,6 +136,8 @@ class TrainConfig:
             self._refuse("label_smoothing", "0 <= label_smoothing < 1")
         if self.warmup >= self.epochs:
             self._refuse("warmup", f"fewer than epochs = {self.epochs}")
+        if self.spike_kernels and (self.precision == "bf16" or self.device != "cpu"):
+            self._refuse("spike_kernels", "false, or precision = float32 and device = cpu")
         if self.validation == 0 and self.deploy == "best":
             self._refuse("deploy", "last, as validation is 0")
         if self.validation == 0 and self.patience > 0:
@@ -141,6 +151,14 @@ class TrainConfig:
             where=f"TrainConfig({name}=...)",
             remedy="correct the value",
         )
+
+
+def stated(config: TrainConfig) -> dict[str, Any]:
+    """The values as JSON, without what resume files before that option do not have."""
+    values = to_dict(config)
+    if not config.spike_kernels:
+        del values["spike_kernels"]
+    return values
 
 
 def learning_rate(

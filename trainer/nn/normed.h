@@ -1,0 +1,254 @@
+// Batch normalization and the neurons behind it in one walk over memory each way, channels last.
+//
+// x has T rows of n = pixels * channels elements, or one that enters at every step (`row` 0). Only x is
+// kept for the way back: what the neurons did is computed again from it.
+#pragma once
+
+namespace {
+
+constexpr int64_t OFTEN = 8;   // blocks after which sums go from R to double
+constexpr int64_t PARTS = 16;  // of an array; fixed, so that threads do not change the sums
+
+// Mean and variance (over all rows) of each channel; parts are joined as Chan et al. 1983, Eq. 2.1.
+template <class R>
+void statistics(const R* x, int64_t rows, int64_t channels, double* mean, double* variance, int threads) {
+    constexpr int64_t ROWS = 256;  // whose sums are taken before they are joined
+    std::vector<double> means(size_t(PARTS * channels)), squares(size_t(PARTS * channels));
+    int64_t counts[PARTS] = {};
+    const auto join = [channels](double* m, double* q, int64_t have, const R* sum, const R* square, int64_t more) {
+        for (int64_t c = 0; c < channels; ++c) {
+            const double step = double(sum[c]) - m[c];
+            m[c] += step * double(more) / double(have + more);
+            q[c] += double(square[c]) + step * step * double(have) * double(more) / double(have + more);
+        }
+    };
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t part = 0; part < PARTS; ++part) {
+        double *m = &means[size_t(part * channels)], *q = &squares[size_t(part * channels)];
+        // Several pixels side by side: a sum that waits for the one before it is slow.
+        const int64_t beside = std::max<int64_t>(1, 128 / channels), wide = beside * channels;
+        std::vector<R> sum(static_cast<size_t>(wide)), square(static_cast<size_t>(wide)), centre(static_cast<size_t>(wide));
+        R *__restrict s = sum.data(), *__restrict d = square.data(), *__restrict middle = centre.data();
+        for (int64_t at = rows * part / PARTS, end = rows * (part + 1) / PARTS; at < end; at += ROWS) {
+            const int64_t size = std::min(ROWS, end - at), total = size * channels;
+            const R* from = x + at * channels;
+            std::fill(sum.begin(), sum.end(), R(0));
+            std::fill(square.begin(), square.end(), R(0));
+            for (int64_t r = 0; r < total; r += wide)
+                for (int64_t j = 0, until = std::min(wide, total - r); j < until; ++j) s[j] += from[r + j];
+            for (int64_t k = channels; k < wide; k += channels)
+                for (int64_t c = 0; c < channels; ++c) s[c] += s[k + c];
+            for (int64_t k = 0; k < wide; k += channels)
+                for (int64_t c = 0; c < channels; ++c) middle[k + c] = s[c] / R(size);
+            for (int64_t r = 0; r < total; r += wide)
+                for (int64_t j = 0, until = std::min(wide, total - r); j < until; ++j) {
+                    const R off = from[r + j] - middle[j];
+                    d[j] += off * off;
+                }
+            for (int64_t k = channels; k < wide; k += channels)
+                for (int64_t c = 0; c < channels; ++c) d[c] += d[k + c];
+            join(m, q, counts[part], middle, d, size);
+            counts[part] += size;
+        }
+    }
+    std::fill(mean, mean + channels, 0.0);
+    std::fill(variance, variance + channels, 0.0);
+    int64_t have = 0;
+    for (int64_t part = 0; part < PARTS; ++part) {
+        const int64_t more = counts[part];
+        for (int64_t c = 0; more && c < channels; ++c) {
+            const double step = means[size_t(part * channels + c)] - mean[c];
+            mean[c] += step * double(more) / double(have + more);
+            variance[c] += squares[size_t(part * channels + c)] + step * step * double(have) * double(more) / double(have + more);
+        }
+        have += more;
+    }
+    for (int64_t c = 0; c < channels; ++c) variance[c] /= double(rows);
+}
+
+// Whole pixels, so that each place of a block is one channel; constants of channels are laid out so.
+struct Blocks {
+    int64_t size;
+    explicit Blocks(int64_t channels) : size(channels * std::max<int64_t>(1, 512 / channels)) {}
+    template <class R> std::vector<R> laid(const R* of, int64_t channels) const {
+        std::vector<R> out(static_cast<size_t>(size));
+        for (int64_t j = 0; j < size; ++j) out[size_t(j)] = of[j % channels];
+        return out;
+    }
+};
+
+template <class R> struct Firing {
+    R scale, decay, threshold, amount;
+    int to_zero;
+};
+
+// One step: the distances h - threshold, and what is left in v.
+template <class R>
+inline void charge(const R* __restrict x, const R* __restrict factor, const R* __restrict shift, R* __restrict v,
+                   R* __restrict gap, int size, const Firing<R> f) {
+    const R scale = f.scale, decay = f.decay, threshold = f.threshold, amount = f.amount;
+    const auto all = [&](auto left) {
+        for (int j = 0; j < size; ++j) {
+            const R h = (x[j] * factor[j] + shift[j]) * scale + v[j];
+            gap[j] = h - threshold;
+            v[j] = left(h) * decay;
+        }
+    };
+    if (f.to_zero)
+        all([&](R h) { return h >= threshold ? R(0) : h; });
+    else
+        all([&](R h) { return h >= threshold ? h - amount : h; });
+}
+
+// One step back: the gradient by what was charged, with what comes from the step behind it in `back`.
+template <class R>
+inline void uncharge(const R* __restrict grad, const R* __restrict gap, const R* __restrict slope, R* __restrict back,
+                     R* __restrict out, int size, const Firing<R> f, int detached) {
+    const R scale = f.scale, decay = f.decay, threshold = f.threshold, amount = f.amount;
+    const auto all = [&](auto kept, auto through) {
+        for (int j = 0; j < size; ++j) {
+            const R v = back[j], d = slope[j], u = gap[j], h = grad[j] * d - through(v, u) * d + kept(v, u);
+            back[j] = h * decay;
+            out[j] = h * scale;
+        }
+    };
+    const auto quiet = [](R v, R u) { return u < R(0) ? v : R(0); };
+    const auto same = [](R v, R) { return v; };
+    const auto none = [](R, R) { return R(0); };
+    if (f.to_zero && detached) all(quiet, none);
+    else if (f.to_zero) all(quiet, [&](R v, R u) { return v * (u + threshold); });
+    else if (detached) all(same, none);
+    else all(same, [&](R v, R) { return v * amount; });
+}
+
+// The sums of a normalization's gradient, for each place of a block.
+template <class R>
+inline void add(const R* __restrict grad, const R* __restrict x, const R* __restrict mean, const R* __restrict inverse,
+                R* __restrict first, R* __restrict second, int size) {
+    for (int j = 0; j < size; ++j) first[j] += grad[j], second[j] += grad[j] * ((x[j] - mean[j]) * inverse[j]);
+}
+
+template <class R>
+int64_t normed(const R* x, int64_t row, R* spikes, int64_t steps, int64_t n, int64_t channels, const R* factor_,
+               const R* shift_, Firing<R> f, int threads) {
+    const Blocks blocks(channels);
+    const std::vector<R> factor = blocks.laid(factor_, channels), shift = blocks.laid(shift_, channels);
+    int64_t fired = 0;
+#pragma omp parallel num_threads(threads) reduction(+ : fired)
+    {
+        std::vector<R> v(static_cast<size_t>(blocks.size)), gap(static_cast<size_t>(blocks.size));
+#pragma omp for schedule(static)
+        for (int64_t start = 0; start < n; start += blocks.size) {
+            const int size = int(std::min(blocks.size, n - start));
+            std::fill(v.begin(), v.end(), R(0));
+            for (int64_t t = 0; t < steps; ++t) {
+                charge(x + t * row + start, factor.data(), shift.data(), v.data(), gap.data(), size, f);
+                R* __restrict out = spikes + t * n + start;
+                const R* __restrict u = gap.data();
+                int count = 0;
+                for (int j = 0; j < size; ++j) out[j] = u[j] >= R(0) ? R(1) : R(0), count += u[j] >= R(0);
+                fired += count;
+            }
+        }
+    }
+    return fired;
+}
+
+// `out`: the gradient by what the normalization puts out, one row where the input is held; `sums`: of it,
+// and of its products with the normalized x, for each channel.
+template <class R>
+void unnormed(const R* grad, const R* x, int64_t row, R* out, int64_t steps, int64_t n, int64_t channels, const R* factor_,
+              const R* shift_, const R* mean_, const R* inverse_, double* sums, Firing<R> f, int detached,
+              int surrogate, R steepness, R peak, int threads) {
+    const Blocks blocks(channels);
+    const std::vector<R> factor = blocks.laid(factor_, channels), shift = blocks.laid(shift_, channels);
+    const std::vector<R> mean = blocks.laid(mean_, channels), inverse = blocks.laid(inverse_, channels);
+    const int64_t count = (n + blocks.size - 1) / blocks.size;
+    std::vector<double> of(size_t(PARTS * 2 * channels));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t part = 0; part < PARTS; ++part) {
+        const size_t room = size_t(blocks.size);
+        std::vector<R> v(room), gap(room * size_t(steps)), slope(room), back(room), held(room), once(room), first(room), second(room);
+        const int64_t last = count * (part + 1) / PARTS;
+        for (int64_t b = count * part / PARTS; b < last; ++b) {
+            const int64_t start = b * blocks.size;
+            const int size = int(std::min(blocks.size, n - start));
+            std::fill(v.begin(), v.end(), R(0));
+            std::fill(back.begin(), back.end(), R(0));
+            std::fill(held.begin(), held.end(), R(0));
+            for (int64_t t = 0; t < steps; ++t)
+                charge(x + t * row + start, factor.data(), shift.data(), v.data(), gap.data() + t * blocks.size, size, f);
+            for (int64_t t = steps - 1; t >= 0; --t) {
+                const R* u = gap.data() + t * blocks.size;
+                R* to = row ? out + t * n + start : once.data();
+                slopes<R>(u, slope.data(), size, surrogate, steepness, peak);
+                uncharge(grad + t * n + start, u, slope.data(), back.data(), to, size, f, detached);
+                if (row)
+                    add(to, x + t * row + start, mean.data(), inverse.data(), first.data(), second.data(), size);
+                else
+                    for (int j = 0; j < size; ++j) held[size_t(j)] += once[size_t(j)];
+            }
+            if (!row) {
+                std::copy(held.begin(), held.begin() + size, out + start);
+                add(held.data(), x + start, mean.data(), inverse.data(), first.data(), second.data(), size);
+            }
+            if (b % OFTEN != OFTEN - 1 && b + 1 < last) continue;
+            double* to = &of[size_t(part * 2 * channels)];
+            for (int64_t j = 0; j < blocks.size; j += channels)
+                for (int64_t c = 0; c < channels; ++c)
+                    to[c] += double(first[size_t(j + c)]), to[channels + c] += double(second[size_t(j + c)]);
+            std::fill(first.begin(), first.end(), R(0));
+            std::fill(second.begin(), second.end(), R(0));
+        }
+    }
+    for (int64_t c = 0; c < 2 * channels; ++c) {
+        sums[c] = 0.0;
+        for (int64_t part = 0; part < PARTS; ++part) sums[c] += of[size_t(part * 2 * channels + c)];
+    }
+}
+
+// grad <- grad * a + x * b + c by channel: from the gradient by what is put out to that by x.
+template <class R>
+void combine(R* grad, const R* x, int64_t total, int64_t channels, const R* a_, const R* b_, const R* c_, int threads) {
+    const Blocks blocks(channels);
+    const std::vector<R> a = blocks.laid(a_, channels), b = blocks.laid(b_, channels), c = blocks.laid(c_, channels);
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t start = 0; start < total; start += blocks.size) {
+        const int64_t size = std::min(blocks.size, total - start);
+        R* __restrict g = grad + start;
+        const R* __restrict in = x + start;
+        for (int64_t j = 0; j < size; ++j) g[j] = g[j] * a[size_t(j)] + in[j] * b[size_t(j)] + c[size_t(j)];
+    }
+}
+
+}  // namespace
+
+#define NORMED(NAME, R)                                                                              \
+    extern "C" void statistics_##NAME(const R* x, int64_t rows, int64_t channels, double* mean,      \
+                                      double* variance, int threads) {                               \
+        statistics<R>(x, rows, channels, mean, variance, threads);                                   \
+    }                                                                                                \
+    extern "C" int64_t normed_##NAME(const R* x, int64_t row, R* spikes, int64_t steps, int64_t n,   \
+                                     int64_t channels, const R* factor, const R* shift,              \
+                                     double scale, double decay, double threshold, double amount,    \
+                                     int to_zero, int threads) {                                     \
+        const Firing<R> f{R(scale), R(decay), R(threshold), R(amount), to_zero};                     \
+        return normed<R>(x, row, spikes, steps, n, channels, factor, shift, f, threads);             \
+    }                                                                                                \
+    extern "C" void unnormed_##NAME(const R* grad, const R* x, int64_t row, R* out, int64_t steps,   \
+                                    int64_t n, int64_t channels, const R* factor, const R* shift,    \
+                                    const R* mean, const R* inverse, double* sums, double scale,     \
+                                    double decay, double threshold, double amount, int to_zero,      \
+                                    int detached, int surrogate, double steepness, double peak,      \
+                                    int threads) {                                                   \
+        const Firing<R> f{R(scale), R(decay), R(threshold), R(amount), to_zero};                     \
+        unnormed<R>(grad, x, row, out, steps, n, channels, factor, shift, mean, inverse, sums, f,    \
+                    detached, surrogate, R(steepness), R(peak), threads);                            \
+    }                                                                                                \
+    extern "C" void combine_##NAME(R* grad, const R* x, int64_t total, int64_t channels, const R* a, \
+                                   const R* b, const R* c, int threads) {                            \
+        combine<R>(grad, x, total, channels, a, b, c, threads);                                      \
+    }
+
+NORMED(float32, float)
+NORMED(float64, double)

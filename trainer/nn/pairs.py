@@ -1,0 +1,49 @@
+"""Which normalizations a neuron can compute: those that it reads and nothing else does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+
+from purespike.trainer.nn import layers
+from purespike.trainer.nn.kernel import SLOPES
+from purespike.trainer.nn.neuron import IF, LIF, Neuron
+
+__all__ = ["pairs"]
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return not any(True for _ in m.children())
+
+
+def pairs(model: nn.Module) -> list[tuple[str, str]]:
+    """Names of normalizations and of their neurons; none if the network cannot be traced."""
+    modules = dict(model.named_modules())
+    try:
+        graph = _Tracer().trace(model)
+    except Exception:  # whatever a network's own code may raise on a proxy
+        return []
+    nodes = [node for node in graph.nodes if node.op == "call_module"]
+    calls = [str(node.target) for node in nodes]
+    found = []
+    for node in nodes:
+        readers = list(node.users)
+        if len(readers) != 1 or readers[0].op != "call_module":
+            continue
+        norm, neuron = str(node.target), str(readers[0].target)
+        if (
+            type(modules[norm]) in (layers.BatchNorm2d, layers.ThresholdBatchNorm2d)
+            and type(modules[neuron]) in (Neuron, IF, LIF)
+            and _known(modules[neuron])
+            and calls.count(norm) == calls.count(neuron) == 1
+            and readers[0].args[:1] == (node,)
+        ):
+            found.append((norm, neuron))
+    return found
+
+
+def _known(neuron: Any) -> bool:
+    plain = all(isinstance(c, int | float) for c in (neuron.threshold, neuron.amount))
+    return plain and not neuron.rectified and type(neuron.surrogate) in SLOPES
