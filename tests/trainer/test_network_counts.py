@@ -41,6 +41,12 @@ DENSE = {
     "7b-net": 403.68,
     "wide-7b-net": 1631.72,
     "spikformer-4-384": 934.07,
+    # ResNets whose first stage halves the image too, so that it has a 1x1 convolution.
+    "ms-resnet-18": 1826.92,
+    "ms-resnet-34": 3676.61,
+    "spike-driven-2-256": 195.92,  # the released code's layers behind poolings one layer earlier
+    "qkformer-4-384": 1492.41 - 0.0,
+    "ilif-resnet-18": 555.42,
 }
 
 

@@ -65,7 +65,25 @@ PARAMETERS = {
     "7b-net": 130_411 + 15,
     "wide-7b-net": 1_192_202 + 16,
     "spikformer-4-384": 9_365_524 - 6_144,
+    "ms-resnet-18": 11_693_736,  # SpikingJelly's ms_resnet18 and 34
+    "ms-resnet-34": 21_801_896,
+    # SpikingJelly's, without biases of four convolutions that the released code does not have.
+    "spike-driven-2-256": 2_567_434 - (32 + 64 + 128 + 256),
+    # The released code's with ten classes, without the values of the last stage.
+    "qkformer-4-384": 6_706_234 - 2 * (384 * 384 + 2 * 384),
+    "ilif-resnet-18": 11_173_962,
 }
+
+
+def test_parameters_that_papers_print_for_other_sizes() -> None:
+    """Spike-driven Transformer 2-512 and QKFormer 4-384 on CIFAR-100: 10.28 and 6.74 M."""
+    with torch.device("meta"):
+        driven = build_network("spike-driven-2-256", width=2, classes=100)
+        former = build_network("qkformer-4-384", classes=100)
+    values = 2 * (384 * 384 + 2 * 384)  # of spiking self-attention, which ours does without
+    for model, more, printed in ((driven, 0, 10.28), (former, values, 6.74)):
+        found = sum(p.numel() for p in model.parameters()) + more
+        assert round(found / 1e6, 2) == printed
 
 
 @pytest.mark.parametrize("name", CATALOGUE)
@@ -92,6 +110,11 @@ CASES: list[tuple[str, int, dict[str, Any]]] = [
     ("vgg-16", 32, {"width": 1 / 16, "pool": "max", "shortcut": True}),
     ("7b-net", 32, {"width": 1 / 8}),
     ("wide-7b-net", 16, {"width": 1 / 16, "gate": "and"}),
+    ("ms-resnet-18", 64, {"width": 1 / 32, "zero_init_residual": False}),
+    ("ms-resnet-18", 32, {"width": 1 / 32, "zero_init_residual": False, "shortcut": True}),
+    ("spike-driven-2-256", 16, {"width": 1 / 16}),
+    ("qkformer-4-384", 16, {"width": 1 / 12}),
+    ("qkformer-4-384", 8, {"width": 1 / 12, "gate": "iand", "aap": True, "shortcut": True}),
 ]
 
 
@@ -341,6 +364,9 @@ def test_configurations_survive_json() -> None:
         assert network_config(**json.loads(text)) == entry.defaults
 
 
+COUNTING = {"levels": 4, "reset": "subtract", "input_scale": 1.0}
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -362,6 +388,16 @@ def test_configurations_survive_json() -> None:
         ("cifar-resnet-20", {"size": 8}, "halve"),
         ("cifar-resnet-20", {"size": [32, 40]}, "halve"),
         ("vgg-16", {"size": 15}, "halve"),
+        ("ms-resnet-18", {"gate": "or"}, "cannot join"),
+        ("ms-resnet-18", {"aap": True}, "pathway could add up"),
+        ("fsnn-18", {"gate": "membrane"}, "cannot join"),
+        ("spike-driven-2-256", {"neuron": COUNTING}, "are of spikes"),
+        ("qkformer-4-384", {"neuron": COUNTING, "gate": "add"}, "are of spikes"),
+        ("qkformer-4-384", {"neuron": COUNTING}, "takes spikes, and these neurons send counts"),
+        ("ilif-resnet-18", {"gate": "or"}, "takes spikes, and these neurons send counts"),
+        ("ilif-resnet-18", {"neuron": {"reset": "zero"}}, "no such option"),
+        ("fsnn-18", {"neuron": {"levels": -1}}, "needs levels|levels"),
+        ("fsnn-18", {"neuron": {"learned_threshold": True}}, "needs levels"),
     ],
 )
 def test_impossible_networks_are_refused(name: str, options: dict[str, Any], message: str) -> None:
@@ -422,7 +458,7 @@ def test_every_network_learns() -> None:
     """One step of gradient reaches the first layer of every network through every head."""
     for name, entry in CATALOGUE.items():
         model = build_network(
-            name, seed=0, width=1 / 8 if name == "spikformer-4-384" else 1 / 16, in_channels=2,
+            name, seed=0, width=1 / 8 if "former" in name else 1 / 16, in_channels=2,
             classes=CLASSES, steps=2, size=16, aap=entry.pathway, zero_init_residual=False,
         )  # fmt: skip
         logits = model(spikes(16).float())

@@ -15,6 +15,7 @@ from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import IRError, Op
 from purespike.compiler.ir.ops.join import GateKind
 from purespike.compiler.ir.ops.levels import thresholds_of_rounding
+from purespike.trainer.capture.masks import MASKS
 from purespike.trainer.capture.reasons import reason_of
 from purespike.trainer.nn import attention, gates, layers
 from purespike.trainer.nn.auxiliary import Accumulate
@@ -286,9 +287,12 @@ def _neuron(m: Neuron, shape: tuple[int, ...], steps: int, path: str) -> Convert
 
 
 def _counting(m: ILIF, shape: tuple[int, ...], steps: int, path: str) -> Converted:
-    """A level activation; its count is that of the exact quotient."""
+    """A level activation; its count is that of the exact quotient, times what it is worth."""
     thresholds = thresholds_of_rounding(m.levels, m.threshold)
-    return [("", ops.Levels(thresholds, m.decay, np.asarray(m.threshold)))]
+    counts = ops.Levels(thresholds, m.decay, np.asarray(m.threshold))
+    if m.worth == 1:
+        return [("", counts)]
+    return [(".counts", counts), ("", ops.Scale(np.asarray(m.worth)))]
 
 
 def _gate(m: nn.Module, shape: tuple[int, ...], steps: int, path: str) -> Converted:
@@ -320,6 +324,7 @@ CONVERSIONS: dict[type[nn.Module], Callable[..., Converted]] = {
     Accumulate: lambda m, shape, steps, path: [("", ops.Add())],
     attention.AttentionScores: lambda m, shape, steps, path: [("", ops.AttentionScores(m.heads))],
     attention.AttentionMix: lambda m, shape, steps, path: [("", ops.AttentionMix(m.heads))],
+    **MASKS,
     gates.Add: lambda m, shape, steps, path: [("", ops.Add())],
     **dict.fromkeys(_GATES, _gate),
     **dict.fromkeys(

@@ -15,6 +15,7 @@ from purespike.trainer.capture.concat import Joined, split
 from purespike.trainer.capture.conversions import CaptureError, converter
 from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.imported import Spikes
+from purespike.trainer.capture.masks import fronts
 from purespike.trainer.capture.nodes import Nodes
 from purespike.trainer.capture.steps import Steps, common_step
 from purespike.trainer.capture.values import MERGED, SEQUENCE, STEP, State, Value
@@ -145,7 +146,7 @@ class Modules:
         mode: interop.Mode,
     ) -> Value:
         """The nodes of a module, named ``name``, on what it reads."""
-        made = reads
+        made = self._fronts(reads, path, name, module)
         shape = self.nodes.type(reads[0][0]).shape
         for suffix, op in self._converted(shape, path, module, mode):
             value = self.add(f"{name}{suffix}", op, made, path)
@@ -155,6 +156,19 @@ class Modules:
         if isinstance(silent, Neuron) and not silent.fires and value.lead == SEQUENCE:
             return replace(value, lead=STEP)  # its membrane is read at the last step
         return value
+
+    def _fronts(self, reads: Reads, path: str, name: str, module: nn.Module) -> Reads:
+        """The inputs of a module as they meet in it."""
+        made = list(reads)
+        try:
+            front = fronts(module, [self.nodes.type(edge) for edge, _ in reads])
+        except IRError as e:
+            e.where = e.where or path
+            raise
+        for k, op in enumerate(front):
+            value = self.add(f"{name}.in{k}", op, [reads[k]], path)
+            made[k] = (self.nodes.edge(value.form, path), value)
+        return made
 
     def _converted(
         self, shape: Shape, path: str, module: nn.Module, mode: interop.Mode

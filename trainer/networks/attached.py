@@ -188,8 +188,9 @@ def attach(
         value, steps = _sequence(seen[name], x, name)
         shapes[name] = tuple(value.shape[2:])
         stepped += [name] if steps else []
-        counted = any(isinstance(m, ILIF) for m in modules[name].modules())
-        spikes = value == value.round() if counted else (value == 0) | (value == 1)
+        worths = [m.worth for m in modules[name].modules() if isinstance(m, ILIF)]
+        counts = value / min(worths, default=1.0)
+        spikes = counts == counts.round() if worths else (value == 0) | (value == 1)
         if name in accumulated and not bool(spikes.all()):
             low, high = float(value.detach().min()), float(value.detach().max())
             raise _refused(

@@ -7,6 +7,7 @@ forward methods only call submodules, so that ``torch.fx`` can trace them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
@@ -154,6 +155,8 @@ class DualStreamBlock(nn.Module):
     def _closing(self, neuron: NeuronConfig) -> nn.Module:
         if self.gate_kind != "sn":
             return neuron.build()
+        if neuron.levels:
+            return replace(neuron, decay=1.0).build()
         return IF(
             threshold=neuron.threshold,
             surrogate=neuron.surrogate,

@@ -2,58 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 from purespike.trainer.errors import ConfigError
-from purespike.trainer.nn.gates import JOINS
-from purespike.trainer.nn.neuron import PLIF, Neuron
-from purespike.trainer.nn.surrogate import ATan, Surrogate
+from purespike.trainer.networks.neurons import NeuronConfig
+from purespike.trainer.nn.gates import JOINS, LOGICAL
 from purespike.trainer.values import from_dict, to_dict
 
 __all__ = ["ModelConfig", "NetworkConfig", "NeuronConfig", "from_dict", "to_dict"]
-
-
-@dataclass(frozen=True)
-class NeuronConfig:
-    """The arguments of :class:`purespike.trainer.nn.neuron.Neuron`, shared by all layers.
-
-    Attributes:
-        learned_tau: Each layer learns its time constant (PLIF), from ``tau = 1 / input_scale`` on;
-            ``decay`` must be ``1 - input_scale``.
-    """
-
-    decay: float = 1.0
-    input_scale: float = 1.0
-    threshold: float = 1.0
-    reset: str = "zero"
-    amount: float | None = None
-    surrogate: Surrogate = field(default_factory=ATan)
-    detach_reset: bool = True
-    rectified: bool = False
-    learned_tau: bool = False
-
-    def build(self) -> Neuron:
-        """Make one neuron layer.
-
-        Raises:
-            ConfigError: if a number is out of its range, or a time constant is to be learned of a
-                neuron that has none.
-        """
-        arguments = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        if not arguments.pop("learned_tau"):
-            return Neuron(**arguments)
-        if self.decay + self.input_scale != 1.0 or self.input_scale >= 1.0:
-            raise ConfigError(
-                "only the time constant of a leaky neuron can be learned",
-                found=f"decay {self.decay:g}, input_scale {self.input_scale:g}",
-                allowed="decay = 1 - input_scale, input_scale < 1",
-                where="NeuronConfig(learned_tau=True)",
-                remedy="NeuronConfig(decay=0.5, input_scale=0.5, ...) starts at tau = 2",
-            )
-        del arguments["decay"], arguments["input_scale"]
-        return PLIF(tau=1.0 / self.input_scale, **arguments)
 
 
 @dataclass(frozen=True)
@@ -110,7 +67,7 @@ class ModelConfig:
             "strides": self.strides,
         }
         _check_whole("ModelConfig", self, counts)
-        _check_pathways("ModelConfig", self.gate, self.aap, self.dsnn)
+        _check_pathways("ModelConfig", self)
         if not self.widths or len(self.widths) != len(self.strides):
             raise ConfigError(
                 "each residual block needs one width and one stride",
@@ -131,8 +88,8 @@ class NetworkConfig:
         classes: number of logits.
         size: height and width of the input.
         steps: time steps T of one sample.
-        gate: how a residual block joins, as in :class:`ModelConfig`; 'none' where a network has no
-            residual blocks.
+        gate: how a residual block joins, as in :class:`ModelConfig`; 'membrane' where currents are
+            added that no neuron stands between; 'none' where a network has no residual blocks.
         neuron: the neuron of all layers.
         aap: build the auxiliary accumulation pathway.
         aap_own_classifier: give that pathway a classifier of its own.
@@ -170,7 +127,7 @@ class NetworkConfig:
             "size": self.size,
         }
         _check_whole("NetworkConfig", self, counts)
-        _check_pathways("NetworkConfig", self.gate, self.aap, self.dsnn, others=("none",))
+        _check_pathways("NetworkConfig", self, others=("membrane", "none"))
         for name, choices in (("shortcut_at", ("block", "stage")), ("pool", ("avg", "max"))):
             if getattr(self, name) not in choices:
                 raise ConfigError(
@@ -203,8 +160,9 @@ def _check_whole(owner: str, config: Any, counts: dict[str, tuple[Any, ...]]) ->
 
 
 def _check_pathways(
-    owner: str, gate: str, aap: bool, dsnn: bool, others: tuple[str, ...] = ()
+    owner: str, config: ModelConfig | NetworkConfig, others: tuple[str, ...] = ()
 ) -> None:
+    gate, levels = config.gate, config.neuron.levels
     if gate not in (*JOINS, *others):
         raise ConfigError(
             "unknown residual gate",
@@ -213,7 +171,15 @@ def _check_pathways(
             where=f"{owner}(gate=...)",
             remedy="'or' trains best of the spike-only gates in our measurements",
         )
-    if dsnn and not aap:
+    if levels > 1 and gate in LOGICAL:
+        raise ConfigError(
+            f"gate {gate} takes spikes, and these neurons send counts",
+            found=f"gate {gate!r}, neuron.levels {levels}",
+            allowed=", ".join(g for g in JOINS if g not in LOGICAL),
+            where=f"{owner}(gate=...)",
+            remedy="set gate = 'vanilla' or 'add', or neuron.levels = 0 for spikes",
+        )
+    if config.dsnn and not config.aap:
         raise ConfigError(
             "a DSNN deploys an accumulation pathway that is not built",
             found="dsnn=True, aap=False",

@@ -9,7 +9,7 @@ from torch import nn
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.networks.configuration import NetworkConfig
 
-__all__ = ["Parts", "check_size", "scaled"]
+__all__ = ["Parts", "check_size", "check_spikes", "scaled"]
 
 
 @dataclass(frozen=True)
@@ -46,4 +46,20 @@ def check_size(config: NetworkConfig, least: int, multiple: int = 1) -> None:
             allowed=allowed,
             where="NetworkConfig(size=...)",
             remedy="scale the input, or choose a network with fewer poolings",
+        )
+
+
+def check_spikes(config: NetworkConfig) -> None:
+    """Refuse neurons that send counts where an attention masks spikes.
+
+    Raises:
+        ConfigError: if the neurons have several levels.
+    """
+    if config.neuron.levels > 1:
+        raise ConfigError(
+            f"the masks of {config.name}'s attention are of spikes",
+            found=f"neuron.levels {config.neuron.levels}",
+            allowed="0: neurons that send spikes",
+            where="NetworkConfig(neuron=...)",
+            remedy="a product of counts has no form in spikes; choose a network without attention",
         )

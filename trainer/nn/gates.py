@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from purespike.trainer.errors import ConfigError
 
-__all__ = ["GATES", "JOINS", "Add", "And", "Iand", "Or", "Xor", "residual_gate"]
+__all__ = ["GATES", "JOINS", "LOGICAL", "Add", "And", "Iand", "Or", "Xor", "residual_gate"]
 
 
 class And(nn.Module):
@@ -87,6 +87,7 @@ def _whole(a: Tensor, s: Tensor, kind: str) -> Tensor:
 
 
 GATES: dict[str, type[nn.Module]] = {"and": And, "or": Or, "iand": Iand, "xor": Xor, "add": Add}
+LOGICAL = ("and", "or", "iand", "xor")  # which take spikes only
 # How a residual block can join: a gate on spikes, or a sum of currents before the closing neuron.
 JOINS = (*GATES, "sn", "vanilla")
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from purespike.trainer.errors import ConfigError
+from purespike.trainer.nn.levels import ILIF
 from purespike.trainer.nn.neuron import Neuron
 from purespike.trainer.nn.surrogate import Shaped, Surrogate
 
@@ -82,7 +83,7 @@ def layer_gradients(
         return hook
 
     for name, module in model.named_modules():
-        if isinstance(module, Neuron):
+        if isinstance(module, Neuron | ILIF):
             module.register_forward_hook(listen(name))
     out = model(x)
     heads = out if isinstance(out, dict) else {"main": out}
@@ -110,6 +111,13 @@ def scan_surrogates(
     The spikes are the same for all, since a surrogate acts on gradients only. Arguments are those
     of :func:`layer_gradients`.
     """
+    if not any(isinstance(m, Neuron) for m in model.modules()):
+        raise ConfigError(
+            "the network has no surrogate whose width could be tried",
+            allowed="neurons that send spikes",
+            where=type(model).__name__,
+            remedy="the gradient of counts is that of a clamp; scan the network with levels = 0",
+        )
     rows = []
     for surrogate in surrogates:
         trial = copy.deepcopy(model)

@@ -109,6 +109,8 @@ class Learner(L.LightningModule):
         """Listen to what the blocks put out, behind their gates; join the processes' statistics."""
         self._join_statistics(self.world.size > 1 and self.config.sync_batchnorm)
         for name, block in blocks(self.model):
+            if getattr(block, "currents", False):
+                continue
             self._hooks.append(block.register_forward_hook(self._note_rate(name)))
         for name, neuron in self.foreign:
             self._hooks.append(neuron.register_forward_hook(self._note_rate(name)))

@@ -21,6 +21,9 @@ Cases:
 12. Sum pooling (a depthwise convolution of equal weights, without bias): as 5 to 7.
 13. A delay behind a layer or a sum of layers: in front of it. See `move_delays`. Two linear layers
     in a row become one first: what a delay makes of the bias would stand between them.
+14. A 1x1 convolution of a current: into each layer of the current's sum. See `on_currents`.
+Where something else reads the current of case 7 or 14, the layers stay for it, and the pool or
+convolution gets copies: a chip has no current that two layers of neurons could read.
 Whatever fits no case stays; `unfolded` says why, and the compliance check names it. A reset to
 another value than zero has no place in the graph: capture and the NIR reader refuse it.
 """
@@ -61,7 +64,7 @@ from purespike.compiler.ir.rewrite import (
     source_of,
 )
 from purespike.compiler.passes.fold_constants import in_a_row
-from purespike.compiler.passes.fold_scales import move_delays, pooling
+from purespike.compiler.passes.fold_scales import move_delays, on_currents, pooling
 
 
 def fold_scales(graph: Graph) -> Graph:
@@ -72,6 +75,7 @@ def fold_scales(graph: Graph) -> Graph:
         _scale_of_sum,
         _scale_of_spikes,
         _mean,
+        on_currents.pointwise_on_current,
         pooling.pool_into_linear,
         pooling.pool_into_conv,
         pooling.conv_into_pool,

@@ -149,7 +149,7 @@ def _joint_padding(
 
 def conv_into_pool(graph: Graph, node: Node) -> Match | None:
     """Convolution, average or sum pooling without padding: one convolution."""
-    windows, conv = _windows(node.op), source_of(graph, node)
+    windows, conv = _windows(node.op), graph.producer(node.inputs[0])
     if windows is None or conv is None or not isinstance(conv.op, Conv2d):
         return None
     pool, op = windows.pool, conv.op
@@ -165,7 +165,13 @@ def conv_into_pool(graph: Graph, node: Node) -> Match | None:
         stride=_times(op.stride, pool.stride),
         dilation=(1, 1),
     )
-    return {conv.name: [], node.name: [draft(conv, node.name, merged, conv.inputs)]}, {}
+    pooled = {node.name: [draft(conv, node.name, merged, conv.inputs)]}
+    return {**_gone(graph, conv), **pooled}, {}
+
+
+def _gone(graph: Graph, node: Node) -> dict[str, list[Node]]:
+    """Nothing in its place, unless something besides what takes it in reads it."""
+    return {} if only_reader(graph, node.name) is None else {node.name: []}
 
 
 def _composed(weight: Array, window: Pair, apart: Pair, by: Pair = (1, 1)) -> Array:
@@ -190,7 +196,7 @@ def _times(a: Pair, b: Pair) -> Pair:
 
 def sum_into_pool(graph: Graph, node: Node) -> Match | None:
     """A sum of convolutions and spikes, average pooling: each is pooled by itself."""
-    add = source_of(graph, node)
+    add = graph.producer(node.inputs[0])
     if not isinstance(node.op, AvgPool2d) or add is None or not isinstance(add.op, Add):
         return None
     if counts(graph, add.name) and not any(is_current(graph, i) for i in add.inputs):
@@ -198,14 +204,14 @@ def sum_into_pool(graph: Graph, node: Node) -> Match | None:
     pools = []
     for k, name in enumerate(add.inputs):
         part = graph.producer(name)
-        layer = part is not None and isinstance(part.op, Conv2d)
-        if is_current(graph, name) and not (layer and only_reader(graph, name) is add):
+        layer = part is not None and isinstance(part.op, Conv2d | Add)
+        if is_current(graph, name) and not layer:
             return None
         pools.append(draft(node, f"{node.name}.in{k}", node.op, (name,)))
     if len(set(add.inputs)) < len(add.inputs) or any(node.op.padding):
         return None
     total = draft(add, node.name, add.op, tuple(p.name for p in pools))
-    return {add.name: [], node.name: [*pools, total]}, {}
+    return {**_gone(graph, add), node.name: [*pools, total]}, {}
 
 
 def pool_into_neurons(graph: Graph, node: Node) -> Match | None:
