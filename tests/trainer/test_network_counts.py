@@ -45,7 +45,7 @@ DENSE = {
     "ms-resnet-18": 1826.92,
     "ms-resnet-34": 3676.61,
     "spike-driven-2-256": 195.92,  # the released code's layers behind poolings one layer earlier
-    "qkformer-4-384": 1492.41 - 0.0,
+    "qkformer-4-384": 1492.41,
     "ilif-resnet-18": 555.42,
 }
 

@@ -185,9 +185,7 @@ _ALL = (
     _membrane(18, (2, 2, 2, 2)),
     _membrane(34, (3, 4, 6, 3)),
     Architecture(
-        NetworkConfig(
-            "spike-driven-2-256", 3, 10, (32, 32), 4, "membrane", LIF_NEURON, pool="max"
-        ),
+        NetworkConfig("spike-driven-2-256", 3, 10, (32, 32), 4, "membrane", LIF_NEURON, pool="max"),
         spike_driven_network,
         ("membrane",),
         False,

@@ -58,7 +58,7 @@ class NeuronConfig:
         if self.levels and any(others.values()):
             raise ConfigError(
                 "a neuron of several levels has no such option",
-                found=", ".join(f"{k} {getattr(self, k)!r}" for k, wrong in others.items() if wrong),
+                found=", ".join(f"{k} {getattr(self, k)!r}" for k, w in others.items() if w),
                 allowed="reset 'subtract', input_scale 1, no amount, rectified or learned_tau",
                 where=f"NeuronConfig(levels={self.levels})",
                 remedy='write reset = "subtract" and what else differs, or levels = 0 for spikes',

@@ -5,9 +5,9 @@ attention (SDSA-1) is made of masks and sums: for each channel, neurons count th
 key and value fire together, and what they fire lets queries through. Tokens are the pixels of the
 last feature map.
 
-One thing differs from the authors' code. There the last pooling takes the maximum of currents, which
-no sum of spikes can say where a shortcut reads the result; here the two poolings of the patch
-embedding stand one layer earlier, behind neurons (an OR). Parameters are the same.
+One thing differs from the authors' code. There the last pooling takes the maximum of currents,
+which no sum of spikes can say where a shortcut reads the result; here the two poolings of the
+patch embedding stand one layer earlier, behind neurons (an OR). Parameters are the same.
 """
 
 from __future__ import annotations
@@ -86,8 +86,9 @@ class SpikeDrivenBlock(nn.Module):
     def forward(self, x: Tensor, a: Tensor | None = None) -> tuple[Tensor, None]:
         """Advance the current (T, B, C, H, W)."""
         s = self.neuron(x)
-        mask = self.talking(self.count(self.both(self.k(s), self.v(s))))
-        x = self.attended(self.project(self.mask(self.q(s), mask)), x)
+        q, k, v = self.q(s), self.k(s), self.v(s)
+        mask = self.talking(self.count(self.both(k, v)))
+        x = self.attended(self.project(self.mask(q, mask)), x)
         return self.join(self.perceptron(x), x), None
 
 

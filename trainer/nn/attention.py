@@ -72,7 +72,7 @@ class HeadSum(nn.Module):
 
     def forward(self, s: Tensor) -> Tensor:
         """Add up over the channels of a head."""
-        return s.unflatten(2, (self.heads, -1)).sum(3)
+        return _by_head(s, self.heads).sum(3)
 
 
 class Mask(nn.Module):
@@ -86,7 +86,12 @@ class Mask(nn.Module):
         """Let through what the mask has."""
         if m.shape[3:] != s.shape[3:]:
             return s * m
-        return (s.unflatten(2, (m.shape[2], -1)) * m.unsqueeze(3)).flatten(2, 3)
+        return (_by_head(s, m.shape[2]) * m.unsqueeze(3)).flatten(2, 3)
+
+
+def _by_head(s: Tensor, heads: int) -> Tensor:
+    """(T, B, C, H, W) as (T, B, heads, C / heads, H, W)."""
+    return s.reshape(*s.shape[:2], heads, -1, *s.shape[3:])
 
 
 def check_heads(channels: int, heads: int) -> None:

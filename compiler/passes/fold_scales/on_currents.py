@@ -52,7 +52,7 @@ def _composed(op: Conv2d, source: Node, graph: Graph) -> Conv2d | None:
     if inner.bias is not None:
         bias = outer @ inner.bias + (0.0 if bias is None else bias)
     stride = (inner.stride[0] * op.stride[0], inner.stride[1] * op.stride[1])
-    weight = np.tensordot(outer, _whole(inner), axes=1)
+    weight = np.asarray(np.tensordot(outer, _whole(inner), axes=1), dtype=np.float64)
     return replace(inner, weight=weight, bias=bias, stride=stride, groups=1)
 
 

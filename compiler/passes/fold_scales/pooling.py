@@ -275,7 +275,7 @@ def why_pooled(graph: Graph, node: Node) -> str:
     if is_current(graph, source.name) or (add is not None and isinstance(add.op, Add)):
         if any(node.op.padding):
             return "it pads what a layer makes, bias included: pool without padding"
-        return "what it averages is read by something else too, or is not a convolution"
+        return "what it averages is not made by convolutions alone"
     if not source.domain <= SPIKE:
         return f"it averages {source.domain} values, not spikes"
     if node.name in graph.outputs:
