@@ -53,6 +53,7 @@ class Runner:
         membranes: As `run_cpu`.
         threads: As `run_cpu`.
         lookups: As `run_cpu`.
+        made: The plan of the graph, where there is one already.
 
     Raises:
         CpuError: If a node has no exact form in integers.
@@ -65,8 +66,9 @@ class Runner:
         membranes: bool | Collection[str] = False,
         threads: int | None = None,
         lookups: bool | None = None,
+        made: Plan | None = None,
     ) -> None:
-        self._graph, self._plan = graph, plan(graph)
+        self._graph, self._plan = graph, made or plan(graph)
         self._threads, self._lookups = threads, lookups
         names = {v.name for v in self._plan.neurons()}
         self._kept = names if membranes is True else set(membranes or ()) & names

@@ -92,6 +92,11 @@ def read_nir(
     return _read(path, load(path), stated)[0]
 
 
+def read_document(document: Document, name: str = "model.nir") -> Graph:
+    """The graph of a file of purespike's own that was parsed before, checked as `read_nir` does."""
+    return _read(name, document, Conventions())[0]
+
+
 def read_both(
     path: str | os.PathLike[str], stated: Conventions, steps: int | None = None
 ) -> tuple[Graph, Document]:

@@ -227,10 +227,9 @@ def is_exact(current: Sum, op: Neuron, steps: int) -> bool:
     for bits in range(0, 49, 4):
         if most * 2.0**bits >= 2.0**52:
             return False
-        # Most weights are no such multiples, and the first few of them show it.
-        if all(_whole(v.ravel()[:256], bits) for v in values) and all(
-            _whole(v, bits) for v in values
-        ):
+        # Most weights are no such multiples, and the first few of them show it (`ravel` would copy
+        # all of an array that is not contiguous).
+        if all(_whole(v.flat[:256], bits) for v in values) and all(_whole(v, bits) for v in values):
             return True
     return False
 

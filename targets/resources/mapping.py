@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,10 +100,13 @@ class Mapping:
         """Chips that are needed."""
         return -(-self.cores // (self.chip.cores.value or self.cores or 1))
 
+    @cached_property
+    def _limits(self) -> dict[str, int]:
+        return core_limits(self.chip)
+
     def utilisation(self, core: Core) -> dict[str, float]:
         """Percent of each published limit of a core."""
-        limits = core_limits(self.chip)
-        return {r: round(100 * core.use(r) / limit, 2) for r, limit in limits.items()}
+        return {r: round(100 * core.use(r) / limit, 2) for r, limit in self._limits.items()}
 
     @property
     def summary(self) -> str:

@@ -11,6 +11,7 @@ one-to-one synapse one list for each factor of its own.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -98,9 +99,11 @@ def _list_words(layer: Layer, link: Link, block: Block, bits: int) -> int:
         return link.op.shape[1] * _words(block.neurons, bits)
     if isinstance(link.op, Conv2d):
         inner, *kernel = link.op.weight.shape[1:]
-        taps = int(np.prod(kernel))
+        taps = math.prod(kernel)
         channels = _by_group(len(link.op.weight) // link.op.groups, block.first, block.last)
-        return int(inner * sum(_words(n * taps, bits) for n in channels))
+        return inner * sum(_words(n * taps, bits) for n in channels)
+    if link.op.factor.size == 1:
+        return _words(1, bits)
     return len(np.unique(_factors(layer, link, block))) * _words(1, bits)
 
 

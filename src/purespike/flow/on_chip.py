@@ -52,6 +52,10 @@ from purespike.subject import Progress, Subject
 from purespike.targets.agreement import Executor, Mismatch, agreement, not_run
 from purespike.targets.lava.lower.schedule import ScheduleError, schedule
 from purespike.targets.lava.run.simulate import simulate
+from purespike.targets.nir.document import Document
+from purespike.targets.nir.emit import to_bytes
+from purespike.targets.nir.errors import NirError
+from purespike.targets.nir.guard.guard import read_back
 from purespike.targets.resources.chips import CHIPS
 from purespike.targets.resources.layers import ResourceError
 from purespike.targets.resources.mapping import Mapping, map_network
@@ -85,7 +89,7 @@ def judged_on_chip(
     # The chip alone: what a declared encoder sends is its input.
     chip, fed = chip_part(graph), encode(graph, x)
     check = CrossCheck.of(chip, fed[:, : options.golden])
-    recorder = Recorder(chip, options.golden)
+    recorder = Recorder(chip, min(options.golden, x.shape[1]))
     integers = measure(
         graph,
         x,
@@ -104,14 +108,23 @@ def judged_on_chip(
     findings += integers.findings
     findings += chip_findings(graph, options.policy, integers.counts, cores)
     leak = options.policy.leak_multiplies
-    findings += check_graph(chip, findings, leak_multiplies=leak, strict=options.nir_strict)
+    written: Document | None = None
+    with suppress(NirError):  # whoever asks for the file says why there is none
+        written = read_back(to_bytes(chip))
+    findings += check_graph(
+        chip,
+        findings,
+        leak_multiplies=leak,
+        strict=options.nir_strict,
+        written=None if options.nir_strict else written,
+    )
     golden = recorder.golden(fed[:, : options.golden], subject.labels[: options.golden])
     executors, again = list(evidence.executors), golden.part(check.samples)
     every = np.arange(len(golden.labels))
     executed: tuple[tuple[str, NDArray[np.int64], Callable[[], list[Mismatch]]], ...] = (
         ("ONNX Runtime", check.samples, lambda: compare_onnx(chip, again)),
         ("cpu", check.samples, check.rows),
-        ("NIR, read back", check.samples, lambda: compare_nir(chip, again)),
+        ("NIR, read back", check.samples, lambda: compare_nir(chip, again, written)),
     )
     if options.c:
         evidence = replace(evidence, c_program=c_program(chip, layer_counts(graph, integers)))

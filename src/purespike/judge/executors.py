@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -15,15 +14,16 @@ from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.rules.finding import EXECUTORS, Finding
 from purespike.compiler.rules.measure import Fast, traces
-from purespike.compiler.scratch import scratch_folder
 from purespike.compiler.wording import RUN_LAVA
 from purespike.judge.fast import fast
 from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.bundle.bundle import Golden
 from purespike.targets.c.run import run_c
 from purespike.targets.lava.run.simulate import LavaRun
-from purespike.targets.nir.emit import write_nir
-from purespike.targets.nir.read import read_nir
+from purespike.targets.nir.document import Document
+from purespike.targets.nir.emit import to_bytes
+from purespike.targets.nir.guard.guard import read_back
+from purespike.targets.nir.read import read_document
 from purespike.targets.onnx.emit import step_model
 from purespike.targets.onnx.run import run_onnx
 
@@ -32,8 +32,8 @@ def make_golden(
     graph: Graph, inputs: NDArray[Any], labels: NDArray[np.int64], fast: Fast | None = None
 ) -> Golden:
     """What the integer graph does on the samples (T, B, *shape), by the interpreter or ``fast``."""
-    recorder = Recorder(graph)
-    for _, trace in traces(graph, inputs, recorder.membranes, fast):
+    recorder = Recorder(graph, inputs.shape[1])
+    for _, trace in traces(graph, inputs, recorder.neurons, fast):
         recorder.add(trace)
     return recorder.golden(inputs, labels)
 
@@ -43,39 +43,43 @@ class Recorder:
 
     Args:
         graph: A network in integers; what runs on the host is left out.
-        samples: How many are kept, the first ones; None for all.
+        samples: How many are kept, the first ones; no fewer are shown.
     """
 
-    def __init__(self, graph: Graph, samples: int | None = None) -> None:
-        self._left = math.inf if samples is None else samples
+    def __init__(self, graph: Graph, samples: int) -> None:
+        self._done, self._samples = 0, samples
         neurons = [n for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
-        fires = [n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires]
-        self.spikes: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in fires}
-        self.membranes: dict[str, list[NDArray[np.int32]]] = {n.name: [] for n in neurons}
+        self.neurons = [n.name for n in neurons]
+        self.firing = [n.name for n in neurons if isinstance(n.op, Neuron) and n.op.fires]
+        self.spikes: dict[str, NDArray[np.uint8]] = {}
+        self.membranes: dict[str, NDArray[np.int32]] = {}
 
     def add(self, trace: Trace) -> None:
         """The next batch."""
-        if self._left <= 0:
+        if self._done == self._samples:
             return
-        self._left -= next(iter(trace.membranes.values())).shape[1]
-        for name, rows in self.spikes.items():
-            rows.append(trace.values[name].astype(np.uint8, copy=False))
-        for name, levels in self.membranes.items():
-            levels.append(trace.membranes[name].astype(np.int32, copy=False))
+        shown = next(iter(trace.membranes.values())).shape[1]
+        for name in self.firing:
+            self._keep(self.spikes, name, trace.values[name], np.uint8)
+        for name in self.neurons:
+            self._keep(self.membranes, name, trace.membranes[name], np.int32)
+        self._done = min(self._done + shown, self._samples)
+
+    def _keep(
+        self, kept: dict[str, NDArray[Any]], name: str, values: NDArray[Any], kind: type[Any]
+    ) -> None:
+        """Each batch goes where it stays: gathered first, all of them would be held twice."""
+        part = values[:, : self._samples - self._done]
+        if part.shape[1] == self._samples:
+            kept[name] = part.astype(kind, copy=False)
+            return
+        if name not in kept:
+            kept[name] = np.empty((len(part), self._samples, *part.shape[2:]), kind)
+        kept[name][:, self._done : self._done + part.shape[1]] = part
 
     def golden(self, inputs: NDArray[Any], labels: NDArray[np.int64]) -> Golden:
-        """All batches, with the samples (T, B, *shape) that they were of, the first ones shown."""
-        samples = inputs.shape[1]
-
-        def joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
-            return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
-
-        return Golden(
-            inputs.astype(np.uint8),
-            labels,
-            {name: joined(rows)[:, :samples] for name, rows in self.spikes.items()},
-            {name: joined(levels)[:, :samples] for name, levels in self.membranes.items()},
-        )
+        """All batches, with the samples (T, B, *shape) that they were of."""
+        return Golden(inputs.astype(np.uint8), labels, self.spikes, self.membranes)
 
 
 def encode(graph: Graph, x: NDArray[Any]) -> NDArray[Any]:
@@ -106,12 +110,15 @@ def compare_c(graph: Graph, golden: Golden) -> list[Mismatch]:
     return compare(golden.trace(), ran.values, ran.membranes)
 
 
-def compare_nir(graph: Graph, golden: Golden) -> list[Mismatch]:
-    """What the network read back from its NIR file computes otherwise."""
-    with scratch_folder() as folder:
-        path = folder / "model.nir"
-        write_nir(graph, path)
-        back = read_nir(path)
+def compare_nir(graph: Graph, golden: Golden, written: Document | None = None) -> list[Mismatch]:
+    """What the network read back from its NIR file computes otherwise.
+
+    Args:
+        graph: A network in integers.
+        golden: What it does.
+        written: What the bytes of its file were read back as, if they were before.
+    """
+    back = read_document(written or read_back(to_bytes(graph)))
     again = make_golden(back, golden.inputs, golden.labels, fast(back)).trace()
     return compare(golden.trace(), again.values, again.membranes)
 

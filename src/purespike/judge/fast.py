@@ -20,6 +20,7 @@ from purespike.compiler.rules.measure import Fast
 from purespike.judge.static import is_integer
 from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.cpu.library import kernels
+from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.run import Runner, run_cpu
 from purespike.targets.real.memory import Memory
 from purespike.targets.real.run import run_real
@@ -32,17 +33,17 @@ def fast(graph: Graph) -> Fast | None:
     if not is_integer(graph) or len(graph.inputs) != 1 or isinstance(kernels(), str):
         return None
     runners: dict[frozenset[str], Runner] = {}
+    try:
+        made = plan(graph)
+    except PurespikeError:
+        return None
 
     def run_fast(x: NDArray[Any], membranes: Collection[str]) -> Trace:
         kept = frozenset(membranes)
         if kept not in runners:
-            runners[kept] = Runner(graph, membranes=kept)
+            runners[kept] = Runner(graph, membranes=kept, made=made)
         return runners[kept].run(x)
 
-    try:
-        runners[frozenset()] = Runner(graph)
-    except PurespikeError:
-        return None
     return run_fast
 
 
@@ -82,6 +83,12 @@ def replayed(graph: Graph, samples: int) -> NDArray[np.int64]:
     return np.linspace(0, samples - 1, count).astype(np.int64)
 
 
+def _brief(values: NDArray[Any], kind: type[np.integer[Any]]) -> NDArray[Any]:
+    """The same numbers in fewer bytes, if all of them are there: the traces are kept for long."""
+    brief = values.astype(kind, copy=False)
+    return brief if np.array_equal(brief, values) else values
+
+
 @dataclass(frozen=True)
 class CrossCheck:
     """The interpreter and the cpu executor on the same samples, every spike and membrane.
@@ -114,8 +121,9 @@ class CrossCheck:
         firing = [name for name, n in neurons.items() if getattr(n.op, "fires", False)]
 
         def kept(trace: Trace) -> Trace:
-            spikes = {name: trace.values[name] for name in firing}
-            return Trace(spikes, {name: trace.membranes[name] for name in neurons})
+            spikes = {name: _brief(trace.values[name], np.uint8) for name in firing}
+            held = {name: _brief(trace.membranes[name], np.int32) for name in neurons}
+            return Trace(spikes, held)
 
         reference = kept(run(graph, part, record=neurons))
         try:

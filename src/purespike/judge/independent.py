@@ -46,14 +46,26 @@ def second_verdict(document: Document, stated: Conventions | None = None) -> Ver
 
 
 def check_graph(
-    graph: Graph, findings: Iterable[Finding], *, leak_multiplies: bool, strict: bool = False
+    graph: Graph,
+    findings: Iterable[Finding],
+    *,
+    leak_multiplies: bool,
+    strict: bool = False,
+    written: Document | None = None,
 ) -> Iterator[Finding]:
     """PS014 for a graph: on the bytes of the NIR file that it becomes.
 
     What plain nodes cannot say is judged in the other form: a verdict is about the network.
+
+    Args:
+        graph: Any graph.
+        findings: As `compare_verdicts`.
+        leak_multiplies: Likewise.
+        strict: As `write_nir`.
+        written: What such a file of the graph was read back as, if one was made before.
     """
     try:
-        document = read_back(to_bytes(graph, strict=strict))
+        document = written or read_back(to_bytes(graph, strict=strict))
     except NirError as e:
         if strict:
             yield from check_graph(graph, findings, leak_multiplies=leak_multiplies)

@@ -95,7 +95,7 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = silent) -> Exami
     require_recordings(bundle)
     graph, golden = bundle.graph, bundle.golden
     check = CrossCheck.of(graph, golden.inputs)
-    recorder = Recorder(graph)
+    recorder = Recorder(graph, golden.inputs.shape[1])
     measured = measure(
         graph,
         golden.inputs,
