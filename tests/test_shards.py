@@ -154,10 +154,22 @@ def test_parts_of_another_run_are_not_mixed_in(bundle: Path, data: Path, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("small_parts")
-def test_a_cluster_says_the_same(bundle: Path, data: Path, tmp_path: Path) -> None:
+def test_a_cluster_says_the_same_and_a_killed_worker_costs_time(
+    bundle: Path, data: Path, tmp_path: Path
+) -> None:
+    killed: list[int] = []
+
+    def kill(stage: str, done: int, total: int) -> None:
+        if done and not killed:  # a part has come back, others wait or run
+            victim = dask.workers[0]
+            victim.kill()
+            killed.append(victim.wait())
+
     with cluster(tmp_path, workers=2) as dask:
         found = ran(bundle, data, scheduler=dask.address)
+        lost = ran(bundle, data, kill, scheduler=dask.address)
     assert alike(found, ran(bundle, data))
+    assert killed == [-signal.SIGKILL] and alike(lost, found)
     with pytest.raises(ClusterError):
         ran(bundle, data, scheduler="tcp://127.0.0.1:1")
     with pytest.raises(UsageError, match="jobs"):

@@ -23,8 +23,10 @@ from torch import nn
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.passes.quantize.calibrate import Method
 from purespike.compiler.rules.finding import RULES
+from purespike.compiler.rules.measure import decisions
 from purespike.compiler.rules.policy import LEAKY, Policy
 from purespike.flow.build import Build, Options, Subject, build
+from purespike.targets.cpu.library import kernels
 from purespike.trainer.nn.neuron import LIF
 
 # The labels are the untrained network's own decisions: accuracy is not what is tested here.
@@ -183,6 +185,28 @@ def test_fine_tuning_before_quantization_is_a_pass_like_others() -> None:
         build(case, options)
     with pytest.raises(PurespikeError, match="cannot follow"):
         build(taught, replace(options, calibration="agreement"))
+
+
+def test_what_was_fine_tuned_is_evaluated_on_the_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the interpreter would: it repeats one sample, and the report says so."""
+    if isinstance(kernels(), str):
+        pytest.skip(str(kernels()))
+    case = subject(resnet())
+    x, labels = torch.from_numpy(case.spikes).float(), torch.from_numpy(case.labels)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the interpreter ran instead")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("purespike.judge.fast.lean", refuse)
+        patched.setattr("purespike.judge.fast.OPERATIONS", 1.0)
+        tuned = replace(case, training=lambda: [(x, labels)])
+        built = build(tuned, replace(FAST, qat=1, calibration="max"))
+    (row,) = (row for row in built.report.executors if row.name == "cpu")
+    assert row.samples == 1
+    assert built.graph is not None
+    right = int((decisions(built.graph, case.spikes) == case.labels).sum())  # by the interpreter
+    assert built.report.accuracy[-1].correct == right
 
 
 @pytest.mark.parametrize("method", ["max", "percentile", "mse", "agreement"])
