@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import statistics
 import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import nir
@@ -81,11 +83,13 @@ def main() -> None:
     builds = [b for b in (options.against, sys.executable) if b]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        print(f"{platform.platform()}, Python {platform.python_version()}; {date.today()}")
         prepare(folder, options.cases, builds[0])
         print("| case | " + " | ".join(f"{b}: s | MiB" for b in builds) + " | ratio |")
         print("|---" * (2 * len(builds) + 2) + "|")
-        for build in builds:
-            timed(build, f"compile {COMMANDS['nmnist']} --samples 1 --lava none -o warm", folder)
+        for n, build in enumerate(builds):
+            command = f"compile {COMMANDS['nmnist']} --samples 1 --lava none -o warm-{n}"
+            timed(build, command, folder)
         for case in options.cases:
             found: dict[str, list[tuple[float, float]]] = {build: [] for build in builds}
             for k in range(options.rounds):
