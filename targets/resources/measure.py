@@ -101,7 +101,7 @@ def _list_words(layer: Layer, link: Link, block: Block, bits: int) -> int:
         inner, *kernel = link.op.weight.shape[1:]
         taps = math.prod(kernel)
         channels = _by_group(len(link.op.weight) // link.op.groups, block.first, block.last)
-        return inner * sum(_words(n * taps, bits) for n in channels)
+        return int(inner * sum(_words(n * taps, bits) for n in channels))
     if link.op.factor.size == 1:
         return _words(1, bits)
     return len(np.unique(_factors(layer, link, block))) * _words(1, bits)

@@ -179,6 +179,29 @@ def test_lists_of_more_spikes_than_16_bits_number() -> None:
     assert len(agree(graph, some(graph, 0.1), on(graph)).arms) == 2
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"),
+    [((3, 3), (1, 1), 1), ((5, 2), (2, 1), 1), ((3, 3), (1, 2), 2)],
+)
+def test_lists_of_a_large_image_are_made_some_rows_at_a_time(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """More than 2**19 entries if all fires; pixels of 24 spikes and of few."""
+    monkeypatch.setattr(program, "THREAD_CYCLES", 1)
+    weight = np.random.default_rng(0).integers(-3, 4, (6, 24, *kernel)).astype(float)
+    graph = convolved(
+        weight, neuron(20), (24, 48, 48), 8, padding=(2, 2), stride=stride, dilation=(dilation,) * 2
+    )
+    agree(graph, some(graph, 0.1), on(graph))
+    x = np.stack([some(graph), on(graph)], axis=1)
+    one, three = (run_cpu(graph, x, threads=n, lookups=False) for n in (1, 3))
+    name = graph.outputs[0]
+    np.testing.assert_array_equal(one.values[name], three.values[name])
+
+
 def test_row_too_wide_for_any_list_is_refused() -> None:
     graph = convolved(np.ones((1, 17, 1, 1)), neuron(3), (17, 1, 9000), 1)
     with pytest.raises(CpuError, match="9000 pixels"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 from torch import nn
@@ -22,13 +21,14 @@ def find_sources(model: nn.Module, paths: Iterable[str]) -> dict[str, dict[str, 
         where the class begins. Classes whose source cannot be read are left out.
     """
     modules = dict(model.named_modules())
-    sources = cache(_source)  # a class is looked for by parsing its whole file
+    classes = {type(m) for m in modules.values()}  # each is looked for by parsing its whole file
+    sources = {kind: _source(kind) for kind in classes}
     found = {}
     for path in paths:
         parts = path.split(".") if path else []
         around = [".".join(parts[:k]) for k in range(len(parts), -1, -1)]
         types = (type(modules[p]) for p in around if p in modules)
-        source = next((s for t in types if (s := sources(t))), None)
+        source = next((s for t in types if (s := sources[t])), None)
         if source:
             found[path] = source
     return found

@@ -21,7 +21,8 @@
 
 namespace {
 
-constexpr size_t LIST_WORDS = size_t(1) << 22;  // of events at a time, if every input fired
+// Of events at a time, if every input fired. Fewer stay in a second-level cache; more use weights that do not longer.
+constexpr size_t LIST_WORDS = size_t(1) << 19, MORE_WORDS = size_t(1) << 22, CACHED_WEIGHTS = size_t(1) << 18;
 
 constexpr int CACHED_ROWS = 1000;  // of weights of a tile, that a first-level cache mostly holds
 
@@ -107,6 +108,7 @@ struct Worker {
   Scratch scratch;
   Sheet sheet;
   std::vector<Events> own;     // of a loop, for one sample and step
+  Rows heard;                  // of the image that is being listed
   uint64_t turn = 0;           // of the team's work
 
   template <class F> void share(size_t n, F f) {  // in pieces that leave some for whoever is quicker
@@ -136,34 +138,41 @@ struct Worker {
       });
       return;
     }
-    size_t room = 1;
-    for (int a = 0; a < l.arms; a++)
-      if (l.arm[a].kind == EVENTS)
-        room = std::max(room, Events::room_of(l.arm[a], net.buffers[l.arm[a].source]) * l.height * net.steps);
-    const int batch = int(std::min<size_t>(total, std::max<size_t>(1, LIST_WORDS / room)));
-    for (int first = begin; first < end; first += batch) {
-      const int samples = std::min(batch, end - first);
-      if (room > 1) team.share(turn, 1, 1, [&](size_t, size_t) {
-        for (int a = 0; a < l.arms; a++)
-          if (l.arm[a].kind == EVENTS && l.arm[a].delay < net.steps)
-            lists[a].make(l.arm[a], net.buffers[l.arm[a].source], l.height, samples, 0, net.steps - l.arm[a].delay, first);
-      });
-      for (int a = 0; a < l.arms; a++) {
-        const Arm &arm = l.arm[a];
-        const int count = net.steps - arm.delay;
-        if (arm.kind != EVENTS || count <= 0) continue;
-        share(size_t(samples) * count * l.height, [&](size_t from, size_t to) {
-          for (size_t i = from; i < to; i++)
-            list_row(arm, net.buffers[arm.source], net, lists[a], first + int(i / l.height / count), int(i / l.height % count), int(i % l.height));
-        });
-      }
-      const int tiles = l.padded / l.tile;
-      share(size_t(tiles) * samples * l.height, [&](size_t from, size_t to) {
-        for (size_t i = from; i < to; i++)  // a tile's weights stay in the cache as long as they can
-          neurons(net, l, lists, scratch,
-                  Span{first + int(i / l.height % samples), int(i % l.height), 0, 0, 0, net.steps, int(i / l.height / samples)});
+    size_t room = 1, weights = 0;
+    for (int a = 0; a < l.arms; a++) {
+      const Arm &arm = l.arm[a];
+      if (arm.kind != EVENTS) continue;
+      room = std::max(room, Events::room_of(arm, net.buffers[arm.source]) * l.height * net.steps);
+      weights += size_t(arm.kh) * arm.kw * arm.channels * l.padded;
+    }
+    const size_t words = weights > CACHED_WEIGHTS ? MORE_WORDS : LIST_WORDS;
+    const int batch = int(std::min<size_t>(total, std::max<size_t>(1, words / room)));
+    const int tall = int(std::min<size_t>(l.height, std::max<size_t>(1, l.height * words / room)));
+    for (int first = begin; first < end; first += batch)
+      for (int y = 0; y < l.height; y += tall) rows(l, first, std::min(batch, end - first), y, std::min(tall, l.height - y), room > 1);
+  }
+
+  // Lists of what some rows of some samples hear, and their neurons.
+  void rows(const Layer &l, int first, int samples, int top, int height, bool listed) {
+    if (listed) team.share(turn, 1, 1, [&](size_t, size_t) {
+      for (int a = 0; a < l.arms; a++)
+        if (l.arm[a].kind == EVENTS && l.arm[a].delay < net.steps)
+          lists[a].make(l.arm[a], net.buffers[l.arm[a].source], height, samples, 0, net.steps - l.arm[a].delay, first, top);
+    });
+    for (int a = 0; a < l.arms; a++) {
+      const Arm &arm = l.arm[a];
+      const int count = net.steps - arm.delay;
+      if (arm.kind != EVENTS || count <= 0) continue;
+      share(size_t(samples) * count * height, [&](size_t from, size_t to) {
+        for (size_t i = from; i < to; i++)
+          list_row(arm, net.buffers[arm.source], net, lists[a], heard, first + int(i / height / count), int(i / height % count), top + int(i % height));
       });
     }
+    share(size_t(l.padded / l.tile) * samples * height, [&](size_t from, size_t to) {
+      for (size_t i = from; i < to; i++)  // a tile's weights stay in the cache as long as they can
+        neurons(net, l, lists, scratch,
+                Span{first + int(i / height % samples), top + int(i % height), 0, 0, 0, net.steps, int(i / height / samples)});
+    });
   }
 
   void loop(const Layer *from, const Layer *to) {  // each sample by itself, step by step
@@ -179,7 +188,7 @@ struct Worker {
               if (l->arm[a].kind == EVENTS && t >= l->arm[a].delay) {
                 const Buffer &b = net.buffers[l->arm[a].source];
                 own[a].make(l->arm[a], b, l->height, 1, t - l->arm[a].delay, 1, sample);
-                for (int y = 0; y < l->height; y++) list_row(l->arm[a], b, net, own[a], sample, t - l->arm[a].delay, y);
+                for (int y = 0; y < l->height; y++) list_row(l->arm[a], b, net, own[a], heard, sample, t - l->arm[a].delay, y);
               }
             for (int tile = 0; tile < l->padded / l->tile; tile++)
               for (int y = 0; y < l->height; y++) neurons(net, *l, own, scratch, Span{sample, y, 0, 0, t, t + 1, tile});
