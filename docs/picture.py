@@ -1,6 +1,9 @@
-"""Draws docs/network.svg: a residual block as it is trained, and as it runs on the chip.
+"""Draws the pictures of the docs with the compiler's own drawing.
 
-``python docs/picture.py`` writes it anew; a test compares it with what the compiler makes now.
+docs/network.svg is a residual block as it is trained and as it runs on the chip, docs/drawing.svg a
+report's drawing, with level activations as stacks and the facts of every box.
+
+``python docs/picture.py`` writes both anew; a test compares them with what the compiler makes now.
 """
 
 from __future__ import annotations
@@ -9,18 +12,24 @@ import re
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
 import purespike as ps
 from purespike.compiler.ir.graph import Graph
-from purespike.compiler.report.page.network import draw
+from purespike.compiler.report.page.layers import Layers
+from purespike.compiler.report.page.layout import Marks
+from purespike.compiler.report.page.network import svg
+from purespike.compiler.report.page.parts import boxes
 from purespike.compiler.report.rows.network import Network
+from purespike.compiler.report.tables.levels import copies
 from purespike.trainer.networks.configuration import ModelConfig
 from purespike.trainer.networks.models import build
 
-FILE = Path(__file__).with_name("network.svg")
+FOLDER = Path(__file__).parent
 STYLE = """
 text{font:13px system-ui,sans-serif;fill:#222}rect{fill:#fff;stroke:#8895a7}
-.edge{fill:none;stroke-width:2.5}.spike{stroke:#00897b}.integer{stroke:#5c6bc0}.real{stroke:#e65100}
+.edge{fill:none;stroke-width:2.5}.edge.many{stroke-width:6}.small{font-size:11px;fill:#555}.spike{stroke:#00897b}.integer{stroke:#5c6bc0}.real{stroke:#e65100}
 .auxiliary rect,rect.auxiliary{stroke-dasharray:5 4}.head{font-size:20px;font-weight:600}
 """
 LEGEND = (("spike", "spikes"), ("integer", "integers"), ("real", "real numbers"))
@@ -51,17 +60,51 @@ def picture() -> str:
     return f"{head}{page}{''.join(parts)}</svg>\n"
 
 
+def drawing() -> str:
+    """The other file: what a report shows of a network with activations of three and two levels."""
+    model = nn.Sequential(
+        ps.nn.Conv2d(2, 4, 3, padding=1, bias=False),
+        ps.nn.LevelActivation(3, step=8.0),
+        ps.nn.Flatten(),
+        nn.Linear(4 * 6 * 6, 12, bias=False),
+        ps.nn.LevelActivation(2, step=32.0),
+        nn.Linear(12, 3, bias=False),
+        ps.nn.TimeMean(),
+    )
+    rng = np.random.default_rng(0)
+    for p in model.parameters():
+        p.data = torch.from_numpy(rng.integers(-3, 5, tuple(p.shape)).astype(np.float32))
+    inputs = (rng.random((1, 4, 2, 6, 6)) < 0.4).astype(np.uint8)
+    report = ps.compile(model.eval(), ps.Samples(inputs), golden=4, lava="none").report
+    assert report.network is not None  # it was captured
+    drawn = boxes(report.network, copies(report))
+    inner, wide, tall = _inner(svg(drawn, Marks(Layers(report))))
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {tall:g}">'
+    page = f'<rect width="{wide:g}" height="{tall:g}" style="stroke:none"/>'
+    return f"{head}<style>{STYLE}</style>{page}{inner}</svg>\n"
+
+
 def _drawn(graph: Graph) -> tuple[str, float, float]:
-    """The report's drawing without links and titles, and its size."""
+    return _inner(svg(boxes(Network.of(graph, "drawn"), {}), Marks()))
+
+
+def _inner(drawn: str) -> tuple[str, float, float]:
+    """The report's drawing without links, titles and what scripts fold, and its size."""
     found = re.search(
         r'<svg viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>(.*)</svg>',
-        draw(Network.of(graph, "drawn"), {}, ()),
+        drawn,
         re.DOTALL,
     )
     assert found is not None  # what `draw` makes is one svg
-    inner = re.sub(r"<title>.*?</title>", "", found[3], flags=re.DOTALL)
+    left_out = r'<title>.*?</title>| (data-\w+|id|href|tabindex|role|aria-\w+)="[^"]*"'
+    inner = re.sub(left_out, "", found[3], flags=re.DOTALL)
+    inner = re.sub(r'<g class="(handle|folded)">.*?</g>', "", inner, flags=re.DOTALL)
+    inner = re.sub(r"<(/?)a\b", r"<\1g", inner)
     return inner, float(found[1]), float(found[2])
 
 
+PICTURES = {"network.svg": picture, "drawing.svg": drawing}
+
 if __name__ == "__main__":
-    FILE.write_text(picture(), encoding="utf-8")
+    for name, draw in PICTURES.items():
+        (FOLDER / name).write_text(draw(), encoding="utf-8")

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.interpret import Trace
-from purespike.compiler.report.rows.stages import Equal, ExecutorRow
+from purespike.compiler.report.rows.stages import NEAR, Equal, ExecutorRow, Traces
 from purespike.compiler.rules.finding import EXECUTORS, TIMING, Finding, verdict
 from purespike.targets.lava.lower.schedule import Schedule
 
@@ -28,6 +29,7 @@ class Mismatch:
         first: (step, sample, ...) of the first difference in time; None if there is none.
         at_first: What was expected there and what was found, and for spikes the two membranes
             after the reset, in the neuron's own units, where both are known.
+        traces: The neuron of the first difference in both runs; None if there is none.
     """
 
     layer: str
@@ -36,13 +38,19 @@ class Mismatch:
     different: int
     first: tuple[int, ...] | None
     at_first: tuple[float, ...] = ()
+    traces: Traces | None = None
 
     def among(self, samples: NDArray[np.int64]) -> Mismatch:
         """The same where the samples compared were these of more."""
         if self.first is None:
             return self
         step, sample, *place = self.first
-        return replace(self, first=(step, int(samples[sample]), *place))
+        return self.at(step, int(samples[sample]), *place)
+
+    def at(self, step: int, sample: int, *place: int) -> Mismatch:
+        """The same with another number of the sample."""
+        traces = self.traces and msgspec.structs.replace(self.traces, sample=sample)
+        return replace(self, first=(step, sample, *place), traces=traces)
 
     @property
     def words(self) -> str:
@@ -74,6 +82,7 @@ class Executor:
             samples=self.samples,
             layers={layer: Equal(**shares) for layer, shares in layers.items()},
             divergence=f"{first.layer} ({first.what}), {first.words}" if first else None,
+            traces=first.traces if first else None,
         )
 
 
@@ -93,9 +102,31 @@ def compare(
         if row.first and ours is not None and theirs is not None:
             both = (float(ours[row.first]), float(theirs[row.first]))
             rows[k] = replace(row, at_first=row.at_first + both)
-    return rows + [
+    rows += [
         _compare(name, "membranes", v, reference.membranes[name]) for name, v in membranes.items()
     ]
+    both_runs = (reference, Trace(spikes, membranes))
+    return [replace(row, traces=_traces(row, *both_runs)) if row.first else row for row in rows]
+
+
+def _traces(row: Mismatch, expected: Trace, found: Trace) -> Traces:
+    step, sample, *place = row.first or ()
+    start = max(0, step - NEAR)
+    at = (slice(start, step + NEAR), sample, *place)
+
+    def course(arrays: Mapping[str, NDArray[Any]]) -> tuple[float, ...]:
+        return tuple(map(float, arrays[row.layer][at])) if row.layer in arrays else ()
+
+    return Traces(
+        layer=row.layer,
+        sample=sample,
+        index=tuple(place),
+        step=step,
+        start=start,
+        membrane="after the reset",
+        membranes=(course(expected.membranes), course(found.membranes)),
+        spikes=(course(expected.values), course(found.values)),
+    )
 
 
 def _compare(layer: str, what: str, found: NDArray[Any], expected: NDArray[Any]) -> Mismatch:

@@ -19,8 +19,11 @@ def test_the_picture_is_what_the_compiler_makes_now() -> None:
     assert spec is not None and spec.loader is not None
     picture: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(picture)
-    drawn = picture.picture()
-    assert drawn == (DOCS / "network.svg").read_text(encoding="utf-8"), "python docs/picture.py"
+    made = {name: draw() for name, draw in picture.PICTURES.items()}
+    for name, text in made.items():
+        assert text == (DOCS / name).read_text(encoding="utf-8"), "python docs/picture.py"
+    drawn = made["network.svg"]
+    assert "×3" in made["drawing.svg"] and "1 core<" in made["drawing.svg"]
     chip = drawn.split("on the chip")[1]
     left = drawn.split("on the chip")[0]
     assert left.count("edge real") > 5 and chip.count("edge real") == 1  # the legend's

@@ -146,7 +146,7 @@ def written_by(version: str, folder: Path) -> None:
         data["versions"]["purespike"] = version
         (folder / name).write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
     data = json.loads((folder / "report.json").read_text())
-    page = page_of(data, read_golden(folder / "golden.npz").spikes)
+    page = page_of(data, read_golden(folder / "golden.npz").trace())
     (folder / "report.html").write_text(page, encoding="utf-8")
 
 

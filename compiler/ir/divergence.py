@@ -24,6 +24,9 @@ class Divergence:
     # Before the reset, in units of the graph before; NaN where the membrane was not recorded.
     membranes: tuple[float, float]
     margin: float  # |membrane - threshold| of the graph before
+    # Of both graphs at every step up to this one: membranes as above, and spikes.
+    courses: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    spikes: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
 
     def __str__(self) -> str:
         return (
@@ -58,15 +61,31 @@ def first_divergence(
             if (x == y).all():
                 continue
             index = tuple(int(i) for i in np.argwhere(x != y)[0])
-            ours = _potential(graph, a, name, t, index)
-            theirs = _potential(after or graph, b, name, t, index) / (scales or {}).get(name, 1.0)
+            unit = (scales or {}).get(name, 1.0)
+            before = tuple(_potential(graph, a, name, s, index) for s in range(t + 1))
+            later = tuple(
+                _potential(after or graph, b, name, s, index) / unit for s in range(t + 1)
+            )
+            ours, theirs = before[t], later[t]
             node = graph.producer(name)
             margin = float("nan")
             if node is not None and isinstance(node.op, Neuron):
                 threshold = np.broadcast_to(node.op.threshold, node.output.shape)[index[1:]]
                 margin = float(abs(ours - threshold))
+            fired = tuple(
+                tuple(float(v[s][index]) for s in range(t + 1))
+                for v in (a.values[name], b.values[name])
+            )
             return Divergence(
-                name, t, index, float(x[index]), float(y[index]), (ours, theirs), margin
+                name,
+                t,
+                index,
+                float(x[index]),
+                float(y[index]),
+                (ours, theirs),
+                margin,
+                courses=(before, later),
+                spikes=(fired[0], fired[1]),
             )
     return None
 

@@ -240,7 +240,7 @@ def write_bundle(
             failed = _write_models(stage, *kept.writers(graph, golden, stage))
         text = report.to_json()
         (stage / "report.json").write_text(text, encoding="utf-8")
-        shown = golden.spikes if golden and (stage / "golden.npz").exists() else None
+        shown = golden.trace() if golden and (stage / "golden.npz").exists() else None
         try:
             page = to_html(Report.from_json(text), shown)
             (stage / "report.html").write_text(page, encoding="utf-8")

@@ -91,7 +91,7 @@ def full(at: str, value: Any) -> bool:
 def page(folder: Path, data: Any) -> None:
     """The page of the edited report, where one can be made."""
     try:
-        text = to_html(Report.from_data(data), read_golden(folder / "golden.npz").spikes)
+        text = to_html(Report.from_data(data), read_golden(folder / "golden.npz").trace())
     except Exception:  # a report that has no page
         return
     (folder / "report.html").write_text(text, encoding="utf-8")

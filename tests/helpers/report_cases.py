@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from purespike.compiler.ir.interpret import Trace
 from purespike.compiler.report.page.page import to_html
 from purespike.compiler.report.report import Report, ReportError
 
@@ -21,6 +21,6 @@ def mistakes(data: object) -> list[str]:
     return []
 
 
-def page_of(data: Data, spikes: Mapping[str, Any] | None = None) -> str:
-    """The page of a report, with rasters where there are spikes."""
-    return to_html(typed(data), spikes)
+def page_of(data: Data, trace: Trace | None = None) -> str:
+    """The page of a report, with rasters and traces of the golden samples, where there are any."""
+    return to_html(typed(data), trace)

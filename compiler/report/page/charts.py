@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from purespike.compiler.report.page.elements import Html, el, number
 
 _BAR = 120.0  # widths and heights in px
 _STEPS_HEIGHT = 22.0
-_RASTER = 1_200_000  # characters for all rasters of a page
-_COLUMNS = 64  # steps of a raster
 _BOXES = 128  # cores of a layer that are drawn
 
 
@@ -170,53 +166,4 @@ def _box(k: int, used: Mapping[str, float]) -> Html:
         width=16,
         height=16,
         role="img",
-    )
-
-
-def rasters(spikes: Mapping[str, NDArray[Any]]) -> dict[str, Html]:
-    """A spike raster of each layer: neurons downwards, the steps of some samples to the right.
-
-    Args:
-        spikes: (T, B, *shape) by layer; of large layers evenly spaced neurons are drawn.
-    """
-    if not spikes:
-        return {}
-    steps, batch = next(iter(spikes.values())).shape[:2]
-    samples = max(1, min(batch, _COLUMNS // steps))
-    columns = min(_COLUMNS, samples * steps)
-    rows = int(min(64, max(8, _RASTER // (len(spikes) * columns * 5))))
-    return {name: _raster(name, a[:, :samples], rows) for name, a in spikes.items()}
-
-
-def _raster(name: str, spikes: NDArray[Any], rows: int) -> Html:
-    steps, samples = spikes.shape[:2]
-    flat = spikes.reshape(steps, samples, -1)
-    neurons = flat.shape[2]
-    chosen = np.unique(np.linspace(0, neurons - 1, min(rows, neurons)).round().astype(int))
-    grid = flat[:, :, chosen].transpose(1, 0, 2).reshape(steps * samples, -1)[:_COLUMNS].T
-    runs = []
-    for y, row in enumerate(grid):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], row != 0, [0]]).astype(int)))
-        runs += [f"M{a} {y}h{b - a}" for a, b in edges.reshape(-1, 2)]
-    height, width = grid.shape
-    marks = [
-        el("line", x1=s * steps, y1=-0.5, x2=s * steps, y2=height - 0.5, class_="sample")
-        for s in range(1, samples)
-        if s * steps < width
-    ]
-    words = (
-        f"Spikes of {name}: {len(chosen)} of {neurons} neurons, {samples} samples of {steps} "
-        f"steps; {100 * float((grid != 0).mean()):.1f} % of the places shown hold a spike"
-    )
-    return el(
-        "svg",
-        el("title", words),
-        marks,
-        el("path", d="".join(runs), class_="spikes"),
-        viewBox=f"0 -0.5 {width} {height}",
-        width=min(720, 12 * width),
-        height=min(480, 7 * height),
-        preserveAspectRatio="none",
-        role="img",
-        class_="raster",
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from purespike.compiler.report.page.divergence import divergences
 from purespike.compiler.report.page.elements import Child, Html, el, section
+from purespike.compiler.report.page.layers import Layers
 from purespike.compiler.report.page.tables import shown
-from purespike.compiler.report.report import Report
 from purespike.compiler.report.sentences import counted, joins
 from purespike.compiler.report.tables.c_program import c_program_table, sizes
 from purespike.compiler.report.tables.counts import (
@@ -28,8 +27,9 @@ from purespike.compiler.report.tables.stages import accuracy_table, layers_table
 from purespike.compiler.wording import figure
 
 
-def counts(report: Report) -> Html | None:
+def counts(layers: Layers) -> Html | None:
     """AC, MAC and ADD by layer."""
+    report = layers.report
     words = (
         "AC: a spike meets a weight, which is added. MAC: something that is not a spike meets a "
         "weight, which needs a multiplication. Arrays: how often the synapses stand on the chip, "
@@ -38,16 +38,17 @@ def counts(report: Report) -> Html | None:
         "and the busiest one."
     )
     more = f" {joins(report)}." if joins(report) else ""
-    table = shown(operations_table(report), long=True)
+    table = shown(operations_table(report), layers, long=True)
     return _part("counts", "Operations by layer", words + more, table)
 
 
-def conventions(report: Report) -> Html | None:
+def conventions(layers: Layers) -> Html | None:
     """The same run as other tools and the AAP paper count it."""
+    report = layers.report
     found = report.census.conventions
     if not found:
         return None
-    by_layer = shown(conventions_by_layer(found), long=True)
+    by_layer = shown(conventions_by_layer(found), layers, long=True)
     return section(
         "conventions",
         "The same run, as other tools count it",
@@ -58,60 +59,40 @@ def conventions(report: Report) -> Html | None:
     )
 
 
-def firing(report: Report) -> Html | None:
+def firing(layers: Layers) -> Html | None:
     """Firing rate by layer and step."""
-    table = shown(firing_table(report), long=True)
+    report = layers.report
+    table = shown(firing_table(report), layers, long=True)
     return _part("firing", "Firing rate by layer and step", "", table)
 
 
-def raster(rasters: Mapping[str, Html]) -> Html | None:
-    """The raster of a chosen layer."""
-    if not rasters:
-        return None
-    options = [el("option", name) for name in rasters]
-    chooser = el("p", el("label", "Layer: ", for_="layer"), el("select", options, id="layer"))
-    drawings = [
-        el("figure", el("figcaption", f"Spikes of {name}"), svg, data_raster=True, hidden=k > 0)
-        for k, (name, svg) in enumerate(rasters.items())
-    ]
-    return section(
-        "raster",
-        "Spike raster",
-        el(
-            "p",
-            "Golden samples one after the other from left to right, a thin line between them; one "
-            "row per neuron. Of large layers evenly spaced neurons are shown.",
-        ),
-        el("div", chooser, class_="chooser"),
-        *drawings,
-        el("noscript", el("style", "[data-raster][hidden] { display: block; }")),
-    )
-
-
-def membranes(report: Report) -> Html | None:
+def membranes(layers: Layers) -> Html | None:
     """The bound for any input against what was observed."""
+    report = layers.report
     limit = report.membrane_limit
     held = "" if limit is None else f" The target holds ±{limit:,.0f}."
     words = (
         "Light: what no input can exceed, before the reset. Dark: what all samples reached, "
         f"after the reset. Unit: weights; the scale is a signed square root.{held}"
     )
-    table = shown(membranes_table(report), long=True)
+    table = shown(membranes_table(report), layers, long=True)
     return _part("membranes", "Membranes: proved bound and observed range", words, table)
 
 
-def timing(report: Report) -> Html | None:
+def timing(layers: Layers) -> Html | None:
     """How long each branch of a join is held back."""
+    report = layers.report
     words = (
         "Each synapse takes one step. A branch that arrives early (light) is delayed by its slack "
         "(dark), so that all branches of a join are used in the same step."
     )
-    table = shown(timing_table(report), long=True)
+    table = shown(timing_table(report), layers, long=True)
     return _part("timing", "Timing of joins", words, table)
 
 
-def ledger(report: Report) -> Html | None:
+def ledger(layers: Layers) -> Html | None:
     """Accuracy by stage; equal spikes by pass and executor, layer by layer; first divergences."""
+    report = layers.report
     accuracy, table = shown(accuracy_table(report)), shown(ledger_table(report))
     if table is None and accuracy is None:
         return None
@@ -121,7 +102,7 @@ def ledger(report: Report) -> Html | None:
         "was from its threshold. Executors are compared with the interpreter, the captured graph "
         "with torch."
     )
-    by_layer = shown(layers_table(report))
+    by_layer = shown(layers_table(report), layers)
     return section(
         "ledger",
         "From torch to Lava",
@@ -129,11 +110,13 @@ def ledger(report: Report) -> Html | None:
         el("p", words) if table else None,
         table,
         el("details", el("summary", "In numbers, layer by layer"), by_layer) if by_layer else None,
+        divergences(report, layers),
     )
 
 
-def cores(report: Report) -> Html | None:
+def cores(layers: Layers) -> Html | None:
     """The core map, where the report has a mapping."""
+    report = layers.report
     m = report.resources
     if m is None:
         return None
@@ -143,13 +126,14 @@ def cores(report: Report) -> Html | None:
         "Cores",
         el("p", m.summary),
         el("p", f"Not published, so not checked: {unknown}.") if unknown else None,
-        shown(violations_table(m)),
-        shown(cores_table(m), long=True),
+        shown(violations_table(m), layers),
+        shown(cores_table(m), layers, long=True),
     )
 
 
-def c_program(report: Report) -> Html | None:
+def c_program(layers: Layers) -> Html | None:
     """What the C program needs, where one was asked for."""
+    report = layers.report
     program = report.c_program
     if program is None:
         return None
@@ -157,12 +141,13 @@ def c_program(report: Report) -> Html | None:
         f"In bytes: {sizes(program)}. Additions of one time step: the most that any input can "
         "cause, and the mean over the samples that ran."
     )
-    table = shown(c_program_table(program), long=True)
+    table = shown(c_program_table(program), layers, long=True)
     return _part("c-program", "The network as a C program", words, table)
 
 
-def energy(report: Report) -> Html | None:
+def energy(layers: Layers) -> Html | None:
     """The projections side by side."""
+    report = layers.report
     known = known_energy(report)
     if not known or not report.census.layers:
         return None

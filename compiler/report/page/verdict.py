@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from purespike.compiler.report.lookup import by_rule, is_open
 from purespike.compiler.report.page.elements import Child, Html, el, section
+from purespike.compiler.report.page.layers import Layers
 from purespike.compiler.report.page.tables import shown
 from purespike.compiler.report.report import Report
 from purespike.compiler.report.sentences import (
@@ -145,18 +146,19 @@ def waivers(report: Report, findings: Sequence[Finding]) -> Html | None:
     return section("waivers", "Waived", el("p", f"Judged on {day}."), table)
 
 
-def rules(findings: Sequence[Finding], nodes: Mapping[int, int]) -> Html:
+def rules(findings: Sequence[Finding], nodes: Mapping[int, int], layers: Layers) -> Html:
     """Rule by rule, then every finding: open ones in full, the rest folded.
 
     Args:
         findings: All of them.
         nodes: Index of the drawn node by index of the finding.
+        layers: With their numbers.
     """
     parts: list[Child] = [shown(rules_table(findings))]
     left = open_findings(findings)
     if left:
         parts.append(el("h3", "Open findings"))
-        parts.append(shown(findings_table(f"{len(left)} open", left, nodes), long=True))
+        parts.append(shown(findings_table(f"{len(left)} open", left, nodes), layers, long=True))
     parts.append(el("h3", "All findings, rule by rule"))
     places = {id(f): k for k, f in enumerate(findings)}
     for rule, found in by_rule(findings).items():
@@ -170,23 +172,23 @@ def rules(findings: Sequence[Finding], nodes: Mapping[int, int]) -> Html:
                 "details",
                 el("summary", summary),
                 el("p", f"Why: {found[0].rule.why}. `{found[0].rule.command}` explains it."),
-                shown(findings_table(title, rest, nodes), long=True),
+                shown(findings_table(title, rest, nodes), layers, long=True),
                 id=rule.id,
             )
         )
     return section("rules", "Rules and findings", *parts)
 
 
-def not_measured(report: Report, findings: Sequence[Finding], has_rasters: bool) -> Html:
+def not_measured(report: Report, findings: Sequence[Finding], recorded: bool) -> Html:
     """What nobody may read into this report."""
     return section(
         "unknown",
         "What was not measured",
-        el("ul", [el("li", x) for x in _gaps(report, findings, has_rasters)]),
+        el("ul", [el("li", x) for x in _gaps(report, findings, recorded)]),
     )
 
 
-def _gaps(report: Report, findings: Sequence[Finding], has_rasters: bool) -> Iterator[str]:
+def _gaps(report: Report, findings: Sequence[Finding], recorded: bool) -> Iterator[str]:
     missing = [f for f in findings if f.status == "NOT RUN"]
     for f in missing[:20]:
         yield f"{f.rule.id} {f.where or 'whole network'}: {f.measured}"
@@ -213,8 +215,11 @@ def _gaps(report: Report, findings: Sequence[Finding], has_rasters: bool) -> Ite
             "Cores and memory are an estimate from published limits, not a placement by the "
             "vendor's tools."
         )
-    if not has_rasters:
-        yield "Spike rasters need a bundle's golden samples; this page was made without them."
+    if not recorded:
+        yield (
+            "Spike rasters need a bundle's golden samples, and so do membrane traces; this page "
+            "was made without them."
+        )
 
 
 def _short(text: str) -> str:

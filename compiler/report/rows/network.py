@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta, field
 
-from purespike.compiler.ir.graph import Edge, Graph
+from purespike.compiler.ir.graph import Edge, Graph, Op
 from purespike.compiler.ir.ops import Neuron
-from purespike.compiler.report.rows.basic import Domain, Role, Row, Whole
+from purespike.compiler.report.rows.basic import Domain, Number, Role, Row, Whole, finite
 
 
 class EdgeRow(Row, frozen=True):
@@ -19,7 +19,7 @@ class EdgeRow(Row, frozen=True):
     domain: Domain
 
 
-class NodeRow(EdgeRow, frozen=True):
+class NodeRow(EdgeRow, frozen=True, omit_defaults=True):
     """An operation, and the edge that it writes."""
 
     operation: str
@@ -27,6 +27,10 @@ class NodeRow(EdgeRow, frozen=True):
     role: Role
     origin: str
     fires: bool
+    thresholds: Annotated[
+        tuple[Number | None, Number | None] | None,
+        Meta(description="lowest and highest, in units of the current; absent where none fires"),
+    ] = None
 
 
 class Network(Row, frozen=True):
@@ -52,6 +56,7 @@ class Network(Row, frozen=True):
                 role=n.role,
                 origin=n.origin,
                 fires=isinstance(n.op, Neuron) and n.op.fires,
+                thresholds=_thresholds(n.op),
                 **edge(n.output),
             )
             for n in graph.nodes
@@ -60,6 +65,12 @@ class Network(Row, frozen=True):
         return cls(
             stage=stage, steps=graph.steps, inputs=inputs, outputs=graph.outputs, nodes=tuple(nodes)
         )
+
+
+def _thresholds(op: Op) -> tuple[Number | None, Number | None] | None:
+    if not (isinstance(op, Neuron) and op.fires):
+        return None
+    return finite(float(op.threshold.min())), finite(float(op.threshold.max()))
 
 
 class Source(Row, frozen=True):

@@ -6,11 +6,46 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from purespike.compiler.report.rows.basic import Number, Positive, Row, Share, finite
+from purespike.compiler.report.rows.basic import Number, Positive, Row, Share, Whole, finite
 from purespike.compiler.report.rows.census import Operations
 
 if TYPE_CHECKING:
+    from purespike.compiler.ir.divergence import Divergence
     from purespike.compiler.pipeline import LedgerLine
+
+NEAR = 64  # steps that are kept on either side of a difference
+
+
+class Traces(Row, frozen=True):
+    """One neuron in two runs, round the first step at which they differ."""
+
+    layer: str
+    sample: Whole
+    index: tuple[Whole, ...]
+    step: Annotated[Whole, Meta(description="the first that differs")]
+    start: Annotated[Whole, Meta(description="the step of the first value")]
+    membrane: Literal["before the reset", "after the reset"]
+    membranes: Annotated[
+        tuple[tuple[Number | None, ...], tuple[Number | None, ...]],
+        Meta(description="by step, as expected and as found; empty where they are not known"),
+    ]
+    spikes: tuple[tuple[Number, ...], tuple[Number, ...]]
+
+    @classmethod
+    def of(cls, d: Divergence) -> Traces:
+        """Of a difference between two graphs, whose runs end there."""
+        start = max(0, d.step - NEAR)
+        before, after = (tuple(map(finite, row[start:])) for row in d.courses)
+        return cls(
+            layer=d.node,
+            sample=d.index[0],
+            index=d.index[1:],
+            step=d.step,
+            start=start,
+            membrane="before the reset",
+            membranes=(before, after),
+            spikes=(d.spikes[0][start:], d.spikes[1][start:]),
+        )
 
 
 class PassLine(Row, frozen=True, omit_defaults=True):
@@ -40,6 +75,9 @@ class PassLine(Row, frozen=True, omit_defaults=True):
             description="what became of every node that is not as before; absent in older reports"
         ),
     ] = None
+    traces: Annotated[
+        Traces | None, Meta(description="of the first spike that differs; absent where none does")
+    ] = None
 
     @classmethod
     def of(cls, line: LedgerLine) -> PassLine:
@@ -55,6 +93,7 @@ class PassLine(Row, frozen=True, omit_defaults=True):
             notes=line.notes,
             scales=dict(line.scales),
             changes=dict(line.changes),
+            traces=Traces.of(line.divergence) if line.divergence else None,
             **same,
         )
 
@@ -70,13 +109,16 @@ class Equal(Row, frozen=True, omit_defaults=True):
         return min((x for x in (self.spikes, self.membranes) if x is not None), default=None)
 
 
-class ExecutorRow(Row, frozen=True):
+class ExecutorRow(Row, frozen=True, omit_defaults=True):
     """What one executor made of some samples, layer by layer."""
 
     name: str
     samples: Positive
     layers: dict[str, Equal]
     divergence: str | None
+    traces: Annotated[
+        Traces | None, Meta(description="of the first difference; absent where nothing differs")
+    ] = None
 
     def shares(self) -> dict[str, float]:
         """Equal values of each layer that was compared."""

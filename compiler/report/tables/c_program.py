@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from purespike.compiler.report.rows.c_program import CProgram
-from purespike.compiler.report.tables.table import Table, headings, numbers
+from purespike.compiler.report.tables.table import Column, Table, numbers
 from purespike.compiler.wording import figure
 
 
@@ -27,7 +27,7 @@ def c_program_table(program: CProgram) -> Table:
         figure(sum(r.measured for r in layers)),
     )
     columns = (
-        *headings("layer"),
+        Column("layer", layer=True),
         *numbers("neurons", "weights", "other constants", "membranes", "spikes"),
         *numbers("most additions per step", "mean"),
     )

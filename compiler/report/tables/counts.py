@@ -49,7 +49,7 @@ def operations_table(report: Report) -> Table:
     ac, mac, mul, add, cmp = totals
     total: tuple[Cell, ...] = ("chip", "", "", ac, None, "", None, mac, None, mul, add, cmp, "")
     columns = (
-        *headings("layer"),
+        Column("layer", layer=True),
         Column("runs on", usual="chip"),
         Column("arrays", numeric=True, usual="1"),
         *numbers("AC"),
@@ -85,7 +85,7 @@ def conventions_by_layer(found: Conventions) -> Table:
         for row in found.layers
     )
     names = [f"{tool}, {kind}" for tool in tools for kind in ("AC", "MAC")]
-    return Table(f"Unit: {found.unit}", (Column("layer"), *numbers(*names)), rows)
+    return Table(f"Unit: {found.unit}", (Column("layer", layer=True), *numbers(*names)), rows)
 
 
 def aap_table(costs: AapCost) -> Table:

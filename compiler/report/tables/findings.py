@@ -74,7 +74,7 @@ def findings_table(
     )
     wordy = (Column(name, wordy=True) for name in ("found", "allowed", "to do"))
     result = Column("result", usual=usual)
-    columns = (Column("rule"), result, Column("where"), *wordy)
+    columns = (Column("rule"), result, Column("where", layer=True), *wordy)
     return Table(title, columns, rows, anchors=tuple(f"f{k}" for k, _ in findings))
 
 

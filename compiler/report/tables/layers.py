@@ -5,13 +5,21 @@ from __future__ import annotations
 from purespike.compiler.report.page.charts import boxes, slack, span, step_bars
 from purespike.compiler.report.report import Report
 from purespike.compiler.report.rows.cores import CoreLayer, CoreMap
-from purespike.compiler.report.tables.table import Cell, Column, Drawing, Table, headings, numbers
+from purespike.compiler.report.tables.table import (
+    Cell,
+    Column,
+    Drawing,
+    Table,
+    headings,
+    layers,
+    numbers,
+)
 
 
 def firing_table(report: Report) -> Table:
     """Firing rate by layer and step."""
-    layers = [a for a in report.activity if a.rate_by_step]
-    largest = max((max(a.rate_by_step) for a in layers), default=0.0)
+    active = [a for a in report.activity if a.rate_by_step]
+    largest = max((max(a.rate_by_step) for a in active), default=0.0)
     rows = tuple(
         (
             a.name,
@@ -20,10 +28,10 @@ def firing_table(report: Report) -> Table:
                 lambda a=a: step_bars(a.rate_by_step, largest, lambda r: f"{100 * r:.1f} %")  # type: ignore[misc]
             ),
         )
-        for a in layers
+        for a in active
     )
     title = f"Spikes per neuron at each step; the tallest bar is {100 * largest:.1f} %"
-    return Table(title, (*headings("layer"), *numbers("mean"), *headings("step 0, 1, ...")), rows)
+    return Table(title, (*layers("layer"), *numbers("mean"), *headings("step 0, 1, ...")), rows)
 
 
 def membranes_table(report: Report) -> Table:
@@ -38,7 +46,7 @@ def membranes_table(report: Report) -> Table:
         )
         for a in report.activity
     )
-    columns = (*headings("layer"), *numbers("observed", "bound"), *headings(""))
+    columns = (*layers("layer"), *numbers("observed", "bound"), *headings(""))
     return Table("Membranes by layer", columns, rows)
 
 
@@ -67,7 +75,7 @@ def timing_table(report: Report) -> Table:
         for row in report.timing
     )
     steps = numbers("arrives after", "delayed by", "used after")
-    columns = (*headings("join", "branch from"), *steps, *headings(""))
+    columns = (*layers("join", "branch from"), *steps, *headings(""))
     return Table("Timing of joins (steps)", columns, rows)
 
 
@@ -88,7 +96,7 @@ def cores_table(mapping: CoreMap) -> Table:
             )
         )
     columns = (
-        *headings("layer"),
+        *layers("layer"),
         *numbers("neurons", "cores", *(f"{name} per core" for name in _NEEDS.values()), "fullest"),
         Column("one box per core, filled by use", wordy=True),
     )
@@ -118,7 +126,8 @@ def violations_table(mapping: CoreMap) -> Table:
         for v in mapping.violations
     )
     columns = (
-        *headings("where", "what"),
+        *layers("where"),
+        *headings("what"),
         *numbers("needed", "limit"),
         Column("to do", wordy=True),
     )

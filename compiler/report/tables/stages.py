@@ -98,7 +98,7 @@ def layers_table(report: Report) -> Table:
         for layer in layers_in_order(report)
         if any(layer in shares for _, shares in shown)
     )
-    columns = (Column("layer"), *numbers(*(name for name, _ in shown)))
+    columns = (Column("layer", layer=True), *numbers(*(name for name, _ in shown)))
     return Table("Equal values by layer, where a stage changed any", columns, rows)
 
 

@@ -50,6 +50,7 @@ class Column:
         wordy: Whether it holds sentences.
         detail: Whether it is left to the page.
         usual: What need not be said: outside of the page, a column of nothing else is left out.
+        layer: Whether it names a layer, which the page highlights.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Column:
     wordy: bool = False
     detail: bool = False
     usual: str = ""
+    layer: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ def text(cell: Cell) -> str:
 def headings(*names: str) -> tuple[Column, ...]:
     """Columns of short texts."""
     return tuple(map(Column, names))
+
+
+def layers(*names: str) -> tuple[Column, ...]:
+    """Columns of names of layers, or of places that name one."""
+    return tuple(Column(name, layer=True) for name in names)
 
 
 def numbers(*names: str) -> tuple[Column, ...]:

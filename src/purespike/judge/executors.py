@@ -135,8 +135,9 @@ def compare_lava(
             {n: v[:, start:stop] for n, v in run.spikes.items()},
             {n: v[:, start:stop] for n, v in run.membranes.items()},
         ):
-            first = row.first and (row.first[0], row.first[1] + start, *row.first[2:])
-            at = row.at_first
+            if row.first:
+                row = row.at(row.first[0], row.first[1] + start, *row.first[2:])
+            first, at, seen = row.first, row.at_first, row.traces
             key = (row.layer, row.what)
             if key in rows:
                 before = rows[key]
@@ -146,8 +147,8 @@ def compare_lava(
                     different=before.different + row.different,
                 )
                 if before.first and (first is None or before.first <= first):
-                    first, at = before.first, before.at_first
-            rows[key] = replace(row, first=first, at_first=at)
+                    first, at, seen = before.first, before.at_first, before.traces
+            rows[key] = replace(row, first=first, at_first=at, traces=seen)
     return list(rows.values())
 
 

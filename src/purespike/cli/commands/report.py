@@ -78,7 +78,7 @@ def _formatted(source: Path, format_: Format) -> str:
         from purespike.targets.bundle.bundle import read_golden
 
         golden = source / "golden.npz"
-        return to_html(report, read_golden(golden).spikes if golden.is_file() else None)
+        return to_html(report, read_golden(golden).trace() if golden.is_file() else None)
     writers = {
         "sarif": to_sarif,
         "junit": to_junit,

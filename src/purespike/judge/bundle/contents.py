@@ -169,7 +169,7 @@ def _page(bundle: Bundle) -> list[tuple[str, str]]:
     if PAGE not in bundle.manifest["files"]:
         return [("", "missing")]
     try:
-        page = to_html(bundle.said, bundle.golden.spikes).encode()
+        page = to_html(bundle.said, bundle.golden.trace()).encode()
     except (*BROKEN, ReportError) as e:
         return [("", f"nothing follows from such a {REPORT}: {first_line(e)}")]
     same = page == (bundle.folder / PAGE).read_bytes()

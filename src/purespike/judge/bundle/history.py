@@ -102,7 +102,8 @@ def _consistent(line: PassLine, part: Part) -> PassLine:
     shares = line.layers.values()
     if line.divergence is None:
         agreement = 1.0 if shares else None  # no layer that both networks have: levels, or none
-        line = replace(line, agreement=agreement, layers=dict.fromkeys(line.layers, 1.0))
+        equal = dict.fromkeys(line.layers, 1.0)
+        line = replace(line, agreement=agreement, layers=equal, traces=None)
     elif shares:
         agreement = part.between(_known(line.agreement), min(shares), max(shares))
         line = replace(line, agreement=agreement)
