@@ -112,7 +112,7 @@ def compare(
 def _traces(row: Mismatch, expected: Trace, found: Trace) -> Traces:
     step, sample, *place = row.first or ()
     start = max(0, step - NEAR)
-    at = (slice(start, step + NEAR), sample, *place)
+    at: tuple[Any, ...] = (slice(start, step + NEAR), sample, *place)
 
     def course(arrays: Mapping[str, NDArray[Any]]) -> tuple[float, ...]:
         return tuple(map(float, arrays[row.layer][at])) if row.layer in arrays else ()
