@@ -78,8 +78,8 @@ def _ran(report: Report) -> str:
     n = report.network
     firing = sum(node.fires for node in n.nodes)
     return (
-        f"The network after {n.stage}: {len(n.nodes)} operations, {firing} of them layers of "
-        f"spiking neurons, T = {n.steps} steps, {report.samples:,} test samples. "
+        f"The network after {n.stage}: {len(n.nodes)} operations, {firing} with spiking "
+        f"neurons, T = {n.steps} steps, {report.samples:,} test samples. "
         f"Operations: {counted(report)}."
     )
 
