@@ -70,8 +70,8 @@ def fuzz(path: Path, count: int, seed: int) -> dict[str, int]:
 
 
 def test_a_few_mutants(tmp_path: Path) -> None:
-    seen = fuzz(tmp_path / "m.nir", 110, seed=1)  # each read by a child of its own
-    assert min(seen.values()) > 10, seen  # mutants of every fate, or the mutation is not a test
+    seen = fuzz(tmp_path / "m.nir", 50, seed=1)  # each read by a child of its own
+    assert min(seen.values()) > 4, seen  # mutants of every fate, or the mutation is not a test
 
 
 @pytest.mark.slow
