@@ -11,12 +11,13 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Block:
-    """One fenced block: its page, language, number among those of that language, and text."""
+    """One fenced block: its page, language, number of that language, text and title."""
 
     page: str
     language: str
     number: int
     text: str
+    title: str = ""  # the file that a reader puts it into
 
     def __str__(self) -> str:
         return f"{self.page}:{self.language}:{self.number}"
@@ -27,8 +28,9 @@ def blocks(page: str, language: str | None = None) -> list[Block]:
     counts: dict[str, int] = {}
     found = []
     text = (ROOT / page).read_text(encoding="utf-8")
-    for kind, body in re.findall(r"^```(\w*)[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        found.append(Block(page, kind, counts.setdefault(kind, 0), body))
+    fenced = r'^```(\w*)(?: title="([^"]*)")?\n(.*?)^```'
+    for kind, title, body in re.findall(fenced, text, re.DOTALL | re.MULTILINE):
+        found.append(Block(page, kind, counts.setdefault(kind, 0), body, title))
         counts[kind] += 1
     return [b for b in found if language in (None, b.language)]
 
