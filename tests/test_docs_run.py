@@ -165,6 +165,7 @@ OWN = "tests/test_own_flow.py::test_the_documented_commands_run"
 NAMED = {
     "README.md:console:0": "tests/test_docs_run.py::test_make_has_the_targets_of_the_readme",
     "README.md:console:1": "tests/test_docs_run.py::test_make_has_the_targets_of_the_readme",
+    "README.md:console:2": "tests/test_tutorials.py::test_the_session_of_the_readme",
     "docs/report.md:toml:0": "tests/test_docs_run.py::test_the_waivers_are_read",
     "docs/rules/PS000.md:toml:0": "tests/test_docs_run.py::test_the_waivers_are_read",
     "docs/training.md:toml:0": "tests/test_docs_run.py::test_the_recipe_builds_its_network",
@@ -206,7 +207,7 @@ def test_the_python_blocks_of_a_page_run(page: str, here: Path) -> None:
 def test_make_has_the_targets_of_the_readme() -> None:
     """Both are run by .ci/run and by everybody who starts; `pip install` by tests/installs."""
     make = (ROOT / "Makefile").read_text(encoding="utf-8")
-    first, second = blocks("README.md", "console")
+    first, second, _ = blocks("README.md", "console")
     for line in first.text.splitlines():
         assert f"\n{line.split()[2]}:" in make
     extras = set(re.findall(r"purespike\[(\w+)\]", second.text))

@@ -6,8 +6,12 @@ import re
 from pathlib import Path
 
 import h5py
+import nir
 import pytest
+import torch
+from helpers.docs_blocks import blocks
 from helpers.user_files import foreign
+from torch import nn
 from typer.testing import CliRunner
 
 from purespike.cli.app import app
@@ -55,3 +59,27 @@ def test_the_commands_run_as_they_stand(folder: Path, monkeypatch: pytest.Monkey
     assert (folder / "my_project" / "network.py").exists()
     with h5py.File(folder / "bundle" / "model.nir") as file:
         assert set(file["node/nodes"])
+
+
+@pytest.mark.filterwarnings("ignore")  # of SpikingJelly's imports
+def test_the_session_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a file as SpikingJelly writes it; what is shown between dots is what is said."""
+    from spikingjelly.activation_based import neuron
+    from spikingjelly.activation_based.nir_exchange import export_to_nir
+
+    torch.manual_seed(0)
+    layers = nn.Conv2d(2, 8, 3, padding=1), neuron.IFNode(), nn.Flatten()
+    model = nn.Sequential(*layers, nn.Linear(512, 10), neuron.LIFNode(tau=2.0))
+    monkeypatch.chdir(tmp_path)
+    nir.write("theirs.nir", export_to_nir(model, torch.zeros(1, 2, 8, 8), dt=1e-3))
+    *_, session = blocks("README.md", "console")
+    for command, shown in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)+)", session.text, re.MULTILINE):
+        words = command.split()[1:] + (["--lava", "none"] if "compile" in command else [])
+        done = CliRunner().invoke(app, words, env={"COLUMNS": "100"})
+        error = done.exception
+        said = error.text("command line") if isinstance(error, PurespikeError) else done.output
+        for line in shown.splitlines():
+            expected = line.removeprefix("error: ").strip()
+            if "compile" in command:  # the test leaves Lava out
+                expected = expected.replace("PS012", "PS010, PS012")
+            assert expected == "..." or expected in " ".join(said.split("\n  ")), (line, said)
