@@ -33,6 +33,7 @@ import purespike.trainer.training.fine_tuning as tuning
 from purespike.compiler.report.report import Report
 from purespike.compiler.rules.waiver import read_waivers
 from purespike.flow.build import build
+from purespike.trainer.data import DataConfig
 from purespike.trainer.networks.configuration import ModelConfig
 from purespike.trainer.networks.models import build as model_of
 from purespike.trainer.training.recipe import read_recipe
@@ -169,7 +170,9 @@ NAMED = {
     "docs/report.md:toml:0": "tests/test_docs_run.py::test_the_waivers_are_read",
     "docs/rules/PS000.md:toml:0": "tests/test_docs_run.py::test_the_waivers_are_read",
     "docs/training.md:toml:0": "tests/test_docs_run.py::test_the_recipe_builds_its_network",
-    "docs/training.md:python:3": "tests/test_docs_run.py::test_the_fine_tuning_lines_run",
+    "docs/training.md:toml:2": "tests/test_docs_run.py::test_the_recipe_builds_its_network",
+    "docs/training.md:python:3": "tests/test_docs_run.py::test_the_other_training_lines_run",
+    "docs/training.md:python:4": "tests/test_docs_run.py::test_the_other_training_lines_run",
     **{f"docs/training.md:{b}": OWN for b in ("python:0", "python:1", "python:2")},
     **{f"docs/training.md:{b}": OWN for b in ("console:0", "toml:1")},
 }
@@ -225,15 +228,21 @@ def test_the_waivers_are_read(page: str, tmp_path: Path) -> None:
 
 
 def test_the_recipe_builds_its_network(tmp_path: Path) -> None:
-    first, _ = blocks("docs/training.md", "toml")
+    first, _, levels = blocks("docs/training.md", "toml")
     (tmp_path / "recipe.toml").write_text(first.text)
     recipe = read_recipe(tmp_path / "recipe.toml", [])
-    assert recipe.train.epochs == 30 and recipe.data.name == "event_digits"
+    assert recipe.train.epochs == 30 and recipe.data == DataConfig("event_digits")
+    (tmp_path / "levels.toml").write_text(levels.text)
+    counting = read_recipe(tmp_path / "levels.toml", []).model
+    assert isinstance(counting, ModelConfig) and counting.neuron.levels == 4
 
 
-def test_the_fine_tuning_lines_run(here: Path) -> None:
-    """On a graph of two layers; the page names the modules in its text."""
-    *_, block = blocks("docs/training.md", "python")
+def test_the_other_training_lines_run(here: Path) -> None:
+    """On small networks; the page names the modules in its text."""
+    *_, additions, tuned = blocks("docs/training.md", "python")
+    if "fine_tune" not in tuned.text:
+        additions, tuned = tuned, additions
+    run(additions, {"model": resnet()})
     config = ModelConfig(2, 4, steps=2, size=(6, 6), stem=4, widths=(4,), strides=(1,))
     checkpoints.save_checkpoint(Path("model"), model_of(config, 1), TrainConfig(), {})
     spikes = torch.rand(2, 8, 2, 6, 6).round()
@@ -242,5 +251,5 @@ def test_the_fine_tuning_lines_run(here: Path) -> None:
     }
     names |= {"folder": Path("model"), "shape": (2, 6, 6), "steps": 2}
     names |= {"probe": spikes.numpy(), "batches": [(spikes, torch.arange(8) % 4)]}
-    run(block, names)
+    run(tuned, names)
     assert names["integers"].nodes
