@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from evidence import layers
+from evidence_cells import NETWORKS as EVIDENCE
 from torch import Tensor, nn
 from torch.nn import functional
 from train_step import resident
@@ -33,7 +33,7 @@ from purespike.trainer.networks.models import build
 from purespike.trainer.nn.spiking import spike_kernels
 
 STAGES = (16,) * 3 + (32,) * 3 + (64,) * 3
-MNIST = layers(34)
+MNIST = EVIDENCE["34"]
 # name: network, batch
 NETWORKS: dict[str, tuple[ModelConfig, int]] = {
     "resnet20": (

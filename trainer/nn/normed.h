@@ -6,7 +6,7 @@
 
 namespace {
 
-constexpr int64_t OFTEN = 8;   // blocks after which sums go from R to double
+constexpr int64_t OFTEN = 16;  // blocks after which sums go from R to double
 constexpr int64_t PARTS = 16;  // of an array; fixed, so that threads do not change the sums
 
 // Mean and variance (over all rows) of each channel; parts are joined as Chan et al. 1983, Eq. 2.1.
@@ -69,7 +69,7 @@ void statistics(const R* x, int64_t rows, int64_t channels, double* mean, double
 // Whole pixels, so that each place of a block is one channel; constants of channels are laid out so.
 struct Blocks {
     int64_t size;
-    explicit Blocks(int64_t channels) : size(channels * std::max<int64_t>(1, 512 / channels)) {}
+    explicit Blocks(int64_t channels) : size(channels * std::max<int64_t>(1, 128 / channels)) {}
     template <class R> std::vector<R> laid(const R* of, int64_t channels) const {
         std::vector<R> out(static_cast<size_t>(size));
         for (int64_t j = 0; j < size; ++j) out[size_t(j)] = of[j % channels];

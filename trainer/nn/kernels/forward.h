@@ -68,7 +68,12 @@ struct Sums {
         }
         R all[V * LANES<R>];
         for (int v = 0; v < V; ++v) store<R>(all + v * LANES<R>, sum[0][v]);
-        for (int64_t k = 0; k < count; ++k) out[k] = bias ? all[k] + bias[k] : all[k];
+        if (bias)
+            for (int64_t k = 0; k < count; ++k) out[k] = all[k] + bias[k];
+        else if (V == 1 && 2 * count == LANES<R>)  // half a vector is common
+            std::memcpy(out, all, sizeof all / 2);
+        else
+            std::memcpy(out, all, size_t(count) * sizeof(R));
     }
 };
 
