@@ -1,0 +1,196 @@
+"""The commands that are killed or lack disk, and what an undisturbed run of each gives."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from helpers.stopping import Stopped
+from helpers.user_files import foreign
+from purespike.targets.lava.worker.session import segments
+
+STATED = "--dt 1e-3 --if-r step --reset zero --steps 6 --fires at --spike-input --lava none"
+RECIPE = """[model]
+in_channels = 2
+classes = 3
+steps = 3
+size = [4, 4]
+stem = 2
+widths = [2]
+strides = [1]
+[train]
+epochs = 3
+batch_size = 16
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command.
+
+    Attributes:
+        words: Of the command; ``{made}`` is the folder of `make`.
+        code: Its exit code.
+        output: What it writes, below the folder where it runs; "" for nothing.
+        resumed: Beside ``words`` for the run after one that was ended, if there is that file.
+        compared: The part of the output whose bytes have to come out the same.
+    """
+
+    words: str
+    code: int = 0
+    output: str = ""
+    resumed: tuple[str, str] = ("", "")
+    compared: str = ""
+
+    def typed(self, made: Path, folder: Path | None = None) -> tuple[str, ...]:
+        """The command; in a folder with what an ended run left, the one that goes on."""
+        option, file = self.resumed
+        goes_on = bool(file) and folder is not None and (folder / file).is_file()
+        words = tuple(w.format(made=made) for w in self.words.split())
+        return (*words, option) if goes_on else words
+
+
+# A compile without labels is not proved: exit code 1.
+CASES = {
+    "compile": Case(f"compile {{made}}/user.nir {STATED} --out bundle", 1, "bundle"),
+    "train": Case(
+        "train {made}/small.toml --data {made}/train.npz --out run",
+        output="run",
+        resumed=("--resume", "run/last.ckpt"),
+        compared="model",
+    ),
+    "golden": Case("simulate {made}/bundle --samples 2 -q"),
+    "test-set": Case(
+        "simulate {made}/bundle --data {made}/test.npz --shards parts --jobs 1 -q", output="parts"
+    ),
+    "verify": Case("verify {made}/bundle -q"),
+    "report": Case("report {made}/bundle --format html --out report.html", output="report.html"),
+}
+
+
+def make(folder: Path) -> Path:
+    """The networks and data of all commands."""
+    foreign(folder / "user.nir")
+    (folder / "small.toml").write_text(RECIPE)
+    r = np.random.default_rng(3)
+    x = (r.random((3, 64, 2, 4, 4)) < 0.4).astype(np.uint8)
+    np.savez(folder / "train.npz", inputs=x, labels=r.integers(0, 3, 64))
+    x = (r.random((6, 1024, 2)) < 0.4).astype(np.uint8)
+    np.savez(folder / "test.npz", inputs=x, labels=r.integers(0, 3, 1024))
+    words = CASES["compile"].typed(folder)
+    for case in (words, (*words[:-1], "older-bundle", "--steps", "5")):
+        compiled = start(folder, case)
+        compiled.leave()
+        assert compiled.process.wait(300) == 1, compiled.text()
+    (folder / "older-report.html").write_text("older")
+    return folder
+
+
+def start(folder: Path, words: tuple[str, ...]) -> Stopped:
+    """A command that stands at its beginning, with its temporary files in ``tmp`` of its folder."""
+    folder.mkdir(exist_ok=True)
+    (folder / "tmp").mkdir(exist_ok=True)
+    return Stopped(folder, words, folder / "tmp")
+
+
+def contents(path: Path) -> dict[str, bytes]:
+    """A file, or every file below a folder."""
+    if path.is_file():
+        return {"": path.read_bytes()}
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+
+
+def result(case: Case, folder: Path) -> dict[str, bytes]:
+    """The output whose bytes have to come out the same."""
+    return contents(folder / case.output / case.compared) if case.output else {}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An undisturbed run.
+
+    Attributes:
+        made: The folder of the inputs.
+        folder: Where it ran.
+        text: What it printed.
+        points: How often it was stopped.
+        shown: The first stop at which anything of it was on the disk.
+    """
+
+    made: Path
+    folder: Path
+    text: str
+    points: int
+    shown: int
+
+
+def undisturbed(case: Case, made: Path, folder: Path) -> Whole:
+    """Run a command and count its stops."""
+    running = start(folder, case.typed(made))
+    shown = 0
+    while running.go(running.at + 1):
+        if not shown and traces(folder):
+            shown = running.at
+    assert running.process.returncode == case.code, running.text()
+    assert not leftovers(folder)
+    return Whole(made, folder, running.text(), running.at, shown or running.at // 2)
+
+
+def traces(folder: Path) -> list[Path]:
+    """All that lies in a command's folder but its empty folder for temporary files."""
+    return [p for p in (*folder.glob("*"), *folder.glob("tmp/*")) if p.name != "tmp"]
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Temporary files but torch's own (empty) folder, and hidden folders beside outputs."""
+    temporary = [p for p in folder.glob("tmp/*") if not p.name.startswith("torchinductor_")]
+    return [*temporary, *folder.rglob(".purespike-*")]
+
+
+def processes(folder: Path) -> dict[int, int]:
+    """The living processes of a command, whatever their session: by id, their session."""
+    mark = f"TMPDIR={folder / 'tmp'}\0".encode()
+    found: dict[int, int] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (entry / "environ").read_bytes():
+                fields = (entry / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()
+                if fields[0] not in "ZX":
+                    found[int(entry.name)] = int(fields[3])
+        except OSError:
+            continue
+    return found
+
+
+def shared_memory(sessions: set[int]) -> list[str]:
+    """What Lava runs of these sessions have in shared memory."""
+    return [path for number in sessions for path in segments(number)]
+
+
+def fresh(folder: Path, case: Case, whole: Whole, *, older: bool) -> Callable[[], bool]:
+    """Make a command's folder, perhaps with an older output in it.
+
+    Returns:
+        Whether the output is whole, still the older one, or not there. Of a test set, which has
+        many parts, each is there or not.
+    """
+    folder.mkdir()
+    before: dict[str, bytes] = {}
+    if older and case.output and not case.resumed[0]:
+        there, here = whole.made / f"older-{case.output}", folder / case.output
+        if there.exists():
+            shutil.copytree(there, here) if there.is_dir() else shutil.copy(there, here)
+        before = contents(here)
+    expected = result(case, whole.folder)
+
+    def holds() -> bool:
+        found = result(case, folder)
+        if case.output == "parts":
+            return found.items() <= expected.items()
+        return not found or found in (before, expected)
+
+    return holds
