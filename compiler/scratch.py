@@ -14,8 +14,10 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+
+from purespike.compiler.storage import temporary
 
 __all__ = ["HIDDEN", "Kept", "claimed_folder", "hidden_name", "scratch_folder"]
 
@@ -42,9 +44,10 @@ def scratch_folder(where: str | os.PathLike[str] | None = None) -> Iterator[Path
 
     Raises:
         OSError: If it cannot be made.
+        OutputError: If it is for temporary files, and the disk has no room or can only be read.
     """
     above = Path(tempfile.gettempdir() if where is None else where)
-    with claimed_folder(above) as folder:
+    with temporary(above) if where is None else nullcontext(), claimed_folder(above) as folder:
         work = folder / "work"
         work.mkdir()
         yield work

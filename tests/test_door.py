@@ -26,12 +26,12 @@ import purespike
 from purespike.compiler.choices import Convolution, LavaMode, Method, Range
 from purespike.compiler.errors import Refusal, UsageError
 from purespike.compiler.files.kinds import BUNDLE
-from purespike.compiler.files.outputs import OutputError
 from purespike.compiler.files.writing import staged_folder, write_file
 from purespike.compiler.labels import LabelError
 from purespike.compiler.rules.finding import RULES
 from purespike.compiler.rules.graph_rules import refusal
 from purespike.compiler.rules.policy import STRICT, Policy, PolicyError, read_policy
+from purespike.compiler.storage import OutputError
 from purespike.flow.build import Build, build
 from purespike.flow.inputs.stated import Stated
 from purespike.options import Options

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from purespike.cli.app import app
 from purespike.compiler.errors import UsageError
-from purespike.compiler.files.outputs import OutputError
+from purespike.compiler.storage import OutputError
 from purespike.errors import InputError
 from purespike.flow import shard_runs, shards, testset
 from purespike.flow.build import build

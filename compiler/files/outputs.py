@@ -12,23 +12,16 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from purespike.compiler.errors import UsageError
 from purespike.compiler.files.kinds import BUNDLE, CHECKPOINT, Kind
 from purespike.compiler.scratch import hidden_name
+from purespike.compiler.storage import ELSEWHERE, OutputError, said
 
-# What only writing meets.
-STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 _SHOWN = 5
-_REMEDY = "choose another place (--out)"
 _MOVE = "move it away, or choose another place (--out)"
-
-
-class OutputError(UsageError):
-    """Something that cannot be written where the user wants it."""
 
 
 def require_folder(folder: Path, kind: Kind) -> Path:
@@ -96,7 +89,7 @@ def require_file(file: Path, ours: Callable[[Path], bool] | None = None) -> Path
                 "no file can be put here",
                 where=str(file),
                 found="a folder" if stat.S_ISDIR(mode) else "a device, pipe or socket",
-                remedy=_REMEDY,
+                remedy=ELSEWHERE,
             )
         if ours is not None and not ours(target):
             raise OutputError(
@@ -105,27 +98,6 @@ def require_file(file: Path, ours: Callable[[Path], bool] | None = None) -> Path
                 remedy=_MOVE,
             )
     return target
-
-
-@contextmanager
-def said(path: Path, only: frozenset[int] | None = None) -> Iterator[None]:
-    """Turn what the system says against a path into an OutputError that names it.
-
-    Args:
-        path: What is written.
-        only: The error numbers that are meant, where files are read meanwhile.
-    """
-    try:
-        yield
-    except OSError as e:
-        if only is not None and e.errno not in only:
-            raise
-        raise OutputError(
-            "the output cannot be written",
-            where=str(path),
-            found=e.strerror or str(e),
-            remedy=_REMEDY,
-        ) from e
 
 
 def _mode(path: Path) -> int | None:
@@ -149,7 +121,10 @@ def _place(path: Path) -> Path:
         above = above.parent
     if not above.is_dir():
         raise OutputError(
-            "a file is where a folder has to be", where=str(path), found=str(above), remedy=_REMEDY
+            "a file is where a folder has to be",
+            where=str(path),
+            found=str(above),
+            remedy=ELSEWHERE,
         )
     longest = max(len(os.fsencode(part)) for part in (*target.relative_to(above).parts, "x"))
     if longest > os.pathconf(above, "PC_NAME_MAX"):
@@ -196,7 +171,7 @@ def _is_folder(target: Path, folder: Path) -> bool:
     _refuse_link(mode, target, folder)
     if not stat.S_ISDIR(mode):
         raise OutputError(
-            "the output folder is a file", where=str(folder), found="a file", remedy=_REMEDY
+            "the output folder is a file", where=str(folder), found="a file", remedy=ELSEWHERE
         )
     return True
 
@@ -229,7 +204,7 @@ def _something_else(target: Path, folder: Path, kind: Kind) -> OutputError:
         where=str(folder),
         found=", ".join(names[:_SHOWN]) + more,
         allowed=f"a missing or empty folder, or a {kind.name} that purespike wrote",
-        remedy=_REMEDY,
+        remedy=ELSEWHERE,
     )
 
 

@@ -10,13 +10,9 @@ from pathlib import Path
 
 from purespike.compiler.choices import as_path
 from purespike.compiler.files.kinds import Kind
-from purespike.compiler.files.outputs import (
-    OutputError,
-    require_file,
-    require_folder,
-    said,
-)
+from purespike.compiler.files.outputs import require_file, require_folder
 from purespike.compiler.scratch import HIDDEN, Kept, claimed_folder
+from purespike.compiler.storage import OutputError, said
 
 __all__ = ["OutputError", "staged_folder", "write_file"]
 

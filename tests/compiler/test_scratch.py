@@ -15,9 +15,9 @@ import pytest
 from helpers.process_tools import eventually, started
 
 from purespike.compiler.files.kinds import BUNDLE
-from purespike.compiler.files.outputs import OutputError
 from purespike.compiler.files.writing import staged_folder
 from purespike.compiler.scratch import HIDDEN, scratch_folder
+from purespike.compiler.storage import OutputError
 
 HOLD = """
 import sys, time

@@ -60,11 +60,12 @@ def end_at(name: str, seed: int, whole: Whole, folder: Path) -> str:
     if running.go(point):
         sessions |= set(processes(folder).values())
         running.leave(number)
-        running.process.wait(timeout=120)
+        running.process.wait(timeout=600)
     code, text = running.process.returncode, running.text()
     what = f"{name} by {number.name} at {point} of {whole.points}: code {code}"
     assert code in (-number, case.code, 130 if number == signal.SIGINT else -number), text
-    assert eventually(lambda: not processes(folder), 30), f"{what}, {processes(folder)} go on"
+    # Seconds, unless the machine is busy: a Lava that is loading ends when it is loaded.
+    assert eventually(lambda: not processes(folder), 120), f"{what}, {processes(folder)} go on"
     assert eventually(lambda: not shared_memory(sessions), 15), f"{what}, {shared_memory(sessions)}"
     assert holds(), what
     if code >= 0:
@@ -73,7 +74,7 @@ def end_at(name: str, seed: int, whole: Whole, folder: Path) -> str:
     left = len(leftovers(folder))
     again = start(folder, case.typed(whole.made, folder))
     again.leave()
-    assert again.process.wait(timeout=300) == case.code, f"{what}, then {again.text()}"
+    assert again.process.wait(timeout=1500) == case.code, f"{what}, then {again.text()}"
     assert result(case, folder) == result(case, whole.folder), what
     assert not leftovers(folder), f"{what}, {leftovers(folder)}"
     if name not in ("train", "test-set"):  # these say how long they took
@@ -90,7 +91,7 @@ SLICES = [
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("name", "first"), SLICES)
 def test_a_command_that_is_ended_anywhere(
     name: str, first: int, whole: Callable[[str], Whole], tmp_path: Path

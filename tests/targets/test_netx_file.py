@@ -17,11 +17,11 @@ from helpers.nir_cases import differences
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from purespike.compiler.files.outputs import OutputError
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, IRError, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Add, Conv2d, Flatten, Linear, Neuron
+from purespike.compiler.storage import OutputError
 from purespike.targets.netx import NetxError, NetxFileError, read_netx, write_netx
 from purespike.targets.netx.synapse import survives
 from purespike.targets.nir.document import canonical

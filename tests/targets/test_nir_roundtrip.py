@@ -9,12 +9,12 @@ import pytest
 from helpers.nir_cases import differences, execute, graphs, samples
 from hypothesis import given, settings
 
-from purespike.compiler.files.outputs import OutputError
 from purespike.compiler.ir.domain import ANALOG, SPIKE, Domain, integer
 from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Add, Conv2d, Delay, FixedPoint, Flatten, Linear, Neuron, Scale
 from purespike.compiler.ir.verify import verify
+from purespike.compiler.storage import OutputError
 from purespike.targets.nir.emit import to_bytes, to_document, to_nir, write_nir
 from purespike.targets.nir.foreign.read import Conventions
 from purespike.targets.nir.read import _own, read_extra, read_nir

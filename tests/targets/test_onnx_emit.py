@@ -15,7 +15,6 @@ from helpers.onnx_cases import LOIHI, difference, layout_of, realise
 from onnx import ModelProto, TensorProto, checker, helper
 
 from purespike.compiler.errors import UsageError
-from purespike.compiler.files.outputs import OutputError
 from purespike.compiler.ir.domain import SPIKE, TERNARY, Domain, integer
 from purespike.compiler.ir.graph import Edge, Graph, Node, Op, build
 from purespike.compiler.ir.interpret import run
@@ -31,6 +30,7 @@ from purespike.compiler.ir.ops import (
     Neuron,
     Scale,
 )
+from purespike.compiler.storage import OutputError
 from purespike.targets.onnx import (
     OnnxError,
     float_tensors,

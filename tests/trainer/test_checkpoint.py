@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.files.outputs import OutputError
+from purespike.compiler.storage import OutputError
 from purespike.trainer.errors import CheckpointError, ConfigError
 from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig, from_dict, to_dict
 from purespike.trainer.networks.models import build

@@ -13,8 +13,8 @@ import torch
 from helpers.output_cases import disk, snapshot
 from helpers.process_tools import started
 
-from purespike.compiler.files.outputs import OutputError
 from purespike.compiler.statistics import wilson_interval
+from purespike.compiler.storage import OutputError
 from purespike.trainer.data import digits
 from purespike.trainer.errors import CheckpointError, ConfigError, TrainingDiverged
 from purespike.trainer.networks.configuration import ModelConfig

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from purespike.compiler.files.outputs import OutputError
+from purespike.compiler.storage import OutputError
 from purespike.trainer.training.logs import LogError, read_run
 from purespike.trainer.training.places import figure_names, require_figures
 from purespike.trainer.training.plots import by_depth, draw, save

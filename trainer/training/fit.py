@@ -16,8 +16,8 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from purespike.compiler.files.outputs import STORAGE, said
 from purespike.compiler.statistics import wilson_interval
+from purespike.compiler.storage import STORAGE, said
 from purespike.compiler.wording import Advice
 from purespike.trainer.data import DataConfig, DataSet, loader
 from purespike.trainer.data.config import DataFile

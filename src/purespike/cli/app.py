@@ -20,7 +20,7 @@ import purespike
 from purespike.cli.codes import INTERNAL, INTERRUPTED, OK, USAGE
 from purespike.cli.command import Command, Group
 from purespike.cli.stopping import Stopped, stop_cleanly
-from purespike.compiler.errors import PurespikeError
+from purespike.compiler.errors import PurespikeError, UsageError
 from purespike.compiler.packages import missing_package
 from purespike.trainer.errors import TrainingInterrupted
 
@@ -220,6 +220,16 @@ def _guarded(run: Callable[[], object]) -> int:
             _print(error)
             return USAGE
         return _internal()
+    except MemoryError as e:
+        _print(
+            UsageError(
+                "there is too little memory for this",
+                found=str(e),
+                remedy="run fewer samples or steps at a time, or raise the limit (ulimit -v, or "
+                "the container's)",
+            )
+        )
+        return USAGE
     except Exception:
         return _internal()
 

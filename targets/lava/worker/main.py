@@ -63,10 +63,10 @@ def execute(folder, scratch, parent, build=None):
 
     session.claim(os.getpid())
     session.die_with_parent()
+    session.watch_parent(parent, scratch)  # before Lava, which takes seconds to load
     from purespike.targets.lava.worker import build as builder
     from purespike.targets.lava.worker import watchdog
 
-    watchdog.watch_parent(parent, scratch)
     start = time.monotonic()
     try:
         program = builder.load(folder)
@@ -90,7 +90,7 @@ def execute(folder, scratch, parent, build=None):
     os.replace(partial, os.path.join(scratch, RESULT))
     sys.stdout.flush()
     sys.stderr.flush()
-    watchdog.wait_if_orphaned(parent)
+    session.wait_if_orphaned(parent)
     # Lava's exit handlers wait for actors that have failed; the parent removes what is left.
     os._exit(0)
 

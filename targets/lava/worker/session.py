@@ -14,12 +14,14 @@ import os
 import shutil
 import signal
 import tempfile
+import threading
 import time
 from multiprocessing import process, shared_memory
 
 SHARED_MEMORY = "/dev/shm"
 _PR_SET_PDEATHSIG = 1
 _KILL_SECONDS = 10.0
+_PARENT_POLL_SECONDS = 0.2
 # A socket's path may have 107 bytes (unix(7)); the folder's own name and the socket's take 45.
 _LONGEST_TEMPORARY_FOLDER = 62
 
@@ -105,3 +107,25 @@ def sweep(session: int) -> None:
             os.unlink(path)
     for folder in glob.glob(os.path.join(glob.escape(temporary_folder()), prefix(session) + "*")):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def watch_parent(parent: int, scratch: str) -> None:
+    """Starts a thread that removes the whole session, and `scratch`, once the parent has gone."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_PARENT_POLL_SECONDS)
+        sweep(os.getpid())
+        shutil.rmtree(scratch, ignore_errors=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="purespike.parent", daemon=True).start()
+
+
+def wait_if_orphaned(parent: int) -> None:
+    """Does not return once the parent has gone: the thread above is cleaning up, and then ends all.
+
+    What it kills first looks like a failure to the main thread, which must not exit before it.
+    """
+    while os.getppid() != parent:
+        time.sleep(_PARENT_POLL_SECONDS)

@@ -6,17 +6,11 @@ of them has failed. What no actor shows (a deadlock) the parent process sees by 
 progress.
 """
 
-import os
-import shutil
-import threading
 import time
 
 from lava.magma.core.run_conditions import RunSteps
 
-from purespike.targets.lava.worker.session import sweep
-
 POLL_SECONDS = 0.005
-PARENT_POLL_SECONDS = 0.2
 # A network keeps step, so a channel never holds more than two messages; Lava's default is 64 slots.
 COMPILE = {"pypy_channel_size": 4}
 
@@ -32,28 +26,6 @@ class ActorFailure(Exception):
     def __init__(self, cause, trace=""):
         super().__init__(cause)
         self.trace = trace
-
-
-def watch_parent(parent, scratch):
-    """Starts a thread that removes the whole session, and `scratch`, once the parent has gone."""
-
-    def watch():
-        while os.getppid() == parent:
-            time.sleep(PARENT_POLL_SECONDS)
-        sweep(os.getpid())
-        shutil.rmtree(scratch, ignore_errors=True)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="purespike.parent", daemon=True).start()
-
-
-def wait_if_orphaned(parent):
-    """Does not return once the parent has gone: the thread above is cleaning up, and then ends all.
-
-    What it kills first looks like a failure to the main thread, which must not exit before it.
-    """
-    while os.getppid() != parent:
-        time.sleep(PARENT_POLL_SECONDS)
 
 
 def run(processes, steps, config):

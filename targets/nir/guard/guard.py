@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from typing import IO, Any, Literal, TypeVar
 import numpy as np
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.storage import temporary
 from purespike.targets.nir.document import KEY, Document, Field, Fields
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.foreign.nested import Level, flattened
@@ -108,7 +110,7 @@ def parsed(path: str | os.PathLike[str], form: Format, build: Callable[[Frame], 
     """What ``build`` makes of a file that a child process has parsed; every error names it."""
     path = Path(path)
     size = _size(path, form)
-    with tempfile.TemporaryFile() as out:
+    with temporary(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as out:
         _run(path, min(SECONDS + size // SPEED, MOST), out, form)
         try:
             header, start, total = _header(out)
@@ -168,6 +170,8 @@ def _run(path: Path, seconds: int, out: IO[bytes], form: Format) -> None:
     else:
         if done.returncode == 0:
             return
+        if done.returncode == hdf5.NO_ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         found = f"the reading process ended with code {done.returncode}"
     raise form.error(
         "the file cannot be parsed",

@@ -22,6 +22,7 @@ MEMORY = 4 << 30  # bytes of address space
 OUTPUT = 2 << 30  # bytes that it may write
 OBJECTS = 200_000
 DEPTH = 12  # groups within groups
+NO_ROOM = 3  # exit code: what the file says cannot be written for the parent
 AXES = 8
 ONE = 1 << 29  # bytes that one dataset may declare
 ALL = 1 << 30  # bytes that the file may declare
@@ -200,10 +201,13 @@ def main() -> None:
         header = {"refused": ["the file is damaged", "", f"{type(e).__name__}: {str(e)[:120]}", ""]}
     raw = json.dumps(header).encode()
     out = sys.stdout.buffer
-    out.write(len(raw).to_bytes(8, "little") + raw)
-    for blob in blobs:
-        out.write(blob)
-    out.flush()
+    try:
+        out.write(len(raw).to_bytes(8, "little") + raw)
+        for blob in blobs:
+            out.write(blob)
+        out.flush()
+    except OSError:
+        os._exit(NO_ROOM)
     os._exit(0)  # leave libhdf5 no chance to crash while it tidies up
 
 

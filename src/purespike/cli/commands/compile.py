@@ -11,7 +11,8 @@ from purespike.cli.commands.options import CompileOptions, JudgeOptions, Network
 from purespike.cli.commands.shared import Output, say_axes, write_build
 from purespike.cli.shown import Shown
 from purespike.compiler.files.kinds import BUNDLE, GRAPHS
-from purespike.compiler.files.outputs import OutputError, require_folder
+from purespike.compiler.files.outputs import require_folder
+from purespike.compiler.storage import OutputError
 
 
 def compile_(

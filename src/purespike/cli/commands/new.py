@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from purespike.compiler.files.outputs import OutputError, said
+from purespike.compiler.storage import OutputError, said
 
 # By the name in the project, the file beside this package: it holds no names with a dot in front.
 FILES = {

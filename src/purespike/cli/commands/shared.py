@@ -77,7 +77,7 @@ def write_build(
         OutputError: If the bundle cannot be written; the verdict is printed.
     """
     from purespike.cli.console import print_error
-    from purespike.compiler.files.outputs import OutputError
+    from purespike.compiler.storage import OutputError
     from purespike.targets.bundle.bundle import NotWritten
 
     show, missing = show or print_report, None

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -24,6 +23,7 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files.archives import DAMAGED
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.rules.finding import EXECUTORS, Finding, verdict
+from purespike.compiler.storage import OutputError
 from purespike.targets.bundle.bundle import MANIFEST, Bundle, BundleError, Golden, Models
 from purespike.targets.lava.lower.emit import emit
 from purespike.targets.lava.lower.schedule import Schedule, schedule
@@ -131,12 +131,16 @@ def make_derived(bundle: Bundle, golden: Golden, stage: Path) -> Derived:
         for name, write in extras.items():
             try:
                 write()
+            except OutputError:
+                raise
             except PurespikeError as e:
                 if name not in bundle.manifest.get("not_written", {}):
                     raise
                 unwritten[name] = str(e)
         plan = schedule(bundle.graph)
         program = emit(bundle.graph, plan, golden.inputs)
+    except OutputError:  # the disk's fault, and nothing about the bundle
+        raise
     except PurespikeError as e:
         words = f"{e.message}: {e.found}" if e.found else e.message
         where = f"{MANIFEST}: options"
@@ -181,7 +185,7 @@ def _same(made: Path, there: Path) -> str:
     if ours == theirs:
         return "the same bytes"
     repacked = "the same content, packed otherwise"
-    with suppress(PurespikeError, *DAMAGED):  # what cannot be read is not the same
+    try:
         if made.suffix == ".npz":
             return repacked if _arrays(ours) == _arrays(theirs) else ""
         if made.suffix == ".nir":
@@ -193,6 +197,12 @@ def _same(made: Path, there: Path) -> str:
         if made.name == "program.json":  # it names the hash of its arrays, however packed
             hashes = [_hash(p.with_name("arrays.npz")) for p in (made, there)]
             return repacked if ours.replace(hashes[0], hashes[1]) == theirs else ""
+    except OutputError:
+        raise
+    except PurespikeError:  # what cannot be read is not the same
+        return ""
+    except DAMAGED:
+        return ""
     return ""
 
 

@@ -18,6 +18,7 @@ from purespike.compiler.report.report import Report, ReportError
 from purespike.compiler.rules.finding import Finding, Status
 from purespike.compiler.rules.measure import Measured, measure
 from purespike.compiler.scratch import scratch_folder
+from purespike.compiler.storage import OutputError
 from purespike.judge.bundle.consistency import Derived, judged, make_derived, require_recordings
 from purespike.judge.bundle.differences import differences
 from purespike.judge.bundle.own_program import ARRAYS, PROGRAM, Replay, run_own
@@ -94,7 +95,9 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = silent) -> Exami
     """
     require_recordings(bundle)
     graph, golden = bundle.graph, bundle.golden
+    progress("interpreter", 0, 1)
     check = CrossCheck.of(graph, golden.inputs)
+    progress("interpreter", 1, 1)
     recorder = Recorder(graph, golden.inputs.shape[1])
     measured = measure(
         graph,
@@ -116,6 +119,8 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = silent) -> Exami
             replayed = run_own(
                 bundle, derived.program, derived.plan, len(golden.labels), progress=progress
             )
+        except OutputError:
+            raise
         except PurespikeError as e:  # what was found so far is a verdict all the same
             replayed = Replay("Lava", (PROGRAM, ARRAYS), 0, (not_run("Lava", e),))
         runs.append(replayed)
