@@ -18,7 +18,6 @@ from helpers.fault_cases import (
     contents,
     fresh,
     leftovers,
-    make,
     processes,
     result,
     shared_memory,
@@ -32,16 +31,14 @@ POINTS = {"compile": 40, "train": 40, "golden": 20, "test-set": 20, "verify": 40
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Whole]:
+def whole(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Whole]:
     """An undisturbed run of a command, made once."""
     folder = tmp_path_factory.mktemp("whole")
     found: dict[str, Whole] = {}
 
     def of(name: str) -> Whole:
-        if not found:
-            make(folder)
         if name not in found:
-            found[name] = undisturbed(CASES[name], folder, folder / name)
+            found[name] = undisturbed(CASES[name], made, folder / name)
         return found[name]
 
     return of
@@ -50,11 +47,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Whole]:
 def end_at(name: str, seed: int, whole: Whole, folder: Path) -> str:
     """End a command at the point of a seed, look at what is left, run it again; what happened."""
     case = CASES[name]
-    r = random.Random(f"{name}{seed}")
+    r, bundle = random.Random(f"{name}{seed}"), contents(whole.made / "bundle")
     number = r.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGINT))
     point = r.randint(r.choice((1, whole.shown)), whole.points)
     holds = fresh(folder, case, whole, older=r.random() < 0.5)
-    before = contents(whole.made)
     running = start(folder, case.typed(whole.made))
     sessions = {running.process.pid}
     if running.go(point):
@@ -79,7 +75,7 @@ def end_at(name: str, seed: int, whole: Whole, folder: Path) -> str:
     assert not leftovers(folder), f"{what}, {leftovers(folder)}"
     if name not in ("train", "test-set"):  # these say how long they took
         assert again.text() == whole.text, what
-    assert contents(whole.made) == before, "an input has changed"
+    assert contents(whole.made / "bundle") == bundle, "an input has changed"
     return f"{what}, left {left}"
 
 

@@ -22,6 +22,7 @@ from helpers.fuzz_mutations import (
     in_toml,
     in_zip,
 )
+from helpers.qonnx_cases import random_network
 from helpers.user_files import foreign
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.report.lookup import read_report
@@ -39,6 +40,7 @@ from purespike.targets.netx.read import read_netx
 from purespike.targets.nir.read import read_nir
 from purespike.targets.onnx.foreign.step import read_step
 from purespike.targets.onnx.graph import read_graph
+from purespike.targets.onnx.quantized.read import read_quantized
 from purespike.trainer.training.recipe_file import SHIPPED, read_tables
 
 Read = Callable[[Path], object]
@@ -149,6 +151,13 @@ def _step(folder: Path) -> list[Path]:
     return [folder / "s.onnx"]
 
 
+def _qonnx(folder: Path) -> list[Path]:
+    """Convolutions, pools, every quantizer: what the first random networks hold."""
+    for seed in range(4):
+        (folder / f"q{seed}.onnx").write_bytes(random_network(seed)[0].SerializeToString())
+    return [folder / f"q{seed}.onnx" for seed in range(4)]
+
+
 def _data(path: Path) -> None:
     r = np.random.default_rng(0)
     x, y = r.integers(0, 2, (6, 9, 2)), np.arange(9) % 3
@@ -230,6 +239,7 @@ FORMATS: dict[str, Format] = {
     "netx": Format(".net", _netx, lambda p: read_netx(p, steps=6, dt=1e-3), in_hdf5),
     "onnx": Format(".onnx", _onnx, read_graph, in_onnx),
     "onnx-step": Format(".onnx", _step, lambda p: read_step(p, steps=6, domain=SPIKE), in_onnx),
+    "qonnx": Format(".onnx", _qonnx, read_quantized, in_onnx),
     "pt2": Format(".pt2", _pt2, _exported, in_zip),
     "safetensors": Format(".safetensors", *in_checkpoint("weights.safetensors"), in_safetensors),
     "checkpoint": Format(".json", *in_checkpoint("checkpoint.json"), in_json),

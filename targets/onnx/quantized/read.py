@@ -6,6 +6,7 @@ network without memory: one step a sample.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import ANALOG, Domain
+from purespike.compiler.ir.forms import MAX_VALUES
 from purespike.compiler.ir.graph import Graph, Shape
 from purespike.compiler.ir.verify import verify
 from purespike.compiler.quantized.exact import exact
@@ -135,6 +137,13 @@ def _sizes(value: ValueInfoProto) -> tuple[int, Shape]:
             found=f"({', '.join(d.dim_param or str(d.dim_value) for d in kind.shape.dim)})",
             allowed="(N, C, H, W) or (N, features): samples first, all other sizes fixed",
             remedy="export it with an example of its own size",
+        )
+    if (values := math.prod(rest)) > MAX_VALUES:
+        raise OnnxError(
+            "an input is too large",
+            where=f"input {value.name!r}",
+            found=f"{values} values a sample",
+            allowed=f"{MAX_VALUES}",
         )
     return batch, tuple(rest)
 
