@@ -16,7 +16,7 @@ function lay() {
     part.setAttribute("transform", `translate(${part.dataset.x} ${y})`);
     y += Number(low ? part.dataset.low : part.dataset.high);
   }
-  network.viewBox.baseVal.height = y;
+  network.viewBox.baseVal.height = y + 8;
   resize();
 }
 function shut(part, yes) {

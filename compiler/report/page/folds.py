@@ -86,6 +86,7 @@ def _sum(own: Sequence[Box], layers: Layers | None) -> str:
     names = [layers.edges[k].name for box in own for k in box.layers]
     rates = [r for box in own if (r := layers.rate(box.edge.name)) is not None]
     cores = sum(layers.cores.get(n, 0) for n in names)
-    said = [f"fires {100 * min(rates):.1f} to {100 * max(rates):.1f} %"] if rates else []
+    ends = dict.fromkeys(f"{100 * f(rates):.1f}" for f in (min, max)) if rates else {}
+    said = [f"fires {' to '.join(ends)} %"] if ends else []
     said += [f"{cores} core{'s' * (cores != 1)}"] if cores else []
     return " · ".join(said)

@@ -37,6 +37,7 @@ def svg(drawn: Sequence[Box], marks: Marks, title: str = "") -> Html:
     for part in places:
         shown.append(_part(part, y, middle, marks))
         y += part.height
+    y += 8.0
     return el(
         "svg",
         el("title", title) if title else None,
