@@ -63,6 +63,16 @@ def test_whole_numbers_are_added_up_to_the_bit(case):
         assert torch.equal(found, want)
 
 
+@pytest.mark.parametrize(("case", "kept"), [(LAYERS[0], True), (LAYERS[4], False)])
+def test_torch_never_computes_the_gradient_that_writes_behind_its_buffer(case, kept):
+    """That of a pointwise convolution with a stride; torch's needs the input, ours its bits."""
+    x, weight, bias, sizes = layer(case, torch.float32, whole=True)
+    heard = synapses.hear(x, synapses.pack(x), weight, bias, sizes, (True, False))
+    assert (heard.grad_fn.saved_tensors[2] is not None) == kept
+    dense = functional.conv2d(x, weight, bias, *sizes)
+    assert torch.equal(*(torch.autograd.grad(y.sum(), weight)[0] for y in (heard, dense)))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("case", LAYERS)
 def test_reals_differ_from_dense_ones_by_the_rounding_of_their_sums(case, dtype):

@@ -101,6 +101,9 @@ def hear(
         by_events: whether the kernels here compute the output, and the gradient of the weights;
             torch does what they do not.
     """
+    if weight[0, 0].numel() == 1 and sizes[0] != (1, 1):
+        # That gradient of torch's writes behind its buffer: purespike.trainer.nn.pointwise.
+        by_events = by_events[0], True
     out: Tensor = _Hear.apply(  # type: ignore[no-untyped-call]
         x, spikes, weight, bias, sizes, by_events
     )
