@@ -78,7 +78,11 @@ def claimed_folder(
         raise
     finally:
         if not stays:
-            shutil.rmtree(folder, ignore_errors=True)
+            try:
+                _remove(folder)
+            except BaseException:  # Ctrl-C comes here as well
+                _remove(folder)
+                raise
         if lock >= 0:
             os.close(lock)
 
@@ -124,6 +128,20 @@ def _remove_dead(folder: Path, left: Callable[[Path], None]) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its process lives
         left(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
     finally:
         os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """The lock last: of a folder without one, nobody knows that its process was killed."""
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if entry.name == _LOCK:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    os.unlink(entry.path)
+    shutil.rmtree(folder, ignore_errors=True)

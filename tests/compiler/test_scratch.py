@@ -16,7 +16,7 @@ from helpers.process_tools import eventually, started
 
 from purespike.compiler.files.kinds import BUNDLE
 from purespike.compiler.files.writing import staged_folder
-from purespike.compiler.scratch import HIDDEN, scratch_folder
+from purespike.compiler.scratch import HIDDEN, claimed_folder, scratch_folder
 from purespike.compiler.storage import OutputError
 
 HOLD = """
@@ -140,3 +140,23 @@ def test_what_cannot_go_back_is_kept_and_named(
     kept = Path(e.value.remedy.rpartition(" ")[2])
     assert (kept / "manifest.json").is_file()
     assert (folder / "its own").is_file()
+
+
+@pytest.mark.parametrize("ended", [KeyboardInterrupt, SystemExit])
+def test_what_is_interrupted_while_it_is_removed_is_removed(
+    ended: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, seen = os.unlink, []
+
+    def once(path: str, *rest: object, **more: object) -> None:
+        seen.append(Path(path).name)
+        if len(seen) == 1:
+            raise ended
+        unlink(path, *rest, **more)
+
+    with pytest.raises(ended), claimed_folder(tmp_path) as folder:
+        (folder / "file").write_text("x")
+        monkeypatch.setattr("os.unlink", once)
+    monkeypatch.undo()
+    assert not list(tmp_path.iterdir())
+    assert seen[0] == "file"  # and not the lock, by which others know that its process is dead
