@@ -5,7 +5,8 @@ Cases:
 2. Two linear layers in a row with nothing between them that anything else reads: one layer.
 3. Two layers of one geometry on the same input, in one sum: one layer with both weights.
 4. A layer whose weights are all zero, in a sum with another layer: its bias goes there.
-Case 4 where no other layer could take the bias stays: dropping it would change the network.
+Case 4 where no other layer could take the bias stays: dropping it would change the network. What
+only such a layer heard goes with it: a network that starts as an identity is full of them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ from purespike.compiler.ir.rewrite import (
 
 def fold_constants(graph: Graph) -> Graph:
     """The graph with every case above applied until none applies."""
-    return rewritten(graph, (_one, _zero_bias, in_a_row, _side_by_side, _no_weights))
+    done = rewritten(graph, (_one, _zero_bias, in_a_row, _side_by_side, _no_weights))
+    if done is graph:
+        return graph
+    idle = graph.ancestors(graph.outputs) - done.ancestors(done.outputs)
+    kept = [n for n in done.nodes if n.name not in idle]
+    return done if len(kept) == len(done.nodes) else done.rebuilt(kept)
 
 
 def _one(graph: Graph, node: Node) -> Match | None:  # case 1

@@ -14,9 +14,11 @@ Methods:
   the real-valued network.
 
 Cases:
-1. A layer of neurons: the share of equal spikes decides, for each channel where each has a scale.
+1. A layer of neurons: the share of equal spikes decides, for each channel where each has a scale;
+   of several layers that read one and the same current (the levels of a count), that of all.
 2. An integrator (the readout): the mean squared error of its membrane at the last step decides.
-3. A group that is whole already (gates), or that holds several neurons: its scale stays.
+3. A group that is whole already (gates), or whose neurons read several currents (membrane
+   shortcuts): its scale stays.
 4. A recurrent graph: by agreement all scales stay, since no layer runs alone there.
 """
 
@@ -35,9 +37,8 @@ from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.interpret import Execute, lean
-from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.quantize.grid import Grid
-from purespike.compiler.passes.quantize.groups import group_members, weights_of
+from purespike.compiler.passes.quantize.groups import beside, group_members, weights_of
 from purespike.compiler.passes.quantize.quantize import fit_scales, quantized
 from purespike.compiler.passes.quantize.replay_layers import Fire, Layers, fire
 from purespike.compiler.passes.quantize.scales import (
@@ -177,16 +178,21 @@ def _by_agreement(graph: Graph, grid: Grid, layers: Layers | None) -> dict[str, 
     members = {n.name: nodes for nodes in group_members(graph).values() for n in nodes}
     for node in layers.neurons():
         nodes = members[node.name]
-        if sum(isinstance(n.op, Neuron) for n in nodes) == 1:  # else case 3
+        fired = beside(nodes)
+        if fired and fired[0].name == node.name:  # else case 3, or decided already
 
-            def cost(scale: Scaling, node: Node = node, nodes: list[Node] = nodes) -> Array:
+            def cost(scale: Scaling, fired: list[Node] = fired, nodes: list[Node] = nodes) -> Array:
                 ops = {n.name: quantized(n.op, scale, grid) for n in nodes}
-                y, real = layers.output(node, ops), layers.real[node.name]
-                if not getattr(node.op, "fires", False):  # case 2
-                    return np.asarray(np.square(y[-1] / scale - real[-1]).mean())
-                differ = np.moveaxis(y != real, 2, 0).reshape(node.output.shape[0], -1)
-                by = 1 if isinstance(scale, np.ndarray) else None
-                return np.asarray(differ.mean(axis=by))  # case 1
+                current = layers.current(fired[0].inputs[0], ops)
+                total = np.zeros(())
+                for n in fired:
+                    y, real = layers.fire(ops[n.name], current, None), layers.real[n.name]
+                    if not getattr(n.op, "fires", False):  # case 2
+                        return np.asarray(np.square(y[-1] / scale - real[-1]).mean())
+                    differ = np.moveaxis(y != real, 2, 0).reshape(n.output.shape[0], -1)
+                    by = 1 if isinstance(scale, np.ndarray) else None
+                    total = total + differ.mean(axis=by)  # case 1
+                return np.asarray(total / len(fired))
 
             scales |= dict.fromkeys((n.name for n in nodes), _best(graph, nodes, grid, cost))
         ops = {n.name: quantized(n.op, scales[n.name], grid) for n in nodes}

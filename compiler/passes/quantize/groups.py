@@ -54,6 +54,12 @@ def group_members(graph: Graph) -> dict[str, list[Node]]:
     return members
 
 
+def beside(nodes: list[Node]) -> list[Node]:
+    """The neurons of a group, where all of them read one and the same edge; else none."""
+    fired = [n for n in nodes if isinstance(n.op, Neuron)]
+    return fired if len({n.inputs for n in fired}) == 1 else []
+
+
 def scale_groups(graph: Graph) -> dict[str, str]:
     """Synapses and neurons by the leader of the group that must share a scale."""
     leader: dict[str, str] = {}

@@ -11,12 +11,15 @@ Cases:
 1. A layer of neurons with a bias: biases from three units below to three above the corrected one,
    and the nearest one; thresholds one unit lower, nearest, one higher. What is nearest to plain
    rounding wins among all within one standard error of the least flips: less would be chance in
-   the samples (the rule of Breiman et al. 1984 for choosing among models).
+   the samples (the rule of Breiman et al. 1984 for choosing among models). Of several layers that
+   read one and the same current (the levels of a count) the flips of all, and thresholds move
+   together.
 2. Beside a one-to-one synapse the threshold stays: a spike that fires its neuron alone (SN
    residual) shall still do so.
 3. No bias: the threshold alone. Rounding adds no bias where the network has none.
 4. An integrator (the readout): the corrected bias; it has no threshold.
-5. Groups that lose nothing (gates), that hold several neurons, recurrent graphs: as they are.
+5. Groups that lose nothing (gates), whose neurons read several currents (membrane shortcuts), and
+   recurrent graphs: as they are.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ from purespike.compiler.ir.graph import Graph, Node, Op
 from purespike.compiler.ir.interpret import Execute, lean
 from purespike.compiler.ir.ops import Conv2d, Linear, Neuron, Scale
 from purespike.compiler.passes.quantize.grid import Grid
-from purespike.compiler.passes.quantize.groups import group_members, weights_of
+from purespike.compiler.passes.quantize.groups import beside, group_members, weights_of
 from purespike.compiler.passes.quantize.quantize import quantized
 from purespike.compiler.passes.quantize.replay_layers import Fire, Layers, fire
 from purespike.compiler.passes.quantize.scales import (
@@ -73,29 +76,30 @@ def choose_rounding(
     for node in layers.neurons():
         nodes = members[node.name]
         ops = {n.name: quantized(n.op, scales[n.name], grid) for n in nodes}
-        alone = sum(isinstance(n.op, Neuron) for n in nodes) == 1
-        if alone and exact_scale(graph, nodes, grid) is None:
-            better = _Layer(layers, node, nodes, ops, scales[node.name], grid).rounded()
-            chosen |= better
-            ops |= better
+        fired = beside(nodes)
+        if fired and fired[0].name == node.name and exact_scale(graph, nodes, grid) is None:
+            chosen |= _Layer(layers, fired, nodes, ops, scales[node.name], grid).rounded()
+        ops |= {name: chosen[name] for name in ops if name in chosen}
         layers.settle(node, ops)
     return chosen
 
 
 class _Layer:
-    """One layer of neurons, its currents computed once for all ways to round."""
+    """Neurons on one current, which is computed once for all ways to round."""
 
     def __init__(
         self,
         layers: Layers,
-        node: Node,
+        fired: list[Node],
         nodes: list[Node],
         ops: Mapping[str, Op],
         scale: Scaling,
         grid: Grid,
     ) -> None:
-        self.node, self.nodes, self.ops, self.grid = node, nodes, ops, grid
-        self.real, self.channels = layers.real[node.name], node.output.shape[0]
+        node = fired[0]
+        self.fired, self.nodes, self.ops, self.grid = fired, nodes, ops, grid
+        self.real = [layers.real[n.name] for n in fired]
+        self.channels, self.size = node.output.shape[0], self.real[0].size * len(fired)
         self.by_channel = (1, 1, -1, *(1,) * (len(node.output.shape) - 1))
         self.fire = layers.fire
         self.thresholds_differ = channels_of(nodes, grid) is not None
@@ -113,31 +117,34 @@ class _Layer:
 
     def rounded(self) -> dict[str, Op]:
         """The operations that differ from plain rounding."""
-        neuron = self.ops[self.node.name]
-        assert isinstance(neuron, Neuron)
-        if not neuron.fires:  # case 4
+        if not all(n.fires for n in self._neurons()):  # case 4
             found = self._with_bias(np.rint(self.missing))
             return found if self._stays_below(found) else {}
         shifts = self._shifts()
         fixed = any(isinstance(n.op, Scale) for n in self.nodes)  # case 2
-        moves = [m for m in ((0.0,) if fixed else _THRESHOLDS) if self._legal(neuron, m)]
+        moves = [m for m in ((0.0,) if fixed else _THRESHOLDS) if self._legal(m)]
         # Flips by (threshold, bias, channel).
-        flips = np.array([[self._flips(_moved(neuron, m), b) for b in shifts] for m in moves])
-        size = self.real.size // self.channels
+        flips = np.array([[self._flips(m, b) for b in shifts] for m in moves])
+        size = self.size // self.channels
         best = _nearest(flips, size, axis=1)
         least = np.take_along_axis(flips, best[:, None], axis=1)[:, 0]
         if self.thresholds_differ:
             which = _nearest(least, size, axis=0)
         else:
-            which = np.full(self.channels, _nearest(least.mean(axis=1), self.real.size, axis=0))
+            which = np.full(self.channels, _nearest(least.mean(axis=1), self.size, axis=0))
         channel = np.arange(self.channels)
         found = self._with_bias(np.array(shifts)[best[which, channel], channel])
         move = np.array(moves)[which]
         if np.any(move):
             same = bool((move == move[0]).all())
             by = move[0] if same else move.reshape(self.by_channel[2:])
-            found[self.node.name] = _moved(neuron, by)
+            for node, neuron in zip(self.fired, self._neurons(), strict=True):
+                found[node.name] = _moved(neuron, by)
         return found
+
+    def _neurons(self) -> list[Neuron]:
+        made = [self.ops[n.name] for n in self.fired]
+        return [op for op in made if isinstance(op, Neuron)]
 
     def _shifts(self) -> list[Array]:
         """Ways to move the bias of each channel, the nearest to plain rounding first."""
@@ -146,8 +153,9 @@ class _Layer:
             return [nothing]
         return [nothing, *(np.rint(self.missing) + k for k in _AROUND)]
 
-    def _legal(self, neuron: Neuron, move: float) -> bool:
-        low, high = float(neuron.threshold.min()), float(neuron.threshold.max())
+    def _legal(self, move: float) -> bool:
+        low = min(float(n.threshold.min()) for n in self._neurons())
+        high = max(float(n.threshold.max()) for n in self._neurons())
         return low + move >= 1 and high + move <= self.grid.threshold_limit
 
     def _stays_below(self, found: Mapping[str, Op]) -> bool:
@@ -159,16 +167,17 @@ class _Layer:
                 reach += np.abs(rows_of(node, weight)).sum(axis=1)
             bias = getattr(op, "bias", None)
             reach += 0.0 if bias is None else np.abs(bias)
-        steps, neuron = self.real.shape[0], self.ops[self.node.name]
-        assert isinstance(neuron, Neuron)
+        steps, neuron = self.real[0].shape[0], self._neurons()[0]
         lasting = sum(neuron.current_decay**k for k in range(steps))
         return float(lasting * steps * reach.max()) <= self.grid.threshold_limit
 
-    def _flips(self, neuron: Neuron, shift: Array) -> Array:
+    def _flips(self, move: float, shift: Array) -> Array:
         """The share of decisions of each channel that differ from the real network's."""
-        wrong = self.fire(neuron, self.current, shift) != self.real
-        count = np.sum(wrong, axis=(0, 1, *range(3, wrong.ndim)), dtype=np.float64)
-        share: Array = count / (wrong.size // self.channels)
+        count = np.zeros(self.channels)
+        for neuron, real in zip(self._neurons(), self.real, strict=True):
+            wrong = self.fire(_moved(neuron, move), self.current, shift) != real
+            count += np.sum(wrong, axis=(0, 1, *range(3, wrong.ndim)), dtype=np.float64)
+        share: Array = count / (self.size // self.channels)
         return share
 
     def _with_bias(self, shift: Array) -> dict[str, Op]:
