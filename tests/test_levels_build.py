@@ -104,7 +104,12 @@ def test_a_quantized_ann_is_spike_only_and_nothing_is_lost(tmp_path: Path) -> No
     assert before.mac >= 4 * 4 * (3 * 3 - 2) ** 2 and after.mac == 0
     assert after.ac >= before.ac + 3 * 4 * 4 * (3 * 3 - 2) ** 2
     found = f"MAC {before.mac:,.0f} → 0, AC {before.ac:,.0f} → {after.ac:,.0f}"
-    assert cost.endswith(f"operations per step if all fire: {found}")
+    assert f"operations per step if all fire: {found}; " in cost
+    mapped = build.report.data()["resources"]["layers"]
+    cores = {row["layer"]: len(row["cores"]) for row in mapped if ".level" in row["layer"]}
+    assert len(cores) == 3 + 3 + 2  # three, its maximum, two
+    one = sum(n for name, n in cores.items() if name.endswith(".level1"))
+    assert cost.endswith(f"with one level each or all: {one} → {sum(cores.values())}")
     build.save(tmp_path / "bundle")
     checked = ps.open_bundle(tmp_path / "bundle").verify()
     assert not [f for f in checked.findings if f.status == "FAIL"]

@@ -72,7 +72,11 @@ def ledger_table(report: Report) -> Table:
     differ = {s.name: s.divergence for s in report.ledger}
     differ |= {e.name: e.divergence for e in report.executors}
     notes = tuple(f"First divergence, {name}: {words}" for name, words in differ.items() if words)
-    notes += tuple(_unrolled(line) for line in report.ledger if line.name == UNROLL and line.notes)
+    notes += tuple(
+        _unrolled(line) + _cores(report)
+        for line in report.ledger
+        if line.name == UNROLL and line.notes
+    )
     title = "Equal spikes, pass by pass, then executor by executor"
     return Table(title, columns, tuple(rows), notes)
 
@@ -84,6 +88,20 @@ def _unrolled(line: PassLine) -> str:
         f"{line.name}: {'; '.join(line.notes)}; operations per step if all fire: "
         f"MAC {before.mac:,.0f} → {after.mac:,.0f}, AC {before.ac:,.0f} → {after.ac:,.0f}"
     )
+
+
+def _cores(report: Report) -> str:
+    """What the copies take of the chip, beside one layer of neurons in the place of each count."""
+    layers = () if report.resources is None else report.resources.layers
+    copies: dict[str, list[int]] = {}
+    for row in layers:
+        stem, level, _ = row.layer.rpartition(".level")
+        if level:
+            copies.setdefault(stem, []).append(len(row.cores))
+    if not copies:
+        return ""
+    one, every = sum(c[0] for c in copies.values()), sum(map(sum, copies.values()))
+    return f"; cores, estimated, with one level each or all: {one} → {every}"
 
 
 def layers_table(report: Report) -> Table:
