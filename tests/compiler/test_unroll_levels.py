@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.graph_cases import assert_printed, graph_of
-from helpers.random_graphs import captured, compiled, executor_alarms, pass_alarms
+from helpers.random_graphs import QUICK, captured, compiled, executor_alarms, pass_alarms
 from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
@@ -328,7 +328,7 @@ def test_notes_tell_what_it_costs() -> None:
 def check(seeds: range) -> list[str]:
     wrong = []
     for seed in seeds:
-        names = ("ONNX Runtime", "replay", "NIR") if seed % 10 == 0 else ("ONNX Runtime", "replay")
+        names = (*QUICK, "NIR") if seed % 10 == 0 else QUICK
         sample = captured(seed, levels=True)
         result = compiled(sample)
         wrong += [f"{seed}: {text}" for text in pass_alarms(sample, result)]
