@@ -10,7 +10,8 @@ from helpers.graph_cases import assert_same_outputs, graph_of
 
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge
-from purespike.compiler.ir.ops import Add, AvgPool2d, BatchNorm, Conv2d, Neuron, Scale
+from purespike.compiler.ir.ops import Add, AvgPool2d, BatchNorm, Conv2d, Levels, Neuron, Scale
+from purespike.compiler.ir.ops.levels import thresholds_of_rounding
 from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.fuse_batchnorm import fuse_batchnorm
 from purespike.compiler.proofs.currents import find_currents
@@ -132,3 +133,25 @@ def test_normalized_downsampling() -> None:
     after = fold_scales(fuse_batchnorm(before))
     assert [type(n.op).__name__ for n in after.nodes] == ["Conv2d", "Neuron", "Conv2d", "Neuron"]
     assert_same_outputs(before, after)
+
+
+def test_sums_of_spikes_or_counts_stay() -> None:
+    """SEW's ADD is no current: a 1x1 convolution behind it reads numbers, and the check says so."""
+    levels = Levels(thresholds_of_rounding(2, 0.5))
+    for first in (FIRE, levels):
+        before = graph_of(
+            [
+                ("a", conv(2, 2), ("x",)),
+                ("n", first, ("a",)),
+                ("add", Add(), ("n", "x")),
+                ("b", conv(3, 2, 1), ("add",)),
+                ("m", FIRE, ("b",)),
+                ("c", conv(3, 2, 1), ("add",)),
+                ("k", FIRE, ("c",)),
+            ],
+            "m",
+            "k",
+            x=TWO,
+        )
+        kept = fold_scales(before)
+        assert [n.inputs for n in kept.nodes if n.name in ("b", "c")] == [("add",), ("add",)]

@@ -14,14 +14,14 @@ import numpy as np
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph, Node
-from purespike.compiler.ir.ops import Add, Conv2d, Scale
-from purespike.compiler.ir.rewrite import Match, draft, is_current, only_reader, per_channel
+from purespike.compiler.ir.ops import SYNAPSES, Add, Conv2d, Scale
+from purespike.compiler.ir.rewrite import Match, counts, draft, only_reader, per_channel
 
 
 def pointwise_on_current(graph: Graph, node: Node) -> Match | None:
     """A 1x1 convolution of a layer, or of a sum of them."""
     op, source = node.op, graph.producer(node.inputs[0])
-    if not isinstance(op, Conv2d) or source is None or not is_current(graph, source.name):
+    if not isinstance(op, Conv2d) or source is None or not delivered(graph, source.name):
         return None
     if op.weight.shape[2:] != (1, 1) or any(op.padding) or op.groups != 1:
         return None
@@ -38,6 +38,14 @@ def pointwise_on_current(graph: Graph, node: Node) -> Match | None:
     if both is None:
         return None
     return {**gone, node.name: [replace(node, op=both, inputs=source.inputs)]}, {}
+
+
+def delivered(graph: Graph, name: str) -> bool:
+    """Is this what synapses deliver, and no sum of spikes or counts alone (SEW's ADD)?"""
+    node = graph.producer(name)
+    if node is None or not isinstance(node.op, Add):
+        return node is not None and isinstance(node.op, SYNAPSES)
+    return not counts(graph, name) and any(delivered(graph, i) for i in node.inputs)
 
 
 def _composed(op: Conv2d, source: Node, graph: Graph) -> Conv2d | None:

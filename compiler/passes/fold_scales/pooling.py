@@ -31,6 +31,7 @@ from purespike.compiler.ir.rewrite import (
     only_reader,
     source_of,
 )
+from purespike.compiler.passes.fold_scales.on_currents import delivered
 
 
 @dataclass(frozen=True)
@@ -201,10 +202,12 @@ def sum_into_pool(graph: Graph, node: Node) -> Match | None:
         return None
     if counts(graph, add.name) and not any(is_current(graph, i) for i in add.inputs):
         return None  # the layer behind the pool takes it, before there are more
+    if only_reader(graph, add.name) is None and not delivered(graph, add.name):
+        return None
     pools = []
     for k, name in enumerate(add.inputs):
         part = graph.producer(name)
-        layer = part is not None and isinstance(part.op, Conv2d | Add)
+        layer = part is not None and isinstance(part.op, Conv2d | Add) and delivered(graph, name)
         if is_current(graph, name) and not layer:
             return None
         pools.append(draft(node, f"{node.name}.in{k}", node.op, (name,)))
