@@ -161,9 +161,9 @@ def in_hdf5(good: bytes, r: random.Random) -> bytes:
         root.visit(names.append)
         for _ in range(r.choice((1, 1, 2))):
             name = r.choice(names)
-            if root.get(name, getlink=True) is None:
-                continue
             try:
+                if root.get(name, getlink=True) is None:
+                    continue
                 old = root[name]
             except (KeyError, RuntimeError):  # a link that leads nowhere, or to itself
                 continue
