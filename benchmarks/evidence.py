@@ -71,7 +71,7 @@ def run(recipe: Recipe, keep: Path | None = None) -> dict[str, Any]:
         with (Path(folder) / "log" / "version_0" / "metrics.csv").open() as log:
             epoch = list(csv.DictReader(log))
         if keep:
-            shutil.copytree(result.checkpoint, keep)
+            shutil.copytree(result.checkpoint, keep, dirs_exist_ok=True)
     surrogate = recipe.model.neuron.surrogate
     return {
         "correct": result.correct,
@@ -164,6 +164,7 @@ def main() -> None:
     for cell in queue() if options.queue else _cells(options):
         if cell in done:
             continue
+        done.add(cell)
         kept = options.keep and options.keep / "-".join(str(part) for part in cell if part != "")
         row = dict(zip(NAMES, cell, strict=True))
         chosen = kept and kept.with_name(kept.name.removesuffix("test") + "validation")

@@ -1,8 +1,11 @@
 """docs/depth.md holds what follows from the committed trainings."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from purespike.trainer.training.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -63,3 +66,9 @@ def test_intervals_of_one_seed_and_of_several(page):
 def test_a_page_without_a_place_for_a_table_is_refused(page):
     with pytest.raises(ValueError, match="0 places for the table methods"):
         page.fill("# Methods", page.Evidence([], []))
+
+
+def test_the_shipped_recipe_is_the_best_cell(page):
+    cells = pytest.importorskip("evidence_cells")
+    cell = cells.settings("mnist-5k", "34", "or", "AAP", "", 0, 8, "test")
+    assert read_recipe("mnist-34") == replace(cell, train=replace(cell.train, shift=True))

@@ -1,7 +1,7 @@
 """Signs in the first epoch that a network will not learn: silent layers, vanished gradients.
 
-The bounds lie in a gap that the experiments of docs/depth.md leave between networks that learnt and
-networks that stayed at chance; the page has both sides of it.
+The bounds lie between the networks of docs/depth.md that learnt and those that did not because of
+either; the page has both sides, and networks that stay at chance for other reasons.
 """
 
 from __future__ import annotations
