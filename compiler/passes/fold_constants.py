@@ -57,11 +57,16 @@ def in_a_row(graph: Graph, node: Node) -> Match | None:  # case 2
     first = source_of(graph, node)
     if not isinstance(node.op, Linear) or first is None or not isinstance(first.op, Linear):
         return None
-    bias = node.op.bias
-    if first.op.bias is not None:
-        bias = node.op.weight @ first.op.bias + (0.0 if bias is None else bias)
-    both = Linear(node.op.weight @ first.op.weight, bias)
+    both = linear_in_a_row(node.op, first.op)
     return {first.name: [], node.name: [replace(node, op=both, inputs=first.inputs)]}, {}
+
+
+def linear_in_a_row(op: Linear, first: Linear) -> Linear:
+    """The layer that does what ``first`` and then ``op`` do."""
+    bias = op.bias
+    if first.bias is not None:
+        bias = op.weight @ first.bias + (0.0 if bias is None else bias)
+    return Linear(op.weight @ first.weight, bias)
 
 
 def _side_by_side(graph: Graph, node: Node) -> Match | None:  # case 3

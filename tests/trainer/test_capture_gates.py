@@ -196,8 +196,8 @@ def attention(a: Tensor, b: Tensor, x: Tensor) -> Tensor:
         (lambda a, b, x: a.to(torch.uint8) - b, "no operation for to"),
         (lambda a, b, x: torch.max(a, 1), "no operation for max"),
         (lambda a, b, x: a.max(), "no operation for max"),
-        (lambda a, b, x: a + b[..., :1], "no operation for getitem"),
-        (attention, "this transpose mixes"),
+        (lambda a, b, x: a + b[..., :1], "different shapes or orders meet"),
+        (attention, "multiplies what it computes"),
     ],
 )
 def test_refused(join: Join, message: str) -> None:

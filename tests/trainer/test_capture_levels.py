@@ -212,37 +212,6 @@ def test_what_is_refused_says_why() -> None:
     assert "begin at 0 or below" in refused(behind_linear(lambda x: torch.clamp(x, 1, 4).round()))
 
 
-def test_neurons_of_sinabs_are_refused_by_what_they_send() -> None:
-    """By default they count without a most, which is no number of copies; the way out is true."""
-    from sinabs import layers
-    from sinabs.activation import MaxSpike, SingleSpike
-
-    class BatchFirst(nn.Module):
-        def __init__(self, neuron: nn.Module) -> None:
-            super().__init__()
-            self.neuron = neuron
-
-        def forward(self, x: Tensor) -> Tensor:
-            made: Tensor = self.neuron(x.transpose(0, 1))
-            return made.transpose(0, 1)
-
-    def said(neuron: nn.Module) -> str:
-        return refused(nn.Sequential(nn.Linear(FEATURES, 9), BatchFirst(neuron)))
-
-    counts = layers.IAF()
-    assert counts(torch.full((1, 1, 1), 7.5)).item() == 7
-    for neuron_ in (counts, layers.LIF(10.0), layers.IAF(spike_fn=MaxSpike())):
-        text = said(neuron_)
-        assert "nothing says how many" in text and "spike_fn=SingleSpike" in text
-        assert "where: 1.neuron" in text and "purespike.nn.ILIF(levels, " in text
-    text = said(layers.IAF(spike_fn=MaxSpike(3)))
-    assert "found: spike_fn=MaxSpike(3)" in text and "purespike.nn.ILIF(3, " in text
-    text = said(layers.IAFSqueeze(batch_size=1, spike_fn=SingleSpike))
-    assert "keeps its membrane" in text and "to_nir" in text and "ILIF" not in text
-    text = said(layers.ALIF(10.0, 10.0, spike_fn=SingleSpike))
-    assert "use IAF or LIF with spike_fn=SingleSpike" in text
-
-
 def test_counts_in_a_network_of_the_catalogue() -> None:
     """As docs/networks.md puts them in; gates of spikes refuse them."""
 

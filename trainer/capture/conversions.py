@@ -28,6 +28,7 @@ __all__ = [
     "Converted",
     "converter",
     "is_operation",
+    "on_tokens",
     "refused",
     "require",
     "unknown",
@@ -79,7 +80,7 @@ def require(holds: bool, path: str, module: nn.Module, allowed: str) -> None:
         raise CaptureError(
             f"this {type(module).__name__} has no exact form in the graph",
             where=path,
-            found=repr(module),
+            found=" ".join(repr(module).split()),
             allowed=allowed,
             remedy="build the module with what is allowed, or replace it",
         )
@@ -350,6 +351,28 @@ _LAYERS: tuple[type[nn.Module], ...] = (
 )
 # The forwards whose meaning is known.
 FORWARDS = {t.forward for t in (*CONVERSIONS, *_LAYERS)}
+
+
+def on_tokens(module: nn.Module, shape: tuple[int, ...], path: str) -> Converted:
+    """A layer on tokens (C, H W) as one on the map (C, H, W) that they are.
+
+    Raises:
+        CaptureError: If it looks at the axis of tokens.
+    """
+    if isinstance(module, nn.BatchNorm1d):
+        return _norm(module, shape, 0, path)
+    one = isinstance(module, nn.Conv1d) and module.kernel_size == module.stride == (1,)
+    if not one or module.padding not in ((0,), "valid"):
+        raise CaptureError(
+            f"this {type(module).__name__} takes places of a map in a row",
+            where=path,
+            found=f"{module!r} on tokens of a map {shape}",
+            allowed="Conv1d with a kernel of 1, BatchNorm1d, neurons",
+            remedy="give it the map (C, H, W), as a layer of two axes",
+        )
+    assert isinstance(module, nn.Conv1d)
+    weight = _array(module.weight)[..., None]
+    return [("", ops.Conv2d(weight, _optional(module.bias), groups=module.groups))]
 
 
 def is_operation(module: nn.Module) -> bool:

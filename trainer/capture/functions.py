@@ -13,7 +13,8 @@ from torch import Tensor, fx
 from purespike.compiler.ir import ops
 from purespike.compiler.ir.forms import Form, plus
 from purespike.compiler.ir.graph import IRError
-from purespike.trainer.capture import arithmetic
+from purespike.trainer.capture import arithmetic, tokens
+from purespike.trainer.capture.arranged import fits
 from purespike.trainer.capture.concat import Joined
 from purespike.trainer.capture.conversions import CaptureError, refused
 from purespike.trainer.capture.interop import recognize as interop
@@ -41,11 +42,17 @@ def call_function(walk: Walk, node: fx.Node) -> bool:
         CaptureError: If it is known, and nothing in the graph is equal to it.
     """
     if node.target is operator.getitem:
-        return walk.item(node) or _step(walk, node)
+        return walk.item(node) or _part(walk, node) or _step(walk, node) or _taken(walk, node)
     if node.target in _JOINS:
         return _JOINS[node.target](walk, node)
-    if node.target in _MEANS:
-        return _mean(walk, node)
+    if node.target in tokens.SUMS:
+        mean = node.target in _MEANS and _mean(walk, node)
+        return mean or tokens.reduced(walk, node, scope(node))
+    if node.target in tokens.MATRIX:
+        return tokens.product(walk, node, scope(node))
+    name = getattr(node.target, "__name__", node.target)
+    if name in tokens.TAKES and isinstance(walk.values.get(node.args[0]), Value):  # type: ignore[arg-type]
+        return _taken(walk, node)
     return _viewed(walk, node) or _computed(walk, node)
 
 
@@ -62,10 +69,14 @@ def _viewed(walk: Walk, node: fx.Node) -> bool:
         return True
     if isinstance(first, Joined):
         return _flattened(walk, node, name, first)
-    value = walk.value(node.args[0], node)  # type: ignore[arg-type]
+    value = walk.value(node.args[0], node, True)  # type: ignore[arg-type]
     if isinstance(value, Constant):
         return _folded(walk, node)
     found = view(name, value, node.args[1:], dict(node.kwargs), walk.sizes, walk.steps)
+    if found is not None and value.order is not None:  # then for time and samples only
+        found = None if found[1] or found[0].shape != value.shape else found
+    if found is None and _taken(walk, node):
+        return True
     if found is None:
         raise CaptureError(
             f"this {name} mixes time, samples and the axes of a sample, or is not a flattening",
@@ -105,9 +116,28 @@ def _flattened(walk: Walk, node: fx.Node, name: str, joined: Joined) -> bool:
     return True
 
 
+def _part(walk: Walk, node: fx.Node) -> bool:
+    """One of the parts of ``chunk`` or ``split``."""
+    parts, index = walk.values.get(node.args[0]), node.args[1]  # type: ignore[arg-type]
+    if not isinstance(parts, list) or not isinstance(index, int):
+        return False
+    walk.values[node] = parts[index]
+    return True
+
+
+def _taken(walk: Walk, node: fx.Node) -> bool:
+    """Axes of a sample in another order, or a part of them."""
+    value = walk.value(node.args[0], node, True)  # type: ignore[arg-type]
+    found = tokens.view(walk, node, value) if isinstance(value, Value) else None
+    if isinstance(found, Value) and len(found.shape) == 1 and len(found.form.shape) > 1:
+        return False  # features: `view` flattens
+    walk.values[node] = found
+    return found is not None
+
+
 def _step(walk: Walk, node: fx.Node) -> bool:
     """``x[t]`` of a sequence, ``x[:, t]`` where the samples stand in front."""
-    value = walk.value(node.args[0], node)  # type: ignore[arg-type]
+    value = walk.value(node.args[0], node, True)  # type: ignore[arg-type]
     index = node.args[1]
     if isinstance(value, Constant):
         return _folded(walk, node)
@@ -203,7 +233,7 @@ def _mean(walk: Walk, node: fx.Node) -> bool:
     """``x.mean(0)`` of a sequence, or over the places of an image."""
     if not node.args or set(node.kwargs) - {"dim", "keepdim"}:
         return False
-    value = walk.value(node.args[0], node)  # type: ignore[arg-type]
+    value = walk.value(node.args[0], node, True)  # type: ignore[arg-type]
     dims = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
     keep = node.kwargs.get("keepdim", node.args[2] if len(node.args) > 2 else False)
     if isinstance(value, Constant):
@@ -212,7 +242,11 @@ def _mean(walk: Walk, node: fx.Node) -> bool:
     given = [dims] if isinstance(dims, int) else dims
     if not isinstance(given, list | tuple) or not all(isinstance(d, int) for d in given):
         return False
+    if not isinstance(value, Value) or value.order is not None:
+        return False
     over, path = sorted(d % rank for d in given), scope(node)
+    if over == [0] and not fits(value):
+        value = walk.value(node.args[0], node)  # type: ignore[arg-type]
     reads = [(walk.nodes.edge(value.form, value.path), value)]
     leads = len(value.lead)
     if over == [value.lead.index("T")] and not keep and leads == 2 if "T" in value.lead else False:
@@ -239,7 +273,7 @@ def _computed(walk: Walk, node: fx.Node) -> bool:
     if not name or (node.op == "call_method" and name in ("max", "min") and len(node.args) < 2):
         return False
     path = scope(node)
-    operands = [walk.value(a, node) for a in node.all_input_nodes]
+    operands = [walk.value(a, node, True) for a in node.all_input_nodes]
     if any(isinstance(v, Joined) for v in operands):
         raise CaptureError(
             "arithmetic on concatenated channels",
@@ -253,21 +287,47 @@ def _computed(walk: Walk, node: fx.Node) -> bool:
     tensors = [v for v in operands if isinstance(v, Value)]
     if not tensors:
         return _folded(walk, node)
+    if not tokens.aligned(tensors):
+        return _apart(walk, node, name, tensors, path)
     if name == "add" and _summed(walk, node, path):
         return True
     for value in tensors:
         walk.nodes.look(value.form)
+    values = tokens.with_constants(walk, node, tensors[0])
     try:
-        found = arithmetic.compute(
-            name, node.target, node.args, node.kwargs, walk.values, walk.nodes
-        )
+        found = arithmetic.compute(name, node.target, node.args, node.kwargs, values, walk.nodes)
     except IRError as e:
+        if name == "mul" and tokens.product(walk, node, path):
+            return True
         raise refused(e, path or "the model's forward") from None
     if found is None:
         return False
     form, kind = found
     walk.values[node] = _like(tensors, walk.nodes.gated(form, path), kind, path)
     return True
+
+
+def _apart(walk: Walk, node: fx.Node, name: str, tensors: list[Value], path: str) -> bool:
+    """Arithmetic on tensors whose numbers do not stand on one another: a mask that is spread."""
+    if name in _ANDS and tokens.masked(walk, node, tensors, path):
+        return True
+    if name == "mul" and tokens.product(walk, node, path):
+        return True
+    known = [v for v in tensors if v.shape == tensors[0].shape]
+    if walk.products and len(known) == len(tensors):  # behind one
+        walk.values[node] = tokens.unknown(walk, max(tensors, key=lambda v: v.order is None), path)
+        return True
+    shapes = " and ".join(f"{v.said} of a map {v.form.shape}" for v in tensors)
+    raise CaptureError(
+        "values of different shapes or orders meet",
+        where=path or "the model's forward",
+        found=f"{node.format_node() or node.name}: {shapes}",
+        allowed="numbers one by one; a mask of spikes on spikes, spread over places or channels",
+        remedy="bring both to one shape (C, H, W)",
+    )
+
+
+_ANDS = ("mul", "minimum", "logical_and", "bitwise_and")
 
 
 def _summed(walk: Walk, node: fx.Node, path: str) -> bool:

@@ -9,18 +9,33 @@ from typing import Any
 import numpy as np
 from torch import fx, nn
 
+from purespike.compiler.ir.domain import ANALOG, Domain, Reach, image
 from purespike.compiler.ir.graph import IRError, Op, Shape
-from purespike.compiler.ir.ops import Add, Neuron, TimeMean
+from purespike.compiler.ir.ops import Add, BatchNorm, Levels, Neuron, Relu, Scale, TimeMean
+from purespike.trainer.capture.arranged import is_whole
 from purespike.trainer.capture.concat import Joined, split
-from purespike.trainer.capture.conversions import CaptureError, converter
+from purespike.trainer.capture.conversions import CaptureError, converter, on_tokens
 from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.imported import Spikes
 from purespike.trainer.capture.masks import fronts
 from purespike.trainer.capture.nodes import Nodes
 from purespike.trainer.capture.steps import Steps, common_step
-from purespike.trainer.capture.values import MERGED, SEQUENCE, STEP, State, Value
+from purespike.trainer.capture.values import (
+    MERGED,
+    SAMPLES_MERGED,
+    SEQUENCE,
+    STEP,
+    State,
+    Value,
+)
+from purespike.trainer.nn.levels import ILIF
+from purespike.trainer.nn.neuron import Neuron as Neuron_
 
 __all__ = ["Modules"]
+
+EACH = (Neuron_, ILIF, nn.Identity, nn.Dropout, nn.ReLU)
+"""Modules that act on each number by itself."""
+NUMBER_BY_NUMBER = (Neuron, Levels, Relu, Scale, TimeMean, BatchNorm)
 
 Reads = list[tuple[str, Value]]
 """Edges, and what they carry."""
@@ -45,6 +60,8 @@ class Modules:
         self._pairs: dict[fx.Node, int] = {}  # (spikes, state) of a call of another framework
         self._calls = Steps(steps)
         self._fed: dict[str, tuple[str, Value]] = {}  # what a neuron takes
+        self.by_hand: dict[str, list[tuple[str, Op]]] = {}  # known by what a forward does
+        self.neurons_by_hand: set[str] = set()  # of these, those that act number by number
         self._looped: set[str] = set()  # neurons in a loop over the steps
         self._rolled: dict[tuple[Any, ...], str] = {}  # what a step has made
         interop.watch_resets(modules, self._calls.reset)
@@ -54,11 +71,17 @@ class Modules:
         """The graph so far."""
         raise NotImplementedError
 
-    def value(self, read: fx.Node, node: fx.Node) -> Any:
+    def value(self, read: fx.Node, node: fx.Node, arranged: bool = False) -> Any:
         """What an operation takes; refused if it has none."""
         raise NotImplementedError
 
-    def reads(self, node: fx.Node, path: str, tensors: tuple[Any, ...] | None = None) -> Reads:
+    def reads(
+        self,
+        node: fx.Node,
+        path: str,
+        tensors: tuple[Any, ...] | None = None,
+        arranged: bool = False,
+    ) -> Reads:
         """The edges that a call takes."""
         raise NotImplementedError
 
@@ -80,6 +103,14 @@ class Modules:
                 return "merged"
             if value.lead == STEP and mode == "m":
                 return "s"
+            if value.lead == SAMPLES_MERGED:
+                return "flat"
+            if value.lead == SEQUENCE[::-1] and mode == "m":
+                return (
+                    "samples"
+                    if interop.is_stateful(self.modules.get(path, nn.Identity()))
+                    else mode
+                )
         return mode
 
     def convert(self, node: fx.Node, path: str, module: nn.Module) -> None:
@@ -92,11 +123,15 @@ class Modules:
             self.values[node] = self.value(node.args[0], node)  # type: ignore[arg-type]
             return
         stateful = interop.is_stateful(module)
-        first = self.value(node.args[0], node) if node.args else None  # type: ignore[arg-type]
+        first = self.values.get(node.args[0]) if node.args else None  # type: ignore[arg-type]
+        each = stateful or isinstance(module, EACH) or path in self.neurons_by_hand
+        each = each and isinstance(first, Value) and is_whole(first)
+        if not each and node.args:
+            first = self.value(node.args[0], node)  # type: ignore[arg-type]
         if isinstance(first, Joined) and not node.kwargs:
             self._convert_joined(node, first, path, module)
             return
-        reads = self.reads(node, path, node.args[:1] if stateful else None)
+        reads = self.reads(node, path, node.args[:1] if stateful else None, each)
         edge, value = reads[0]
         mode = self.mode(path, value)
         if stateful:
@@ -148,7 +183,9 @@ class Modules:
         """The nodes of a module, named ``name``, on what it reads."""
         made = self._fronts(reads, path, name, module)
         shape = self.nodes.type(reads[0][0]).shape
-        for suffix, op in self._converted(shape, path, module, mode):
+        tokens = len(reads[0][1].shape) == 2 and len(shape) == 3 and shape[1] != 1
+        domain = self._current(reads[0][0])
+        for suffix, op in self._converted(shape, path, module, mode, tokens, domain):
             value = self.add(f"{name}{suffix}", op, made, path)
             made = [(self.nodes.edge(value.form, path), value)]
         value = interop.slotted(module, path, self.nodes.type(made[0][0]), made[0][1])
@@ -170,10 +207,28 @@ class Modules:
             made[k] = (self.nodes.edge(value.form, path), value)
         return made
 
+    def _current(self, edge: str) -> Domain:
+        """What an edge carries; a batch norm's own domain says nothing."""
+        node = next((n for n in self.nodes.nodes if n.name == edge), None)
+        if node is None or not isinstance(node.op, BatchNorm):
+            return self.nodes.type(edge).domain
+        factor, shift = node.op.affine()
+        return image(Reach.of(factor.reshape(-1, 1)), shift, self._current(node.inputs[0]))
+
     def _converted(
-        self, shape: Shape, path: str, module: nn.Module, mode: interop.Mode
+        self,
+        shape: Shape,
+        path: str,
+        module: nn.Module,
+        mode: interop.Mode,
+        tokens: bool = False,
+        domain: Domain = ANALOG,
     ) -> list[tuple[str, Op]]:
-        convert = interop.converter(module, mode, path) or converter(module, path)
+        if path in self.by_hand:
+            return self.by_hand[path]
+        convert = interop.converter(module, mode, path, domain) or converter(module, path)
+        if tokens and not (interop.is_stateful(module) or isinstance(module, EACH)):
+            return on_tokens(module, shape, path)
         try:
             return convert(module, shape, self.steps, path)
         except IRError as e:  # a parameter that has no meaning: say whose
@@ -231,14 +286,22 @@ class Modules:
         edge = self.rolled(key, values) or self.nodes.add(name, op, edges, path)
         self.roll(key, edge, values)
         shape = self.nodes.type(edge).shape
-        signal = len(values[0].shape) == 2 and len(shape) == 3 and shape[1] == 1
-        lead = STEP if isinstance(op, TimeMean) else values[0].lead
+        first = values[0]
+        lead = STEP if isinstance(op, TimeMean) else first.lead
+        seen, order = shape, None
+        if shape == first.form.shape and isinstance(op, NUMBER_BY_NUMBER):
+            seen, order = first.shape, first.order
+        elif len(first.shape) == 2 and len(shape) == 3 and shape[1:] == first.form.shape[1:]:
+            seen = (shape[0], first.shape[1])  # tokens, or a signal
+        elif len(first.shape) == 2 and len(shape) == 3 and shape[1] == 1:
+            seen = (shape[0], shape[2])
         return Value(
             self.nodes.form(edge),
             lead,
-            (shape[0], shape[2]) if signal else shape,
+            seen,
             at=at,
             frame=frame,
             path=path,
             slots=slots,
+            order=order,
         )

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 from purespike.compiler.ir import ops
 from purespike.compiler.ir.atoms import Atoms
-from purespike.compiler.ir.domain import SPIKE, Array
+from purespike.compiler.ir.domain import ANALOG, SPIKE, Array
 from purespike.compiler.ir.forms import MAX_SPIKES, ONE, Form, Monomial, Real, Spike, atom, plus
-from purespike.compiler.ir.graph import Edge, Graph, IRError, Node, Op, Role
+from purespike.compiler.ir.graph import Edge, Graph, IRError, Node, Op, Role, Shape
 from purespike.compiler.ir.logic import gate_of
 from purespike.compiler.ir.ops.levels import Rounding
 from purespike.trainer.capture.conversions import CaptureError, refused
@@ -46,6 +46,12 @@ class Nodes:
     def type(self, name: str) -> Edge:
         """The edge of that name."""
         return self._types[name]
+
+    def unknown(self, name: str, shape: Shape) -> Form:
+        """A value that no operation of the graph makes: what follows is only looked through."""
+        name = self.fresh(name)
+        self._types[name] = Edge(name, shape, ANALOG)
+        return self.form(name)
 
     def form(self, name: str) -> Form:
         """The value that an edge carries."""

@@ -60,10 +60,9 @@ _REASONS: dict[str, tuple[str, str]] = {
         _GROWS,
     ),
     **dict.fromkeys(
-        ("MultiheadAttention", "SpikingSelfAttention", "QKAttention", "TokenQKAttention",
-         "ChannelQKAttention", "SpikeDrivenSelfAttention", "TemporalWiseAttention",
-         "MultiDimensionalAttention", "Bilinear", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell",
-         "GatedLIFNode", "RNNCell", "Transformer", "CosineSimilarity", "PairwiseDistance"),
+        ("MultiheadAttention", "TemporalWiseAttention", "MultiDimensionalAttention", "Bilinear",
+         "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "GatedLIFNode", "RNNCell", "Transformer",
+         "CosineSimilarity", "PairwiseDistance"),
         _PRODUCT,
     ),
     **dict.fromkeys(

@@ -147,6 +147,11 @@ class _Tracer(fx.Tracer):
         """Time becomes implicit from here on, or is there again."""
         return self.create_proxy("call_function", relead, (x, lead, frame), {})
 
+    def lead(self, x: fx.Proxy) -> tuple[Axis, ...]:
+        """The axes in front of those of a sample."""
+        lead: tuple[Axis, ...] = self.walk.values[x.node].lead
+        return lead
+
     def handed(self, x: fx.Proxy, index: int) -> fx.Proxy:
         """A state that the caller hands to a step."""
         return self.create_proxy("call_function", handed, (x, index), {})
@@ -171,6 +176,15 @@ class _Tracer(fx.Tracer):
         own = m in self._submodules or foreign
         if not own and not any(True for _ in (*m.parameters(), *m.buffers())):
             return forward(*args, **kwargs)  # of the file, not of the model: a function
+        if own and len(args) == 1 and not kwargs and isinstance(args[0], _Proxy):
+            path = self.path_of_module(m)
+            self._busy = True  # its forward may be tried
+            try:
+                known = self.walk.known_by_hand(path, m, args[0].node)
+            finally:
+                self._busy = False
+            if known:
+                return self.create_proxy("call_module", path, args, kwargs)
         if isinstance(m, nn.Sequential) and interop.is_sequence(m):  # its modules, without time
             forward = partial(nn.Sequential.forward, m)
         return super().call_module(m, forward, args, kwargs)
@@ -250,11 +264,33 @@ def _walked(
 
 
 def _traced(walk: Walk, model: nn.Module) -> None:
-    for node in _Tracer(walk).trace(model).nodes:
-        if node.op == "output":
-            walk.visit(node)
-    if walk.failed is not None:  # and the forward went on
-        raise walk.failed
+    try:
+        for node in _Tracer(walk).trace(model).nodes:
+            if node.op == "output":
+                walk.visit(node)
+        if walk.failed is not None:  # and the forward went on
+            raise walk.failed
+    except PurespikeError as e:
+        if walk.products:
+            raise _refused_products(walk, f"; behind them {e.message} ({e.where})") from e
+        raise
+    if walk.products:
+        raise _refused_products(walk)
+
+
+def _refused_products(walk: Walk, more: str = "") -> CaptureError:
+    """All of them at once, each with its module and line."""
+    count = len(walk.products)
+    return CaptureError(
+        "the network multiplies what it computes with each other, "
+        f"{count} time{'s' * (count > 1)}: no synapse has a weight that arrives as spikes",
+        where=walk.products[0].path or type(walk.model).__name__,
+        found="; ".join(dict.fromkeys(p.said for p in walk.products)) + more,
+        allowed="products with constants, ANDs of spikes, masks of spikes spread over tokens or "
+        "channels (SDSA-1, QK attention)",
+        remedy="take attention that masks (SpikeDrivenSelfAttention, QKAttention of SpikingJelly), "
+        "or leave these products to the host",
+    )
 
 
 def _refuse_samples(one: Walk, other: Walk) -> None:

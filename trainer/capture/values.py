@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
@@ -10,14 +10,15 @@ from torch import Tensor
 from purespike.compiler.ir.forms import Form
 from purespike.compiler.ir.graph import Shape
 
-Axis = Literal["T", "B", "TB", "1"]
-"""A leading axis: time, samples, both merged, or one of length 1."""
+Axis = Literal["T", "B", "TB", "BT", "1"]
+"""A leading axis: time, samples, both merged (the first changes slowest), or one of length 1."""
 
 Kind = Literal["bool", "int", "float"]
 
 SEQUENCE: tuple[Axis, ...] = ("T", "B")
 STEP: tuple[Axis, ...] = ("B",)
 MERGED: tuple[Axis, ...] = ("TB",)
+SAMPLES_MERGED: tuple[Axis, ...] = ("BT",)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Value:
         path: The module in whose forward it was made.
         slots: Into how many binary steps each step's counts are spread (SpikingJelly's
             SpikeCountToBinary), 0 for none.
+        order: Where each number that is seen stands in ``form``, of the shape that is seen; None
+            where they are only grouped anew.
     """
 
     form: Form
@@ -44,6 +47,7 @@ class Value:
     frame: bool = False
     path: str = ""
     slots: int = 0
+    order: Any = field(default=None, compare=False, repr=False)
 
     @property
     def said(self) -> str:

@@ -11,15 +11,20 @@ from torch import Tensor, fx, nn
 
 from purespike.compiler.ir.domain import Domain
 from purespike.compiler.ir.graph import Edge, Graph, IRError, Role
+from purespike.trainer.capture.arranged import fits
 from purespike.trainer.capture.concat import Joined
-from purespike.trainer.capture.conversions import CaptureError
+from purespike.trainer.capture.conversions import CaptureError, is_operation
 from purespike.trainer.capture.functions import call_function, scope
 from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.imported import Spikes
 from purespike.trainer.capture.modules import Modules, Reads
 from purespike.trainer.capture.nodes import Nodes
+from purespike.trainer.capture.padding import padded_norm
+from purespike.trainer.capture.recurrence import recurrent
 from purespike.trainer.capture.steps import refuse_new
+from purespike.trainer.capture.tokens import Product, settled
 from purespike.trainer.capture.values import (
+    SAMPLES_MERGED,
     SEQUENCE,
     STEP,
     Constant,
@@ -49,6 +54,7 @@ class Walk(Modules):
         outputs: names of the output edges, the deployed one first.
         main: the deployed one.
         failed: what was refused, for a forward that catches errors.
+        products: what no synapse computes, all of it: the forward goes on behind each.
 
     Raises:
         CaptureError: if an operation has no meaning in the graph.
@@ -64,6 +70,7 @@ class Walk(Modules):
         self.outputs: tuple[str, ...] = ()
         self.main = ""
         self.failed: Exception | None = None
+        self.products: list[Product] = []
         self.input = Edge("", shape, domain)
         self._domain = domain
         self._nodes: Nodes | None = None
@@ -120,25 +127,43 @@ class Walk(Modules):
             self._nodes = Nodes(self.input, self.steps, self._role)
             self.values[node] = Value(self.nodes.form(node.name), SEQUENCE, self.input.shape)
 
+    def known_by_hand(self, path: str, module: nn.Module, read: fx.Node) -> bool:
+        """Is a module an operation by what its forward does: a neuron's loop, a padded norm?"""
+        value = self.values.get(read)
+        known = is_operation(module) or interop.is_foreign(module) or interop.is_container(module)
+        if known or not isinstance(value, Value):
+            return False
+        sequence = value.lead == SEQUENCE and not value.frame
+        found = recurrent(module, self.steps) if sequence else None
+        if found is not None:
+            self.neurons_by_hand.add(path)
+        found = found if found is not None else padded_norm(module)
+        if found is not None:
+            self.by_hand[path] = found
+        return found is not None
+
     def sizes(self, value: Value | Joined) -> list[int]:
         """Of all axes, as the forward sees them."""
-        self.measured |= "B" in value.lead or "TB" in value.lead
+        self.measured |= any("B" in axis for axis in value.lead)
         known: dict[str, int] = {
             "T": self.steps * (value.slots if isinstance(value, Value) and value.slots else 1),
             "B": self.samples,
             "TB": self.steps * self.samples,
+            "BT": self.steps * self.samples,
             "1": 1,
         }
         return [*(known[axis] for axis in value.lead), *value.shape]
 
     def sizes_of(self, node: fx.Node) -> list[int]:
         """The sizes of a traced tensor."""
-        value = self.value(node, node)
+        value = self.value(node, node, True)
         return list(value.tensor.shape) if isinstance(value, Constant) else self.sizes(value)
 
     def parts_of(self, node: fx.Node) -> int:
         """How many parts a traced value falls into: steps, or spikes and states; 0 if none."""
         value = self.values.get(node)
+        if isinstance(value, list):
+            return len(value)
         if node in self._pairs:
             return 1 + interop.states_of(self.modules[str(node.target)])
         inside = isinstance(value, Value) and value.lead[0] == "T"
@@ -154,7 +179,8 @@ class Walk(Modules):
         if node.target is relead:
             source, lead, frame = node.args
             value = self.value(source, node)  # type: ignore[arg-type]
-            if value.lead not in (STEP, SEQUENCE) or (value.at is not None):
+            forms = (STEP, SEQUENCE, SEQUENCE[::-1], SAMPLES_MERGED)
+            if value.lead not in forms or (value.at is not None):
                 raise CaptureError(
                     "a model of single steps returns something else than (B, ...)",
                     where=scope(node) or "the model's forward",
@@ -246,8 +272,14 @@ class Walk(Modules):
         """Does a forward at this path see whole sequences of Imported?"""
         return interop.mode_at(self.modules, f"{path}.()" if path else "()") in ("m", "frame")
 
-    def value(self, read: fx.Node, node: fx.Node) -> Any:
-        """What an operation takes; refused if it has none."""
+    def value(self, read: fx.Node, node: fx.Node, arranged: bool = False) -> Any:
+        """What an operation takes; refused if it has none.
+
+        Args:
+            read: What is taken.
+            node: The operation.
+            arranged: Whether it looks at the order of the numbers.
+        """
         path = scope(node)
         if read in self._changed:
             self._refuse_change(node, path)
@@ -274,7 +306,21 @@ class Walk(Modules):
                 found=node.format_node() or node.name,
                 remedy="make the neuron with init_hidden=True and without output=True",
             )
+        if isinstance(value, Value) and not arranged and not fits(value):
+            return self._settled(value, node, path)
         return value
+
+    def _settled(self, value: Value, node: fx.Node, path: str) -> Value:
+        plain = settled(self, value, path)
+        if plain is None:
+            raise CaptureError(
+                "an operation takes numbers in another order than that of channels and places",
+                where=path or "the model's forward",
+                found=f"{node.format_node() or node.name}: {value.said} of {value.form.shape}",
+                allowed="channels (C, H, W) in any grouping, tokens (C, H W), features (F,)",
+                remedy="bring them back into (C, H, W) first: transpose, then reshape",
+            )
+        return plain
 
     def _called(self, node: fx.Node) -> bool:
         """Convert the call of a function that means what a module means; False if none does."""
@@ -296,10 +342,16 @@ class Walk(Modules):
         self.values[node] = self.apply(reads, path, name, module, mode)
         return True
 
-    def reads(self, node: fx.Node, path: str, tensors: tuple[Any, ...] | None = None) -> Reads:
+    def reads(
+        self,
+        node: fx.Node,
+        path: str,
+        tensors: tuple[Any, ...] | None = None,
+        arranged: bool = False,
+    ) -> Reads:
         """The edges that a call takes: all its arguments, or those that are tensors."""
         args = node.args if tensors is None else tensors
-        values = [self.value(a, node) if isinstance(a, fx.Node) else None for a in args]
+        values = [self.value(a, node, arranged) if isinstance(a, fx.Node) else None for a in args]
         if (tensors is None and node.kwargs) or not all(isinstance(v, Value) for v in values):
             raise CaptureError(
                 "an operation takes something that is not a tensor of the network",

@@ -51,28 +51,40 @@ class AvgPool2d(Op):
 
 @dataclass(frozen=True)
 class MaxPool2d(Op):
-    """The largest value of each window; on spikes an OR."""
+    """The largest value of each window, padding left out as in torch; on spikes an OR.
+
+    A window that lies in the padding altogether gives 0.
+    """
 
     kernel: Pair
     stride: Pair
     padding: Pair = (0, 0)
 
+    @property
+    def inside(self) -> bool:
+        """Does every window lie on the map, with a value at least? torch allows nothing else."""
+        return all(2 * p <= k for p, k in zip(self.padding, self.kernel, strict=True))
+
     def infer(self, *inputs: Edge) -> tuple[Shape, Domain]:
-        """Same domain; zeros of padding must not win, so it needs values of 0 and more."""
+        """Same domain."""
         (x,) = inputs
-        if any(self.padding) and x.domain.lo < 0:
+        if not self.inside and x.domain.lo < 0:
             raise IRError(
-                "max pooling with padding takes values of 0 and more",
-                found=str(x),
+                "max pooling with windows of nothing but padding takes values of 0 and more",
+                found=f"{x}, padding {self.padding} of a window {self.kernel}",
+                allowed="padding up to half of the window",
                 remedy="pool after the neuron",
             )
-        # A window may lie in the padding altogether.
-        d = with_zero(x.domain) if any(self.padding) else x.domain
+        d = x.domain if self.inside else with_zero(x.domain)
         return _pooled(x, self.kernel, self.stride, self.padding), d
 
     def step(self, state: None, *inputs: Array) -> tuple[None, Array]:
         """Maximum."""
-        return None, unfold(inputs[0], self.kernel, self.stride, self.padding).max(axis=(4, 5))
+        (x,) = inputs
+        signed = x.dtype.kind not in "bu"  # spikes may come in bytes
+        fill = -np.inf if self.inside and signed else 0.0
+        windows = unfold(x, self.kernel, self.stride, self.padding, fill)
+        return None, windows.max(axis=(4, 5))
 
     def details(self) -> str:
         """Geometry."""

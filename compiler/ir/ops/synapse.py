@@ -237,10 +237,11 @@ class Scale(Op):
         return f"x {self.factor:g}" if self.factor.ndim == 0 else f"x {self.factor.shape}"
 
 
-def unfold(x: Array, window: Pair, stride: Pair, padding: Pair) -> Array:
-    """Windows of images: (B, C, H, W) -> (B, C, H', W', h, w), a view, padded with zeros."""
+def unfold(x: Array, window: Pair, stride: Pair, padding: Pair, fill: float = 0.0) -> Array:
+    """Windows of images: (B, C, H, W) -> (B, C, H', W', h, w), a view, padded with ``fill``."""
     if any(padding):
-        x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
+        around = ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2)
+        x = np.pad(x, around, constant_values=fill)
     slide: Any = np.lib.stride_tricks.sliding_window_view  # its stub knows no pairs of axes
     view: Array = slide(x, window, axis=(2, 3))
     return view[:, :, :: stride[0], :: stride[1]]

@@ -22,7 +22,9 @@ Cases:
 13. A delay behind a layer or a sum of layers: in front of it. See `move_delays`. Two linear layers
     in a row become one first: what a delay makes of the bias would stand between them.
 14. A 1x1 convolution of a current: into each layer of the current's sum. See `on_currents`.
-Where something else reads the current of case 7 or 14, the layers stay for it, and the pool or
+15. Other layers of currents: of the spikes behind them. Max pooling of currents in front of neurons
+    without memory: behind them. See `composing`.
+Where something else reads the current of case 7, 14 or 15, the layers stay for it, and the pool or
 convolution gets copies: a chip has no current that two layers of neurons could read.
 Whatever fits no case stays; `unfolded` says why, and the compliance check names it. A reset to
 another value than zero has no place in the graph: capture and the NIR reader refuse it.
@@ -64,7 +66,7 @@ from purespike.compiler.ir.rewrite import (
     source_of,
 )
 from purespike.compiler.passes.fold_constants import in_a_row
-from purespike.compiler.passes.fold_scales import move_delays, on_currents, pooling
+from purespike.compiler.passes.fold_scales import composing, move_delays, on_currents, pooling
 
 
 def fold_scales(graph: Graph) -> Graph:
@@ -86,6 +88,9 @@ def fold_scales(graph: Graph) -> Graph:
         _in_a_row_before_delay,
         move_delays.delay_before_layer,
         move_delays.delay_before_sum,
+        composing.maximum_of_neurons,
+        composing.layer_of_sum,
+        composing.layer_of_layer,
     )
     return rewritten(graph, rules)
 

@@ -10,15 +10,15 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, fx, nn
 
-from purespike.trainer.capture.interop import snntorch, spikingjelly
+from purespike.trainer.capture.interop import sinabs, snntorch, spikingjelly
 from purespike.trainer.capture.interop.classes import known_class
-from purespike.trainer.capture.values import SEQUENCE, STEP
+from purespike.trainer.capture.values import SAMPLES_MERGED, SEQUENCE, STEP
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.nn.pointwise import safe_pointwise
 
 __all__ = ["Imported", "Spikes", "Takes", "reset"]
 
-Takes = Literal["step", "sequence", "frame"]
+Takes = Literal["step", "sequence", "frame", "samples", "flat"]
 
 
 class Spikes(nn.Module):
@@ -42,6 +42,8 @@ class Imported(nn.Module):
       forward with a loop over the steps of its own.
     - ``takes='frame'``: it is called once on (B, ...), which it repeats itself: all steps of the
       input have to be equal.
+    - ``takes='samples'``, ``'flat'``: it is called once on (B, T, ...), or on (B T, ...), as
+      sinabs' neurons are and those of them that are named Squeeze.
 
     Args:
         model: returns a tensor, or a tuple whose first it is; a list of one tensor a step is
@@ -76,6 +78,9 @@ class Imported(nn.Module):
                 allowed=", ".join(get_args(Takes)),
                 where="takes",
             )
+        flat = sinabs.is_flat(model)
+        if flat is not None and takes is None:
+            takes = "flat" if flat else "samples"
         self.takes: Takes = takes or ("sequence" if modes == {"m"} else "step")
         if self.takes != "step" and states_of(model):
             raise ConfigError(
@@ -101,6 +106,8 @@ class Imported(nn.Module):
             with _spikes_in(self.model, x.dtype), safe_pointwise():
                 if self.takes == "sequence":
                     return self._spikes(self.model(x))
+                if self.takes in ("samples", "flat"):
+                    return self._samples_first(x)
                 return (
                     self._spikes(self.model(_frame(x))) if self.takes == "frame" else self._steps(x)
                 )
@@ -116,6 +123,17 @@ class Imported(nn.Module):
             rows.append(self._spikes(made))
         return torch.stack(rows)
 
+    def _samples_first(self, x: Tensor) -> Tensor:
+        turned = x.transpose(0, 1)
+        if self.takes == "samples":
+            return self._spikes(self.model(turned)).transpose(0, 1)
+        sizes = turned.shape[:2]
+        for part in self.model.modules():
+            if type(part).__name__ in sinabs.FLAT:  # which divide by the sizes that they are told
+                part.batch_size, part.num_timesteps = sizes  # type: ignore[assignment]
+        made = self._spikes(self.model(turned.flatten(0, 1)))
+        return made.reshape(*sizes, *made.shape[1:]).transpose(0, 1)
+
     def _spikes(self, made: Any) -> Tensor:
         if isinstance(made, tuple) and made and not isinstance(made[0], fx.Proxy | Tensor):
             made = made[0]
@@ -128,6 +146,18 @@ class Imported(nn.Module):
         tracer = x.tracer
         if self.takes == "sequence":
             return self._spikes(self.model(x))
+        if self.takes in ("samples", "flat"):
+            lead = SAMPLES_MERGED if self.takes == "flat" else SEQUENCE[::-1]
+            made = self._spikes(self.model(tracer.relead(x, lead)))
+            if tracer.lead(made) != lead:
+                raise ConfigError(
+                    "a model that takes samples first returns something else",
+                    found=" ".join(tracer.lead(made)),
+                    allowed="(B T, ...)" if self.takes == "flat" else "(B, T, ...)",
+                    where=type(self.model).__name__,
+                    remedy="let it return every step, and average behind it: TimeMean()",
+                )
+            return tracer.relead(made, SEQUENCE)
         handed = [tracer.handed(x, k) for k in range(states_of(self.model) if self.stepwise else 0)]
         made = self.model(tracer.relead(x, STEP, self.takes == "frame"), *handed)
         if handed:
@@ -165,6 +195,8 @@ def reset(model: nn.Module) -> None:
             module.reset()
         elif known_class(module)[0] == snntorch.NEURON and hasattr(module, "reset_mem"):
             module.reset_mem()
+        elif known_class(module)[0] == sinabs.NEURON:
+            sinabs.reset(module)
 
 
 def _step_modes(model: nn.Module) -> Iterator[str]:
@@ -188,7 +220,8 @@ def _spikes_in(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
             return (out[0].to(dtype), *out[1:])
         return out.to(dtype)
 
-    neurons = [m for m in model.modules() if known_class(m)[0] == snntorch.NEURON]
+    spaces = (snntorch.NEURON, sinabs.NEURON)  # sinabs' counts are float32 as well
+    neurons = [m for m in model.modules() if known_class(m)[0] in spaces]
     handles = [m.register_forward_hook(cast) for m in neurons]
     try:
         yield

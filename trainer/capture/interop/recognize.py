@@ -16,7 +16,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from purespike.compiler.ir.domain import Domain
+from purespike.compiler.ir.domain import ANALOG, Domain
 from purespike.compiler.ir.graph import Edge, Op
 from purespike.compiler.ir.ops import Add, AvgPool2d, Conv2d, Flatten, Linear, Scale
 from purespike.trainer.capture.conversions import CaptureError, Converted, unknown
@@ -43,12 +43,15 @@ __all__ = [
     "watch_resets",
 ]
 
-Mode = Literal["", "m", "s", "merged", "wrong"]
+Mode = Literal["", "m", "s", "merged", "samples", "flat", "wrong"]
 _CONVERTERS: dict[str, Mapping[str, Callable[..., Converted]]] = {
     spikingjelly.NEURON: spikingjelly.NEURONS,
     spikingjelly.LAYER: spikingjelly.LAYERS,
     snntorch.NEURON: snntorch.NEURONS,
 }
+# Of SpikingJelly's layers those whose forward is traced: arithmetic on what their layers make.
+ATTENTION = ("SpikingSelfAttention", "QKAttention", "TokenQKAttention", "ChannelQKAttention",
+             "SpikeDrivenSelfAttention")  # fmt: skip
 # Functions and the modules that compute the same.
 _CALLS: dict[Any, type[nn.Module]] = {
     torch.flatten: nn.Flatten,
@@ -74,12 +77,13 @@ def is_sequence(module: nn.Module) -> bool:
 def is_foreign(module: nn.Module) -> bool:
     """Is a module one operation of another framework?"""
     foreign = isinstance(module, Spikes) or framework_class(module) is not None
-    return foreign and not is_container(module) and not is_sequence(module)
+    traced = is_container(module) or is_sequence(module) or known_class(module)[1] in ATTENTION
+    return foreign and not traced
 
 
 def is_stateful(module: nn.Module) -> bool:
     """Does a module of another framework keep a membrane from one call to the next?"""
-    return known_class(module)[0] in (spikingjelly.NEURON, snntorch.NEURON)
+    return known_class(module)[0] in (spikingjelly.NEURON, snntorch.NEURON, sinabs.NEURON)
 
 
 def gives_state(module: nn.Module) -> bool:
@@ -107,8 +111,16 @@ def mode_at(modules: Mapping[str, nn.Module], path: str) -> Mode:
     return mode
 
 
-def converter(module: nn.Module, mode: Mode, path: str) -> Callable[..., Converted] | None:
+def converter(
+    module: nn.Module, mode: Mode, path: str, domain: Domain = ANALOG
+) -> Callable[..., Converted] | None:
     """What a module of another framework is in the graph; None if it is of none.
+
+    Args:
+        module: The module.
+        mode: What it is called with.
+        path: Where it stands.
+        domain: Of what it reads.
 
     Raises:
         CaptureError: If it computes something else there than its class says, or is unknown.
@@ -124,7 +136,8 @@ def converter(module: nn.Module, mode: Mode, path: str) -> Callable[..., Convert
         return None
     space, name = known_class(module)
     if space == sinabs.NEURON:
-        raise sinabs.refusal(module, path)
+        _refuse_order(module, mode, path)
+        return lambda m, shape, steps, path: sinabs.converted(m, path, domain)
     convert = _CONVERTERS[space].get(name)
     if convert is None:
         raise unknown(module, path, _CONVERTERS[space])
@@ -157,8 +170,24 @@ _CALLED = {
     "m": "called with a sequence (T, B, ...)",
     "s": "called with single steps (B, ...)",
     "merged": "called with all steps as more samples (T B, ...)",
+    "samples": "called with samples in front (B, T, ...)",
+    "flat": "called with all steps of each sample (B T, ...)",
     "wrong": "inside of a container of sequences that is called with something else",
 }
+
+
+def _refuse_order(module: nn.Module, mode: Mode, path: str) -> None:
+    """Neurons of sinabs take samples first: (B, T, ...), those named Squeeze (B T, ...)."""
+    flat = type(module).__name__ in sinabs.FLAT
+    if mode != ("flat" if flat else "samples"):
+        raise CaptureError(
+            f"this {type(module).__name__} of sinabs would take the time axis for something else",
+            where=path,
+            found=_CALLED[mode],
+            allowed=_CALLED["flat" if flat else "samples"],
+            remedy="give capture Imported(model), with neurons that all take (B, T, ...), or all "
+            "(B T, ...)",
+        )
 
 
 def _step_mode(module: Any, mode: Mode) -> str:
