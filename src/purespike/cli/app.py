@@ -22,6 +22,7 @@ from purespike.cli.command import Command, Group
 from purespike.cli.stopping import Stopped, stop_cleanly
 from purespike.compiler.errors import PurespikeError, UsageError
 from purespike.compiler.packages import missing_package
+from purespike.compiler.storage import STORAGE, OutputError
 from purespike.trainer.errors import TrainingInterrupted
 
 # By name: the module below `purespike.cli.commands`, the function, the first line of its help,
@@ -220,6 +221,12 @@ def _guarded(run: Callable[[], object]) -> int:
             _print(error)
             return USAGE
         return _internal()
+    except OSError as e:  # torch makes a folder in TMPDIR while it loads
+        if e.errno not in STORAGE:
+            return _internal()
+        words = e.strerror or str(e)
+        _print(OutputError("a file cannot be written", where=str(e.filename or ""), found=words))
+        return USAGE
     except MemoryError as e:
         _print(
             UsageError(
