@@ -67,7 +67,7 @@ NN = (
     "Add And AuxiliaryLinear AvgPool2d BatchNorm2d Conv1d Conv2d FastSigmoid Flatten "
     "GlobalAvgPool2d Iand Imported LevelActivation MaxPool2d Neuron Or PiecewiseQuadratic "
     "Rectangular Shaped ShortcutBranch Sigmoid Surrogate Tanh ThresholdBatchNorm2d TimeMean "
-    "Triangular Xor encode"
+    "Triangular Xor encode spike_kernels"
 )
 
 

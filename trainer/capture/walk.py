@@ -318,7 +318,8 @@ class Walk(Modules):
                 where=path or "the model's forward",
                 found=f"{node.format_node() or node.name}: {value.said} of {value.form.shape}",
                 allowed="channels (C, H, W) in any grouping, tokens (C, H W), features (F,)",
-                remedy="bring them back into (C, H, W) first: transpose, then reshape",
+                remedy="bring them back into (C, H, W) first: transpose, then reshape; a vote over "
+                "features is layer.VotingLayer of SpikingJelly",
             )
         return plain
 

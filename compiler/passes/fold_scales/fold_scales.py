@@ -54,6 +54,7 @@ from purespike.compiler.ir.ops import (
 from purespike.compiler.ir.ops.synapse import reweighted
 from purespike.compiler.ir.rewrite import (
     Match,
+    Rule,
     absorb,
     counts,
     draft,
@@ -69,15 +70,20 @@ from purespike.compiler.passes.fold_constants import in_a_row
 from purespike.compiler.passes.fold_scales import composing, move_delays, on_currents, pooling
 
 
-def fold_scales(graph: Graph) -> Graph:
-    """The graph with every case above applied until none applies."""
-    rules = (
+def fold_scales(graph: Graph, *, compose: bool = True) -> Graph:
+    """The graph with every case above applied until none applies.
+
+    Args:
+        graph: The graph.
+        compose: Whether two layers in a row become one (cases 14 and 15).
+    """
+    rules: tuple[Rule, ...] = (
         _scale_after,
         _scale_before,
         _scale_of_sum,
         _scale_of_spikes,
         _mean,
-        on_currents.pointwise_on_current,
+        *((on_currents.pointwise_on_current,) if compose else ()),
         pooling.pool_into_linear,
         pooling.pool_into_conv,
         pooling.conv_into_pool,
@@ -90,7 +96,7 @@ def fold_scales(graph: Graph) -> Graph:
         move_delays.delay_before_sum,
         composing.maximum_of_neurons,
         composing.layer_of_sum,
-        composing.layer_of_layer,
+        *((composing.layer_of_layer,) if compose else ()),
     )
     return rewritten(graph, rules)
 

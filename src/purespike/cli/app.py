@@ -42,7 +42,7 @@ COMMANDS = {
     "plot": (
         "plot",
         "plot",
-        "Draw training curves, firing rates by layer, and gradients by depth, of one or more runs.",
+        "Draw training curves, and firing rates and gradients by depth, of one or more runs.",
     ),
     "scan": (
         "scan",

@@ -12,6 +12,7 @@ from purespike.compiler.errors import UsageError
 from purespike.compiler.files.writing import write_file
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import BatchNorm, Conv2d, Linear
+from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.compiler.passes.split_host import chip_part
 from purespike.compiler.pipeline import Pass, Pipeline, compile_graph
 from purespike.compiler.pipeline.contract import SAME, close
@@ -88,6 +89,8 @@ def export_nir(graph: Graph, path: Path, *, reader: str | None = None, strict: b
 def _keeping(pipeline: Pipeline) -> Pipeline:
     """The passes with batch norms as layers; nothing is merged into one afterwards."""
     kept = pipeline.replaced("fuse_batchnorm", Pass("keep_batchnorm", keep_batchnorm, close(1e-9)))
+    apart = Pass("fold_scales", partial(fold_scales, compose=False), close(1e-9))
+    kept = kept.replaced("fold_scales", apart)
     return kept.replaced("fold_constants", Pass("fold_constants", lambda g: g, SAME))
 
 
