@@ -8,12 +8,14 @@ import nir
 import numpy as np
 import pytest
 from helpers.nir_cases import differences
+from helpers.user_files import foreign
 
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.ops import Linear, Neuron
 from purespike.targets.nir.emit import write_nir
 from purespike.targets.nir.errors import NirFileError
+from purespike.targets.nir.guard import guard
 from purespike.targets.nir.guard.guard import SECONDS
 from purespike.targets.nir.read import read_nir
 
@@ -47,9 +49,9 @@ def fuzz(path: Path, count: int, seed: int) -> dict[str, int]:
     graph = ours()
     write_nir(graph, path)
     own = path.read_bytes()
-    foreign = nir.read(path)
-    foreign.metadata = {}
-    nir.write(path, foreign)
+    stripped = nir.read(path)
+    stripped.metadata = {}
+    nir.write(path, stripped)
     others = path.read_bytes()
     seen = {"equal": 0, "read": 0, "refused": 0}
     for i in range(count):
@@ -79,3 +81,11 @@ def test_a_few_mutants(tmp_path: Path) -> None:
 def test_many_mutants(tmp_path: Path) -> None:
     seen = fuzz(tmp_path / "m.nir", 1100, seed=2)
     assert min(seen.values()) > 100, seen
+
+
+def test_a_busy_machine_is_no_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that never came to run was said to have met a file that cannot be parsed."""
+    monkeypatch.setattr(guard, "PATIENCE", 1e-4)
+    with pytest.raises(NirFileError, match="not parsed in time") as caught:
+        guard.load(foreign(tmp_path / "m.nir"))
+    assert "may be busy: try again" in str(caught.value)

@@ -27,7 +27,7 @@ from purespike.targets.nir.guard import hdf5
 
 FILE = 1 << 30  # bytes
 SECONDS, SPEED, MOST = 8, 1 << 20, 120  # processor time: so much, a second for so many bytes
-PATIENCE = 4  # wall clock per processor second: the machine may be busy
+PATIENCE = 30  # wall clock per processor second, which is the limit: the machine may be busy
 DTYPES = {f"<{k}{n}" for k in "iuf" for n in (2, 4, 8)} | {"|i1", "|u1", "|b1"}
 DAMAGED = "the file is damaged or hostile; get it again from where it came"
 
@@ -166,17 +166,21 @@ def _run(path: Path, seconds: int, out: IO[bytes], form: Format) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        found = f"more than {PATIENCE * seconds} s"
-    else:
-        if done.returncode == 0:
-            return
-        if done.returncode == hdf5.NO_ROOM:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        found = f"the reading process ended with code {done.returncode}"
+        raise form.error(
+            "the file was not parsed in time",
+            where=str(path),
+            found=f"more than {PATIENCE * seconds:.3g} s by the clock",
+            allowed=f"{seconds} s of processor time",
+            remedy=f"the machine may be busy: try again; if that is not it, {DAMAGED}",
+        ) from None
+    if done.returncode == 0:
+        return
+    if done.returncode == hdf5.NO_ROOM:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     raise form.error(
         "the file cannot be parsed",
         where=str(path),
-        found=found,
+        found=f"the reading process ended with code {done.returncode}",
         allowed=f"{seconds} s of processor time",
         remedy=DAMAGED,
     )
