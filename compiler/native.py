@@ -146,6 +146,8 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
             fcntl.flock(place, fcntl.LOCK_EX)
         yield
     finally:
+        with suppress(OSError):  # a process that was forked meanwhile has the lock, too
+            fcntl.flock(place, fcntl.LOCK_UN)
         os.close(place)
 
 

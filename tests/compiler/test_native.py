@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
 from helpers.process_tools import eventually, started
+
+from purespike.compiler import native
 
 COMPILER = """#!/bin/sh
 echo once >> "$(dirname "$0")/calls"
@@ -42,3 +46,18 @@ def test_one_process_compiles_and_the_others_wait(tmp_path: Path) -> None:
     assert calls.read_text().splitlines() == ["once"] * 2
     (built,) = (tmp_path / "cache" / "purespike").iterdir()  # nothing is left beside it
     assert built.name.startswith("source-") and built.suffix == ".so"
+
+
+def test_a_child_that_was_forked_meanwhile_holds_up_nobody(tmp_path: Path) -> None:
+    with native._one_at_a_time(tmp_path):
+        child = os.fork()
+        if not child:
+            time.sleep(60)
+            os._exit(0)
+    started = time.monotonic()
+    try:
+        with native._one_at_a_time(tmp_path):
+            assert time.monotonic() - started < 30
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

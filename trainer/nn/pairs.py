@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from torch import fx, nn
@@ -22,7 +23,7 @@ def pairs(model: nn.Module) -> list[tuple[str, str]]:
     """Names of normalizations and of their neurons; none if the network cannot be traced."""
     modules = dict(model.named_modules())
     try:
-        graph = _Tracer().trace(model)
+        graph = _traced(model)
     except Exception:  # whatever a network's own code may raise on a proxy
         return []
     nodes = [node for node in graph.nodes if node.op == "call_module"]
@@ -42,6 +43,18 @@ def pairs(model: nn.Module) -> list[tuple[str, str]]:
         ):
             found.append((norm, neuron))
     return found
+
+
+def _traced(model: nn.Module) -> fx.Graph:
+    """As in training. One call is looked at, so nothing may depend on an argument left out."""
+    if any(p.default is not p.empty for p in inspect.signature(model.forward).parameters.values()):
+        raise TypeError("its forward may be called in several ways")
+    was = {module: module.training for module in model.modules()}
+    try:
+        return _Tracer().trace(model.train())
+    finally:
+        for module, training in was.items():
+            module.training = training
 
 
 def _known(neuron: Any) -> bool:

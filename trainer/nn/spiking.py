@@ -36,7 +36,7 @@ from purespike.trainer.nn import gates, layers
 from purespike.trainer.nn.choosing import Choice, choose
 from purespike.trainer.nn.normed import Neurons, fire_normed, statistics
 from purespike.trainer.nn.pairs import pairs
-from purespike.trainer.nn.synapses import Sizes, gate, hear, pack, ready
+from purespike.trainer.nn.synapses import Sizes, fits, gate, hear, pack, ready
 
 __all__ = ["Kernels", "spike_kernels"]
 
@@ -91,7 +91,7 @@ def spike_kernels(
         for name, module in modules.items():
             mixin: type | None = _MIXINS.get(type(module))
             if name in behind:
-                link = _Link(modules[behind[name]])
+                link = _Link(modules[behind[name]], module)
                 _become(modules[behind[name]], _Deferred, link, changed)
                 _become(module, _Normed, link, changed)
             elif mixin is not None:
@@ -110,9 +110,18 @@ def _become(module: nn.Module, mixin: type, what: object, changed: list[Any]) ->
     module.__class__ = _mixed(cls, mixin)
 
 
+def _new(cls: Any) -> Any:
+    return cls.__new__(cls)
+
+
 @cache
 def _mixed(cls: Any, mixin: Any) -> type:
-    return type(cls.__name__, (mixin, cls), {"__module__": cls.__module__})
+    def reduced(self: Any, protocol: object) -> Any:  # a copy, or what is saved, is as it was
+        state = {name: value for name, value in vars(self).items() if name != "_spiking"}
+        return _new, (cls,), state
+
+    names = {"__module__": cls.__module__, "__reduce_ex__": reduced}
+    return type(cls.__name__, (mixin, cls), names)
 
 
 class _Hearing:
@@ -151,6 +160,8 @@ def _heard(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sizes: An
     name, kernels = layer._spiking
     if not (_on(layer, x) and weight.dtype == x.dtype and weight.requires_grad):
         return None
+    if not fits(x, weight, sizes):  # torch says what is wrong
+        return None
     known = kernels.choices.get(name)
     if known is not None and not (known.forward or known.gradient):
         return None
@@ -180,26 +191,30 @@ class _Gated:
 class _Link:
     """A normalization and the neuron that computes it."""
 
-    def __init__(self, norm: Any) -> None:
-        self.norm, self.pending = norm, False
+    def __init__(self, norm: Any, neuron: Any) -> None:
+        self.norm, self.neuron = norm, neuron
+        self.pending: Tensor | None = None  # what the neuron shall normalize
 
 
 class _Deferred:
     """A normalization that leaves its work to the neuron behind it."""
 
     def forward(self: Any, input: Tensor) -> Tensor:
-        self._spiking.pending = (
+        deferred = (
             _on(self, input)
             and input.dim() == 5
+            and input.shape[2] == self.num_features
             and not self.over_processes
             and self.affine
             and self.weight.dtype == input.dtype
             and self.momentum is not None
             and self.running_mean is not None
-            and not (self._forward_hooks or self._forward_pre_hooks)
+            and not _listened(self)
+            and not self._spiking.neuron._forward_pre_hooks
             and input.numel() > input.shape[2]
         )
-        if self._spiking.pending:
+        self._spiking.pending = input if deferred else None
+        if deferred:
             return input
         plain: Tensor = super().forward(input)  # type: ignore[misc]
         return plain
@@ -210,10 +225,10 @@ class _Normed:
 
     def forward(self: Any, x: Tensor, steps: int | None = None) -> Tensor:
         link = self._spiking
-        if not link.pending:
+        pending, link.pending = link.pending, None
+        if pending is None or pending is not x:
             plain: Tensor = super().forward(x, steps)  # type: ignore[misc]
             return plain
-        link.pending = False
         norm = link.norm
         if not x[0].is_contiguous(memory_format=torch.channels_last) or (
             len(x) > 1 and x.stride(0) != x[0].numel()
@@ -244,6 +259,15 @@ _MIXINS: dict[type, type] = {
     gates.Iand: _Gated,
     gates.Xor: _Gated,
 }
+
+
+def _listened(module: Any) -> bool:
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 def _on(module: Any, x: Tensor) -> bool:

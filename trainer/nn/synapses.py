@@ -29,6 +29,7 @@ _FLAGS = (
     *("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"),
     *("-fopenmp", "-fPIC", "-shared", "-Wno-psabi"),
 )
+_ROW = 256  # bytes of a row of weights, at most
 _DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 _SHAPE = "images height width channels rows columns out kh kw sy sx py px dy dx"
 _POINTER, _WHOLE, _FLAG = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
@@ -82,6 +83,15 @@ def pack(x: Tensor) -> Packed | None:
     return None if fired < 0 else Packed(bits, x.shape, fired)
 
 
+def fits(x: Tensor, weight: Tensor, sizes: Sizes) -> bool:
+    """Whether a kernel of these sizes takes that image."""
+    _, padding, dilation = sizes
+    image, kernel = x.shape[2:], weight.shape[2:]
+    return x.shape[1] == weight.shape[1] and all(
+        image[i] + 2 * padding[i] > dilation[i] * (kernel[i] - 1) for i in (0, 1)
+    )
+
+
 def hear(
     x: Tensor,
     spikes: Packed,
@@ -104,6 +114,8 @@ def hear(
     if weight[0, 0].numel() == 1 and sizes[0] != (1, 1):
         # That gradient of torch's writes behind its buffer: purespike.trainer.nn.pointwise.
         by_events = by_events[0], True
+    if spikes.size[3] * weight.shape[2] * spikes.size[1] * _ROW >= 1 << 32:
+        by_events = False, by_events[1]  # lists hold places in the weights in 32 bits
     out: Tensor = _Hear.apply(  # type: ignore[no-untyped-call]
         x, spikes, weight, bias, sizes, by_events
     )
@@ -136,7 +148,8 @@ class _Hear(torch.autograd.Function):
             *(spikes.bits.data_ptr(), kernel.data_ptr(), 0 if bias is None else bias.data_ptr()),
             *(out.data_ptr(), ctypes.byref(shape), threads(out)),
         )
-        return out
+        # As torch lays it out: a network may call view.
+        return out.contiguous() if x.is_contiguous() and weight.is_contiguous() else out
 
     @staticmethod
     @once_differentiable
