@@ -397,6 +397,9 @@ COUNTING = {"levels": 4, "reset": "subtract", "input_scale": 1.0}
         ("ilif-resnet-18", {"gate": "or"}, "takes spikes, and these neurons send counts"),
         ("ilif-resnet-18", {"neuron": {"reset": "zero"}}, "no such option"),
         ("fsnn-18", {"neuron": {"levels": -1}}, "needs levels|levels"),
+        ("spike-driven-2-256", {"pool": "avg"}, "has no other pool"),
+        ("ms-resnet-18", {"threshold_norm": True}, "has no other threshold_norm"),
+        ("qkformer-4-384", {"zero_init_residual": True}, "has no other zero_init_residual"),
         ("fsnn-18", {"neuron": {"learned_threshold": True}}, "needs levels"),
     ],
 )

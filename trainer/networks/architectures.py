@@ -58,6 +58,7 @@ class Architecture:
         gates: joins that it can have.
         pathway: whether it can carry the accumulation pathway.
         paper: where it stands.
+        fixed: options that it has in no other form than in its defaults.
     """
 
     defaults: NetworkConfig
@@ -65,6 +66,10 @@ class Architecture:
     gates: tuple[str, ...]
     pathway: bool
     paper: str
+    fixed: tuple[str, ...] = ()
+
+
+_NORMAL = ("pool", "threshold_norm", "zero_init_residual")
 
 
 def _residual(defaults: NetworkConfig, paper: str, plan: ResNetPlan) -> Architecture:
@@ -116,6 +121,7 @@ def _membrane(depth: int, depths: tuple[int, ...]) -> Architecture:
         ("membrane",),
         False,
         "MS-ResNet (Hu et al. 2021, arXiv 2112.08954)",
+        _NORMAL[:2],
     )
 
 
@@ -183,6 +189,7 @@ _ALL = (
         tuple(GATES),
         True,
         "Spikformer (Zhou et al. 2023), Table 4; full-spike AAP paper, Table 4",
+        _NORMAL,
     ),
     _membrane(18, (2, 2, 2, 2)),
     _membrane(34, (3, 4, 6, 3)),
@@ -192,6 +199,7 @@ _ALL = (
         ("membrane",),
         False,
         "Spike-driven Transformer (Yao et al. 2023, arXiv 2307.01694), CIFAR",
+        _NORMAL,
     ),
     Architecture(
         NetworkConfig("qkformer-4-384", 3, 10, (32, 32), 4, "or", LIF_NEURON, pool="max"),
@@ -199,6 +207,7 @@ _ALL = (
         tuple(GATES),
         True,
         "QKFormer (Zhou et al. 2024, arXiv 2403.16552), CIFAR",
+        _NORMAL,
     ),
     _residual(
         NetworkConfig("ilif-resnet-18", 3, 10, (32, 32), 1, "vanilla", I_LIF),

@@ -61,7 +61,16 @@ def assemble(config: NetworkConfig) -> DualStreamNetwork:
             found="aap=True",
             allowed="aap=False",
             where="NetworkConfig(aap=...)",
-            remedy="use shortcut branches, or a residual network",
+            remedy="use shortcut branches, or a network whose blocks join spikes, such as fsnn-18",
+        )
+    own = architecture.defaults
+    for name in (n for n in architecture.fixed if getattr(config, n) != getattr(own, n)):
+        raise ConfigError(
+            f"{config.name} has no other {name}",
+            found=f"{name} {getattr(config, name)!r}",
+            allowed=repr(getattr(own, name)),
+            where=f"NetworkConfig({name}=...)",
+            remedy=f"leave {name} out",
         )
     seed = int(torch.randint(2**31, (), device="cpu"))  # before any layer uses up random numbers
     parts = architecture.parts(config)

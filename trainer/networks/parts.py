@@ -59,7 +59,7 @@ def check_spikes(config: NetworkConfig) -> None:
         raise ConfigError(
             f"the masks of {config.name}'s attention are of spikes",
             found=f"neuron.levels {config.neuron.levels}",
-            allowed="0: neurons that send spikes",
+            allowed="0 or 1: neurons that send spikes",
             where="NetworkConfig(neuron=...)",
             remedy="a product of counts has no form in spikes; choose a network without attention",
         )

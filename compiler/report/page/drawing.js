@@ -10,13 +10,17 @@ function resize() {
   network.style.height = `${box.height * scale}px`;
 }
 function lay() {
-  let y = 8;
+  let y = 8, wide = 0; // as wide as what is shown
   for (const part of parts) {
     const low = part.classList.contains("shut");
     part.setAttribute("transform", `translate(${part.dataset.x} ${y})`);
     y += Number(low ? part.dataset.low : part.dataset.high);
+    wide = Math.max(wide, Number(low ? part.dataset.narrow : part.dataset.wide));
   }
-  network.viewBox.baseVal.height = y + 8;
+  const box = network.viewBox.baseVal;
+  box.x = Number(parts[0].dataset.x) - wide / 2;
+  box.width = wide;
+  box.height = y + 8;
   resize();
 }
 function shut(part, yes) {

@@ -32,7 +32,8 @@ def network_section(
     for k, node in nodes.items():
         if findings[k].status in MARK:
             broken.setdefault(node, []).append(k)
-    kinds = {kind_of(e.domain) for e in layers.edges}
+    read = {name for n in network.nodes for name in n.reads}
+    kinds = {kind_of(e.domain) for e in layers.edges if e.name in read}
     host = any(n.role == "host" for n in network.nodes)
     boundary = (
         "Dashed amber boxes run on the host; a line marks where the chip begins."

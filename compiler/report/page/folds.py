@@ -53,6 +53,7 @@ def folded(part: Part, marks: Marks) -> Html:
     own = [part.drawn[b] for b in part.run]
     mine = sorted({i for box in own for i in marks.of(box)})
     worst = next((s for s in MARK if any(marks.findings[i].status == s for i in mine)), "")
+    mark = MARK.get(worst, "")
     x, y = -WIDE / 2, GAP_Y
     title = _title(part)
     nodes = sum(len(box.layers) for box in own)
@@ -67,7 +68,7 @@ def folded(part: Part, marks: Marks) -> Html:
         el("path", d=f"M0 0V{number(y)}", class_=f"edge {kind}") if kind else None,
         el("title", words),
         el("rect", x=x - 3, y=y - 3, width=WIDE + 6, height=part.high + 6, rx=8, class_="deck"),
-        el("rect", x=x, y=y, width=WIDE, height=part.high, rx=6, class_=f"box {MARK.get(worst)}"),
+        el("rect", x=x, y=y, width=WIDE, height=part.high, rx=6, class_=f"box {mark}"),
         el("path", d=f"M{number(x + WIDE - 22)} {number(y + 14)}h10m-5 -5v10", class_="sign"),
         el("text", cut(title, "   "), x=x + 8, y=y + 17),
         el("text", small, x=x + 8, y=y + 33, class_="small"),
@@ -84,7 +85,7 @@ def _sum(own: Sequence[Box], layers: Layers | None) -> str:
     if layers is None:
         return ""
     names = [layers.edges[k].name for box in own for k in box.layers]
-    rates = [r for box in own if (r := layers.rate(box.edge.name)) is not None]
+    rates = [r for n in names if (r := layers.rate(n)) is not None]
     cores = sum(layers.cores.get(n, 0) for n in names)
     ends = dict.fromkeys(f"{100 * f(rates):.1f}" for f in (min, max)) if rates else {}
     said = [f"fires {' to '.join(ends)} %"] if ends else []

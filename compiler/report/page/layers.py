@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,7 +81,8 @@ class Layers:
         """Bits of its weights, of the current that leaves it, and of its membrane."""
         said = []
         counted = self.counts.get(edge.name)
-        if self.weight_bits and counted and counted.arrays is not None:
+        host = isinstance(edge, NodeRow) and edge.role == "host"  # its weights are real numbers
+        if self.weight_bits and counted and counted.arrays is not None and not host:
             said.append(f"{self.weight_bits}-bit weights")
         if ends := _INTEGERS.fullmatch(edge.domain):
             said.append(f"{signed_bits(*map(float, ends.groups()))}-bit current")
@@ -91,14 +92,16 @@ class Layers:
                 said.append(f"{signed_bits(low, high)}-bit membrane")
         return said
 
-    def brief(self, edge: EdgeRow) -> str:
-        """Domain, rate, bits and cores, for a line in a box."""
-        rate, cores = self.rate(edge.name), self.cores.get(edge.name)
+    def brief(self, edge: EdgeRow, copies: Sequence[EdgeRow] = ()) -> str:
+        """Domain, rate, bits and cores, for a line in a box; of copies mean and sum."""
+        names = [e.name for e in (copies or (edge,))]
+        rates = [r for n in names if (r := self.rate(n)) is not None]
+        cores = sum(self.cores.get(n, 0) for n in names)
         parts = [edge.domain if len(edge.domain) < 20 else edge.domain.partition("[")[0]]
-        if rate is not None and isinstance(edge, NodeRow):
-            parts.append(f"{100 * rate:.1f} %")
+        if rates and isinstance(edge, NodeRow):
+            parts.append(f"{100 * sum(rates) / len(rates):.1f} %")
         parts += [b.replace("-bit ", " b ") for b in self.bits(edge)[:1]]
-        if cores is not None:
+        if cores:
             parts.append(f"{cores} core{'s' * (cores != 1)}")
         return " · ".join(parts)
 

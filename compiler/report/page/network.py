@@ -72,6 +72,8 @@ def _part(part: Part, y: float, middle: float, marks: Marks) -> Html:
         data_size=len(run),
         data_high=part.height,
         data_low=part.folded,
+        data_wide=part.width + 2 * _MARGIN,
+        data_narrow=WIDE + 2 * _MARGIN,
         data_x=middle,
         transform=f"translate({number(middle)} {number(y)})",
     )
@@ -135,7 +137,7 @@ def _box(part: Part, b: int, marks: Marks) -> Html:
         el("text", small, x=x + 8, y=y + 33, class_="small"),
     ]
     if layers:
-        line = layers.brief(box.edge)
+        line = layers.brief(box.edge, [layers.edges[k] for k in box.layers])
         shapes.append(el("text", line, x=x + 8, y=y + 49, class_="small facts"))
     anchor = f"n{box.layers[0]}"
     others = [el("g", id=f"n{k}") for k in box.layers[1:]]

@@ -38,6 +38,7 @@ function plot(id, words, width, height, shapes) {
   figure.hidden = false;
   return svg;
 }
+const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
 const round = (x) => String(Math.round(x * 100) / 100);
 const sampleOf = document.getElementById("sample");
 const neuronOf = document.getElementById("neuron");
@@ -96,7 +97,8 @@ function raster() {
   const words = `Spikes of ${cards[shown.k].querySelector("h3").textContent}, golden sample `
     + `${sampleOf.value}: ${rows} of ${shown.own.of} neurons, a row for each; ${share} % of the `
     + "places hold a spike. The chosen neuron is shaded; click on a row to choose it.";
-  const svg = plot("spikes", words, left + w * steps + 2, h * rows + 18, shapes);
+  // The text below needs its room, however few the steps.
+  const svg = plot("spikes", words, left + Math.max(w * steps, 96) + 2, h * rows + 18, shapes);
   svg.addEventListener("click", (event) => {
     const box = svg.getBoundingClientRect();
     const y = (event.clientY - box.top) * (h * rows + 18) / box.height;
@@ -125,8 +127,8 @@ function membrane() {
   const limits = [...new Set(said)].map(round).join(" to ");
   const dashed = limits ? `; threshold ${limits} dashed` : fired.length ? "" : "; it never fires";
   const words = `Membrane of neuron ${shown.own.n[at]} after the reset, in weights${dashed}; `
-    + (fired.length ? `marks on top: ${fired.reduce((a, b) => a + b, 0)} spikes in ` : "")
-    + `${values.length} steps.`;
+    + (fired.length ? `marks on top: ${counted(fired.reduce((a, b) => a + b, 0), "spike")} in ` : "")
+    + `${counted(values.length, "step")}.`;
   plot("membrane", words, left + width + 2, height + 18, shapes);
 }
 function numbers() {
