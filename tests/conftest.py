@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import random
 import sys
 import time
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from helpers.turns import in_turns, seed
 from hypothesis import HealthCheck, settings
@@ -71,6 +73,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """CI runs slow tests while time allows: past PURESPIKE_SLOW_SECONDS the rest is skipped."""
     if _BUDGET and item.get_closest_marker("slow") and time.monotonic() - _START > float(_BUDGET):
         pytest.skip(f"out of time: slow tests may start for {_BUDGET} s")
+    # Weights that a test does not seed must not follow from the tests before it.
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002  # code of other packages draws from it
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 def pytest_report_header() -> list[str]:
