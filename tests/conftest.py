@@ -75,7 +75,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip(f"out of time: slow tests may start for {_BUDGET} s")
     # Weights that a test does not seed must not follow from the tests before it.
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002  # code of other packages draws from it
+    np.random.seed(0)  # code of other packages draws from it
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
 
