@@ -32,7 +32,7 @@ def simplified(layer: Layer) -> Layer:
         current = sum(w for w, b in zip(weights, bits, strict=True) if b) + bias
         return min(max(current * unit, -limit), limit) >= threshold * unit
 
-    if all(a.weight.shape[0] == 1 and a.kernel == (1, 1) for a in arms) and len(arms) <= INPUTS:
+    if all(_in_place(a) for a in arms) and len(arms) <= INPUTS:
         cases = product((0, 1), repeat=len(arms))  # the last input varies fastest
         table = sum(1 << sum(b << k for k, b in enumerate(bits)) for bits in cases if fires(*bits))
         if not table & 1:  # silence stays silent, also where a byte has no channel
@@ -41,6 +41,12 @@ def simplified(layer: Layer) -> Layer:
     if len(arms) == 1 and bias == 0 and weights[0] > 0 and fires(1) and not fires(0):
         return _bits(layer, "pool", 0)
     return layer
+
+
+def _in_place(arm: Arm) -> bool:
+    """Does each neuron hear the one spike at its own place?"""
+    plain = arm.kernel == arm.stride == (1, 1) and arm.padding == (0, 0)
+    return plain and arm.weight.shape[0] == 1
 
 
 def uniform(a: NDArray[Any]) -> bool:

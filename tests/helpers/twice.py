@@ -7,6 +7,7 @@ the executor has no form for (real numbers, 32 bits that do not do) is counted, 
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import Any
 
@@ -44,7 +45,8 @@ def run(graph: Graph, x: Any, **options: Any) -> Trace:
         if node.name in trace.values and node.name in found.values:
             SEEN["values"] += found.values[node.name].size
             if not np.array_equal(trace.values[node.name], found.values[node.name]):
-                DIFFERENT.append(f"{node} of a graph of {len(graph.nodes)} nodes, T={graph.steps}")
+                where = os.environ.get("PYTEST_CURRENT_TEST", "")
+                DIFFERENT.append(f"{where}: {node} of {len(graph.nodes)} nodes, T={graph.steps}")
     return trace
 
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import random_graphs
 from helpers.cpu_cases import network
 from helpers.recurrent_cases import recurrent_graphs
-from helpers.strategies import chip_graphs, spikes
+from helpers.strategies import FIXED, Draft, chip_graphs, spikes, trained_graphs
 from hypothesis import given, settings
 from hypothesis import seed as drawn_from
 from hypothesis import strategies as st
@@ -19,7 +19,9 @@ from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Edge, Graph, build
 from purespike.compiler.ir.interpret import Trace, run
-from purespike.compiler.ir.ops import Conv2d, FixedPoint, Flatten, Linear, Neuron
+from purespike.compiler.ir.ops import Add, Conv2d, FixedPoint, Flatten, Linear, Neuron
+from purespike.compiler.passes.quantize.quantize import QuantizeError
+from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.targets.cpu import program
 from purespike.targets.cpu.errors import CpuError
 from purespike.targets.cpu.planner import plan
@@ -104,6 +106,22 @@ def test_chip_graphs(graph: Graph, seed: int) -> None:
     check(graph, spikes(graph, 2, seed), portable=seed % 4 == 0)
 
 
+@pytest.mark.slow
+@given(graph=trained_graphs(), seed=SEEDS)
+@settings(max_examples=2000)
+def test_what_the_compiler_makes_of_random_networks(graph: Graph, seed: int) -> None:
+    compare_compiled(graph, seed)
+
+
+def compare_compiled(graph: Graph, seed: int) -> None:
+    x = spikes(graph, 2, seed)
+    try:
+        compiled = compile_graph(graph, standard_pipeline(), x).graph
+    except QuantizeError:  # an average that cannot be folded stays
+        return
+    assert not differences(compiled, run_cpu(compiled, x), run(compiled, x))
+
+
 def test_integer_graphs() -> None:
     for seed in range(40):
         sample = random_graphs.integer(seed)
@@ -158,3 +176,20 @@ def test_weights_that_all_places_share_are_kept_once_whoever_wrote_them_out() ->
     (arm,) = plan(graph).layers[1].arms
     assert arm.shared and arm.weight.size == kept.size
     check(graph, spikes(graph, 5, 0))
+
+
+@pytest.mark.parametrize("padding", [(0, 0), (1, 2)])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 3)])
+@pytest.mark.parametrize("arms", [1, 2])
+def test_one_spike_a_neuron_from_another_place(
+    arms: int, stride: tuple[int, int], padding: tuple[int, int]
+) -> None:
+    """A maximum over 1x1 windows is no copy of its input where it strides or pads."""
+    draft = Draft((5, 6, 7), 3)
+    kept = [
+        draft.put(Conv2d(np.ones((5, 1, 1, 1)), None, stride, padding, groups=5), "x")
+        for _ in range(arms)
+    ]
+    current = kept[0] if arms == 1 else draft.put(Add(), *kept)
+    graph = draft.graph(draft.put(Neuron(float(arms), 0.0, fixed=FIXED), current))
+    check(graph, spikes(graph, 3, 0))

@@ -26,6 +26,7 @@ SLICES = 12
 @pytest.mark.parametrize("part", range(SLICES))
 def test_every_network_of_the_suite(part: int) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "helpers.twice", "-n", "0"]
+    command += ["-k", "not an_executor_that_lies"]
     done = subprocess.run(
         [*command, *FILES[part::SLICES]],
         cwd=ROOT,
