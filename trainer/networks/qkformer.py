@@ -17,17 +17,18 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from purespike.trainer.networks.configuration import NetworkConfig
+from purespike.trainer.networks.configuration import NetworkConfig, NeuronConfig
 from purespike.trainer.networks.parts import Parts, check_spikes, scaled
+from purespike.trainer.networks.spikformer import TransformerBlock
 from purespike.trainer.networks.units import SpikingUnit
 from purespike.trainer.nn.attention import HeadSum, Mask
 from purespike.trainer.nn.auxiliary import AapDownsample, Accumulate
 from purespike.trainer.nn.gates import residual_gate
 from purespike.trainer.nn.layers import MaxPool2d
 
-__all__ = ["QKBlock", "QKEmbedding", "qkformer_network"]
+__all__ = ["QKAttention", "QKEmbedding", "qkformer_network"]
 
-_CHANNELS, _HEADS, _RATIO = 384, 8, 4
+_CHANNELS, _HEADS = 384, 8
 _DEPTHS = (1, 1, 2)
 _COUNTING = 0.5  # threshold of the neurons that count channels, over that of the others
 
@@ -56,39 +57,22 @@ class QKEmbedding(nn.Module):
         return out, self.aap_add(self.aap_down(a), made)
 
 
-class QKBlock(nn.Module):
-    """Token QK attention and perceptron, each joined to the spikes and added to the pathway."""
+class QKAttention(nn.Module):
+    """Token QK attention: the channels of each head that a token asks with decide what it keeps."""
 
-    def __init__(self, config: NetworkConfig, channels: int) -> None:
+    def __init__(self, channels: int, neuron: NeuronConfig) -> None:
         super().__init__()
-        neuron, hidden = config.neuron, _RATIO * channels
-        self.out_channels = channels
-        self.aap = config.aap
         self.q, self.k = (SpikingUnit(channels, channels, neuron, kernel=1) for _ in range(2))
         self.count = HeadSum(_HEADS)
         counting = replace(neuron, threshold=neuron.threshold * _COUNTING, learned_tau=False)
-        self.attention = counting.build()
+        self.neuron = counting.build()
         self.mask = Mask()
         self.project = SpikingUnit(channels, channels, neuron, kernel=1, bias=True)
-        self.attention_gate = residual_gate(config.gate)
-        self.perceptron = nn.Sequential(
-            SpikingUnit(channels, hidden, neuron, kernel=1, bias=True),
-            SpikingUnit(hidden, channels, neuron, kernel=1, bias=True),
-        )
-        self.perceptron_gate = residual_gate(config.gate)
-        if config.aap:
-            self.add_attention = Accumulate()
-            self.add_perceptron = Accumulate()
 
-    def forward(self, s: Tensor, a: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Advance both streams, (T, B, C, H, W)."""
-        attended = self.project(self.mask(self.k(s), self.attention(self.count(self.q(s)))))
-        s = self.attention_gate(attended, s)
-        thought = self.perceptron(s)
-        out = self.perceptron_gate(thought, s)
-        if not self.aap:
-            return out, None
-        return out, self.add_perceptron(self.add_attention(a, attended), thought)
+    def forward(self, s: Tensor) -> Tensor:
+        """Of the spikes (T, B, C, H, W)."""
+        kept = self.mask(self.k(s), self.neuron(self.count(self.q(s))))
+        return self.project(kept)  # type: ignore[no-any-return]
 
 
 def qkformer_network(config: NetworkConfig) -> Parts:
@@ -104,7 +88,9 @@ def qkformer_network(config: NetworkConfig) -> Parts:
     for stage, depth in enumerate(_DEPTHS):
         channels = last * 2**stage // 4
         blocks.append(QKEmbedding(config, channels, first=stage == 0))
-        blocks += [QKBlock(config, channels) for _ in range(depth)]
+        for _ in range(depth):
+            attention = QKAttention(channels, config.neuron)
+            blocks.append(TransformerBlock(config, channels, attention))
         stages.append(1 + depth)
     stem = SpikingUnit(config.in_channels, last // 8, config.neuron)
     return Parts(stem, tuple(blocks), tuple(stages))

@@ -81,14 +81,22 @@ class SpikingAttention(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention and perceptron, each joined to the spike stream and added to the pathway."""
+    """Attention and perceptron, each joined to the spike stream and added to the pathway.
 
-    def __init__(self, config: NetworkConfig, channels: int) -> None:
+    Args:
+        config: The network.
+        channels: Of the stream.
+        attention: In place of Spikformer's; takes and gives spikes (T, B, C, H, W).
+    """
+
+    def __init__(
+        self, config: NetworkConfig, channels: int, attention: nn.Module | None = None
+    ) -> None:
         super().__init__()
         neuron, hidden = config.neuron, _RATIO * channels
         self.out_channels = channels
         self.aap = config.aap
-        self.attention = SpikingAttention(channels, _HEADS, neuron)
+        self.attention = attention or SpikingAttention(channels, _HEADS, neuron)
         self.attention_gate = residual_gate(config.gate)
         self.perceptron = nn.Sequential(
             SpikingUnit(channels, hidden, neuron, kernel=1, bias=True),
