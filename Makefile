@@ -94,6 +94,7 @@ release: $(READY) .venv-release/.ready  ## the wheel, and its SBOM (CycloneDX), 
 	@$(BIN)/pip --python .venv-release/core/bin/python install -q -c constraints.txt dist/*.whl $(LOG)
 	@.venv-release/bin/cyclonedx-py environment .venv-release/core --pyproject pyproject.toml \
 	  --output-reproducible -o dist/"$$(basename dist/*.whl .whl)".cdx.json
+	@.venv-release/bin/python tests/installs/sbom.py dist/*.cdx.json constraints.txt
 	@ls dist/*
 
 .venv-release/.ready: constraints-release.txt

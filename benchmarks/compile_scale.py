@@ -83,7 +83,7 @@ def compile_one(name: str, size: int, threads: int) -> dict[str, float]:
         rows[verdict] = sum(b.verdict == verdict for b in bounds.values())
     assert rows["may wrap"] == len(unproved(bounds))
     stage("proofs")
-    with tempfile.TemporaryDirectory(prefix="purespike-") as folder:
+    with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         write_nir(graph, Path(folder) / "model.nir")
         stage("NIR")
         write_onnx(graph, Path(folder) / "model.onnx")

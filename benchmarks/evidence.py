@@ -42,6 +42,7 @@ from evidence_cells import (
     GATES,
     GRID,
     METHODS,
+    MNIST,
     NAMES,
     NETWORKS,
     VARIANTS,
@@ -91,10 +92,10 @@ def run(recipe: Recipe, keep: Path | None = None) -> dict[str, Any]:
     }
 
 
-def judge(checkpoint: Path) -> dict[str, Any]:
-    """Read the test part with what was trained before."""
+def judge(checkpoint: Path, name: str) -> dict[str, Any]:
+    """Read the test part of a data set with what was trained before."""
     kept = load_checkpoint(checkpoint)
-    data = load_data(DATA["mnist-5k"][0], DATA["mnist-5k"][3])
+    data = load_data(DATA[name][0], DATA[name][3])
     heads = count_correct(kept.model, data.loader(data.test, batch_size=250))
     correct, n = heads["main"]
     return {
@@ -160,16 +161,15 @@ def main() -> None:
     torch.set_num_threads(1)
     # Zero-init starts with silent layers on purpose.
     warnings.simplefilter("ignore", DeadLayerWarning)
-    done = {tuple(row[name] for name in NAMES) for row in read_rows(options.out)}
     for cell in queue() if options.queue else _cells(options):
-        if cell in done:
+        # Read anew each time: another process may train other cells of the same file.
+        if cell in {tuple(row[name] for name in NAMES) for row in read_rows(options.out)}:
             continue
-        done.add(cell)
         kept = options.keep and options.keep / "-".join(str(part) for part in cell if part != "")
         row = dict(zip(NAMES, cell, strict=True))
         chosen = kept and kept.with_name(kept.name.removesuffix("test") + "validation")
         if options.part == "test" and chosen and chosen.is_dir():
-            row |= judge(chosen)
+            row |= judge(chosen, row["data"])
         else:
             row |= run(settings(*cell), kept)
         with options.out.open("a") as file:
@@ -190,7 +190,7 @@ def _cells(options: argparse.Namespace) -> Iterator[Cell]:
     ):
         kind = NETWORKS.get(network)
         epochs = options.epochs or (kind.epochs[data] if kind else DEMO.train.epochs)
-        part = options.part if data == "mnist-5k" else "test"
+        part = options.part if data in MNIST else "test"
         yield data, network, gate, method, variant, seed, epochs, part
 
 

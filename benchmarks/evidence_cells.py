@@ -29,10 +29,12 @@ from purespike.trainer.training.scan import first_batch
 from purespike.trainer.training.settings import TrainConfig
 
 __all__ = [
+    "CONSTANT",
     "DATA",
     "GATES",
     "GRID",
     "METHODS",
+    "MNIST",
     "NAMES",
     "NETWORKS",
     "VARIANTS",
@@ -64,6 +66,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "inflor": {"neuron": HALF},
     "inflor + rectificator": {"neuron": replace(HALF, rectified=True)},
     "identity": {"zero_init_residual": True},
+    **{
+        f"width {w:g}": {"neuron": NeuronConfig(surrogate=Shaped("arctan", w))}
+        for w in (0.45, 0.9, 1.3)
+    },
+    "identity, threshold 0.5": {
+        "zero_init_residual": True,
+        "neuron": NeuronConfig(threshold=0.5),
+    },
+    # Counts up to 4 a step; logical gates take spikes only.
+    "I-LIF": {"neuron": NeuronConfig(levels=4, reset="subtract")},
 }
 NAMES = ("data", "network", "gate", "method", "variant", "seed", "epochs", "part")
 Cell = tuple[str, str, str, str, str, int, int, str]
@@ -80,36 +92,56 @@ class Part:
     variants: tuple[str, ...] = ("",)
     seeds: tuple[int, ...] = (0,)
     epochs: int = 8
+    data: str = "mnist-5k"
 
 
-OTHERS = ("sn", "and", "iand", "xor")
+OTHERS = ("sn", "iand", "xor", "and")
+BRANCHES = ("shortcut", "shortcut + evolutionary", "AAP + evolutionary")
 # In the order of worth: a machine is interrupted somewhere.
 QUEUE = (
+    Part(("34", "18", "10"), ("or", *OTHERS), PLAIN),
     Part(("34",), ("or",), ALL),
-    Part(("18", "10"), ("or",), (*PLAIN, "shortcut")),
     Part(("34",), ("or",), PLAIN, seeds=(1, 2)),
-    Part(("34",), ("and",), PLAIN),
-    Part(("34",), ("and",), ("vanilla",), ("identity",)),
-    Part(("34",), ("sn",), PLAIN),
-    Part(("34",), ("iand", "xor"), ("AAP",)),
-    Part(("34",), ("iand", "xor"), PLAIN),
-    Part(("34",), ("and",), ("AAP",), ("identity",)),
-    Part(("34",), ("and",), ("vanilla",), ("threshold 0.5",)),
-    Part(("34",), ("or",), ("AAP",), epochs=24),
-    Part(("34",), ("or",), ("vanilla",), ("tuned", "soft reset")),
-    Part(("34",), ("or",), ("shortcut",), seeds=(1, 2)),
-    Part(("34",), ("iand",), ("AAP",), ("identity",)),
-    Part(("34",), ("sn",), ("vanilla",), ("tuned",)),
-    Part(("18", "10"), OTHERS, PLAIN),
-    Part(("34",), ("or",), ("vanilla",), ("inflor", "inflor + rectificator", "identity")),
-    Part(("18", "10"), ("or",), ALL),
-    Part(("34",), ("or",), ALL, seeds=(1, 2)),
-    Part(("34",), ("and", "sn", "iand", "xor"), PLAIN, seeds=(1, 2)),
-    Part(("18", "10"), ("or",), PLAIN, seeds=(1, 2)),
-    Part(("34",), OTHERS, ALL),
-    Part(("34",), ("or",), ("AAP",), tuple(VARIANTS)),
-    Part(("18", "10"), OTHERS, ALL),
-    Part(("18", "10"), ("or", *OTHERS), ALL, seeds=(1, 2)),
+    Part(("34",), ("iand", "xor"), ("AAP",), seeds=(1, 2)),
+    Part(("34",), ("iand", "xor"), ("vanilla",), ("width 0.45",)),
+    Part(("34",), ("and",), ("vanilla",), ("identity, threshold 0.5",)),
+    Part(("34",), ("iand",), ("vanilla",), ("width 0.9",)),
+    Part(("34",), ("iand",), ("shortcut",)),
+    Part(("34",), ("xor", "sn"), ("vanilla",), ("width 0.9",)),
+    Part(("34",), ("iand",), ("vanilla",), ("width 1.3", "threshold 0.5")),
+    Part(("34",), ("xor", "sn"), ("shortcut",)),
+    Part(("34",), ("or",), ("vanilla",), ("width 0.9", "soft reset")),
+    Part(("10",), ("or",), ("AAP",), epochs=24),
+    Part(("34",), ("sn",), ("vanilla",), ("I-LIF",)),
+    Part(("34",), ("or",), ("vanilla",), ("inflor", "inflor + rectificator")),
+    Part(("18",), ("or",), ("AAP",), epochs=24),
+    Part(("34",), ("sn",), ("vanilla",), ("I-LIF",), seeds=(1, 2)),
+    Part(("34",), ("sn",), ("shortcut",), seeds=(1, 2)),
+    Part(("34",), ("iand",), ("vanilla",), ("", "width 0.9"), seeds=(1, 2)),
+    Part(("34",), ("sn", "iand"), ("AAP + evolutionary",)),
+    Part(("34",), ("and",), ("shortcut",)),
+    Part(("34",), ("or",), PLAIN, seeds=(0, 1, 2), epochs=24),
+    Part(("34",), ("sn", "iand", "xor"), ("vanilla",), epochs=24),
+    Part(("34",), ("iand", "xor"), ("AAP",), epochs=24),
+    Part(("34",), ("sn",), ("shortcut",), epochs=24),
+    Part(("34",), ("sn", "iand", "xor"), ALL),
+    Part(("10",), ("iand", "sn", "xor", "and"), ("shortcut",)),
+    Part(("34", "10", "18"), ("or", *OTHERS), ALL),
+    Part(("10", "34"), ("or",), PLAIN, data="mnist-5k-events"),
+    Part(("34",), ("and",), ("AAP",), ("identity, threshold 0.5",)),
+    Part(("34",), ("xor", "or"), ("vanilla",), ("threshold 0.5",)),
+    Part(("34",), ("xor",), ("vanilla",), seeds=(1, 2)),
+    Part(("34",), ("sn",), ("AAP",), seeds=(1, 2)),
+    Part(("34",), ("or",), ("vanilla",), ("width 1.3", "identity")),
+    Part(("34",), ("sn",), ("AAP",), ("I-LIF",)),
+    Part(("34",), ("sn",), ("vanilla",), ("width 0.45", "tuned")),
+    Part(("34",), ("or",), BRANCHES, seeds=(1, 2)),
+    Part(("34",), ("sn", "and"), ("vanilla",), seeds=(1, 2)),
+    Part(("34",), ("or",), ("AAP",), ("soft reset", "inflor", "threshold 0.5")),
+    Part(("10", "18"), ("or", "iand", "xor", "sn"), PLAIN, seeds=(1, 2)),
+    Part(("34",), ("or",), PLAIN, ("tuned",)),
+    Part(("34",), ("and",), PLAIN, ("identity", "threshold 0.5")),
+    Part(("34", "18", "10"), ("or", *OTHERS), ALL, seeds=(1, 2)),
 )
 
 
@@ -130,7 +162,7 @@ def layers(depth: int) -> Kind:
     last = blocks - 2 * part
     widths = (8,) * part + (12,) * part + (16,) * last
     strides = tuple(2 if i in (0, part, 2 * part) else 1 for i in range(blocks))
-    return Kind(widths, strides, zero_init=False, epochs={"mnist-5k": 8})
+    return Kind(widths, strides, zero_init=False, epochs={"mnist-5k": 8, "mnist-5k-events": 8})
 
 
 NARROW, DEEP = (8, 8, 16, 16), (8,) * 8 + (16,) * 8
@@ -148,11 +180,14 @@ DATA: dict[str, tuple[DataConfig | None, int, int, int]] = {
     "digits": (None, 5, 8, 4),
     "event_digits": (DataConfig("event_digits", augment=("roll:1",)), 2, 16, 5),
     "mnist-5k": (DataConfig("mnist-5k", augment=("crop:2",)), 8, 28, 2),
+    "mnist-5k-events": (DataConfig("mnist-5k-events", augment=("roll:1",)), 2, 34, 4),
 }
+MNIST = ("mnist-5k", "mnist-5k-events")
 GRID = {
     "digits": ("shallow", "deep"),
     "event_digits": ("narrow", "deep"),
     "mnist-5k": ("10", "18", "34"),
+    "mnist-5k-events": ("18",),
 }
 
 
@@ -174,7 +209,7 @@ def settings(
     config = replace(DEMO.train, epochs=epochs, integer_epochs=0, seed=seed, balance=balance)
     if source is not None:  # as in the recipe event-digits
         config = replace(config, shift=False)
-        if data == "mnist-5k":
+        if data in MNIST:
             config = replace(config, batch_size=25, channels_last=True)
             source = replace(source, held_out=part)
     elif network != "demo":
@@ -198,4 +233,4 @@ def queue() -> Iterator[Cell]:
     for p in QUEUE:
         for cell in product(p.depths, p.gates, p.variants, p.seeds, p.methods):
             depth, gate, variant, seed, method = cell
-            yield "mnist-5k", depth, gate, method, variant, seed, p.epochs, "validation"
+            yield p.data, depth, gate, method, variant, seed, p.epochs, "validation"

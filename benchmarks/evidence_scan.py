@@ -13,16 +13,18 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from evidence import read_rows
-from evidence_cells import NAMES, settings
+from evidence_cells import CONSTANT, NAMES, settings
 from torch import Tensor
 
+from purespike.trainer.networks.configuration import ModelConfig
 from purespike.trainer.networks.models import build
-from purespike.trainer.training.gradients import layer_gradients, scan_surrogates
+from purespike.trainer.training.gradients import SurrogateScan, layer_gradients, scan_surrogates
 from purespike.trainer.training.losses import default_fusion, total_loss
 from purespike.trainer.training.recipe import Recipe
 from purespike.trainer.training.scan import first_batch, outlook
@@ -44,8 +46,8 @@ def foretell(recipe: Recipe) -> dict[str, Any]:
             label_smoothing=config.label_smoothing,
         )
 
-    bare = build(replace(recipe.model, aap=False, shortcut=False), config.seed)
-    (plain,) = scan_surrogates(bare, [recipe.model.neuron.surrogate], *batch)
+    bare = replace(recipe.model, aap=False, shortcut=False)
+    plain = _scan(replace(recipe, model=bare, train=replace(config, balance=CONSTANT)))
     whole = layer_gradients(build(recipe.model, config.seed), *batch, objective)
     return {
         "gain": float(f"{plain.gain:.4g}"),
@@ -53,6 +55,15 @@ def foretell(recipe: Recipe) -> dict[str, Any]:
         "first": float(f"{whole[0].gradient:.4g}"),
         "findings": sorted({finding.kind for finding in outlook(plain)}),
     }
+
+
+@lru_cache
+def _scan(recipe: Recipe) -> SurrogateScan:
+    """The network as ``purespike scan`` measures it: the same for every method."""
+    assert isinstance(recipe.model, ModelConfig)
+    batch = first_batch(recipe, SAMPLES)
+    surrogate = recipe.model.neuron.surrogate
+    return scan_surrogates(build(recipe.model, recipe.train.seed), [surrogate], *batch)[0]
 
 
 def main() -> None:
@@ -69,7 +80,10 @@ def main() -> None:
         wanted = row["data"] in options.data and row["network"] in options.networks
         if not wanted or cell in done or (row["data"] == "mnist-5k" and row["part"] == "test"):
             continue
-        line = dict(zip(NAMES, cell, strict=True)) | foretell(settings(*cell))
+        recipe = settings(*cell)
+        if recipe.model.neuron.levels:  # counts have no surrogate to scan
+            continue
+        line = dict(zip(NAMES, cell, strict=True)) | foretell(recipe)
         with options.out.open("a") as file:
             file.write(json.dumps(line) + "\n")
 

@@ -1,39 +1,41 @@
-"""How many random networks notice each mutant: directed ones, and ones drawn blind.
+"""After how many random networks each mutant is noticed, and on which one.
 
-    python benchmarks/mutants.py [--networks N]
+    python benchmarks/mutants.py [--write]
 
-The table of docs/proofs.md. Directed networks have thresholds that membranes reach exactly or miss
-by one, saturation, drift and extreme leaks; blind ones have what a random generator draws. The
-mutants are those of the tests, which demand that each is noticed at all.
+The table of docs/proofs.md. The networks are the slice of `helpers.mutant_search`, in its order.
+``--write`` keeps the first network of each mutant in tests/data/mutants.json, on which the quick
+tests plant it.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from helpers.mutant_search import networks, noticed
+from helpers.mutant_search import finder
 from helpers.mutants import MUTANTS
+
+KEPT = Path(__file__).resolve().parents[1] / "tests" / "data" / "mutants.json"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--networks", type=int, default=20, help="of each of the two sorts")
-    count = parser.parse_args().networks
-    print("| mutant | where | seen by | directed | blind |\n|---|---|---|---|---|")
-    totals = [0, 0]
+    parser.add_argument("--write", action="store_true", help="keep what is found")
+    write = parser.parse_args().write
+    print("| mutant | where | seen by | network | number |\n|---|---|---|---|---|")
+    found = {}
     for name, mutant in MUTANTS.items():
-        found = [
-            sum(noticed(mutant, *network, directed) for network in networks(count))
-            for directed in (True, False)
-        ]
-        totals = [a + b for a, b in zip(totals, found, strict=True)]
-        row = f"| {name} | {mutant.where} | {mutant.seen_by} | {found[0]} | {found[1]} |"
-        print(row, flush=True)
-    print(f"directed {totals[0]}, blind {totals[1]}")
+        first = finder(mutant)
+        found[name] = first
+        seen = f"{first[1]} {first[2]} | {first[0]}" if first else "none | "
+        print(f"| {name} | {mutant.where} | {mutant.seen_by} | {seen} |", flush=True)
+    if write:
+        text = json.dumps(found, indent=1) + "\n"
+        KEPT.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

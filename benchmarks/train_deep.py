@@ -156,6 +156,7 @@ ROWS: dict[str, tuple[Callable[[ModelConfig], nn.Module], bool, bool]] = {
     "SpikingJelly, channels-last": (jelly, True, False),
     "without neurons, channels-last, bf16": (Plain, True, True),
     "ours, channels-last, bf16": (ours, True, True),
+    "ours, spike kernels, bf16": (added, True, True),
     "SpikingJelly, channels-last, bf16": (jelly, True, True),
 }
 

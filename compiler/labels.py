@@ -19,11 +19,17 @@ _HIGHEST = (1 << 62) - 1  # that any network could have
 def output_classes(graph: Graph) -> tuple[int, str]:
     """How many classes a network tells apart, and what says so."""
     name = graph.outputs[0]
-    return prod(graph.edge(name).shape), f"the size of the network's output {graph.origin(name)!r}"
+    return prod(graph.edge(name).shape), f"the size of its output, of module {graph.origin(name)}"
 
 
 class LabelError(UsageError):
     """Labels that no verdict can rest on."""
+
+
+ORDER = (
+    "give one label per sample; inputs are (T, B, ...): steps come first, then samples "
+    "(where samples come first: np.moveaxis(inputs, 0, 1))"
+)
 
 
 def checked_labels(
@@ -56,7 +62,7 @@ def checked_labels(
             where,
             f"shape {found.shape}",
             numbers,
-            remedy if found.ndim == 2 and len(found) == samples else "give one label per sample",
+            remedy if found.ndim == 2 and len(found) == samples else ORDER,
         )
     if found.dtype.kind not in "iuf":
         items = found.tolist()
@@ -77,9 +83,12 @@ def checked_labels(
             "a label is none of the classes",
             where,
             f"labels[{index}] = {found[index]}"
-            + (f", and {int((~right).sum()) - 1} more" if int((~right).sum()) > 1 else ""),
+            + (f", and {int((~right).sum()) - 1} more" if int((~right).sum()) > 1 else "")
+            + f"; labels run from {found.min():g} to {found.max():g}",
             allowed,
-            "number the classes from 0, or use the network that these labels are for",
+            "number the classes from 0"
+            + (" (labels - 1)" if (found.min(), found.max()) == (1, classes) else "")
+            + ", or use the network that these labels are for",
         )
     return found.astype(np.int64)
 

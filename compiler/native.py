@@ -65,7 +65,7 @@ def library(source: Path, flags: tuple[str, ...], what: str) -> ctypes.CDLL | st
     """The compiled file, or why there is none.
 
     Args:
-        source: One C++ file; it includes the standard library and headers beside it.
+        source: One C++ file; it includes the standard library and headers beside it or below.
         flags: For the compiler, beside the level of the processor.
         what: Stands in the error, such as "the kernel of the neurons".
 
@@ -113,7 +113,7 @@ def _loaded(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | str:
 def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """Compile, unless it has been done; of any number of processes at once, one does it."""
     flags = (*flags, *(_LEVELS[level()][0] if level() else ()))
-    files = [source, *sorted(source.parent.glob("*.h"))]
+    files = [source, *sorted(source.parent.rglob("*.h"))]
     told = "\0".join(
         [*(f.read_text() for f in files), *flags, platform.system(), platform.machine()]
     )

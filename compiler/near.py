@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 
@@ -11,6 +12,11 @@ def nearest(found: str, known: Iterable[str]) -> str:
 
     names = {name.lower(): name for name in known}
     close = get_close_matches(found.lower(), names, 1)
+    if not close:  # lr: learning_rate
+        close = [n for n in names if "".join(w[:1] for w in re.split(r"[._-]", n)) == found.lower()]
+    if not close:  # bits: weight_bits, if no other name has that part
+        close = [n for n in names if found.lower() in re.split(r"[._-]", n)]
+        close = close if len(close) == 1 else []
     return names[close[0]] if close else ""
 
 

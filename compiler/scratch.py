@@ -13,16 +13,17 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from purespike.compiler.storage import temporary
 
-__all__ = ["HIDDEN", "Kept", "claimed_folder", "hidden_name", "scratch_folder"]
+__all__ = ["HIDDEN", "Kept", "claimed_folder", "hidden_name", "scratch_folder", "sweep"]
 
 HIDDEN, SHOWN = ".purespike-", "purespike-"
-_LOCK = "lock"
+_LOCK, _FRESH = "lock", "lock.new"
 _TRIES = 100
 
 
@@ -67,7 +68,7 @@ def claimed_folder(
     Raises:
         OSError: If it cannot be made.
     """
-    _sweep(above, prefix, left)
+    sweep(above, prefix, left)
     folder = above / (prefix + secrets.token_hex(6))  # known before it exists: Ctrl-C may come
     lock, stays = -1, False
     try:
@@ -89,16 +90,23 @@ def claimed_folder(
 
 def _make(folder: Path) -> int:
     """Make a folder and lock it; -1 where the file system knows no locks."""
-    for _ in range(_TRIES):
-        folder.mkdir(mode=0o700)
-        fresh = folder / f"{_LOCK}.new"
+    fresh = folder / _FRESH
+    for k in range(_TRIES):
+        time.sleep(0.001 * k)  # until that process has removed it
+        folder.mkdir(mode=0o700, exist_ok=True)
         try:
             lock = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileNotFoundError:  # another process took the empty folder for one that was left
+        except (
+            FileNotFoundError,
+            FileExistsError,
+        ):  # another process takes it for one that was left
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fresh.rename(folder / _LOCK)  # locked before anyone can see it
+        except (BlockingIOError, FileNotFoundError):  # as above: it has not been locked yet
+            os.close(lock)
+            continue
         except OSError:
             os.close(lock)
             fresh.unlink(missing_ok=True)
@@ -107,8 +115,14 @@ def _make(folder: Path) -> int:
     raise FileNotFoundError(f"{folder} is removed as soon as it is made")
 
 
-def _sweep(above: Path, prefix: str, left: Callable[[Path], None]) -> None:
-    """Remove the folders of that prefix whose process is dead; all others stay as they are."""
+def sweep(above: Path, prefix: str, left: Callable[[Path], None]) -> None:
+    """Remove the folders of that prefix whose process is dead; all others stay as they are.
+
+    Args:
+        above: In which folder.
+        prefix: Of their names.
+        left: As for `claimed_folder`.
+    """
     with suppress(OSError):
         for entry in list(os.scandir(above)):
             if entry.name.startswith(prefix):
@@ -120,11 +134,12 @@ def _remove_dead(folder: Path, left: Callable[[Path], None]) -> None:
     status = os.lstat(folder)
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         return
-    try:
-        lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
-    except FileNotFoundError:
+    names = os.listdir(folder)
+    if not names:
         folder.rmdir()  # killed before it was locked; one that holds anything else stays
         return
+    name = _FRESH if names == [_FRESH] else _LOCK
+    lock = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its process lives
         left(folder)

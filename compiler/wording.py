@@ -32,6 +32,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "host_encoder": ("--host-encoder", "Options(host_encoder=True)"),
     "leaky": ("--policy leaky", "Options(policy=read_policy('leaky'))"),
     "policy": ("--policy FILE.toml", "Options(policy=read_policy('FILE.toml'))"),
+    "waivers": ("--waivers FILE.toml", "Options(waivers=...)"),
     "golden": ("--samples N", "Options(golden=N)"),
     "lava_samples": ("--samples N", "Options(lava_samples=N)"),
     "weight_bits": ("--bits N", "Options(weight_bits=N)"),

@@ -8,7 +8,6 @@ report's drawing, with level activations as stacks and the facts of every box.
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +15,18 @@ import torch
 from torch import nn
 
 import purespike as ps
-from purespike.compiler.ir.graph import Graph
+from purespike.compiler.report.page.elements import Child, el
 from purespike.compiler.report.page.layers import Layers
 from purespike.compiler.report.page.layout import Marks
 from purespike.compiler.report.page.network import svg
 from purespike.compiler.report.page.parts import boxes
+from purespike.compiler.report.page.standalone import drawn, framed, legend, still
 from purespike.compiler.report.rows.network import Network
 from purespike.compiler.report.tables.levels import copies
 from purespike.trainer.networks.configuration import ModelConfig
 from purespike.trainer.networks.models import build
 
 FOLDER = Path(__file__).parent
-STYLE = """
-text{font:13px system-ui,sans-serif;fill:#222}rect{fill:#fff;stroke:#8895a7}
-.edge{fill:none;stroke-width:2.5}.edge.many{stroke-width:6}.small{font-size:11px;fill:#555}.spike{stroke:#00897b}.integer{stroke:#5c6bc0}.real{stroke:#e65100}
-.auxiliary rect,rect.auxiliary{stroke-dasharray:5 4}.head{font-size:20px;font-weight:600}
-"""
-LEGEND = (("spike", "spikes"), ("integer", "integers"), ("real", "real numbers"))
 
 
 def picture() -> str:
@@ -43,21 +37,17 @@ def picture() -> str:
     assert made.compiled is not None  # nothing in this network is refused
     stages = made.compiled.stages
     sides = (("while training", stages["captured"]), ("on the chip", made.compiled.graph))
-    parts, at, high = [], 0.0, 0.0
+    parts: list[Child] = []
+    at = high = 0.0
     for title, graph in sides:
-        inner, wide, tall = _drawn(graph)
-        parts.append(f'<text x="{at + wide / 2:g}" y="30" class="head" text-anchor="middle">')
-        parts.append(f"{title}</text>")
-        parts.append(f'<svg x="{at:g}" y="50" width="{wide:g}" height="{tall:g}">{inner}</svg>')
+        inner, wide, tall = drawn(Network.of(graph, "drawn"))
+        middle = {"x": at + wide / 2, "y": 30, "class_": "head", "text_anchor": "middle"}
+        parts.append(el("text", title, **middle))
+        parts.append(el("svg", inner, x=at, y=50, width=wide, height=tall))
         at, high = at + wide, max(high, tall)
-    for k, (kind, words) in enumerate(LEGEND):
-        x, y = 40 + 200 * k, high + 80
-        parts.append(f'<path class="edge {kind}" d="M{x} {y:g}h40"/>')
-        parts.append(f'<text x="{x + 50}" y="{y + 5:g}">{words}</text>')
-    box = f'viewBox="0 0 {at:g} {high + 100:g}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" {box}><style>{STYLE}</style>'
-    page = f'<rect width="{at:g}" height="{high + 100:g}" style="stroke:none"/>'
-    return f"{head}{page}{''.join(parts)}</svg>\n"
+    parts += legend(40, high + 80)
+    words = "A residual block with an auxiliary path while training, and on the chip without"
+    return framed(parts, at, high + 100, title=words) + "\n"
 
 
 def drawing() -> str:
@@ -77,30 +67,9 @@ def drawing() -> str:
     inputs = (rng.random((1, 4, 2, 6, 6)) < 0.4).astype(np.uint8)
     report = ps.compile(model.eval(), ps.Samples(inputs), golden=4, lava="none").report
     assert report.network is not None  # it was captured
-    drawn = boxes(report.network, copies(report))
-    inner, wide, tall = _inner(svg(drawn, Marks(Layers(report))))
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {tall:g}">'
-    page = f'<rect width="{wide:g}" height="{tall:g}" style="stroke:none"/>'
-    return f"{head}<style>{STYLE}</style>{page}{inner}</svg>\n"
-
-
-def _drawn(graph: Graph) -> tuple[str, float, float]:
-    return _inner(svg(boxes(Network.of(graph, "drawn"), {}), Marks()))
-
-
-def _inner(drawn: str) -> tuple[str, float, float]:
-    """The report's drawing without links, titles and what scripts fold, and its size."""
-    found = re.search(
-        r'<svg viewBox="0 0 ([\d.]+) ([\d.]+)"[^>]*>(.*)</svg>',
-        drawn,
-        re.DOTALL,
-    )
-    assert found is not None  # what `draw` makes is one svg
-    left_out = r'<title>.*?</title>| (data-\w+|id|href|tabindex|role|aria-\w+)="[^"]*"'
-    inner = re.sub(left_out, "", found[3], flags=re.DOTALL)
-    inner = re.sub(r'<g class="(handle|folded)">.*?</g>', "", inner, flags=re.DOTALL)
-    inner = re.sub(r"<(/?)a\b", r"<\1g", inner)
-    return inner, float(found[1]), float(found[2])
+    marked = svg(boxes(report.network, copies(report)), Marks(Layers(report)))
+    inner, wide, tall = still(marked)
+    return framed(inner, wide, tall, title="A report's drawing, with level activations") + "\n"
 
 
 PICTURES = {"network.svg": picture, "drawing.svg": drawing}

@@ -109,6 +109,22 @@ def compare(
     return [replace(row, traces=_traces(row, *both_runs)) if row.first else row for row in rows]
 
 
+def joined(parts: Iterable[tuple[NDArray[np.int64], list[Mismatch]]]) -> list[Mismatch]:
+    """The comparison of all samples, made of those of some of them.
+
+    Args:
+        parts: The numbers of the samples that were compared, and what `compare` said of them.
+    """
+    by_layer = zip(*([r.among(samples) for r in rows] for samples, rows in parts), strict=True)
+    return [_joined(rows) for rows in by_layer]
+
+
+def _joined(rows: tuple[Mismatch, ...]) -> Mismatch:
+    first = min((r for r in rows if r.first), key=lambda r: r.first or (), default=rows[0])
+    values, different = sum(r.values for r in rows), sum(r.different for r in rows)
+    return replace(first, values=values, different=different)
+
+
 def _traces(row: Mismatch, expected: Trace, found: Trace) -> Traces:
     step, sample, *place = row.first or ()
     start = max(0, step - NEAR)
@@ -186,7 +202,7 @@ def timing(plan: Schedule) -> Iterator[Finding]:
             f"{a.source} -> {a.neuron}",
             a not in late,
             f"arrives after {a.earliest} steps, delayed by {a.delay}",
-            limit=f"step {plan.depth[a.neuron]}",
+            limit=f"after {plan.depth[a.neuron]}",
             unit="steps",
             remedy="delay the shorter branch",
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import os
 import random
 import sys
@@ -24,6 +25,8 @@ RUNS_LAVA = (
     "test_bundle",
     "test_examples",
     "test_netx_lava",
+    "test_notebooks",
+    "test_representations",
 )
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core a worker, also for the processes it starts
@@ -68,6 +71,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.fixture(scope="module")
+def parsed_here() -> Iterator[None]:
+    """NIR and netx files are parsed in the test's process: for tests of what the files mean."""
+    from helpers.parsing import in_process  # loads what most tests need, but not those of pytest
+
+    with in_process():
+        yield
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """CI runs slow tests while time allows: past PURESPIKE_SLOW_SECONDS the rest is skipped."""
@@ -78,6 +90,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     np.random.seed(0)  # code of other packages draws from it
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: garbage is looked for in the rest, and not so often."""
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def pytest_report_header() -> list[str]:

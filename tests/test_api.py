@@ -27,6 +27,7 @@ from purespike.flow.bundles import OpenBundle, Verification
 from purespike.flow.check import Check
 from purespike.flow.inputs.stated import Stated
 from purespike.flow.simulation import Simulation
+from purespike.flow.timeline import Timeline
 from purespike.options import Options
 from purespike.subject import Samples
 from purespike.trainer.training.fit import TrainResult
@@ -53,12 +54,13 @@ SURFACE = {
 }
 RESULTS: dict[type, str] = {
     Build: "compiled compliant dead findings golden graph headline lava options report save "
-    "simulate withheld",
-    Check: "compliant data demanded findings graph headline name policy to_compile",
+    "simulate timeline withheld",
+    Check: "compliant data demanded findings graph headline name notes policy to_compile",
     OpenBundle: "bundle compliant findings folder golden graph headline manifest report simulate "
-    "verify",
+    "timeline verify",
     Verification: "equal examination files findings headline name",
     Simulation: "accuracy decisions executor labels membranes rates spikes",
+    Timeline: "equal graph late lava logical save",
     TrainResult: "accuracy checkpoint correct gradient_norm heads interval model n seconds",
 }
 ERRORS = {"PurespikeError", "Refusal", "UsageError"}

@@ -24,6 +24,8 @@ from purespike.targets.netx.read import read_netx
 from purespike.trainer.nn.layers import MaxPool2d
 from purespike.trainer.nn.neuron import IF, Neuron
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:

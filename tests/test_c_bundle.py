@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from adversarial.edits import seal
 from helpers.flow_cases import FAST, resnet, subject
+from helpers.rendered import render
 from typer.testing import CliRunner
 
 from purespike.cli.app import app
-from purespike.cli.console import out, render
+from purespike.cli.terminal import out
 from purespike.compiler.errors import UsageError
 from purespike.compiler.report.page.page import to_html
 from purespike.compiler.report.report import Report
@@ -88,24 +89,21 @@ def test_the_bundle_holds_it_and_verify_runs_it(
     assert done.exit_code == 1 and "no C compiler is found" in done.output
 
 
-@pytest.mark.parametrize("name", ["main.c", "Makefile", "network.c", "golden.c"])
-def test_what_lies_there_is_compared_and_never_run(bundle: Path, name: str) -> None:
-    """Whatever it would do: the mark it would leave is not there afterwards."""
-    mark = bundle.parent / "ran"
-    bad = f"all check:\n\ttouch {mark}\n"
-    if name != "Makefile":
+def test_what_lies_there_is_compared_and_never_run(bundle: Path) -> None:
+    """Whatever it would do: the marks it would leave are not there afterwards."""
+    marks = bundle.parent / "marks"
+    marks.mkdir()
+    changed = ("main.c", "Makefile", "network.c", "golden.c")
+    for name in changed:
+        mark = marks / name
         bad = f'#include <stdio.h>\nint main(void) {{ fopen("{mark}", "w"); return 0; }}\n'
-    (bundle / "c" / name).write_text(bad)
+        bad = f"all check:\n\ttouch {mark}\n" if name == "Makefile" else bad
+        (bundle / "c" / name).write_text(bad)
+    (bundle / "c" / "network").write_bytes(b"\x7fELF")  # a file beside them follows from nothing
     seal(bundle)
-    found = verified(bundle)
-    wrong = {f.where for f in found.findings if f.status == "FAIL"}
-    assert wrong == {f"c/{name}"} and not mark.exists()
-
-
-def test_a_file_beside_it_follows_from_nothing(bundle: Path) -> None:
-    (bundle / "c" / "network").write_bytes(b"\x7fELF")
-    seal(bundle)
-    assert {f.where for f in verified(bundle).findings if f.status == "FAIL"} == {"c/network"}
+    wrong = {f.where for f in verified(bundle).findings if f.status == "FAIL"}
+    assert wrong == {f"c/{name}" for name in (*changed, "network")}
+    assert not list(marks.iterdir())
 
 
 def test_a_golden_membrane_that_is_not_the_networks_is_found_by_the_program(built: Build) -> None:

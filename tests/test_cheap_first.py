@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ import pytest
 from helpers.user_files import foreign
 from typer.testing import CliRunner
 
+from purespike.axes import AxesWarning
 from purespike.cli.app import app, main
 from purespike.cli.commands.shared import say_axes
 from purespike.compiler.errors import UsageError
 from purespike.flow.inputs.datafile import read_data
 from purespike.flow.inputs.recipes import look_at_training
 from purespike.subject import Samples
+from purespike.trainer.training.recipe_keys import KEYS
 
 STATED = ("--dt", "1e-3", "--if-r", "step", "--reset", "subtract", "--steps", "6")
 STATED += ("--spike-input", "--fires", "at")
@@ -37,13 +40,25 @@ MISSING = {
     ("train", "no"): "the recipe cannot be read",
     ("train", "broken.toml"): "not TOML",
     ("train", "digits", "--set", "epochs"): "a change cannot be read",
-    ("train", "--data", "no.npz", "--set", "data.x=1"): "No such file",
+    ("train", "--data", "no.npz", "--set", "data.sha256=x"): "No such file",
     ("train", "net:make"): "needs data to be trained on",
     ("train", "no_such_package:make", "--data", "d.npz"): "no module of this name",
     ("train", "net:make", "--data", "no_such_package:data"): "no module of this name",
+    ("train", "digits", "--set", "train.epoch=5"): "did you mean epochs?",
+    ("train", "digits", "--set", "model.nonsense=5"): "unknown names",
+    ("train", "digits", "--set", "model.neuron.decya=0.5"): "did you mean decay?",
+    ("train", "digits", "--set", "train.balance.kinds=linear"): "where: train.balance",
+    ("train", "digits", "--set", "data.nonsense=5"): "unknown names",
+    ("train", "key.toml"): "where: train found: epoch allowed: epochs,",
+    ("scan", "digits", "--set", "train.epoch=5"): "did you mean epochs?",
     ("train", "--resume", "--out", "nowhere"): "nothing to resume from",
     ("scan", "no"): "the recipe cannot be read",
+    ("simulate", "nowhere"): "not a bundle",
     ("simulate", "nowhere", "--data", "no.npz"): "not a bundle",
+    ("simulate", "bundle", "--data", "no.npz"): "No such file",
+    ("replay", "nowhere"): "not a bundle",
+    ("report", "nowhere"): "cannot be read",
+    ("plot", "nowhere"): "no training",
     ("verify", "nowhere"): "not a bundle",
     ("export", "nowhere"): "not a bundle",
     ("map", "nowhere"): "not a bundle",
@@ -57,7 +72,7 @@ for words in json.loads(sys.argv[1]):
     out, began = io.StringIO(), time.process_time()
     with contextlib.redirect_stderr(out), contextlib.redirect_stdout(out):
         try:
-            import purespike.cli.console as console
+            import purespike.cli.terminal as console
             console.err.file = console.out.file = out
             main()
         except SystemExit as e:
@@ -70,6 +85,9 @@ def test_what_is_missing_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
     foreign(tmp_path / "user.nir")
     (tmp_path / "net.py").write_text("import torch\n")
     (tmp_path / "broken.toml").write_text("[model")
+    (tmp_path / "key.toml").write_text("[train]\nepoch = 3\n")
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "manifest.json").write_text("{}")
     np.savez(tmp_path / "d.npz", inputs=np.ones((4, 2, 2)), labels=[0, 1])
     command = [sys.executable, "-c", SCRIPT, json.dumps(list(MISSING))]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -77,7 +95,32 @@ def test_what_is_missing_is_said_before_torch_is_loaded(tmp_path: Path) -> None:
         assert code == 2, (words, said)
         assert MISSING[words] in " ".join(said.split()), words
         assert not torch, words
-        assert seconds < 2, (words, seconds)
+        assert seconds < 1, (words, seconds)
+
+
+def test_keys_of_a_recipe_are_the_fields_of_its_classes() -> None:
+    from purespike.trainer.data.config import DataConfig, DataFile
+    from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig
+    from purespike.trainer.networks.neurons import NeuronConfig
+    from purespike.trainer.networks.own import ModuleConfig
+    from purespike.trainer.nn.auxiliary import BalanceSchedule
+    from purespike.trainer.training.settings import TrainConfig
+
+    classes = (ModuleConfig, NetworkConfig, ModelConfig, NeuronConfig)
+    for cls in (*classes, DataFile, DataConfig, TrainConfig, BalanceSchedule):
+        assert KEYS[cls.__name__] == tuple(f.name for f in fields(cls))
+    assert len(KEYS) == 8
+
+
+@pytest.mark.parametrize("words", [("simulate", "b", "--data", "no.npz"), ("verify", "b")])
+def test_what_judges_is_not_loaded_for_what_is_missing(words: tuple[str, ...]) -> None:
+    script = (
+        "import sys; from purespike.cli.app import main\n"
+        f"sys.argv = ['purespike', *{words}]\n"
+        "try: main()\nfinally: print({'onnx', 'h5py'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "set()\n")
 
 
 def test_values_of_a_recipe_are_checked_before_lightning_is_loaded(tmp_path: Path) -> None:
@@ -147,7 +190,9 @@ def test_inputs_with_as_many_steps_as_samples_are_said_to_have_time_in_front(
     data, out = str(tmp_path / "6.npz"), str(tmp_path / "b")
     words = ["compile", str(source), *STATED, "--data", data, "--lava", "none", "--out", out]
     monkeypatch.setattr(sys, "argv", ["purespike", *words])
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit), pytest.warns(AxesWarning, match="T = 6 steps, 6 samples"):
         main()
+    assert "as many" not in capfd.readouterr().err  # `simulate` notes it: it has no such warning
+    say_axes(tmp_path / "6.npz")
     assert "6 steps and as many samples" in " ".join(capfd.readouterr().err.split())
     assert (tmp_path / "b" / "manifest.json").is_file()

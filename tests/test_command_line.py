@@ -17,6 +17,7 @@ from helpers.user_files import foreign
 from typer.testing import CliRunner
 
 from purespike.cli.app import COMMANDS, app, load_command
+from purespike.cli.commands.options import read_seconds
 from purespike.cli.examples import EXAMPLES
 from purespike.flow.build import Options, build
 
@@ -99,6 +100,9 @@ def test_every_short_example_runs(
         (("verify", "x", "--no-lave"), "--no-lava"),
         (("compile", "x", "--lava", "fats"), "Did you mean 'fast'?"),
         (("report", "x", "--format", "HTLM"), "Did you mean 'html'?"),
+        (("train", "--lr", "0.1"), "Did you mean --set train.learning_rate=0.1?"),
+        (("train", "--batch-size=3"), "Did you mean --set train.batch_size=3?"),
+        (("check", "x", "--dt", "0.1m"), "'0.1m' is no time: say seconds, as 1e-4, or a unit"),
     ],
 )
 def test_misspelt_words_are_answered_with_what_was_meant(words: Any, guess: str) -> None:
@@ -113,12 +117,32 @@ def test_misspelt_words_are_answered_with_what_was_meant(words: Any, guess: str)
         (("policy", "show", "strickt"), "did you mean strict?"),
         (("map", "{}", "--chip", "Loihi1"), "did you mean loihi1?"),
         (("scan", "dgits"), "did you mean digits?"),
+        (("train", "--set", "learning_rate=1"), "did you mean train.learning_rate=1?"),
+        (("train", "--set", "train.lr=1"), "did you mean learning_rate?"),
+        (("train", "--set", "trian.seed=1"), "did you mean train?"),
+        (("diff", "{}", "{}", "--fail-on", "acc=1"), "did you mean accuracy=1 or ac=1?"),
         (("explain", "{}", "blocks.0.conv3"), "did you mean blocks.0.conv2, blocks.0.conv1"),
     ],
 )
 def test_misspelt_names_are_too(words: Any, guess: str, place: Path) -> None:
     done = run(*(w.replace("{}", str(place / "bundle")) for w in words))
     assert guess in done.exception.text("command line")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1e-4", 1e-4),
+        ("0.1ms", 1e-4),
+        ("100us", 1e-4),
+        ("100 µs", 1e-4),
+        ("2s", 2.0),
+        ("5ns", 5e-9),
+    ],
+)
+def test_a_time_step_may_have_a_unit(text: str, seconds: float) -> None:
+    assert read_seconds(text) == seconds
+    assert parameters(["check", "x.nir", "--dt", text])["dt"] == seconds
 
 
 def completed(words: str, shell: str = "bash") -> list[str]:
@@ -190,9 +214,43 @@ def test_json_is_all_that_is_printed_and_says_what_the_tables_say(
     assert told.exit_code == data.exit_code and told.stdout != data.stdout
 
 
+def test_json_has_what_does_not_hold(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remedies know the words of an interface; JSON has the text."""
+    monkeypatch.chdir(place)
+    said = run("check", "bundle", "--no-lava", "--json")
+    found = {f["rule"]: f for f in json.loads(said.stdout)["findings"]}
+    assert found["PS010"]["status"] == "NOT RUN" and found["PS010"]["remedy"]
+    assert said.exit_code == 1
+
+
 def test_every_command_that_prints_a_table_takes_json() -> None:
     without = {name for name in COMMANDS if "json" not in str(flags(name))}
     assert without == {"new", "plot", "report", "rule"}  # no tables; report has --format json
+
+
+def test_every_command_that_takes_time_or_judges_can_be_quiet() -> None:
+    loud = {name for name in COMMANDS if "--quiet" not in str(flags(name))}
+    assert loud == {"doctor", "explain", "new", "plot", "policy", "report", "rule", "targets"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("replay", "bundle"),
+        ("map", "bundle"),
+        ("diff", "old_bundle", "bundle", "--fail-on", "cores=9"),
+        ("export", "bundle", "--out", "program"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_quiet_leaves_the_last_line(
+    words: tuple[str, ...], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    told, quiet = run(*words), run(*words, "--quiet")
+    (line,) = (" ".join(x.split()) for x in [quiet.stdout])
+    assert line and line in " ".join(told.stdout.split()) and len(quiet.stdout) < len(told.stdout)
+    assert told.exit_code == quiet.exit_code == 0 and not quiet.stderr
 
 
 def flags(name: str) -> set[str]:

@@ -23,10 +23,15 @@ def test_the_page_is_what_its_command_writes(page):
 
 def test_figures_show_the_trainings_that_exist(page, tmp_path):
     shown = {path.name: path.read_text() for path in (ROOT / "docs").glob("depth-*.svg")}
-    assert sorted(shown) == ["depth-curves.svg", "depth-gates.svg", "depth-methods.svg"]
+    names = ("accuracy", "curves", "gates", "layers", "methods")
+    assert sorted(shown) == [f"depth-{name}.svg" for name in names]
     evidence = page.load()
     for method in page.METHODS:
         assert f">{method}</text>" in shown["depth-methods.svg"]
+    for depth in page.DEPTHS:
+        assert f">{depth}, AAP</text>" in shown["depth-layers.svg"]
+    for gate in page.GATES:
+        assert f">{gate.upper()}</text>" in shown["depth-accuracy.svg"]
     plain = [g for g in page.GATES if evidence.cell(("34", g, "vanilla", ""))]
     assert plain == [
         g for g in page.GATES if f">{g.upper()}, plain</text>" in shown["depth-gates.svg"]
@@ -58,6 +63,9 @@ def test_intervals_of_one_seed_and_of_several(page):
     plain = [row(seed, 400, method="vanilla") for seed in range(3)]
     assert page.points(three, plain) == "**+10.0** [+5.0, +15.0]"
     assert page.points(three[:1], plain[1:]) == ""  # other seeds are other trainings
+    key = ("34", "or", "AAP", "")
+    assert page.Evidence(three, []).cell(key) == three
+    assert page.Evidence(three[:2], []).cell(key) == three[:1]  # two say nothing of the spread
     # Newcombe (1998), method 10, for 56/70 - 48/80: 0.2000 [0.0524, 0.3339]
     a, b = row(0, 56, n=70), row(0, 48, n=80, method="vanilla")
     assert page.points([a], [b]) == "+20.0 [+5.2, +33.4]"

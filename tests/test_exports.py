@@ -24,6 +24,8 @@ from purespike.targets.nir.read import read_extra
 from purespike.targets.onnx.metadata import metadata
 from purespike.trainer.nn.neuron import IF
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 
 def soft() -> nn.Module:
     model = Plain(nn.Identity())

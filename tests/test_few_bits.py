@@ -13,10 +13,10 @@ import pytest
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Graph
-from purespike.compiler.ir.interpret import run
 from purespike.compiler.passes.quantize.grid import Grid
 from purespike.compiler.pipeline import compile_graph, standard_pipeline
 from purespike.flow.inputs.checkpoints import digits_subject
+from purespike.judge.fast import execute
 from purespike.subject import Subject
 from purespike.trainer.capture.trace import capture
 from purespike.trainer.training.fit import train
@@ -30,7 +30,7 @@ def decided(graph: Graph, subject: Subject) -> Array:
     """Whether each test sample is classified rightly."""
     (out,) = graph.outputs
     samples = np.array_split(subject.spikes.astype(np.float64), 3, axis=1)
-    logits = [run(graph, x, record={out}).values[out][-1] for x in samples]
+    logits = [execute(graph, x, {out}).values[out][-1] for x in samples]
     return np.concatenate(logits).argmax(axis=1) == subject.labels
 
 

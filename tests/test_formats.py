@@ -12,11 +12,11 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 from helpers.flow_cases import FAST, ReluInstead, resnet, subject
+from helpers.rendered import render
 from helpers.report_cases import Data, mistakes, typed
 from msgspec.structs import replace
 from rich.console import Console
 
-from purespike.cli.console import render
 from purespike.compiler.report.formats.diff import GateError, compare_reports, read_gates, tripped
 from purespike.compiler.report.formats.junit import to_junit
 from purespike.compiler.report.formats.markdown import to_markdown
@@ -237,6 +237,7 @@ def test_markdown_puts_verdict_and_waivers_first_and_keeps_its_tables(waived: Da
     assert text.startswith("## ❌ NOT SPIKE-ONLY")
     assert text.index("### Waived") < text.index("### Rules") < text.index("### Open")
     assert "<b>" not in text and "<reason>" not in text
+    assert "](" not in text and "`purespike rule PS004`" in text  # CI's summaries resolve no link
     tables = [line for line in text.splitlines() if line.startswith("|")]
     widths = [line.replace("\\|", "").count("|") for line in tables]
     heads = [k for k, line in enumerate(tables) if set(line) <= set("|-:")]
@@ -390,3 +391,56 @@ def test_a_refused_build_has_no_accuracy_to_compare(whole: Data, refused: Data) 
 def test_a_gate_without_meaning_is_refused(gate: str) -> None:
     with pytest.raises(GateError):
         read_gates([gate])
+
+
+def test_a_difference_begins_with_what_else_is_not_the_same(whole: Data) -> None:
+    def of(**values: Any) -> Any:
+        return typed({**whole, **values})
+
+    same = of()
+    assert compare_reports(same, same).conditions == ()
+    network = {**whole["network"], "steps": whole["network"]["steps"] + 4}
+    other = of(
+        network=network,
+        samples=whole["samples"] + 3,
+        policy="ours",
+        policy_choices={**whole["policy_choices"], "accuracy_drop": 7.0},
+        options={**whole["options"], "weight_bits": 4, "golden": 99},
+    )
+    found = compare_reports(same, other).conditions
+    steps = whole["network"]["steps"]
+    assert found[0] == f"time steps: T = {steps}, then {steps + 4}"
+    assert found[1].startswith("data: ") and f"{whole['samples'] + 3} samples" in found[1]
+    assert found[2].startswith(f"policy: {whole['policy']}, then ours (accuracy_drop ")
+    assert found[3] == f"options: weight_bits {whole['options']['weight_bits']}, then 4"
+    assert len(found) == 4  # not how many samples were compared
+
+
+def test_a_difference_says_that_two_files_were_compiled(whole: Data) -> None:
+    file = {"name": "a.nir", "sha256": "0" * 64, "format": "NIR", "stated": {"reset": "zero"}}
+    file |= {"assumed": {}, "taken": []}
+    other = {**file, "name": "b.nir", "sha256": "f" * 64, "stated": {"reset": "subtract"}}
+    reports = [typed({**whole, "file": f}) for f in (file, other, None)]
+    assert compare_reports(reports[0], reports[0]).conditions == ()
+    assert compare_reports(reports[0], reports[2]).conditions == ()  # one of them does not say
+    assert compare_reports(reports[0], reports[1]).conditions == (
+        "network's file: a.nir (SHA-256 000000000000), then b.nir (SHA-256 ffffffffffff)",
+        "what was answered for it: reset zero, then subtract",
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "guess"),
+    [
+        ("acc=1", "did you mean accuracy=1 or ac=1?"),
+        ("core=2", "did you mean cores=2?"),
+        ("finding", "did you mean findings?"),
+        ("accurracy", "did you mean accuracy=N?"),
+        ("=3", ""),
+        ("accuracy=-1", ""),
+    ],
+)
+def test_a_gate_that_is_none_is_answered_with_what_was_meant(gate: str, guess: str) -> None:
+    with pytest.raises(GateError) as caught:
+        read_gates([gate])
+    assert caught.value.remedy == guess

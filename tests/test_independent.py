@@ -27,6 +27,8 @@ from purespike.targets.nir.foreign.read import Conventions
 from purespike.targets.nir.guard.guard import load
 from purespike.targets.nir.read import read_nir
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 
 def of_rule(findings: list[Finding]) -> Finding:
     (found,) = [f for f in findings if f.rule.id == "PS014"]

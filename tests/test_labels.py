@@ -13,25 +13,30 @@ import numpy as np
 import pytest
 import torch
 from helpers.flow_cases import CLASSES, STEPS, resnet, subject
+from helpers.rendered import render
 from helpers.user_files import foreign
 from rich.console import Console
 
-from purespike.cli.console import render
 from purespike.compiler.labels import LabelError, checked_labels
 from purespike.compiler.report.formats.markdown import to_markdown
 from purespike.compiler.report.formats.text import to_text
 from purespike.compiler.report.lookup import read_report
 from purespike.compiler.report.page.page import to_html
 from purespike.compiler.report.rows.verdict import Accuracy, Chance
+from purespike.compiler.rules.policy import read_policy
+from purespike.errors import InputError
 from purespike.flow.build import Options, build
-from purespike.flow.inputs.datafile import peek
+from purespike.flow.inputs.datafile import peek, read_data
 from purespike.flow.inputs.opening import open_source
 from purespike.flow.inputs.stated import Stated
+from purespike.judge.evidence import accuracy_finding
 from purespike.targets.bundle.bundle import read_bundle
 from purespike.targets.bundle.manifest import MANIFEST, file_hash
 from purespike.trainer.data.config import DataConfig
 from purespike.trainer.data.custom import open_custom
 from purespike.trainer.errors import DataError
+
+pytestmark = pytest.mark.usefixtures("parsed_here")
 
 QUICK = Options(lava="none", golden=4)
 IMPOSSIBLE: list[tuple[Any, str]] = [
@@ -110,14 +115,20 @@ def test_a_data_file_is_refused_before_its_inputs_are_read(tmp_path: Path) -> No
         with pytest.raises(LabelError, match=found) as caught:
             open_source(str(network), stated)
         assert str(data) in caught.value.where
+    np.savez(data, inputs=np.zeros((6, 4, 2), np.uint8), labels=np.zeros(6, np.int64))
+    with pytest.raises(LabelError, match="steps come first, then samples"):  # they did not here
+        open_source(str(network), stated)
+    inputs = np.zeros((4, 4, 1 << 14), np.uint8)  # more than is read along with the header
     np.savez(data, inputs=inputs, labels=np.array([0, 1, 2, 2]))
+    content = data.read_bytes()
     with zipfile.ZipFile(data) as file:
-        whole = {name: file.read(name) for name in file.namelist()}
-    with zipfile.ZipFile(data, "w") as file:  # the header alone: what is not there is not read
-        file.writestr("inputs.npy", whole["inputs.npy"][:128])
-        file.writestr("labels.npy", whole["labels.npy"])
+        inputs_of_it = file.read("inputs.npy")
+    at = content.index(inputs_of_it) + (1 << 17)  # behind the header: its checksum is wrong then
+    data.write_bytes(content[:at] + b"\1" + content[at + 1 :])
+    with pytest.raises(InputError, match="Bad CRC"):
+        read_data(data)
     header = peek(data)
-    assert (header.steps, header.samples, header.shape) == (4, 4, (2,))
+    assert (header.steps, header.samples, header.shape) == (4, 4, (1 << 14,))
     assert header.labels is not None and header.labels.tolist() == [0, 1, 2, 2]
 
 
@@ -208,3 +219,17 @@ def test_every_form_of_the_report_says_that_an_accuracy_is_chance(tmp_path: Path
     with console.capture() as shown:
         console.print(render(built.report))
     assert words in shown.get()
+
+
+def test_a_loss_of_accuracy_says_what_may_be_done_and_what_chance_does() -> None:
+    policy = read_policy("strict")
+    trained = Accuracy.of("trained (torch)", 561, 597)
+    near = accuracy_finding(trained, Accuracy.of("integer", 557, 597), policy, bits=8)
+    assert near.status == "FAIL"  # the verdict is of the samples that were given
+    assert "4 of 597 samples fewer are right" in near.measured
+    assert "intervals overlap: within chance at 95 %" in near.measured
+    assert "--qat EPOCHS" in near.remedy and "--bits" not in near.remedy
+    far = accuracy_finding(trained, Accuracy.of("integer", 457, 597), policy, bits=4)
+    assert "intervals do not overlap" in far.measured and "--bits N" in far.remedy
+    equal = accuracy_finding(trained, trained, policy, bits=8)
+    assert equal.status == "PASS" and "overlap" not in equal.measured

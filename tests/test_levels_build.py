@@ -21,6 +21,8 @@ from purespike.targets.c.run import compiler
 from purespike.targets.netx import NetxError, write_netx
 from purespike.targets.onnx import qonnx_model
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 SHAPE, SAMPLES = (2, 6, 6), 24
 
 
@@ -103,13 +105,13 @@ def test_a_quantized_ann_is_spike_only_and_nothing_is_lost(tmp_path: Path) -> No
     before, after = line.counts_before, line.counts_after
     assert before.mac >= 4 * 4 * (3 * 3 - 2) ** 2 and after.mac == 0
     assert after.ac >= before.ac + 3 * 4 * 4 * (3 * 3 - 2) ** 2
-    found = f"MAC {before.mac:,.0f} → 0, AC {before.ac:,.0f} → {after.ac:,.0f}"
-    assert f"operations per step if all fire: {found}; " in cost
+    was = f"{before.mac:,.0f} MAC and {before.ac:,.0f} AC while synapses read counts"
+    assert f"every neuron fires: {was}, 0 MAC and {after.ac:,.0f} AC as spikes; " in cost
     mapped = build.report.data()["resources"]["layers"]
     cores = {row["layer"]: len(row["cores"]) for row in mapped if ".level" in row["layer"]}
     assert len(cores) == 3 + 3 + 2  # three, its maximum, two
     one = sum(n for name, n in cores.items() if name.endswith(".level1"))
-    assert cost.endswith(f"with one level each or all: {one} → {sum(cores.values())}")
+    assert cost.endswith(f"{one} if each had one level, {sum(cores.values())} with all")
     build.save(tmp_path / "bundle")
     checked = ps.open_bundle(tmp_path / "bundle").verify()
     assert not [f for f in checked.findings if f.status == "FAIL"]

@@ -14,6 +14,7 @@ from helpers.checker_cases import residual
 from helpers.user_files import foreign
 from typer.testing import CliRunner
 
+import purespike as ps
 from purespike.cli.app import app
 from purespike.compiler.errors import PurespikeError
 from purespike.errors import InputError
@@ -124,7 +125,7 @@ def test_a_module_by_its_path(user: str, tmp_path: Path) -> None:
         ("factory", Stated(), "does not say what it takes"),
         ("factory", Stated(shape=(6,), steps=3, dt=1.0), "does not take dt=SECONDS"),
         ("number", Stated(shape=(6,), steps=3), "cannot be made"),
-        ("broken", Stated(shape=(6,), steps=3), "cannot be made"),
+        ("broken", Stated(shape=(6,), steps=3), "the code that makes the module fails"),
         ("missing", Stated(shape=(6,), steps=3), "cannot be made"),
         ("odd", Stated(shape=(6,), steps=3), "does not run on such an input"),
     ],
@@ -223,3 +224,33 @@ def test_a_module_decides_in_parts_what_it_decides_at_once(
     np.testing.assert_array_equal(load_subject(f"{user}:factory", stated).labels, at_once)
     monkeypatch.setattr("purespike.judge.accuracy._VALUES_AT_ONCE", 1)
     np.testing.assert_array_equal(load_subject(f"{user}:factory", stated).labels, at_once)
+
+
+def test_a_network_that_was_compiled_before_has_no_trained_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its integers would be compared with themselves: a broken PS012 became a kept one."""
+    monkeypatch.chdir(tmp_path)
+    source = foreign(tmp_path / "model.nir")
+    r = np.random.default_rng(0)
+    np.savez("data.npz", inputs=r.integers(0, 2, (4, 20, 2)), labels=r.integers(0, 3, 20))
+    stated = {"dt": 1e-3, "reset": "zero", "if_r": "step", "fires": "above", "spike_input": True}
+    first = ps.compile(source, data="data.npz", lava="none", **stated)
+    first.save("first")
+    again = ps.compile("first", lava="none")
+    again.save("again")
+    files = (
+        ps.compile("first/model.nir", data="data.npz", lava="none"),
+        ps.compile("first/model.onnx", data="data.npz", lava="none"),
+    )
+    for built in (again, *files):
+        stages = [a.stage for a in built.report.accuracy]
+        assert stages[0] == "compiled before (the graph as read)"
+        (missing,) = (f for f in built.report.findings if f.rule.id == "PS012")
+        assert missing.status == "NOT RUN" and "compiled before" in missing.measured
+        assert "PS012" in built.report.headline and not built.report.compliant
+    assert again.report.file == first.report.file  # where the network came from stays known
+    judged = ps.check("again", lava="none")
+    (seen,) = (f for f in judged.findings if f.rule.id == "PS012")
+    assert (seen.status, seen.where) == ("NOT RUN", missing.where)
+    assert ps.open_bundle("again").verify(lava=False).equal

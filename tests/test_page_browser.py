@@ -116,6 +116,46 @@ def test_the_traces_drawn_are_those_of_the_golden_samples(page: str, tmp_path: P
     assert found["spikes"] == flat["s"][:, kept[: flat["s"].shape[1]]].sum()
 
 
+def test_a_layer_opens_at_a_neuron_that_tells_something_with_its_own_threshold(
+    tmp_path: Path,
+) -> None:
+    """One that fires, of those the one whose membrane takes most values and goes farthest."""
+    data, trace = whole_case()
+    node = next(
+        n for n in data["network"]["nodes"]
+        if n["name"] in trace.values and len(n["shape"]) == 3 and trace.values[n["name"]].any()
+    )  # fmt: skip
+    channels, *image = node["shape"]
+    node["threshold_of"] = [10.0 * (k + 1) for k in range(channels)]
+    node["threshold_shape"] = [channels, 1, 1]
+    node["thresholds"] = [10.0, 10.0 * channels]
+    k = [e["name"] for e in (*data["network"]["inputs"], *data["network"]["nodes"])].index(
+        node["name"]
+    )
+    probe = f"""
+      const layer = document.getElementById('layer');
+      layer.selectedIndex = {k}; layer.dispatchEvent(new Event('change'));
+      return {{
+        neuron: Number(document.getElementById('neuron').selectedOptions[0].text),
+        words: document.querySelector('#membrane figcaption').textContent,
+        dashed: document.querySelectorAll('#membrane .threshold').length,
+      }};
+    """
+    found = rendered(page_of(data, trace), tmp_path, probe)
+    flat = {
+        kind: a[node["name"]][:, 0].reshape(len(a[node["name"]]), -1)
+        for kind, a in (("m", trace.membranes), ("s", trace.values))
+    }
+    size = flat["s"].shape[1]
+    kept = sorted({round(float(x)) for x in np.linspace(0, size - 1, min(64, size))})
+    says = {
+        n: (flat["s"][:, n].any(), len(set(flat["m"][:, n])), np.ptp(flat["m"][:, n])) for n in kept
+    }
+    assert says[found["neuron"]] == max(says.values()) and says[found["neuron"]][0]
+    own = 10 * (found["neuron"] // (image[0] * image[1]) + 1)
+    assert f"dashed: its threshold {own};" in found["words"] and found["dashed"] == 1
+
+
 def test_paper_gets_what_the_screen_folds(page: str, tmp_path: Path) -> None:
     probe = """
       const open = () => document.querySelectorAll('details[open]').length;
@@ -149,9 +189,37 @@ def test_the_pdf_holds_the_verdict_the_answers_and_every_table(page: str, tmp_pa
 
 @pytest.mark.parametrize("width", [500, 1200])  # headless windows are 500 px wide at least
 def test_nothing_is_wider_than_the_window(page: str, width: int, tmp_path: Path) -> None:
-    probe = "return {page: document.documentElement.scrollWidth, window: innerWidth};"
+    probe = """
+      document.querySelectorAll('section').forEach(s => { s.style.contentVisibility = 'visible'; });
+      return {page: document.documentElement.scrollWidth, window: innerWidth};
+    """
     found = rendered(page, tmp_path, probe, f"--window-size={width},900")
     assert found["page"] <= found["window"] == width
+
+
+def test_nothing_is_wider_than_the_paper(page: str, tmp_path: Path) -> None:
+    """Or a browser makes all of it smaller: letters of 8 points were printed with 6."""
+    probe = """
+      const all = [...document.styleSheets[0].cssRules];
+      const printed = all.filter(r => r.media?.mediaText === 'print');
+      const style = document.createElement('style');
+      const rules = printed.flatMap(r => [...r.cssRules].map(x => x.cssText));
+      style.textContent = rules.join(' ');
+      document.head.append(style);
+      dispatchEvent(new Event('beforeprint'));
+      return {rules: printed.length, page: document.documentElement.scrollWidth};
+    """
+    found = rendered(page, tmp_path, probe, "--window-size=703,900")  # A4 without its margins
+    assert found["rules"] == 1 and found["page"] <= 703
+
+
+def test_letters_of_a_drawing_are_as_large_on_a_phone(page: str, tmp_path: Path) -> None:
+    probe = """
+      const svg = document.querySelector('#membrane svg');
+      return {drawn: svg.getBoundingClientRect().width, made: svg.viewBox.baseVal.width};
+    """
+    found = rendered(page, tmp_path, probe, "--window-size=500,900")
+    assert found["drawn"] > 0.95 * found["made"]
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from base64 import b64decode
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from helpers.graph_cases import graph_of
 from helpers.page_cases import Reader, dense_spikes, large, refused_text, whole_case
 from helpers.report_cases import page_of, typed
 from hypothesis import given
@@ -18,11 +20,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 import purespike as ps
+from purespike.compiler.ir.domain import SPIKE
+from purespike.compiler.ir.graph import Edge
 from purespike.compiler.ir.interpret import Trace
+from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.report.page.layers import Layers, signed_bits
 from purespike.compiler.report.page.parts import Box, boxes, parts
 from purespike.compiler.report.page.samples import BUDGET, changes, keep
-from purespike.compiler.report.rows.network import EdgeRow, NodeRow
+from purespike.compiler.report.rows.network import EdgeRow, Network, NodeRow
 from purespike.compiler.report.tables.levels import copies, levels_table
 from purespike.nn import LevelActivation, TimeMean
 from purespike.targets.agreement import Executor, compare
@@ -117,6 +122,23 @@ def test_levels_are_one_stack_with_their_cost_and_names_alone_make_none() -> Non
     assert not copies(alone) and not levels_table(alone).rows
 
 
+def test_thresholds_that_differ_are_listed_as_far_as_there_are_few() -> None:
+    def row(shape: tuple[int, ...], *place: int) -> NodeRow:
+        threshold = np.arange(1, 1 + math.prod(place)).reshape(place)
+        graph = graph_of([("n", Neuron(threshold), ("x",))], x=Edge("x", shape, SPIKE))
+        return Network.of(graph, "captured").nodes[0]
+
+    assert row((3, 2, 2)).thresholds == (1, 1) and row((3, 2, 2)).threshold_of == ()
+    own = row((3, 2, 2), 3, 1, 1)
+    assert (own.thresholds, own.threshold_of, own.threshold_shape) == ((1, 3), (1, 2, 3), (3, 1, 1))
+    many = row((5, 30, 30), 5, 30, 30)
+    assert many.thresholds == (1, 4500) and many.threshold_of == ()
+    data = whole_case()[0]
+    data["network"]["nodes"] = [msgspec.to_builtins(own)]
+    [(name, every)] = Layers(typed(data)).thresholds.items()
+    assert name == "n" and every[:, 1, 0].tolist() == [1, 2, 3]
+
+
 def decoded(own: dict[str, Any], samples: int, steps: int) -> Trace:
     """What a data block of one layer says, decoded anew."""
     n = len(own["n"])
@@ -138,7 +160,7 @@ def test_what_is_kept_is_what_was_recorded() -> None:
     rng = np.random.default_rng(0)
     spikes = (rng.random((5, 9, 100)) < 0.3).astype(np.uint8)
     levels = rng.integers(-(2**23), 2**23, spikes.shape, dtype=np.int32)
-    kept = keep(Trace({"a": spikes}, {"a": levels, "out": levels[:, :, :3]}))
+    kept = keep(Trace({"a": spikes}, {"a": levels, "out": levels[:, :, :3]}), {})
     assert kept is not None and (kept.samples, kept.of_samples, kept.steps) == (8, 9, 5)
     own = kept.data["a"]
     back = decoded(dict(own), kept.samples, kept.steps)
@@ -152,12 +174,14 @@ def test_the_samples_of_a_page_stay_within_their_budget_and_it_says_what_is_left
     rng = np.random.default_rng(0)
     wild = rng.integers(-(2**23), 2**23, (300, 12, 70), dtype=np.int32)
     names = [f"l{k}" for k in range(60)]
-    kept = keep(Trace({n: (wild > 0).astype(np.uint8) for n in names}, dict.fromkeys(names, wild)))
+    spikes = {n: (wild > 0).astype(np.uint8) for n in names}
+    own = dict.fromkeys(names, rng.integers(0, 1000, 70).astype(float))
+    kept = keep(Trace(spikes, dict.fromkeys(names, wild)), own)
     assert kept is not None
     assert len(kept.block({n: k for k, n in enumerate(names)})) < BUDGET + 100
     assert re.search(r"keeps \d+ of 12 golden samples, \d+ of 300 steps", kept.words())
     assert len(page_of(large(whole_case()[0]), dense_spikes()).encode()) < 5_000_000
-    assert keep(Trace({}, {})) is None
+    assert keep(Trace({}, {}), {}) is None
 
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&<!--"
@@ -217,7 +241,9 @@ def test_a_pass_that_moves_a_spike_keeps_both_courses_up_to_it() -> None:
     assert found["spikes"][0][-1] != found["spikes"][1][-1]
     a, b = (x[-1] for x in found["membranes"])
     assert f"membrane {a:.6g} -> {b:.6g}" in line["divergence"]
-    assert "quantize: " in page_of(data).split("First differences, as traces")[1]
+    drawn = page_of(data).split("First differences, as traces")[1]
+    assert "quantize: " in drawn
+    assert f"first different at step {found['step']}: before {a:.6g}, after {b:.6g}. " in drawn
 
 
 def test_the_answers_name_what_did_not_run_and_what_differs() -> None:

@@ -245,7 +245,10 @@ def test_what_was_not_run_cannot_be_waived() -> None:
     found = apply_waivers(
         [Finding(ARITHMETIC, "blocks.1.neuron", "NOT RUN", "")], Waivers((WAIVER,), TODAY)
     )
-    assert [f.status for f in found] == ["NOT RUN"]
+    assert [(f.rule.id, f.status) for f in found] == [("PS000", "NOT RUN"), ("PS005", "NOT RUN")]
+    assert "covers only what was not run (PS005 blocks.1.neuron)" in found[0].measured
+    assert "have the rule run" in found[0].remedy
+    assert apply_waivers([], Waivers((WAIVER,), TODAY)) == ()  # a rule that is not judged here
 
 
 def test_a_verdict_that_is_open_or_broken_names_what_was_waived_too() -> None:

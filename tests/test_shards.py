@@ -50,7 +50,8 @@ def data(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def ran(bundle: Path, data: Path, progress: Any = lambda *_: None, **options: Any) -> Found:
     graph = read_bundle(bundle).graph
-    return run_test_set(graph, data, model=bundle / "model.onnx", progress=progress, **options)
+    model = (bundle / "model.onnx").read_bytes()
+    return run_test_set(graph, data, model=model, progress=progress, **options)
 
 
 def alike(a: Found, b: Found) -> bool:
@@ -79,8 +80,14 @@ def test_lava_says_what_the_cpu_executor_says(bundle: Path, data: Path) -> None:
 @pytest.mark.usefixtures("small_parts")
 def test_processes_side_by_side_say_the_same(bundle: Path, data: Path) -> None:
     done: list[int] = []
-    found = ran(bundle, data, lambda stage, k, n: done.append(k), jobs=2)
+    again: list[int] = []
+
+    def seen(stage: str, k: int, n: int) -> None:
+        (done if stage == "test set" else again).append(k)
+
+    found = ran(bundle, data, seen, jobs=2)
     assert alike(found, ran(bundle, data))
+    assert again == list(range(found.replayed + 1))
     assert done == sorted(done) and done[0] == 0 and done[-1] == SAMPLES and len(done) == 9
 
 
@@ -203,7 +210,7 @@ def test_what_the_command_prints_and_refuses(bundle: Path, data: Path, tmp_path:
     assert "95 % interval" in result.output and "By class" in result.output
     for option, rest in (
         ("--stock", ["--data", str(data)]),
-        ("--backend", ["onnx"]),
+        ("--on", ["onnx"]),
         ("--shards", [str(tmp_path / "parts")]),
     ):
         words = [*rest, option] if option == "--stock" else [option, *rest]

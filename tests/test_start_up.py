@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 import typer
 
-from purespike.cli.app import COMMANDS, load_command
+from purespike.cli.app import COMMANDS, _guarded, load_command
 
 
 def loaded(script: str) -> set[str]:
@@ -35,3 +35,25 @@ def test_help_loads_neither_numpy_nor_rich() -> None:
 def test_a_network_from_a_file_is_compiled_without_torch() -> None:
     modules = "purespike.flow.build, purespike.flow.inputs.load, purespike.flow.testset"
     assert not loaded(f"import {modules}") & {"torch", "sklearn", "lightning"}
+
+
+def test_ctrl_c_while_numpy_is_loaded_is_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Numpy cannot be loaded a second time, and the words were printed through what needs it."""
+
+    class Once:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "purespike.cli.terminal":
+                raise RuntimeError("CPU dispatcher tracer already initlized")
+
+    monkeypatch.delitem(sys.modules, "purespike.cli.terminal", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Once, *sys.meta_path])
+    monkeypatch.delattr("purespike.cli.terminal", raising=False)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert _guarded(interrupted) == 130
+    assert capsys.readouterr().err == "interrupted\n"

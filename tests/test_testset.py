@@ -49,7 +49,12 @@ def test_accuracy_classes_and_rates_are_those_of_onnx_runtime(
     monkeypatch.setattr(testset, "BYTES", spikes_at_a_time)
     loaded = read_bundle(bundle)
     stages: list[int] = []
-    found = run_test_set(loaded.graph, data, progress=lambda s, done, n: stages.append(done))
+
+    def progress(stage: str, done: int, total: int) -> None:
+        if stage == "test set":
+            stages.append(done)
+
+    found = run_test_set(loaded.graph, data, progress=progress)
     with np.load(data) as file:
         x, labels = file["inputs"], file["labels"]
     run = run_onnx(bundle / "model.onnx", loaded.graph, x)
@@ -85,8 +90,8 @@ def test_a_difference_from_the_interpreter_is_an_exit_code(
 ) -> None:
     real = testset.run
 
-    def other(graph, x):  # type: ignore[no-untyped-def]
-        trace = real(graph, x)
+    def other(graph, x, **kept):  # type: ignore[no-untyped-def]
+        trace = real(graph, x, **kept)
         name = graph.outputs[0]
         trace.membranes[name][1, 0] += 1  # one membrane by one unit
         return trace
@@ -108,8 +113,8 @@ def test_data_of_another_network_is_refused(bundle: Path, data: Path, tmp_path: 
         with pytest.raises(error, match=words):
             run_test_set(graph, other, progress=quiet)
 
-    refused(InputError, "not for this network", inputs=x[:2], labels=labels)
-    refused(InputError, "not for this network", inputs=x[..., :-1], labels=labels)
+    refused(InputError, "does not fit the network", inputs=x[:2], labels=labels)
+    refused(InputError, "does not fit the network", inputs=x[..., :-1], labels=labels)
     refused(InputError, "receives spikes", inputs=x * 2, labels=labels)
     refused(LabelError, "none of the classes", inputs=x, labels=labels + CLASSES)
     np.savez(other, inputs=x)

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 from helpers.flow_cases import CHANNELS, SIZE, STEPS, Head, Plain, ReluInstead, subject
+from helpers.rendered import render
 from helpers.report_cases import mistakes, page_of, typed
 from rich.console import Console
 from torch import Tensor, nn
 
 from purespike.cli.commands.execute import _lava
-from purespike.cli.console import render
 from purespike.compiler.ir.domain import ANALOG
 from purespike.compiler.report.formats.diff import (
     compare_reports,

@@ -68,7 +68,7 @@ def test_sew_add_fails_at_the_join_and_says_what_to_do() -> None:
     assert ("PS004", "blocks.0.gate", _ADD) in found
 
 
-_ADD = "join spikes with a logical gate (IAND, AND, OR, XOR) instead of ADD"
+_ADD = "join spikes with a logical gate, such as purespike.nn.Or(), instead of ADD"
 
 
 def test_a_relu_fails_by_name() -> None:

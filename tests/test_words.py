@@ -287,18 +287,9 @@ SLOW = [
         ("train", "--set", "data.name=dvs_gesture", "--set", "data.root=."),
         "'purespike[events]'",
     ),
-    ("onnx", ("check", "{}"), "pip install onnx"),
     ("h5py", ("check", "{}"), "pip install h5py"),
     ("nir", ("check", "{}"), "pip install nir"),
-    (
-        "torch",
-        (
-            "compile",
-            "{}",
-            *["--dt", "1", "--reset", "zero", "--if-r", "step", "--steps", "4", "--fires", "at"],
-        ),
-        "torch",
-    ),
+    ("torch", ("compile", "json:tool", "--shape", "2", "--steps", "4"), "'purespike[torch]'"),
 ]
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from purespike.compiler.errors import PurespikeError, Refusal, UsageError
+from purespike.compiler.near import nearest
 
 __all__ = [
     "CheckpointError",
@@ -11,6 +15,7 @@ __all__ = [
     "ShapeError",
     "TrainingDiverged",
     "TrainingInterrupted",
+    "unknown_names",
 ]
 
 
@@ -35,4 +40,30 @@ class TrainingDiverged(PurespikeError):
 
 
 class TrainingInterrupted(PurespikeError):
-    """The user stopped the training; the state of the last whole epoch is kept."""
+    """The user stopped the training; the state of the last whole epoch is kept.
+
+    Attributes:
+        kept: The file to go on from; None if no epoch was complete.
+    """
+
+    kept: Path | None = None
+
+
+def unknown_names(unknown: Iterable[str], known: Iterable[str], where: str) -> ConfigError:
+    """The error for names that a table or description does not have.
+
+    Args:
+        unknown: What was found beyond the known ones.
+        known: What it may have.
+        where: Its own name, such as ``model.neuron``.
+    """
+    found, allowed = sorted(unknown), tuple(known)
+    near = [name for name in (nearest(word, allowed) for word in found) if name]
+    meant = f"did you mean {', '.join(near)}? Otherwise " if near else ""
+    return ConfigError(
+        "unknown names in a configuration",
+        found=", ".join(found),
+        allowed=", ".join(allowed),
+        where=where,
+        remedy=f"{meant}remove them, or read the file with the version that wrote it",
+    )

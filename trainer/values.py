@@ -7,7 +7,7 @@ import types
 import typing
 from typing import Any, TypeVar
 
-from purespike.trainer.errors import ConfigError
+from purespike.trainer.errors import ConfigError, unknown_names
 from purespike.trainer.nn.surrogate import Surrogate, surrogate_from_dict, surrogate_to_dict
 
 __all__ = ["from_dict", "to_dict"]
@@ -36,15 +36,8 @@ def from_dict(cls: type[_T], data: Any, where: str = "") -> _T:
         raise _wrong(where, data, "an object")
     hints = typing.get_type_hints(cls)
     known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(set(data) - set(known))
-    if unknown:
-        raise ConfigError(
-            "unknown names in a configuration",
-            found=", ".join(unknown),
-            allowed=", ".join(known),
-            where=where,
-            remedy="remove them, or read the file with the version that wrote it",
-        )
+    if unknown := set(data) - set(known):
+        raise unknown_names(unknown, known, where)
     missing = sorted(
         name
         for name, f in known.items()

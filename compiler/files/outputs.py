@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from purespike.compiler.files.kinds import BUNDLE, CHECKPOINT, Kind
-from purespike.compiler.scratch import hidden_name
+from purespike.compiler.scratch import HIDDEN, hidden_name
 from purespike.compiler.storage import ELSEWHERE, OutputError, said
 
 _SHOWN = 5
@@ -45,6 +45,8 @@ def require_folder(folder: Path, kind: Kind) -> Path:
 def require_open_folder(folder: Path, kind: Kind | None) -> Path:
     """Where files can be put beside others: in a missing or empty folder, or one of that kind.
 
+    A folder in which another process writes its first file, or was killed meanwhile, is empty.
+
     Args:
         folder: The folder.
         kind: The kind; None if any folder will do.
@@ -59,7 +61,8 @@ def require_open_folder(folder: Path, kind: Kind | None) -> Path:
         target = _place(folder)
         if _is_folder(target, folder):
             _try(target)
-            if kind is not None and os.listdir(target) and kind.read(target) is None:
+            others = [n for n in os.listdir(target) if not n.startswith(HIDDEN)]
+            if kind is not None and others and kind.read(target) is None:
                 raise _something_else(target, folder, kind)
     return target
 

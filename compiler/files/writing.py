@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from purespike.compiler.choices import as_path
+from purespike.compiler.errors import UsageError
 from purespike.compiler.files.kinds import Kind
 from purespike.compiler.files.outputs import require_file, require_folder
-from purespike.compiler.scratch import HIDDEN, Kept, claimed_folder
+from purespike.compiler.scratch import HIDDEN, Kept, claimed_folder, sweep
 from purespike.compiler.storage import OutputError, said
 
-__all__ = ["OutputError", "staged_folder", "write_file"]
+__all__ = ["OutputError", "claimed", "clear_left", "staged_folder", "write_file"]
 
 _NAME = "name"  # of what is written, for whoever finds the folder of a killed process
 
@@ -66,6 +68,50 @@ def write_file(
             file.flush()
             os.fsync(file.fileno())
         os.replace(fresh, target)
+
+
+@contextmanager
+def claimed(target: Path, folder: Path, what: str) -> Iterator[None]:
+    """Make a folder that is written into bit by bit, in which nobody else writes meanwhile.
+
+    The folder itself is locked: that leaves no file, and ends with the process however it ends.
+    Where the file system knows no locks, nothing is.
+
+    Args:
+        target: The folder.
+        folder: The same as the user names it.
+        what: Whoever writes there, in the words of the error: "training".
+
+    Raises:
+        UsageError: If another one does.
+        OutputError: If the folder cannot be made.
+    """
+    with said(folder):
+        target.mkdir(parents=True, exist_ok=True)
+        place = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(
+                f"another {what} runs in this folder",
+                where=str(folder),
+                allowed="one at a time",
+                remedy="wait until it has ended, or name another folder",
+            ) from None
+        except OSError:  # no locks here
+            pass
+        yield
+    finally:
+        os.close(place)
+
+
+def clear_left(folder: Path) -> None:
+    """Remove what killed processes left in a folder; whoever writes a file there does so as well.
+
+    For a folder that goes on where an earlier run stopped: there may be nothing left to write.
+    """
+    sweep(folder, HIDDEN, _recover)
 
 
 @contextmanager

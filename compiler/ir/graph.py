@@ -147,6 +147,12 @@ class Graph:
         inputs, outputs = ", ".join(map(str, self.inputs)), ", ".join(self.outputs)
         return f"Graph({inputs} -> {outputs}, nodes={len(self.nodes)}, T={self.steps})"
 
+    def _repr_svg_(self) -> str | None:
+        """For notebooks: the network as a report draws it; None if it is too large for that."""
+        from purespike.compiler.report.page.standalone import graph_picture  # it knows graphs
+
+        return graph_picture(self)
+
     def edges(self) -> Iterator[Edge]:
         """Every edge, inputs first."""
         yield from self.inputs

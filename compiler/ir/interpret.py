@@ -110,13 +110,17 @@ def run(
             membranes[name].append(v)
             if u is not None:
                 currents[name].append(u)
-    kinds = ({n: np.stack(v) for n, v in kind.items()} for kind in (values, membranes, currents))
-    return Trace(*kinds)
+    return Trace(*map(_stacked, (values, membranes, currents)))
 
 
 def lean(graph: Graph, x: NDArray[Any], record: Collection[str]) -> Trace:
     """The edges named, spikes in a byte each and no membranes: what an `Execute` gives."""
     return run(graph, x, record=record, lean=True)
+
+
+def _stacked(steps: dict[str, list[Array]]) -> dict[str, Array]:
+    """The steps of each recording as one array; one recording at a time is held twice."""
+    return {name: np.stack(steps.pop(name)) for name in list(steps)}
 
 
 def _unread(graph: Graph) -> dict[str, list[str]]:
@@ -159,7 +163,8 @@ def _inputs(graph: Graph, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> dict[
             raise IRError(
                 f"input %{edge.name} carries a value outside its domain",
                 found=f"{array.min():g} to {array.max():g}",
-                allowed=str(edge.domain),
+                allowed="0 or 1, spikes" if edge.domain == SPIKE else str(edge.domain),
+                remedy="give data of that kind, or read the network with inputs of another",
             )
         arrays[edge.name] = array
     if len({a.shape[1] for a in arrays.values()}) != 1:

@@ -49,7 +49,7 @@ def fuse_batchnorm(graph: Graph) -> Graph:
     """The graph without batch norms.
 
     Raises:
-        BatchNormError: Cases 3, 6 and 8, or a batch norm that divides by nothing.
+        BatchNormError: Cases 3, 6 and 8.
     """
     while True:
         norms = [n for n in graph.nodes if isinstance(n.op, BatchNorm)]
@@ -67,7 +67,8 @@ def fuse_batchnorm(graph: Graph) -> Graph:
 
 
 def _fuse(graph: Graph, norm: Node) -> Match:
-    factor, shift = _affine(graph, norm)
+    assert isinstance(norm.op, BatchNorm)
+    factor, shift = norm.op.affine()
     before = graph.producer(norm.inputs[0])
     if before is not None and isinstance(before.op, Conv2d | Linear):  # cases 1 to 3
         _alone(graph, norm, before)
@@ -105,20 +106,6 @@ def _fuse(graph: Graph, norm: Node) -> Match:
             remedy="normalise the current (after the layer, before the neuron), not the spikes",
         )
     return found
-
-
-def _affine(graph: Graph, norm: Node) -> tuple[Array, Array]:
-    assert isinstance(norm.op, BatchNorm)
-    spread = norm.op.variance + norm.op.eps
-    if not bool((spread > 0).all()):
-        raise BatchNormError(
-            "this batch norm divides by nothing",
-            where=graph.origin(norm.name),
-            found=f"variance {norm.op.variance.min():g}, eps {norm.op.eps:g}",
-            allowed="variance + eps above 0",
-            remedy="the running statistics are damaged: evaluate the model on its training data",
-        )
-    return norm.op.affine()
 
 
 def _alone(graph: Graph, norm: Node, layer: Node) -> None:

@@ -19,7 +19,7 @@ from purespike.compiler.ir.part import run_part
 from purespike.compiler.ir.verify import verify
 from purespike.compiler.pipeline.changes import changed_nodes
 from purespike.compiler.pipeline.contract import Compiled, LedgerLine, Pass, PassError
-from purespike.compiler.proofs.counts import dense_census, total_counts
+from purespike.compiler.proofs.counts import Counts, dense_census, total_counts
 
 
 def compile_graph(
@@ -60,7 +60,7 @@ def compile_graph(
     del start  # a large network is not held beside its successors
     _require_names(["captured", *(line.name for line in ledger), *(p.name for p in passes)])
     verify(graph)
-    trace = _probed(graph, probe, execute)
+    trace, counts = _probed(graph, probe, execute), _counts(graph)
     for p in passes:
         progress(p.name)
         after = p.rewrite(graph)
@@ -71,13 +71,14 @@ def compile_graph(
         if watch is not None:
             watch(p.name, after)
         after_trace = trace if after is graph else _checked(p, graph, after, probe, execute)
-        line = _compare(p, graph, trace, after, after_trace, probe)
+        after_counts = counts if after is graph else _counts(after)
+        line = _compare(p, graph, trace, after, after_trace, probe, counts=(counts, after_counts))
         _require_promise(p, line)
         ledger.append(line)
         if keep is not None:
             stages = {name: g for name, g in stages.items() if name in keep}
         stages[p.name] = graph = after
-        trace = after_trace
+        trace, counts = after_trace, after_counts
     return Compiled(stages, tuple(ledger))
 
 
@@ -149,8 +150,19 @@ def _beginning(graph: Graph, steps: int) -> Graph:
     return replace(graph, steps=steps) if 0 < steps < graph.steps else graph
 
 
+def _counts(graph: Graph) -> Counts:
+    return total_counts(dense_census(graph).values())
+
+
 def _compare(
-    p: Pass, before: Graph, a: Trace, after: Graph, b: Trace, probe: NDArray[Any]
+    p: Pass,
+    before: Graph,
+    a: Trace,
+    after: Graph,
+    b: Trace,
+    probe: NDArray[Any],
+    *,
+    counts: tuple[Counts, Counts],
 ) -> LedgerLine:
     steps = len(probe)
     firing = [
@@ -168,8 +180,8 @@ def _compare(
         promise=p.promise,
         nodes_before=len(before.nodes),
         nodes_after=len(after.nodes),
-        counts_before=total_counts(dense_census(before).values()),
-        counts_after=total_counts(dense_census(after).values()),
+        counts_before=counts[0],
+        counts_after=counts[1],
         deviation=None if short else _deviation(before, a, after, b, scales),
         agreement=sum(equal.values()) / spikes if spikes else None,
         layers={n: equal[n] / a.values[n].size for n in firing},

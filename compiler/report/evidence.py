@@ -18,7 +18,7 @@ from purespike.compiler.report.rows.census import (
     Operations,
 )
 from purespike.compiler.report.rows.cores import CoreMap
-from purespike.compiler.report.rows.network import Network, Source
+from purespike.compiler.report.rows.network import Network, NetworkFile, Source
 from purespike.compiler.report.rows.stages import Activity, ExecutorRow, Join, PassLine
 from purespike.compiler.report.rows.verdict import Accuracy, Chance
 from purespike.compiler.rules.energy import TABLES, EnergyTable, project
@@ -39,6 +39,7 @@ class Judged:
         samples: How many were given.
         versions: Of purespike and of what decides the numbers.
         sources: Where the class of each module is written, by its path.
+        file: That the network came from, if it came from one.
     """
 
     model: str
@@ -49,6 +50,7 @@ class Judged:
     samples: int
     versions: Mapping[str, str]
     sources: Mapping[str, Source]
+    file: NetworkFile | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Evidence:
         conventions: The same run as other tools count it.
         updates: Neuron updates per sample; None where no chip would make them.
         timing: The branches of every join.
+        latency: Steps of Lava until the deepest layer has seen what the input said in one step.
         activity: What every neuron layer did.
         membrane_limit: Of the target, in weights.
         resources: Layers on cores, an estimate.
@@ -88,6 +91,7 @@ class Evidence:
     conventions: Conventions | None = None
     updates: float | None = None
     timing: tuple[Join, ...] = ()
+    latency: int | None = None
     activity: tuple[Activity, ...] = ()
     membrane_limit: float | None = None
     resources: CoreMap | None = None
@@ -105,6 +109,14 @@ class Evidence:
             layers=self.layers,
             conventions=self.conventions,
         )
+
+    def silent(self) -> tuple[str, ...]:
+        """Modules none of whose neurons fired; of levels the highest may, so they count as one."""
+        rates: dict[str, list[float]] = {}
+        for row in self.layers:
+            if row.runs_on == "chip" and row.firing_rate is not None:
+                rates.setdefault(row.origin or row.name, []).append(row.firing_rate)
+        return tuple(name for name, fired in rates.items() if not any(fired))
 
     def energy(self) -> tuple[Energy, ...]:
         """Projections of the chip's work for one sample, each with its source and boundary.

@@ -14,8 +14,9 @@ from purespike.compiler.report.rows.c_program import CLayer
 from purespike.compiler.report.rows.census import LayerCount
 from purespike.compiler.report.rows.cores import CoreLayer
 from purespike.compiler.report.rows.found import Found
-from purespike.compiler.report.rows.network import Source
+from purespike.compiler.report.rows.network import NetworkFile, Source
 from purespike.compiler.report.rows.stages import Activity, Equal, Join
+from purespike.compiler.report.sentences import membrane
 
 _NAMES = 12  # of the layers that an error lists
 
@@ -40,6 +41,10 @@ class Life(Row, frozen=True):
         currents: Joins that it is part of: as the neuron that joins, as a synapse, or as a source.
         cores: By layer of neurons: its own cores, or those of the neurons that read its current.
         followed: Whether the passes' changes are in the report; older ones have none.
+        membrane: What a neuron does with it, in words: threshold, reset, decay.
+        dt: Seconds per time step.
+        steps: Time steps of a sample.
+        file: That the network came from, with the answers about what it leaves open.
         files: In which files of the bundle it is, and as what; empty for a report on its own.
     """
 
@@ -51,6 +56,10 @@ class Life(Row, frozen=True):
     shape: tuple[int, ...] | None
     domain: str | None
     fires: bool
+    membrane: tuple[str, ...]
+    dt: Number | None
+    steps: int | None
+    file: NetworkFile | None
     reads: tuple[str, ...]
     feeds: tuple[str, ...]
     removed_by: str | None
@@ -105,6 +114,10 @@ def life_of(report: Report, name: str, files: Mapping[str, tuple[str, ...]] | No
         shape=edge.shape if edge else None,
         domain=edge.domain if edge else None,
         fires=bool(node and node.fires),
+        membrane=tuple(membrane(node)) if node else (),
+        dt=network.dt if network else None,
+        steps=network.steps if network else None,
+        file=report.file,
         reads=node.reads if node else (),
         feeds=feeds,
         removed_by=None if edge else removed,

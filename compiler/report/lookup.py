@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from purespike.compiler.files.reading import read_text
 from purespike.compiler.report.report import Report, ReportError
 from purespike.compiler.report.rows.network import Source
 from purespike.compiler.rules.finding import RULES, Finding, Rule, Status
@@ -20,11 +21,17 @@ def read_report(path: Path) -> Report:
         ReportError: If it cannot be read, or is not a report of these formats.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise ReportError("the report is too large", where=str(path), allowed="256 MiB")
-        return Report.from_json(path.read_text(encoding="utf-8"))
+        return Report.from_json(read_text(path, LARGEST, ReportError, "the report"))
     except (OSError, ValueError) as e:
-        raise ReportError("the report cannot be read", where=str(path), found=str(e)) from e
+        raise ReportError(
+            "the report cannot be read",
+            where=str(path),
+            found=(isinstance(e, OSError) and e.strerror) or str(e),
+            allowed="the folder of a bundle, or a report.json",
+            remedy="name one that exists: `purespike compile NETWORK --out BUNDLE` writes it"
+            if isinstance(e, FileNotFoundError)
+            else "",
+        ) from e
     except ReportError as e:
         e.where = str(path)
         raise

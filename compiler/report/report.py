@@ -21,7 +21,7 @@ from purespike.compiler.report.rows.c_program import CProgram
 from purespike.compiler.report.rows.census import Census, Energy
 from purespike.compiler.report.rows.cores import CoreMap
 from purespike.compiler.report.rows.found import Found, Waived
-from purespike.compiler.report.rows.network import Network, Source
+from purespike.compiler.report.rows.network import Network, NetworkFile, Source
 from purespike.compiler.report.rows.stages import Activity, ExecutorRow, Join, PassLine
 from purespike.compiler.report.rows.verdict import Accuracy, Chance, Verdict, WaiverList
 from purespike.compiler.rules.finding import RULES, Finding, Rule, compliant, headline
@@ -68,10 +68,12 @@ class Report(Row, frozen=True, omit_defaults=True):
     options: Annotated[
         dict[str, Choice],
         msgspec.Meta(
-            description="what the compiler was told, but for policy and waivers; absent in older "
-            "reports"
+            description="what the compiler was told, but for policy and waivers; absent if older"
         ),
     ] = {}  # noqa: RUF012
+    file: Annotated[NetworkFile | None, msgspec.Meta(description="absent where none was read")] = (
+        None
+    )
     chance: Chance | None = None
     resources: Annotated[
         CoreMap | None,
@@ -80,6 +82,13 @@ class Report(Row, frozen=True, omit_defaults=True):
     c_program: Annotated[
         CProgram | None,
         msgspec.Meta(description="what the C program needs; absent where none was asked for"),
+    ] = None
+    latency: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="steps of Lava until the deepest layer has seen what the input said in one "
+            "step; absent where nothing is compiled for a chip"
+        ),
     ] = None
 
     @classmethod
@@ -105,6 +114,7 @@ class Report(Row, frozen=True, omit_defaults=True):
                 compliant=compliant(findings, demanded),
                 headline=headline(findings, demanded, judged.policy.name),
                 demanded=tuple(r.id for r in demanded),
+                silent=evidence.silent(),
             ),
             model=judged.model,
             target=judged.target,
@@ -127,9 +137,11 @@ class Report(Row, frozen=True, omit_defaults=True):
             sources=dict(judged.sources),
             versions=dict(judged.versions),
             options=dict(judged.options),
+            file=judged.file,
             chance=chance,
             resources=evidence.resources,
             c_program=evidence.c_program,
+            latency=evidence.latency,
         )
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from purespike.compiler.ir.ops import (
     Add,
     AvgPool2d,
     BatchNorm,
+    Conv2d,
     Delay,
     Flatten,
     Gate,
@@ -48,7 +49,7 @@ from purespike.compiler.rules.finding import (
 from purespike.compiler.wording import Advice
 
 _REMEDY: dict[type, str] = {
-    Add: "join spikes with a logical gate (IAND, AND, OR, XOR) instead of ADD",
+    Add: "join spikes with a logical gate, such as purespike.nn.Or(), instead of ADD",
     Levels: "run unroll_levels: a level activation becomes a neuron for each level",
     Relu: "replace the ReLU by a spiking neuron",
     AvgPool2d: "pool spikes with max pooling (an OR) or a strided convolution, or average right "
@@ -94,7 +95,7 @@ def check_domains(graph: Graph, *, budget: int = 256, seed: int = 0) -> Iterator
             f"{'a current' if current else domain} from {_culprit(graph, source)}"
             + (f", which no neuron fired: {domain}" if current else ""),
             limit="spikes of a neuron, a gate or the input" if current else "spike",
-            remedy=_remedy(graph, source),
+            remedy=_remedy(graph, source, node),
         )
         if search and not domain <= SPIKE:
             witness = search.found.get(source)
@@ -133,7 +134,7 @@ def _culprit(graph: Graph, name: str) -> str:
     return f"{graph.origin(name)} ({type(node.op).__name__})" if node else f"input {name}"
 
 
-def _remedy(graph: Graph, name: str) -> str:
+def _remedy(graph: Graph, name: str, reader: Node | None = None) -> str:
     node = graph.producer(name)
     while node is not None and isinstance(node.op, Flatten | Delay):
         name = node.inputs[0]
@@ -141,7 +142,12 @@ def _remedy(graph: Graph, name: str) -> str:
     if node is None:
         return NO_SPIKES
     if isinstance(node.op, SYNAPSES):
-        return "put a spiking neuron between the two layers"
+        padded = reader is not None and isinstance(reader.op, Conv2d) and any(reader.op.padding)
+        return "put a spiking neuron between the two layers" + (
+            ", or leave out the padding of the second convolution: then both become one"
+            if padded and isinstance(node.op, Conv2d)
+            else ""
+        )
     advice = _advice(graph, node, "make it spike")
     if advice not in _REMEDY.values() and isinstance(node.op, AvgPool2d):
         return f"at {graph.origin(name)}: {advice}"
@@ -178,7 +184,8 @@ def _obstacle(graph: Graph, node: Node) -> str:
 
 _LEGAL = (*SYNAPSES, Add, Neuron, Flatten, Delay)
 _FAULT_REMEDY = {
-    "is read by no neuron": "end the layer in a neuron, or average the readout over time",
+    "is read by no neuron": "end it in a neuron, or in an integrator as readout: in a NIR file "
+    "an I or LI node, in a torch module a mean over time behind it (purespike.nn.TimeMean())",
     "reads a current": "put a spiking neuron in front of it",
     "reads no current": "let a synapse carry it into the dendrite (run lower_gates)",
 }

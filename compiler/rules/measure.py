@@ -92,6 +92,7 @@ def measure(
     events: dict[str, list[Array]] = {}
     total = x.shape[1]
     done = 0
+    progress(done, total)
 
     def reached(name: str, v: NDArray[Any]) -> None:
         fixed = neurons[name].fixed
@@ -154,6 +155,7 @@ def decisions(
     """The class of each sample of x (T, B, *shape), and nothing else: see `measure`."""
     found: list[NDArray[np.int64]] = []
     done = 0
+    progress(done, x.shape[1])
     for part in batches(graph, x):
         found.append(decide(graph, execute(graph, part, {graph.outputs[0]})))
         done += part.shape[1]

@@ -14,6 +14,7 @@ from typing import Any
 
 from purespike.compiler.choices import as_path, settle
 from purespike.compiler.errors import PurespikeError, UsageError
+from purespike.compiler.files import reading
 from purespike.compiler.files.toml import parse_toml
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import AvgPool2d, Flatten, Linear, Neuron, TimeMean
@@ -108,9 +109,7 @@ def read_policy(name: str | os.PathLike[str]) -> Policy:
 def read_text(path: Path, error: type[PurespikeError], what: str) -> str:
     """A small text file that a user wrote; raises ``error`` if it cannot be read."""
     try:
-        if path.stat().st_size > _LARGEST:
-            raise error(f"{what} is too large", where=str(path), allowed="1 MiB")
-        return path.read_text(encoding="utf-8")
+        return reading.read_text(path, _LARGEST, error, what)
     except (OSError, UnicodeDecodeError) as e:
         words = getattr(e, "strerror", None) or str(e)  # without the path a second time
         raise error(f"{what} cannot be read", where=str(path), found=words) from e

@@ -123,7 +123,8 @@ def _entry(entry: Any, where: str) -> Waiver:
 def apply_waivers(findings: Iterable[Finding], waivers: Waivers | None) -> tuple[Finding, ...]:
     """The findings with what is waived marked, and PS000 for each waiver that is judged.
 
-    Only what is broken can be waived: nobody can accept what was not measured.
+    Only what is broken can be waived: nobody can accept what was not measured. A waiver of that is
+    NOT RUN itself.
     """
     found = tuple(findings)
     if waivers is None:
@@ -144,8 +145,22 @@ def apply_waivers(findings: Iterable[Finding], waivers: Waivers | None) -> tuple
     judged = []
     for k, w in enumerate(waivers.entries):
         expired = waivers.today > w.until
+        unrun = [f for f in marked if f.status == "NOT RUN" and w.covers(f)]
+        if k not in used and not expired and unrun:
+            place = unrun[0].where or "at all"
+            judged.append(
+                Finding(
+                    WAIVERS,
+                    f"waiver of {w.rule} at {w.where}",
+                    "NOT RUN",
+                    f"it covers only what was not run ({w.rule} {place}), which nobody can accept",
+                    limit="covers a broken finding",
+                    remedy="have the rule run: its own row says what is missing",
+                )
+            )
+            continue
         if k not in used and not expired and w.rule not in ran:
-            continue  # its rule did not run, which does not pass anyway
+            continue  # its rule is not among those that are judged
         state: State = "used" if k in used else "expired" if expired else "matches nothing"
         judged.append(
             verdict(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from purespike.options import Options as Options
     from purespike.subject import Samples as Samples
 
-__version__ = "0.2.0.dev2"
+__version__ = "0.2.0.dev3"
 __all__ = [
     "Options",
     "PurespikeError",

@@ -123,10 +123,11 @@ def check(
         static: Only the rules that the network alone decides; needs no torch for a file.
         lava: Whether Lava runs; without it PS010 is not proved.
         progress: Called with (stage, done, total).
-        **keywords: ``policy``, ``waivers``, ``host_encoder``, and what a file leaves open.
+        **keywords: ``policy``, ``waivers``, ``host_encoder``, and what a file leaves open. A
+            bundle is judged by the policy that it records, unless another is given.
 
     Returns:
-        ``.compliant .headline .findings``.
+        ``.compliant .headline .findings .policy .notes``.
 
     Raises:
         UsageError: For a mistake of the caller.
@@ -135,7 +136,15 @@ def check(
     from purespike.flow.check import check as judge
 
     options, stated = read_keywords(keywords, Judging, Options(lava="fast" if lava else "none"))
-    return judge(network, samples, stated, options, static=static, progress=progress)
+    return judge(
+        network,
+        samples,
+        stated,
+        options,
+        static=static,
+        recorded="policy" not in keywords,
+        progress=progress,
+    )
 
 
 @listing(Statements)

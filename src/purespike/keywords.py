@@ -141,7 +141,7 @@ def _change(name: str, value: Any) -> str:
 def listing(known: type) -> Callable[[_Call], _Call]:
     """Lists each name with its default in the signature that help and notebooks show."""
     defaults = {f.name: f.default for c in (Options, Stated) for f in fields(c)}
-    defaults["policy"] = "strict"
+    defaults["policy"] = "strict" if known is Compiling else None  # a bundle records its own
 
     def listed(call: _Call) -> _Call:
         own = [p for p in inspect.signature(call).parameters.values() if p.kind != p.VAR_KEYWORD]

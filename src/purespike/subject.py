@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.axes import unfit
 from purespike.compiler.arrays import as_numbers
 from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.domain import SPIKE, Domain
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.labels import checked_labels, output_classes
+from purespike.compiler.report.rows.network import NetworkFile
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -108,6 +110,10 @@ class Subject:
             thresholds be rounded together.
         labelled: Whether the labels mean something; without, no accuracy is measured.
         training: Gives batches of the training data, for fine-tuning.
+        file: That the network came from; None if it came from none.
+        data: The file that the samples came from; empty if they came from none.
+        compiled: Whether it comes from a bundle or a file that purespike wrote, in integers: what
+            the trained network got right is not known then.
     """
 
     name: str
@@ -119,6 +125,9 @@ class Subject:
     calibration: Any = None
     labelled: bool = True
     training: Callable[[], Batches] | None = None
+    file: NetworkFile | None = None
+    data: str = ""
+    compiled: bool = False
 
     def __repr__(self) -> str:
         """One line: the arrays are large."""
@@ -214,15 +223,11 @@ def require_fit(graph: Graph, x: NDArray[Any], where: str) -> None:
     require_single(graph, where)
     (edge,) = graph.inputs
     if x.shape[0] != graph.steps or x.shape[2:] != edge.shape:
-        raise UsageError(
-            "the data does not fit the network",
-            where=where,
-            found=str(x.shape),
-            allowed=f"({graph.steps}, B, {', '.join(map(str, edge.shape))})",
-        )
+        raise unfit(x.shape, graph.steps, edge.shape, where)
 
 
 def require_classes(subject: Subject, graph: Graph) -> None:
     """Raise LabelError if a label of the subject is none of the network's classes."""
     if subject.labels is not None:
-        checked_labels(subject.labels, len(subject.labels), subject.name, *output_classes(graph))
+        where = f"{subject.data} for {subject.name}" if subject.data else subject.name
+        checked_labels(subject.labels, len(subject.labels), where, *output_classes(graph))

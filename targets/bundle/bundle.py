@@ -34,8 +34,10 @@ from numpy.typing import NDArray
 
 from purespike.compiler.choices import Form, as_path
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.files import archives
 from purespike.compiler.files.archives import DAMAGED
 from purespike.compiler.files.kinds import BUNDLE
+from purespike.compiler.files.reading import opened
 from purespike.compiler.files.writing import OutputError, staged_folder
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace
@@ -49,6 +51,7 @@ from purespike.targets.bundle.manifest import MANIFEST as MANIFEST
 from purespike.targets.bundle.manifest import BundleError as BundleError
 from purespike.targets.bundle.manifest import read_manifest as read_manifest
 from purespike.targets.bundle.manifest import require_files as require_files
+from purespike.targets.bundle.manifest import unreplaced as unreplaced
 from purespike.targets.c.footprint import footprint, require_ram
 from purespike.targets.c.golden import write_c
 from purespike.targets.lava.lower.emit import emit
@@ -66,6 +69,7 @@ from purespike.targets.spec import LOIHI2
 # Files that are written only if asked for, and by which option; the rest belongs together.
 EXTRAS = {"model.qonnx.onnx": "--onnx qonnx", "model.net": "--netx", "c": "--c"}
 C_SAMPLES = 4  # golden samples that the C program holds, at most
+_LARGEST_GOLDEN = 1 << 32  # bytes of golden.npz
 _TRIED = 1 << 18  # bytes of an array on which its compression is chosen
 
 
@@ -328,11 +332,16 @@ def read_bundle(folder: str | os.PathLike[str]) -> Bundle:
     """Read a bundle and check every hash.
 
     Raises:
-        BundleError: If it is incomplete, damaged or tampered with.
+        BundleError: If it is incomplete, damaged or tampered with, or replaced meanwhile.
         NirFileError: If the network in it cannot be read.
         LabelError: If a golden label is none of the network's classes.
     """
     folder = as_path(folder, "folder")
+    with unreplaced(folder):
+        return _read_bundle(folder)
+
+
+def _read_bundle(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     require_files(folder, "model.nir", "golden.npz", "report.json")
     _require_meaning(manifest, folder)
@@ -408,8 +417,8 @@ def read_golden(path: Path) -> Golden:
         BundleError: If the file is damaged.
     """
     try:
-        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with opened(path, _LARGEST_GOLDEN, BundleError, "the file of the golden vectors") as file:
+            arrays = archives.arrays(file)
         return Golden(
             arrays["inputs"],
             arrays["labels"],

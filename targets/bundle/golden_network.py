@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import UsageError
-from purespike.compiler.files.archives import DAMAGED
+from purespike.compiler.files.archives import DAMAGED, Form, forms
+from purespike.compiler.files.reading import opened
 from purespike.compiler.ir.domain import SPIKE, Array
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.ir.ops import Add, Conv2d, Delay, Flatten, Linear, Neuron, Scale
@@ -26,6 +29,9 @@ from purespike.targets.copies import weight_owners
 
 FORMAT = 1
 JSON, NPZ, SCRIPT = "golden_network.json", "golden_network.npz", "replay.py"
+_LARGEST, _LARGEST_TEXT = 1 << 32, 1 << 28  # bytes of arrays, and of the list of nodes
+_MOST = {"padding": 1 << 10, "steps": 1 << 20, "dilation": 1 << 16, "stride": 1 << 16}
+SPREAD = 64  # values of a node without a recording, at most, for each of the largest recorded layer
 _NEVER = 1 << 60  # a threshold that no membrane reaches
 
 
@@ -85,6 +91,7 @@ def replay_rows(folder: Path, samples: int | None = None) -> list[Row]:
     """As `replay_bundle`, of a bundle whose hashes are checked."""
     require_files(folder, JSON, NPZ, "golden.npz")
     try:
+        _require_small(folder)
         return replay(folder, samples)
     except DAMAGED as e:
         raise BundleError(
@@ -93,6 +100,28 @@ def replay_rows(folder: Path, samples: int | None = None) -> list[Row]:
             found=f"{type(e).__name__}: {e}",
             remedy="compile again",
         ) from e
+
+
+def _require_small(folder: Path) -> None:
+    """Raise for files that ask for more memory than they are long, before anything is computed.
+
+    `replay` stands alone in every bundle and believes what it reads.
+    """
+    held: dict[str, Form] = {}
+    for name, most in ((NPZ, _LARGEST), ("golden.npz", _LARGEST), (JSON, _LARGEST_TEXT)):
+        with opened(folder / name, most, BundleError, "a file of the bundle") as file:
+            if name == JSON:
+                network = json.load(file)
+            else:
+                with zipfile.ZipFile(file) as archive:
+                    held |= forms(archive)
+    recorded = [f for name, f in held.items() if name.startswith(("inputs", "spikes/", "mem"))]
+    most = max(math.prod(shape[2:]) for shape, _ in recorded)
+    for node in network["nodes"]:
+        sizes = {key: np.ravel(node.get(key, 0)).tolist() for key in _MOST}
+        small = all(0 <= n <= _MOST[key] for key, numbers in sizes.items() for n in numbers)
+        if not small or not 0 <= math.prod(node["shape"]) <= SPREAD * most:
+            raise ValueError(f"{node['name']}: sizes that no recorded layer has")
 
 
 def _node(

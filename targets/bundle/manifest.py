@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from purespike.compiler.errors import UsageError
+from purespike.compiler.files.reading import read_text
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -17,6 +20,54 @@ _LARGEST = {MANIFEST: 1 << 20, "report.json": 1 << 28}
 
 class BundleError(UsageError):
     """A bundle that is incomplete, damaged, or not one."""
+
+
+class ReplacedError(BundleError):
+    """Another bundle took the place of one that was being read."""
+
+
+@contextmanager
+def unreplaced(folder: Path, manifest: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Read several files of one bundle: a compile may put another one in its place meanwhile.
+
+    Which bundle lies there its manifest says, which has the hash of every file. Whatever fails
+    while another one is put there is no fault of either.
+
+    Args:
+        folder: Of the bundle.
+        manifest: What was read of it before; None if this is the beginning.
+
+    Raises:
+        ReplacedError: Then what was read is of both.
+    """
+    before = _listed(folder) if manifest is None else manifest
+    try:
+        yield
+    except ReplacedError:
+        raise
+    except Exception as e:
+        if _listed(folder) == before:
+            raise
+        raise _replaced(folder) from e
+    if _listed(folder) != before:
+        raise _replaced(folder)
+
+
+def _listed(folder: Path) -> dict[str, Any] | None:
+    """The manifest, or None; what is wrong with it others say."""
+    try:
+        return read_json(folder / MANIFEST)
+    except BundleError:
+        return None
+
+
+def _replaced(folder: Path) -> ReplacedError:
+    return ReplacedError(
+        "the bundle was replaced while it was read",
+        where=str(folder),
+        found="another manifest.json than before, or none",
+        remedy="run this again when whatever compiles into that folder has ended",
+    )
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -97,12 +148,8 @@ def read_json(path: Path) -> dict[str, Any]:
         BundleError: If it is missing, too large, or no JSON object.
     """
     try:
-        size = path.stat().st_size
-        if size > _LARGEST[path.name]:
-            raise BundleError(
-                "a file of the bundle is too large", where=str(path), found=f"{size} bytes"
-            )
-        data = json.loads(path.read_text(encoding="utf-8"))
+        text = read_text(path, _LARGEST[path.name], BundleError, "a file of the bundle")
+        data = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         raise BundleError(
             "this is not a bundle",

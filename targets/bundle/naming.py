@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from purespike.compiler.files.archives import DAMAGED
+from purespike.compiler.files.reading import opened, read_text
 from purespike.targets.bundle.manifest import BundleError
+
+_FILE = "a file of the bundle"
+_LARGEST_TEXT = 1 << 28  # bytes of a JSON file
+_LARGEST_GOLDEN = 1 << 32  # bytes of golden.npz, of which only the list of arrays is read
 
 
 def files_with(folder: Path, name: str) -> dict[str, tuple[str, ...]]:
@@ -55,9 +61,9 @@ def _nir(path: Path, name: str) -> Iterator[str]:
 
 
 def _onnx(path: Path, name: str) -> Iterator[str]:
-    import onnx
+    from purespike.targets.onnx.read import parse_onnx
 
-    yield from _onnx_graph(onnx.load(path).graph, name)
+    yield from _onnx_graph(parse_onnx(path).graph, name)
 
 
 def _onnx_graph(graph: Any, name: str) -> Iterator[str]:
@@ -73,8 +79,13 @@ def _onnx_graph(graph: Any, name: str) -> Iterator[str]:
     yield from (f"tensor {t.name}" for t in graph.initializer if t.name.startswith(f"{name}/"))
 
 
+def _json(path: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(read_text(path, _LARGEST_TEXT, BundleError, _FILE))
+    return data
+
+
 def _program(path: Path, name: str) -> Iterator[str]:
-    program: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    program = _json(path)
     yield from (
         f"process {p['name']} ({p['kind']})" for p in program["processes"] if p["name"] == name
     )
@@ -84,15 +95,13 @@ def _program(path: Path, name: str) -> Iterator[str]:
 
 
 def _golden_network(path: Path, name: str) -> Iterator[str]:
-    network: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    network = _json(path)
     if name == network["input"]:
         yield f"input {name}"
     yield from (f"node {n['name']} ({n['op']})" for n in network["nodes"] if n["name"] == name)
 
 
 def _golden(path: Path, name: str) -> Iterator[str]:
-    import zipfile
-
-    with zipfile.ZipFile(path) as file:
-        arrays = {n.removesuffix(".npy") for n in file.namelist()}
+    with opened(path, _LARGEST_GOLDEN, BundleError, _FILE) as file, zipfile.ZipFile(file) as held:
+        arrays = {n.removesuffix(".npy") for n in held.namelist()}
     yield from (k for k in (f"spikes/{name}", f"membranes/{name}") if k in arrays)

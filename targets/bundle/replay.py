@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Numbers = Mapping[str, Ints]
-BATCH = 16  # samples at a time
+BATCH, ROOM = 16, 1 << 29  # samples at a time, fewer where their recordings take more bytes
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,9 @@ def replay(folder: Path, samples: int | None = None) -> list[Row]:
         golden = {name: file[name][:, :samples] for name in file.files if name != "labels"}
     x = golden.pop("inputs")
     rows: dict[str, Row] = {}
-    for start in range(0, x.shape[1], BATCH):
-        part = slice(start, start + BATCH)
+    held = 1 + 24 * sum(a[:, :1].size for k, a in golden.items() if k.startswith("membranes/"))
+    for start in range(0, x.shape[1], batch := max(1, min(BATCH, ROOM // held))):
+        part = slice(start, start + batch)
         for key, found in simulate(network, numbers, x[:, part]):
             row = compare(key, found, golden[key][:, part])
             if row.first:

@@ -101,7 +101,9 @@ class Program:
         for state, start in self._states:
             state.fill(start)
         if self._library.run(ctypes.byref(self._network)):
-            raise MemoryError("the cpu executor found no memory")
+            raise MemoryError(
+                f"the cpu executor, for {self.samples} samples of {self.plan.steps} steps"
+            )
 
     def spikes(self, name: str) -> NDArray[np.uint8]:
         """What a neuron sent: (T, samples, C, H, W), a byte each."""

@@ -129,7 +129,13 @@ def _inputs(graph: Graph, x: NDArray[Any] | Mapping[str, NDArray[Any]]) -> list[
                 allowed=f"(T, B, ...) = ({graph.steps}, B, {', '.join(map(str, edge.shape))})",
             )
         if not bool(((array == 0) | (array == 1)).all()):
-            raise CpuError(f"input %{edge.name} carries more than spikes", allowed="0 and 1")
+            other = array[(array != 0) & (array != 1)][0]
+            raise CpuError(
+                f"input %{edge.name} carries more than spikes",
+                found=f"{other:g}, among others",
+                allowed="0 and 1",
+                remedy="encode the inputs as spikes (bit-plane, rate, latency or events)",
+            )
         arrays.append(array.astype(np.uint8))
     if len({a.shape[1] for a in arrays}) != 1:
         raise CpuError("the inputs differ in their number of samples")

@@ -38,7 +38,7 @@ WHY = {
     "dt": "netx files do not say how long a time step is (seconds)",
     "steps": "the file does not say how many time steps a sample has",
 }
-_BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, MemoryError)
+_BROKEN = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
 
 
 def read_netx(

@@ -8,6 +8,7 @@ from typing import Any
 
 from onnx import ModelProto, checker
 
+from purespike.compiler.files.reading import read_bytes
 from purespike.targets.onnx.body import OnnxError
 from purespike.targets.onnx.inspect import external, operators
 from purespike.targets.onnx.metadata import IR_VERSION, OPSET, content_hash, metadata
@@ -89,9 +90,7 @@ def parse_onnx(path: str | Path) -> ModelProto:
     """
     path, where = Path(path), str(path)
     try:
-        if (size := path.stat().st_size) > MAX_BYTES:
-            raise OnnxError("the file is too large", where=where, found=f"{size} bytes")
-        content = path.read_bytes()
+        content = read_bytes(path, MAX_BYTES, OnnxError, "the file")
     except OSError as e:
         raise OnnxError("the file cannot be read", where=where, found=str(e)) from None
     model = ModelProto()

@@ -118,7 +118,8 @@ class Mapping:
         broken = len(self.violations)
         state = "fits" if self.fits else f"{broken} limit{'s' if broken > 1 else ''} broken"
         return (
-            f"{self.chip.title} ({LABEL}): {self.cores} cores on {self.chips} "
+            f"{self.chip.title} ({LABEL}): {self.cores} core{'s' if self.cores != 1 else ''} on "
+            f"{self.chips} "
             f"chip{'s' if self.chips != 1 else ''}, fullest core {fullest:.1f} %, {state}"
         )
 

@@ -28,7 +28,7 @@ def check_resources(mapping: Mapping) -> Iterator[Finding]:
     for layer in mapping.layers:
         if layer.where not in bad:
             full = max(max(mapping.utilisation(c).values()) for c in layer.cores)
-            measured = f"{len(layer.cores)} cores, the fullest {full:.1f} % full"
+            measured = f"{_cores(len(layer.cores))}, the fullest {full:.1f} % full"
             yield verdict(RESOURCES, layer.where, True, measured, limit="100 % of a core")
     if not broken:
         missing = ", ".join(mapping.chip.unpublished()) or "nothing"
@@ -36,6 +36,11 @@ def check_resources(mapping: Mapping) -> Iterator[Finding]:
             RESOURCES,
             "whole network",
             True,
-            f"{mapping.cores} cores, {mapping.chips} chip(s); {LABEL}, not published: {missing}",
+            f"{_cores(mapping.cores)}, {mapping.chips} chip{'s' * (mapping.chips != 1)}; {LABEL}, "
+            f"not published: {missing}",
             limit="every published limit",
         )
+
+
+def _cores(count: int) -> str:
+    return f"{count} core{'s' * (count != 1)}"

@@ -18,6 +18,8 @@ from adversarial import (
 )
 from adversarial.case import Case, Outcome, judge
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 CORPUS = [
     case
     for module in (breaking_modules, breaking_graphs, holding_modules, holding_graphs, levels)

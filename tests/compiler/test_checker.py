@@ -39,6 +39,8 @@ from purespike.compiler.ir.ops import Delay, FixedPoint, Flatten, Linear, Neuron
 from purespike.targets.nir.emit import to_document, write_nir
 from purespike.targets.nir.errors import NirError
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 Edit = Callable[[Any, list[tuple[str, str]]], None]
 CASES = [*breaking_graphs.corpus.cases, *holding_graphs.corpus.cases]
 

@@ -11,6 +11,7 @@ import pytest
 from helpers.flow_cases import FAST, resnet, subject
 from msgspec.structs import replace
 
+from purespike.cli.layer import _measured
 from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.report.life import layer_names, life_of
@@ -132,3 +133,12 @@ def test_the_files_of_a_layer_hold_it(built: tuple[Build, Path]) -> None:
         assert ("lava/program.json" in files) == (f'"name": "{name}"' in program)
     assert "model.onnx" in files_with(folder, "stem.0")
     assert files_with(folder, "nothing") == {}
+
+
+def test_a_gate_shows_no_measured_membrane(built: tuple[Build, Path]) -> None:
+    """It forgets at every step, so 0 is left behind the reset, however often it fires."""
+    report = built[0].report
+    rows = {name: dict(_measured(life_of(report, name))) for name in ("blocks.0.gate", "stem.2")}
+    assert "membrane, measured" not in rows["blocks.0.gate"]
+    assert "membrane, measured" in rows["stem.2"]
+    assert all("spikes, by step" in row for row in rows.values())

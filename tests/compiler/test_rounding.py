@@ -274,6 +274,30 @@ def test_case_3_no_bias_is_invented() -> None:
     assert set(chosen) <= {"n"}
 
 
+def test_thresholds_that_no_weight_bits_resolve_stay_as_they_are() -> None:
+    """Leaky neurons beside an identity, some with a threshold of less than one unit."""
+    thresholds = np.array([0.5, 2.0, 40.0]).reshape(1, 3, 1)
+    graph = build(
+        (Edge("x", (1, 3, 3), SPIKE),),
+        [
+            ("c", Conv2d(np.full((1, 1, 1, 1), 100.0), np.ones(1)), ("x",)),
+            ("i", Scale(np.ones(())), ("x",)),
+            ("s", Add(), ("c", "i")),
+            ("n", Neuron(thresholds, 0.75), ("s",)),
+        ],
+        ("n",),
+        3,
+    )
+    x = (np.random.default_rng(0).random((3, 8, 1, 3, 3)) < 0.5).astype(float)
+    for bits in (2, 3, 5):
+        grid = Grid(bits)
+        scales = choose_scales(graph, grid)
+        rounded = choose_rounding(graph, x, grid, scales)
+        plain, chosen = quantize(graph, grid, scales), quantize(graph, grid, scales, rounded)
+        kept = [op_of(g, "n").threshold for g in (plain, chosen)]
+        assert kept[0].min() < 1 and np.array_equal(*kept)
+
+
 def test_case_4_the_readout_takes_back_what_rounding_took() -> None:
     graph, x, grid = network(), spikes(64), Grid(3)
     scales = choose_scales(graph, grid)

@@ -60,6 +60,9 @@ def test_only_folders_of_ours_are_removed(tmp_path: Path) -> None:
     (tmp_path / "purespike-link").symlink_to(users)
     empty = tmp_path / "purespike-0"  # killed before it was locked
     empty.mkdir()
+    before = tmp_path / "purespike-1"  # killed before its lock had its name
+    before.mkdir()
+    (before / "lock.new").write_bytes(b"")
     with scratch_folder(tmp_path):
         pass
     assert (users / "mine.txt").read_text() == "mine"

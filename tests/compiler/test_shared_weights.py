@@ -28,6 +28,8 @@ from purespike.compiler.passes.quantize.scales import choose_scales
 from purespike.targets.nir.emit import to_bytes, write_nir
 from purespike.targets.nir.read import read_nir
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 RNG = np.random.default_rng(0)
 KEPT = RNG.standard_normal((5, 3))
 X = Edge("x", (3, 4, 4), SPIKE)

@@ -261,6 +261,27 @@ def test_an_encoder_on_the_host_sends_one_train(levels: Levels) -> None:
         assert [e.shape for e in chip_part(hosted).inputs] == [(16, 4, 4)]
 
 
+@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 4, 4), (4, 4, 4), (4, 1, 4), (64,), (1,)])
+def test_what_an_encoder_sends_waits_by_place(shape: tuple[int, ...]) -> None:
+    """The chip reads a channel for each level: a delay by place is one for each of them, too."""
+    rng = np.random.default_rng(3)
+    levels = Levels(np.arange(1.0, 4), below=np.array([2.0]))
+    late = Delay(rng.integers(1, 4, shape))
+    nodes: list[tuple[str, Op, tuple[str, ...]]] = [
+        ("c", Conv2d(rng.integers(-4, 6, (4, 3, 2, 2)).astype(float)), ("x",)),
+        ("s", levels, ("c",)),
+        ("f", Flatten(), ("s",)),
+        ("l", late, ("s" if len(shape) == 3 else "f",)),
+        ("g", Flatten(), ("l",)),
+        ("y", Linear(rng.integers(-4, 6, (3, 64)).astype(float)), ("g",)),
+    ]
+    graph = build((Edge("x", (3, 5, 5), Domain(0, 15, 1)),), nodes, ("y",), 4)
+    after = unroll_levels(graph)
+    verify(after)
+    data = rng.integers(0, 16, (4, 3, 3, 5, 5)).astype(float)
+    assert np.array_equal(run(after, data).values["y"], run(graph, data).values["y"])
+
+
 def refusal(*nodes: tuple[str, Op, tuple[str, ...]]) -> LevelsError:
     with pytest.raises(LevelsError) as caught:
         unroll_levels(alone(LEVELS, *nodes, n=6))

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import numpy as np
 import pytest
 from helpers.fault_cases import STATED, contents
 from helpers.output_cases import disk, snapshot
-from helpers.process_tools import eventually
+from helpers.process_tools import eventually, started
 
 from purespike.targets.lava.worker.session import members
 
@@ -98,6 +100,76 @@ def test_a_test_set_that_is_ended_leaves_no_worker_and_goes_on(
     found, expected = json.loads(output), json.loads((test_set / "result.json").read_bytes())
     assert found.pop("resumed") == kept * 256 and expected.pop("resumed") == 0
     assert found.pop("seconds") > 0 and expected.pop("seconds") > 0
+    assert found == expected
+    assert not any((tmp_path / "tmp").iterdir())
+
+
+# A real cluster of two workers, whose processes come back when they are killed; it ends with its
+# standard input.
+CLUSTER = """
+import json, sys
+from distributed import LocalCluster
+
+if __name__ == "__main__":
+    with LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster:
+        pids = [nanny.pid for nanny in cluster.workers.values()]
+        print(json.dumps([cluster.scheduler_address, pids]), flush=True)
+        sys.stdin.read()
+"""
+
+
+@contextmanager
+def local_cluster(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Address of a cluster's scheduler, and the ids of its workers' processes."""
+    (folder / "cluster.py").write_text(CLUSTER)
+    with started(
+        [sys.executable, "cluster.py"],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as running:
+        assert running.stdin and running.stdout
+        yield tuple(json.loads(running.stdout.readline()))
+        running.stdin.close()
+        assert running.wait(30) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a busy machine: it takes seconds
+def test_a_cluster_whose_worker_is_killed_and_then_the_command_goes_on(
+    test_set: Path, tmp_path: Path
+) -> None:
+    words = simulating(test_set, "parts")
+    split = words.index("--jobs")
+    parts = tmp_path / "parts"
+
+    def kept() -> int:
+        return len(list(parts.glob("*.npz")))
+
+    with local_cluster(tmp_path) as (address, workers):
+        typed = (*words[:split], "--scheduler", address, *words[split + 2 :])
+        running = command(tmp_path, *typed)
+        try:
+            assert eventually(lambda: kept() > 0, 200)
+            os.kill(workers[0], signal.SIGKILL)
+            some = kept()
+            assert eventually(lambda: kept() > some, 200)  # the other worker goes on
+            running.kill()
+        finally:
+            running.kill()
+            running.communicate(timeout=30)
+        some = kept()
+        assert 0 < some < PARTS, "it was not in the middle"
+        again = command(tmp_path, *typed)
+        output, _ = again.communicate(timeout=250)
+        assert again.returncode == 0, output.decode()
+    assert contents(parts) == contents(test_set / "parts")
+    found, expected = json.loads(output), json.loads((test_set / "result.json").read_bytes())
+    assert found["resumed"] == some * 256
+    for told in (found, expected):
+        told.pop("seconds"), told.pop("resumed")
     assert found == expected
     assert not any((tmp_path / "tmp").iterdir())
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import purespike.cli.app
-from purespike.cli import console
+from purespike.cli import terminal
 
 
 def inside(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -26,7 +26,7 @@ def inside(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", words)
         patch.setattr(purespike.cli.app, "stop_cleanly", lambda: None)
-        for where in (console.out, console.err):
+        for where in (terminal.out, terminal.err):
             patch.setattr(where, "width", 200)
         try:
             purespike.cli.app.main()

@@ -11,6 +11,7 @@ import numpy as np
 
 from helpers.stopping import Stopped
 from helpers.user_files import foreign
+from purespike.compiler.scratch import HIDDEN
 from purespike.targets.lava.worker.session import segments
 
 STATED = "--dt 1e-3 --if-r step --reset zero --steps 6 --fires at --spike-input --lava none"
@@ -118,8 +119,11 @@ def contents(path: Path) -> dict[str, bytes]:
 
 
 def result(case: Case, folder: Path) -> dict[str, bytes]:
-    """The output whose bytes have to come out the same."""
-    return contents(folder / case.output / case.compared) if case.output else {}
+    """The output whose bytes have to come out the same; `leftovers` has what a kill left in it."""
+    if not case.output:
+        return {}
+    found = contents(folder / case.output / case.compared)
+    return {name: data for name, data in found.items() if not name.startswith(HIDDEN)}
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,8 @@ class Whole:
         folder: Where it ran.
         text: What it printed.
         points: How often it was stopped.
-        shown: The first stop at which anything of it was on the disk.
+        shown: The stop since which its output, or its temporary files, are on the disk. (What it
+            makes before that, to see whether it may write, is gone at once.)
     """
 
     made: Path
@@ -144,24 +149,24 @@ class Whole:
 def undisturbed(case: Case, made: Path, folder: Path) -> Whole:
     """Run a command and count its stops."""
     running = start(folder, case.typed(made))
-    shown = 0
+    shown, before = 0, False
     while running.go(running.at + 1):
-        if not shown and traces(folder):
-            shown = running.at
+        now = bool(traces(folder))
+        shown, before = running.at if now and not before else shown, now
     assert running.process.returncode == case.code, running.text()
     assert not leftovers(folder)
     return Whole(made, folder, running.text(), running.at, shown or running.at // 2)
 
 
 def traces(folder: Path) -> list[Path]:
-    """All that lies in a command's folder but its empty folder for temporary files."""
-    return [p for p in (*folder.glob("*"), *folder.glob("tmp/*")) if p.name != "tmp"]
+    """What a command has written so far, but not the file by which tempfile tries its folder."""
+    return [p for p in (*folder.glob("*"), *folder.glob("tmp/purespike-*")) if p.name != "tmp"]
 
 
 def leftovers(folder: Path) -> list[Path]:
     """Temporary files but torch's own (empty) folder, and hidden folders beside outputs."""
     temporary = [p for p in folder.glob("tmp/*") if not p.name.startswith("torchinductor_")]
-    return [*temporary, *folder.rglob(".purespike-*")]
+    return [*temporary, *folder.rglob(f"{HIDDEN}*")]
 
 
 def processes(folder: Path) -> dict[int, int]:

@@ -97,6 +97,26 @@ def in_json(good: bytes, r: random.Random) -> bytes:
     return json.dumps(_changed(json.loads(good), r)).encode()
 
 
+def in_lines(good: bytes, r: random.Random) -> bytes:
+    """A cell of a table, a line of it, or what ends a line."""
+    lines = [line.split(",") for line in good.decode().splitlines()]
+    for _ in range(r.choice((1, 1, 2))):
+        line = r.choice(lines)
+        kind = r.randrange(5)
+        if kind == 0:
+            line[r.randrange(len(line))] = str(_other(1, r))
+        elif kind == 1:
+            line.append(r.choice(("", "x", '"', "0" * 200_000, "\0")))
+        elif kind == 2:
+            del line[r.randrange(len(line)) :]
+            line.append("1")
+        elif kind == 3:
+            lines[r.randrange(len(lines))] = list(r.choice(lines))
+        else:
+            line[0] = r.choice(("nan", "-1", "1e9", "9" * 5000, "٣", ""))
+    return r.choice(("\n", "\r\n", "\r")).join(",".join(line) for line in lines).encode()
+
+
 def in_toml(good: bytes, r: random.Random) -> bytes:
     """A line of the file."""
     if r.random() < 0.05:
@@ -119,8 +139,15 @@ def in_toml(good: bytes, r: random.Random) -> bytes:
     return "\n".join(lines).encode()
 
 
-def in_zip(good: bytes, r: random.Random) -> bytes:
-    """A member's content, name or presence; all checksums are right again."""
+def in_zip(good: bytes, r: random.Random, packed: bool = True) -> bytes:
+    """A member's content, name or presence; all checksums are right again.
+
+    Args:
+        good: The file.
+        r: Draws the change.
+        packed: Whether some members are compressed, whatever they were.
+    """
+    methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) if packed else (zipfile.ZIP_STORED,)
     out = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(good)) as old, zipfile.ZipFile(out, "w") as new:
         names = old.namelist()
@@ -132,14 +159,27 @@ def in_zip(good: bytes, r: random.Random) -> bytes:
                 continue
             if name == chosen and kind == 1:
                 name = r.choice((name + "x", "x/" + name, "../" + name, "inputs.npy"))
-            elif name == chosen and content[:1] in (b"{", b"["):
+            elif name == chosen and _is_json(content):
                 content = in_json(content, r)
             elif name == chosen and content[:6] == b"\x93NUMPY" and kind < 5:
-                content = _in_npy(content, r)
+                content = (_in_npy if r.random() < 0.5 else _other_array)(content, r)
             elif name == chosen:
                 content = in_bytes(content, r)
-            new.writestr(name, content, r.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)))
+            new.writestr(name, content, r.choice(methods))
     return out.getvalue()
+
+
+def _is_json(content: bytes) -> bool:
+    """Whether a member is JSON; the first byte of a number in float32 may be a bracket, too."""
+    try:
+        return isinstance(json.loads(content), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def in_stored_zip(good: bytes, r: random.Random) -> bytes:
+    """As `in_zip`, for a reader whose first look is at what is compressed, and then at nothing."""
+    return in_zip(good, r, packed=False)
 
 
 def _in_npy(content: bytes, r: random.Random) -> bytes:
@@ -151,6 +191,34 @@ def _in_npy(content: bytes, r: random.Random) -> bytes:
         header = r.choice(("{}", "(" * 200, header + " or 1", "{'descr': 3}", "\xff" * 9))
     said = header.ljust(118).encode("latin1")
     return b"\x93NUMPY\x01\0" + struct.pack("<H", len(said)) + said + content[128:]
+
+
+def _other_array(content: bytes, r: random.Random) -> bytes:
+    """A whole array that is not the one: other values, shape or type, and a header that says so."""
+    old = np.atleast_1d(np.load(io.BytesIO(content)))
+    if old.dtype.kind not in "biuf":
+        old = np.arange(3)
+    flat = old.ravel()
+    full = np.array(r.choice(NUMBERS), "i8")
+    with np.errstate(all="ignore"):
+        other = r.choice(
+            (
+                old[..., :0],
+                old[None],
+                old.T,
+                flat,
+                flat[:-1],
+                np.append(flat, flat),
+                flat[:1].reshape(()) if old.size else full,
+                old[::-1],
+                np.full_like(old, full.astype(old.dtype)),
+                old.astype(r.choice(("?", "i1", "u1", ">i4", "i8", "f2", "f8", "c8", "U3", "S2"))),
+                np.full(old.shape, r.choice((np.nan, np.inf, 0.5, 1e300))),
+            )
+        )
+    out = io.BytesIO()
+    np.save(out, other, allow_pickle=False)
+    return out.getvalue()
 
 
 def in_hdf5(good: bytes, r: random.Random) -> bytes:
@@ -199,11 +267,11 @@ def in_hdf5(good: bytes, r: random.Random) -> bytes:
 
 
 def in_onnx(good: bytes, r: random.Random) -> bytes:
-    """A node, an attribute, a tensor or a shape of the model."""
+    """A node, an attribute, a tensor, its values or a shape of the model."""
     model = onnx.load_from_string(good)
     graph = model.graph
     for _ in range(r.choice((1, 1, 2, 3))):
-        kind = r.randrange(8)
+        kind = r.randrange(9)
         node = r.choice(graph.node) if graph.node else None
         tensor = r.choice(graph.initializer) if graph.initializer else None
         if kind == 0 and node is not None:
@@ -226,6 +294,11 @@ def in_onnx(good: bytes, r: random.Random) -> bytes:
             attribute = r.choice(node.attribute)
             attribute.i = r.choice(NUMBERS)
             attribute.type = r.choice((1, 2, 3, 6, 7))
+        elif kind == 7 and tensor is not None and tensor.raw_data:
+            raw = bytearray(tensor.raw_data)
+            at = r.randrange(len(raw))
+            raw[at] = r.choice((0, 1, 0x7F, 0x80, 255, raw[at] ^ 1 << r.randrange(8)))
+            tensor.raw_data = bytes(raw)
         elif graph.input:
             shape = r.choice(graph.input).type.tensor_type.shape
             if shape.dim:

@@ -15,7 +15,6 @@ from helpers.random_graphs import compiled, integer
 from helpers.recurrent_cases import recurrent_graphs
 from helpers.strategies import FIXED, chip_graphs, spikes
 from hypothesis import HealthCheck, given, settings
-from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -119,28 +118,6 @@ def test_random_networks(graph: Graph, seed: int, tmp_path_factory: pytest.TempP
 def test_random_loops(graph: Graph, seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     found = replayed(graph, spikes(graph, 2, seed), tmp_path_factory.mktemp("c"), "-O0")
     assert found.equal, found.text
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("part", range(40))
-def test_many_random_networks(part: int, tmp_path: Path) -> None:
-    """2,000 over all parts: chains, residual blocks as compiled, and loops."""
-    strategy = chip_graphs() if part % 2 else recurrent_graphs(clocked=False)
-
-    @settings(max_examples=34, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(graph=strategy, seed=st.integers(0, 9999))
-    def check(graph: Graph, seed: int) -> None:
-        folder = tmp_path / f"{len(list(tmp_path.iterdir()))}"
-        found = replayed(graph, spikes(graph, 2, seed), folder, "-O0")
-        shutil.rmtree(folder)
-        assert found.equal, found.text
-
-    seeded(part)(check)()
-    for seed in range(16 * part, 16 * part + 16):
-        sample = integer(seed)
-        found = replayed(compiled(sample).graph, sample.x, tmp_path / f"s{seed}", "-O0")
-        assert found.equal, (seed, found.text)
-        shutil.rmtree(tmp_path / f"s{seed}")
 
 
 def test_compiled_residual_networks(tmp_path: Path) -> None:

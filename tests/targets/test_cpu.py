@@ -12,7 +12,6 @@ from helpers.cpu_cases import network
 from helpers.recurrent_cases import recurrent_graphs
 from helpers.strategies import FIXED, Draft, chip_graphs, spikes, trained_graphs
 from hypothesis import given, settings
-from hypothesis import seed as drawn_from
 from hypothesis import strategies as st
 
 from purespike.compiler.errors import PurespikeError
@@ -28,7 +27,6 @@ from purespike.targets.cpu.planner import plan
 from purespike.targets.cpu.portable import run_portable
 from purespike.targets.cpu.run import run_cpu
 
-SLICES = 20  # of the slow tests
 SEEDS = st.integers(0, 2**32 - 1)
 # Recorded membranes take the general way through the neurons; without, the short ones run.
 WAYS = (
@@ -140,26 +138,6 @@ def compiled(seed: int) -> bool:
 
 def test_compiled_graphs() -> None:
     assert sum(compiled(seed) for seed in range(30)) > 20
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("part", range(SLICES))
-def test_many_graphs(part: int) -> None:
-    """500 graphs a slice, of which no two slices have one in common."""
-    ran = sum(check_numbered(1000 + 290 * part + k) for k in range(290))
-    assert ran > 250
-    for k in range(100):
-        sample = random_graphs.integer(1000 + 100 * part + k)
-        check(sample.graph, sample.x, portable=k % 4 == 0)
-    assert sum(compiled(1000 + 10 * part + k) for k in range(10)) > 4
-
-    @drawn_from(part)
-    @given(graph=st.one_of(recurrent_graphs(), chip_graphs()), seed=SEEDS)
-    @settings(max_examples=100, database=None)
-    def drawn(graph: Graph, seed: int) -> None:
-        check(graph, spikes(graph, 3, seed), portable=seed % 4 == 0)
-
-    drawn()
 
 
 def test_weights_that_all_places_share_are_kept_once_whoever_wrote_them_out() -> None:

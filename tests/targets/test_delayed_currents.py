@@ -19,6 +19,8 @@ from purespike.compiler.passes.fold_scales.fold_scales import fold_scales
 from purespike.targets.lava.run.simulate import simulate
 from purespike.targets.nir.read import read_nir
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 R = np.random.default_rng(4)
 X, IMAGE = Edge("x", (5,), SPIKE), Edge("x", (2, 4, 5), SPIKE)
 FIRES = Neuron(1.1)

@@ -361,13 +361,6 @@ def test_on_lava_a_trained_network_through_all_passes() -> None:
     assert_lava_equal(compiled.graph, spikes(graph, 4, 1))
 
 
-@pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(chip_graphs(max_steps=3), st.integers(1, 3), st.integers(0, 2**16))
-def test_random_graphs_on_lava(graph: Graph, samples: int, seed: int) -> None:
-    assert_lava_equal(graph, spikes(graph, samples, seed))
-
-
 # What has no exact form.
 
 

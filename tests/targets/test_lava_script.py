@@ -97,6 +97,28 @@ def test_it_runs_in_lava_and_every_recorded_layer_is_equal(reset: str, tmp_path:
     assert (path.parent / "processes").is_dir() == (reset == "subtract")
 
 
+def test_it_runs_parts_that_nothing_connects(tmp_path: Path) -> None:
+    """A neuron that only its bias and its own spikes drive, beside one that the input drives."""
+    nodes: list[Any] = [
+        ("late", Delay([1, 1]), ("own",)),
+        ("again", Linear(np.array([[9.0, 3], [-4, 5]]), np.array([20.0, 30])), ("late",)),
+        ("own", Neuron(60.0, fixed=FIXED), ("again",)),
+        ("head", Linear(np.array([[7.0, -3]])), ("own",)),
+        ("out", Neuron(np.inf, reset="none", fixed=FIXED), ("head",)),
+        ("in", Linear(np.array([[50.0, 30, 40]])), ("x",)),
+        ("seen", Neuron(60.0, fixed=FIXED), ("in",)),
+        ("scores", Linear(np.array([[5.0]])), ("seen",)),
+        ("second", Neuron(np.inf, reset="none", fixed=FIXED), ("scores",)),
+    ]
+    own = [Edge("own", (2,), SPIKE)]
+    graph = build([Edge("x", (3,), SPIKE)], nodes, ["out", "second"], 4, loops=own)
+    done = execute(write_case(graph, tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1].startswith("EQUAL") and len(lines) == 5
+    assert all(": 0 of " in line for line in lines[:-1])
+
+
 def test_it_runs_loops_and_keeps_the_samples_apart(tmp_path: Path) -> None:
     r = np.random.default_rng(2)
     nodes: list[Any] = [

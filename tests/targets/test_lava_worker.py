@@ -50,7 +50,8 @@ def assert_equal(program: Program, result: Result) -> None:
 
 
 def chains(synapses: list[Process], rng: np.random.Generator, steps: int, **neuron: Any) -> Program:
-    """Each synapse between a source of its own and a neuron layer of its own, recorded in full."""
+    """Each synapse in front of a neuron layer of its own, recorded in full; a source a shape."""
+    sources: dict[tuple[int, ...], Source] = {}
     processes: list[Process] = []
     connections: list[Connection] = []
     for synapse in synapses:
@@ -62,14 +63,17 @@ def chains(synapses: list[Process], rng: np.random.Generator, steps: int, **neur
         else:
             assert isinstance(synapse, Sparse)
             entering = (synapse.size[1] if synapse.size else synapse.weight.size,)
+        if entering not in sources:
+            sources[entering] = Source(f"{name}.in", entering, spikes(rng, steps - 2, *entering))
         processes += [
-            Source(f"{name}.in", entering, spikes(rng, steps - 2, *entering)),
             synapse,
             Lif(f"{name}.out", output_shape(synapse), **{"vth": NEVER, **neuron}),
         ]
-        connections += [Connection(f"{name}.in", name), Connection(name, f"{name}.out")]
+        source = sources[entering].name
+        connections += [Connection(source, name), Connection(name, f"{name}.out")]
     names = tuple(f"{synapse.name}.out" for synapse in synapses)
-    return Program(tuple(processes), tuple(connections), steps, names, names)
+    made = (*sources.values(), *processes)
+    return Program(made, tuple(connections), steps, names, names)
 
 
 def convolutions(rng: np.random.Generator) -> list[Process]:

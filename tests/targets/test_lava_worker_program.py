@@ -169,7 +169,7 @@ def test_values_that_lava_would_take_wrongly_are_refused(
         ({"steps": 0}, "options are not valid"),
         ({"conv": "quick"}, "options are not valid"),
         ({"record_v_interval": 0}, "options are not valid"),
-        ({"record": ()}, "nothing is recorded"),
+        ({"record": ()}, "no spiking neuron is recorded"),
         ({"record": ("fc",)}, "record is not a list"),
         ({"record": ("n1", "n1")}, "record is not a list"),
         ({"record_v": ("in",)}, "record_v is not a list"),

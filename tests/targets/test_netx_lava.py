@@ -28,6 +28,8 @@ from purespike.targets.lava.run.python import WORKER
 from purespike.targets.netx import read_netx, write_netx
 from purespike.targets.spec import LOIHI2, check
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 CHILD = Path(__file__).parent / "netx_child" / "worker.py"
 SAMPLES = 4
 pytest.importorskip("lava.lib.dl", reason="lava-dl is not installed")

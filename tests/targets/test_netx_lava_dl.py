@@ -23,6 +23,8 @@ from purespike.flow.inputs.stated import Stated
 from purespike.options import Options
 from purespike.targets.netx import NetxFileError, read_netx
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 # Every network that lava-dl has: None if it is read, else where and why it is refused.
 NETWORKS: dict[str, tuple[str, str] | None] = {
     "mnist.net": None,

@@ -34,6 +34,8 @@ from purespike.targets.spec import LOIHI2, check
 from purespike.trainer.capture.interop.imported import Imported
 from purespike.trainer.capture.trace import capture
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     snntorch = pytest.importorskip("snntorch")

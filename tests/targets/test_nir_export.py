@@ -35,6 +35,8 @@ from purespike.targets.nir.readers import READERS
 from purespike.trainer.nn.layers import BatchNorm2d, Conv2d, Flatten
 from purespike.trainer.nn.neuron import IF, LIF
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 T, B, SHAPE = 5, 6, (2, 6, 6)
 
 

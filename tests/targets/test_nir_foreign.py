@@ -22,6 +22,8 @@ from purespike.targets.nir.foreign.read import Conventions, from_foreign
 from purespike.targets.nir.read import read_nir
 from purespike.targets.nir.schema import check
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 SAID: dict[str, Any] = {
     "dt": 1e-3, "steps": 6, "reset": "zero", "if_r": "step", "domain": SPIKE, "fires": "above"
 }  # fmt: skip

@@ -34,6 +34,8 @@ from purespike.targets.nir.guard.guard import read_back
 from purespike.targets.nir.read import read_nir
 from purespike.targets.nir.schema import check
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 DT = 2.0**-10  # so that float32 has the decays exactly
 ENTRY, CELLS, STEPS = 4, 6, 20
 ONE = np.ones(CELLS, np.float32)

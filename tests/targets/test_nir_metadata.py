@@ -17,6 +17,8 @@ from purespike.flow.inputs.stated import Stated
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.read import read_nir
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 
 def file(path: Path, **metadata: Any) -> Path:
     ones = np.ones(3)

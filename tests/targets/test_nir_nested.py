@@ -14,6 +14,8 @@ from purespike.compiler.ir.interpret import run
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.read import read_nir
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 R = np.random.default_rng(0)
 W1, W2, W3 = R.normal(size=(4, 3)), R.normal(size=(4, 4)), R.normal(size=(2, 4))
 SAID: dict[str, Any] = {

@@ -25,6 +25,8 @@ from purespike.compiler.ir.verify import verify
 from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.read import read_nir
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 SAID: dict[str, Any] = {"dt": DT, "steps": 40, "reset": "zero", "domain": SPIKE, "fires": "above"}
 CUBA: dict[str, Any] = {"current": "new", "feedback": "previous"}
 

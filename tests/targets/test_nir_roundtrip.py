@@ -20,6 +20,8 @@ from purespike.targets.nir.foreign.read import Conventions
 from purespike.targets.nir.read import _own, read_extra, read_nir
 from purespike.targets.nir.schema import check
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 RNG = np.random.default_rng(7)
 IMAGE = (Edge("x", (2, 6, 6), SPIKE),)
 

@@ -25,6 +25,8 @@ from purespike.targets.nir.errors import NirFileError
 from purespike.targets.nir.guard.guard import load
 from purespike.targets.nir.read import read_nir
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 R = np.random.default_rng(3)
 T, DT = 12, 1e-3
 PARAMETERS = ("tau", "tau_mem", "tau_syn", "r", "v_leak", "v_threshold", "v_reset", "w_in")
@@ -194,11 +196,11 @@ def test_what_a_tool_writes_is_the_network_that_it_means(case: str, tmp_path: Pa
     if kind != "flat" and kind != "image":
         stated = Stated(DT, "zero", None, T, True, "previous" if kind == "loop" else None,
                         current="new", fires="at")  # fmt: skip
-    _, name = read_named(tmp_path / "untidy.nir", stated)
-    assert note in name
-    assert check(tmp_path / "untidy.nir", stated=stated, static=True).name == name
-    _, name = read_named(tmp_path / "tidy.nir", stated)
-    assert name == "tidy.nir"
+    _, file = read_named(tmp_path / "untidy.nir", stated)
+    assert note in file.title
+    assert check(tmp_path / "untidy.nir", stated=stated, static=True).name == file.title
+    _, file = read_named(tmp_path / "tidy.nir", stated)
+    assert file.title == "tidy.nir"
     # The independent check reads the file as it stands, and needs no shapes.
     tidy, untidy = (load(tmp_path / f"{n}.nir") for n in ("tidy", "untidy"))
     says = Statement(dt=DT, spike_inputs=True)

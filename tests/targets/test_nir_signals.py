@@ -25,6 +25,8 @@ from purespike.targets.nir.foreign.read import Conventions
 from purespike.targets.nir.guard.guard import load
 from purespike.targets.nir.read import read_nir
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 SAID: dict[str, Any] = {
     "dt": 1e-3, "steps": 7, "reset": "zero", "if_r": "step", "domain": SPIKE, "fires": "above"
 }  # fmt: skip

@@ -35,6 +35,8 @@ from purespike.targets.nir.guard.guard import read_back
 from purespike.targets.nir.read import read_nir
 from purespike.targets.nir.schema import check
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 T, IN, MID, OUT = 16, 3, 5, 2
 R = np.random.default_rng(4)
 W = R.integers(-2, 5, (MID, IN)).astype(np.float32) / 4  # thresholds of 1 are sums of these
@@ -353,10 +355,10 @@ def test_when_it_is_asked(case: Any, asked: bool, tmp_path: Path) -> None:
 def test_the_report_names_the_reading_that_was_taken(tmp_path: Path) -> None:
     nir.write(tmp_path / "m.nir", neuron([0.5, 0.25], 0.0, 0.7, 1.0, "zero"))
     stated = Stated(1e-3, "zero", "step", 4, True)
-    _, name = read_named(tmp_path / "m.nir", stated)
-    assert name == "m.nir (fires above its thresholds: no membrane can equal one)"
-    _, name = read_named(tmp_path / "m.nir", Stated(1e-3, "zero", "step", 4, True, fires="at"))
-    assert name == "m.nir"
+    _, file = read_named(tmp_path / "m.nir", stated)
+    assert file.title == "m.nir (fires above its thresholds: no membrane can equal one)"
+    _, file = read_named(tmp_path / "m.nir", Stated(1e-3, "zero", "step", 4, True, fires="at"))
+    assert file.title == "m.nir"
 
 
 def test_the_command_line_asks_in_its_words(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -248,7 +249,5 @@ def test_control_is_never_noticed() -> None:
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_mutant_is_noticed(name: str) -> None:
-    seen = [noticed(seed, MUTANTS[name]) for seed in range(NETWORKS)]
-    tried = [s for s in seen if s is not None]
-    print(f"{name}: {sum(tried)} of {len(tried)}")
-    assert sum(tried) >= 3
+    sees = (seed for seed in range(NETWORKS) if noticed(seed, MUTANTS[name]))
+    assert len(list(islice(sees, 3))) == 3  # three networks of those that have a place for it

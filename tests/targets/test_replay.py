@@ -23,6 +23,7 @@ from purespike.compiler.report.evidence import Evidence, Judged
 from purespike.compiler.report.report import Report
 from purespike.compiler.rules.policy import STRICT
 from purespike.judge.executors import make_golden
+from purespike.targets.bundle import replay as replay_script
 from purespike.targets.bundle.bundle import read_golden, write_bundle
 from purespike.targets.bundle.golden_network import (
     GoldenNetworkError,
@@ -216,6 +217,29 @@ def test_the_script_in_the_bundle_needs_no_purespike_and_finds_what_was_changed(
     assert done.returncode == 1
     assert "n: 1 of 864 membranes differ" in done.stdout
     assert "step 1, sample 2, index (3, 0, 5)" in done.stdout
+
+
+def test_samples_of_a_large_network_are_replayed_a_few_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = bundle(tmp_path / "b")
+    rows = replay(folder)
+    network = json.loads((folder / "golden_network.json").read_text())
+    sizes = [np.prod(n["shape"]) for n in network["nodes"] if n["op"] == "neuron"]
+    held = int(24 * network["steps"] * sum(sizes))
+    taken: list[int] = []
+    simulate = replay_script.simulate
+
+    def watched(network: Any, numbers: Any, x: Any) -> Any:
+        taken.append(x.shape[1])
+        return simulate(network, numbers, x)
+
+    monkeypatch.setattr(replay_script, "simulate", watched)
+    assert replay(folder) == rows and len(taken) == 1 and taken[0] > 3
+    for room, most in ((3 * (held + 1), 3), (1, 1)):
+        monkeypatch.setattr(replay_script, "ROOM", room)
+        taken.clear()
+        assert replay(folder) == rows and max(taken) == most
 
 
 def test_two_bundles_of_one_network_are_the_same_bytes_and_a_torn_one_is_refused(

@@ -28,6 +28,8 @@ from purespike.targets.onnx.emit import step_model
 from purespike.targets.onnx.graph import read_graph
 from purespike.targets.onnx.run import run_onnx
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 RNG = np.random.default_rng(0)
 CONV = np.rint(RNG.uniform(-30, 30, (3, 1, 3, 3)))
 KEPT, BIAS = np.rint(RNG.uniform(-127, 127, (5, 3))), np.rint(RNG.uniform(-9, 9, 5))

@@ -448,6 +448,11 @@ def branch(self: Net, x: Tensor) -> Tensor:
     return self.body(x) if x.sum() > 0 else x
 
 
+def decided(condition: Any) -> Any:
+    """A forward with a branch."""
+    return lambda self, x: self.body(x) if condition(self, x) else self.other(x)
+
+
 @pytest.mark.parametrize(
     ("forward", "message", "found"),
     [
@@ -460,9 +465,20 @@ def branch(self: Net, x: Tensor) -> Tensor:
         (lambda self, x: torch.add(x, x, out=x), "no operation for add", "add"),
         (lambda self, x: self.body(input=x), "not a tensor of the network", "body"),
         (lambda self, x: x[0], "no operation for getitem", "getitem"),
-        (branch, "no operation for sum", "sum"),
+        (branch, "decides by its data", ".py:448: return self.body(x) if x.sum() > 0 else x"),
+        (decided(lambda self, x: x.mean().item() > 0.1), "decides by its data", ".py:"),
+        (decided(lambda self, x: (x > 0).any()), "decides by its data", ".py:"),
+        (decided(lambda self, x: x.max()), "decides by its data", ".py:"),
+        (decided(lambda self, x: self.body.weight.sum() > 0), "by its parameters", ".py:"),
+        (lambda self, x: self.body(x) * float(x.mean()), "a Python number of its data", ".py:"),
+        (lambda self, x: (x.norm(), self.body(x))[1], "no operation for norm", "norm"),
+        (lambda self, x: self.body(x[-1].flatten(1)), "takes steps out of a sequence", "getitem"),
+        (lambda self, x: self.body(x).argmax(-1), "the host does", "argmax"),
+        (lambda self, x: self.body(functional.dropout(x)), "in evaluation, too", "dropout"),
+        (lambda self, x: torch.flatten(self.body(x), 2)[:, :, :5], "a part of a layer", "5)"),
         (lambda self, x: self.body(x) * x.size(1), "depends on the number of samples", "samples"),
         (lambda self, x: [self.body(t) for t in x], "cannot be traced", ""),
+        (lambda self, x: [self.body(t) for t in x.norm()], "no operation for norm", "norm"),
         (lambda self, x: self.missing(x), "cannot be traced", "missing"),
         (lambda self, x: self.body(x, 1, 2 / 0), "cannot be traced", "division"),
         (lambda self, x: (self.body(x), x), "which output is deployed", "tuple"),
@@ -478,6 +494,22 @@ def test_refused_forwards(forward: Any, message: str, found: str) -> None:
         capture(Net(layers.Conv2d(2, 2, 1), forward), SHAPE, STEPS)
     assert found in e.value.found
     assert e.value.where
+
+
+@pytest.mark.parametrize(
+    "drop",
+    [
+        lambda self, x: functional.dropout(x, 0.5, self.training),
+        lambda self, x: functional.dropout3d(x, training=self.training),
+        lambda self, x: functional.alpha_dropout(x, 0.0),
+        lambda self, x: torch.dropout(x, 0.3, self.training),
+    ],
+)
+def test_dropout_of_a_forward_is_nothing_in_evaluation(drop: Any) -> None:
+    net = Net(layers.Conv2d(2, 2, 1), lambda self, x: self.body(drop(self, x))).train().double()
+    graph = capture(net, SHAPE, STEPS).graph
+    assert [type(n.op).__name__ for n in graph.nodes] == ["Conv2d"]
+    assert_equal_to_torch(net.eval(), frames())
 
 
 def test_two_inputs() -> None:

@@ -261,6 +261,14 @@ def test_refused_with_the_reason(module: nn.Module, why: str, remedy: str) -> No
     with pytest.raises(CaptureError, match="no operation for") as e:
         capture(Imported(body), (2, 6, 5), STEPS)
     assert why in e.value.message and remedy in e.value.remedy and e.value.where == "model.1"
+    assert not e.value.allowed  # a list of all layers helps nobody: the remedy names what does
+
+
+def test_what_passes_is_a_short_list_without_what_fails_later() -> None:
+    with pytest.raises(CaptureError, match="no operation for LPPool2d") as e:
+        capture(nn.Sequential(nn.Conv2d(2, 4, 3), nn.LPPool2d(2, 2)), (2, 6, 5), STEPS)
+    assert "BatchNorm2d" in e.value.allowed and len(e.value.allowed) < 200
+    assert "Upsample" not in e.value.allowed and "ReLU" not in e.value.allowed
 
 
 REMEDIES: dict[str, list[nn.Module]] = {

@@ -394,10 +394,10 @@ def test_other_arguments_need_defaults() -> None:
 def test_a_mean_of_the_model_is_the_only_one() -> None:
     """What is loaded by its path and averages over time itself is not averaged once more."""
     from purespike.compiler.ir.domain import SPIKE
-    from purespike.flow.inputs.modules import on_sequences
+    from purespike.trainer.capture.readout import averaged, on_sequences
 
-    averaged = Imported(Iterated(), "sequence")
-    assert on_sequences(averaged, (WIDTH,), STEPS, SPIKE) is averaged
+    made = Imported(Iterated(), "sequence")
+    assert on_sequences(made, (WIDTH,), STEPS, SPIKE) is made
 
     class Mean(Net):
         def __init__(self) -> None:
@@ -408,5 +408,5 @@ def test_a_mean_of_the_model_is_the_only_one() -> None:
 
     wrapped = on_sequences(Mean(), (WIDTH,), STEPS, SPIKE)
     assert isinstance(wrapped, Imported)
-    graph = capture(wrapped, (WIDTH,), STEPS).graph
+    graph = averaged(capture(wrapped, (WIDTH,), STEPS).graph)
     assert sum(isinstance(n.op, ops.TimeMean) for n in graph.nodes) == 1

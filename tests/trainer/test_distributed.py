@@ -103,10 +103,11 @@ def samples(batches):
     }
 
 
+TESTS = [str(folder) for folder in Path(__file__).parents[:2]]  # of this module, and of its helpers
 SCRIPT = """
 import sys
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_distributed import CONFIG, MODEL
 from purespike.trainer.training.fit import train
 from purespike.trainer.networks.models import build
@@ -158,7 +159,7 @@ def test_two_processes_give_what_one_gives(tmp_path, machines):
         torch.set_num_threads(before)
     script = tmp_path / "train.py"
     folder = str(tmp_path / "two")
-    script.write_text(SCRIPT.format(tests=str(Path(__file__).parent), folder=folder))
+    script.write_text(SCRIPT.format(tests=TESTS, folder=folder))
     printed = launch(machines, script)
     # Both processes know the same result, and it is that of one process.
     assert printed == [f"right: {alone.correct}"] * 2
@@ -174,7 +175,7 @@ SEQUENCE = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-sys.path.insert(0, {tests!r})
+sys.path[:0] = {tests!r}
 from test_distributed import CONFIG, MODEL, ONE_STEP
 from purespike.trainer.errors import TrainingInterrupted
 from purespike.trainer.training.fit import train
@@ -228,8 +229,7 @@ def by_hand(joined: bool) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("joined", [True, False])
 def test_two_processes_stop_and_resume_with_and_without_joined_statistics(tmp_path, joined):
     script = tmp_path / "train.py"
-    tests = str(Path(__file__).parent)
-    script.write_text(SEQUENCE.format(tests=tests, folder=str(tmp_path), joined=joined))
+    script.write_text(SEQUENCE.format(tests=TESTS, folder=str(tmp_path), joined=joined))
     printed = launch(1, script)
     whole, cut, step = (load_checkpoint(tmp_path / n / "model") for n in ("whole", "cut", "step"))
     right = whole.metrics["correct"]

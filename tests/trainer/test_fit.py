@@ -168,6 +168,15 @@ def test_a_disk_that_fills_up_ends_a_training_with_one_error(tmp_path):
         assert "run" in full.value.where
 
 
+def test_checkpoints_are_written_where_they_belong(run, tmp_path, monkeypatch):
+    """Lightning writes them into TMPDIR; from another disk it copies them: a kill halves one."""
+    with disk(tmp_path / "temporary", "4k") as small:
+        monkeypatch.setattr("tempfile.tempdir", str(small))
+        train(MODEL, CONFIG, tmp_path / "run", progress=False)
+    assert (tmp_path / "run/last.ckpt").is_file()
+    assert same(weights(tmp_path / "run"), weights(run[0]))
+
+
 def test_a_users_file_in_the_checkpoint_is_found_before_the_training(run, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(run[0], folder)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from helpers.framework_classes import BEGIN, DOCS, END, markdown
 
+pytestmark = pytest.mark.usefixtures("parsed_here")
+
 pytest.importorskip("snntorch")
 pytest.importorskip("spikingjelly.activation_based.neuron")
 

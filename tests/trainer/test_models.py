@@ -6,8 +6,9 @@ from torch import Tensor, fx, nn
 
 from purespike.trainer.errors import ConfigError, ShapeError
 from purespike.trainer.networks.blocks import ResidualBlock
+from purespike.trainer.networks.catalogue import network_config
 from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
-from purespike.trainer.networks.models import build, main_only
+from purespike.trainer.networks.models import build, main_only, without_paths
 from purespike.trainer.nn.auxiliary import (
     AapDownsample,
     Accumulate,
@@ -123,6 +124,18 @@ def test_what_is_marked_as_training_only():
     assert set(main_only(model).state_dict()) == {
         name for name in model.state_dict() if not any(word in name for word in ("aap", "branches"))
     }
+
+
+def test_options_of_paths_leave_with_the_paths():
+    """A description that keeps them without their path is refused."""
+    config = network_config(
+        "cifar-resnet-20", aap=True, aap_own_classifier=True, shortcut=True, shortcut_at="stage"
+    )
+    assert without_paths(config) == network_config("cifar-resnet-20")
+    deployed = replace(config, dsnn=True)
+    kept = without_paths(deployed, dsnn=True)
+    assert kept == replace(deployed, shortcut=False, shortcut_at="block")
+    assert without_paths(deployed) == network_config("cifar-resnet-20")
 
 
 def test_own_classifier_of_the_pathway():

@@ -397,15 +397,44 @@ COUNTING = {"levels": 4, "reset": "subtract", "input_scale": 1.0}
         ("ilif-resnet-18", {"gate": "or"}, "takes spikes, and these neurons send counts"),
         ("ilif-resnet-18", {"neuron": {"reset": "zero"}}, "no such option"),
         ("fsnn-18", {"neuron": {"levels": -1}}, "needs levels|levels"),
-        ("spike-driven-2-256", {"pool": "avg"}, "has no other pool"),
-        ("ms-resnet-18", {"threshold_norm": True}, "has no other threshold_norm"),
-        ("qkformer-4-384", {"zero_init_residual": True}, "has no other zero_init_residual"),
+        ("spike-driven-2-256", {"pool": "avg"}, "no choice of pool"),
+        ("ms-resnet-18", {"threshold_norm": True}, "no choice of threshold_norm"),
+        ("qkformer-4-384", {"zero_init_residual": True}, "no choice of zero_init_residual"),
         ("fsnn-18", {"neuron": {"learned_threshold": True}}, "needs levels"),
     ],
 )
 def test_impossible_networks_are_refused(name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_network(name, **options)
+
+
+OTHERWISE = {"pool": {"avg": "max", "max": "avg"}, "threshold_norm": {True: False, False: True}}
+OTHERWISE["zero_init_residual"] = OTHERWISE["threshold_norm"]
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("option", OTHERWISE)
+def test_an_option_changes_the_network_or_is_refused(name: str, option: str) -> None:
+    """The modules, their order and their weights at the start are the network."""
+    size, width = (32, 0.25) if name.startswith("qkformer") else (32, 1 / 16)
+    more = {"size": size, "width": width, "classes": 3, "steps": 1}
+    if name.startswith("spikformer"):
+        more["width"] = 1 / 12
+    before = network_config(name, **more)
+    other = OTHERWISE[option][getattr(before, option)]
+    refused = option in CATALOGUE[name].fixed
+    try:
+        after = build_network(name, seed=1, **more, **{option: other})
+    except ConfigError as error:
+        assert refused == (f"no choice of {option}" in str(error))
+        return
+    assert not refused
+    own = build_network(name, seed=1, **more)
+    weights = own.state_dict(), after.state_dict()
+    equal = weights[0].keys() == weights[1].keys() and all(
+        torch.equal(value, weights[1][key]) for key, value in weights[0].items()
+    )
+    assert str(own) != str(after) or not equal
 
 
 def test_a_checkpoint_knows_which_builder_made_its_network(tmp_path) -> None:

@@ -346,9 +346,9 @@ def test_the_factor_of_bfloat16_is_measured_and_draws_nothing():
 def test_auto_is_bfloat16_only_where_it_is_fast(fast, monkeypatch, tmp_path):
     monkeypatch.setattr(processor, "multiplies_bf16", lambda: fast)
     chosen = for_this_processor(replace(CONFIG, precision="auto"))
-    added = not fast and bool(level()) and not available()
+    added = bool(level()) and not available()
     assert (chosen.precision, chosen.channels_last, chosen.spike_kernels) == (
-        ("bf16", True, False) if fast else ("float32", added, added)
+        ("bf16", True, added) if fast else ("float32", added, added)
     )
     assert (
         for_this_processor(replace(CONFIG, precision="auto", device="cuda")).precision == "float32"

@@ -349,6 +349,11 @@ BAD_DATA = {
     "nothing": (7, "not training data", "int"),
     "another size": ((X[..., :4], Y), "does not run", "(4, 2, 1, 8, 4)"),
     "too few": ((X[:, :4], Y[:4]), "too few samples", "4"),
+    "too few for a batch": (
+        (X[:, :5], Y[:5]),
+        "left for training",
+        "batch_size <= 4, of 4 samples",
+    ),
 }
 
 
@@ -369,15 +374,28 @@ def test_a_label_of_a_data_set_is_checked_where_it_is_drawn(tmp_path):
 
 
 def test_what_cannot_be_deployed_is_said_before_the_training(tmp_path):
-    def late() -> nn.Module:
-        return nn.Sequential(own.block(1, 4), own.Flatten(), nn.Linear(256, own.CLASSES))
+    def late(*between: nn.Module) -> nn.Module:
+        end = nn.Linear(256, own.CLASSES), *between
+        return nn.Sequential(own.block(1, 4), own.Flatten(), *end)
 
     config = replace(CONFIG, epochs=1)
-    with pytest.warns(NotCompilableWarning, match=r"read by no neuron.*average"):
-        train_module(late, own.quadrants(), tmp_path / "a", config, progress=False)
+    undone = late(nn.ReLU(), nn.Linear(own.CLASSES, own.CLASSES))
+    with pytest.warns(NotCompilableWarning, match="replace the ReLU by a spiking neuron"):
+        train_module(undone, own.quadrants(), tmp_path / "a", config, progress=False)
+
+    def relus() -> nn.Module:
+        parts = [own.block(1, 4), nn.ReLU(), own.block(4, 4), nn.ReLU(), own.Flatten()]
+        return nn.Sequential(*parts, own.TimeMean(), nn.Linear(256, own.CLASSES))
+
+    with pytest.warns(NotCompilableWarning) as caught:
+        train_module(relus, own.quadrants(), tmp_path / "c", config, progress=False)
+    [text] = [str(w.message) for w in caught if w.category is NotCompilableWarning]
+    all_of_them = "PS004 1: Relu has no place on the chip; PS004 3: Relu has no place on the chip"
+    assert f"{all_of_them}; replace" in text  # the remedy once
     with warnings.catch_warnings():
         warnings.simplefilter("error", NotCompilableWarning)
         train_module(f"{NAME}:Images", own.quadrants(), tmp_path / "b", config, progress=False)
+        train_module(late(), own.quadrants(), tmp_path / "c", config, progress=False)
 
 
 def test_images_of_a_data_set_need_steps(tmp_path):

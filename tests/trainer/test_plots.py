@@ -37,9 +37,9 @@ def test_a_resumed_training_is_read_as_one(tmp_path):
     cut = [*FIRST, "0.9,1,9,9,9,9,9,0.9,0.9,7,"]  # trained again after the interruption
     run = read_run(log(tmp_path / "run", cut, SECOND))
     assert run.name == "run" and run.layers == ("stem.0", "b.0", "fc")
-    assert run.values["loss"] == {0: 2.3, 1: 1.9} and run.values["val_accuracy"] == {0: 0.25}
-    assert run.gradients(0) == [5.0, 4.0, 3.0] and run.gradients(1) == [2.5, 2.0, 1.5]
-    assert run.values["rate/b.2"][1] == 0.0001
+    assert run.values["loss"] == {1: 2.3, 2: 1.9} and run.values["val_accuracy"] == {1: 0.25}
+    assert run.gradients(1) == [5.0, 4.0, 3.0] and run.gradients(2) == [2.5, 2.0, 1.5]
+    assert run.values["rate/b.2"][2] == 0.0001
 
 
 def test_identity_paths_lie_beside_the_depth(tmp_path):
@@ -49,19 +49,19 @@ def test_identity_paths_lie_beside_the_depth(tmp_path):
 
 def test_figures_show_what_was_logged(tmp_path):
     a, b = (read_run(log(tmp_path / name, FIRST, SECOND)) for name in ("vanilla", "aap"))
-    paths = draw([a, b], tmp_path / "plots", epoch=1)
+    paths = draw([a, b], tmp_path / "plots", epoch=2)
     assert [path.name for path in paths] == ["curves.png", "firing_rates.png", "gradients.png"]
     for path in paths:
         image = imread(path)
         assert min(image.shape[:2]) > 250 and np.unique(image.reshape(-1, 4), axis=0).shape[0] > 50
-    gradient, rate = by_depth([a, b], 1).axes
+    gradient, rate = by_depth([a, b], 2).axes
     assert [line.get_label() for line in gradient.lines] == ["vanilla", "aap"]
     assert list(gradient.lines[0].get_ydata()) == [2.5, 2.0, 1.5]
     assert list(rate.lines[1].get_ydata()) == [0.2, 0.0001]
 
 
 def test_figures_as_svg_are_texts_and_the_same_bytes_again(tmp_path):
-    figure, file = by_depth([read_run(log(tmp_path / "vanilla", FIRST))], 0), tmp_path / "a.svg"
+    figure, file = by_depth([read_run(log(tmp_path / "vanilla", FIRST))], 1), tmp_path / "a.svg"
     first = save(figure, file).read_bytes()
     assert re.search(b">vanilla</text>", first)
     assert save(figure, file).read_bytes() == first  # replaces its own
@@ -87,7 +87,7 @@ def test_older_figures_are_replaced_and_those_of_someone_else_are_not(tmp_path):
 
 def test_a_gradient_of_zero_is_shown_and_said(tmp_path):
     gone = [HEAD, "0.2,0,5.0,0.0,3.0,5.0,2.3,0.1,0.3,3,"]
-    axis, _ = by_depth([read_run(log(tmp_path / "deep", gone))], 0).axes
+    axis, _ = by_depth([read_run(log(tmp_path / "deep", gone))], 1).axes
     line, zeros = axis.lines
     assert np.isnan(line.get_ydata()[1]) and list(zeros.get_xdata()) == [2]
     assert zeros.get_label() == "deep: exactly 0"
@@ -117,6 +117,6 @@ def test_a_folder_that_is_no_training_is_refused(tmp_path, break_it, says):
 
 def test_an_epoch_that_was_not_trained_is_refused(tmp_path):
     run = read_run(log(tmp_path / "run", FIRST, SECOND))
-    with pytest.raises(LogError, match="0 to 1"):
-        draw([run], tmp_path / "plots", epoch=2)
+    with pytest.raises(LogError, match="1 to 2"):
+        draw([run], tmp_path / "plots", epoch=3)
     assert not (tmp_path / "plots").exists()

@@ -144,3 +144,18 @@ def test_data_that_do_not_fit_are_refused_before_training(recipe, tmp_path):
     with pytest.raises(ConfigError, match="event_digits in the events code") as caught:
         train(replace(read.model, classes=11), read.train, tmp_path / "run", data=read.data)
     assert "classes=10" in str(caught.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("table", "meant"),
+    [('[data]\nfiel = "x.npz"', "file"), ('[model]\nmodul = "my:net"', "module")],
+)
+def test_a_misspelt_key_that_says_which_kind_of_table_it_is(
+    tmp_path: Path, table: str, meant: str
+) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(table + "\n")
+    with pytest.raises(ConfigError, match="unknown names") as e:
+        read_recipe(path)
+    assert meant in e.value.allowed.split(", ")
+    assert e.value.remedy.startswith(f"did you mean {meant}?")

@@ -132,7 +132,7 @@ def test_a_resumed_training_stops_early_where_the_whole_one_does(tmp_path, monke
     else:
         cut_short(monkeypatch, config, tmp_path / "cut", epoch=epoch)
     train(MODEL, config, tmp_path / "cut", progress=False, resume_from=tmp_path / "cut")
-    assert sorted(read_run(tmp_path / "cut").values["loss"]) == [0, 1, 2, 3]
+    assert sorted(read_run(tmp_path / "cut").values["loss"]) == [1, 2, 3, 4]
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
@@ -151,7 +151,7 @@ def test_a_new_training_in_an_old_folder_has_a_log_of_its_own(tmp_path, monkeypa
     assert "start again" in says and "last.ckpt" not in says  # that one is the old training's
     assert "resume from" in cut_short(monkeypatch, short, tmp_path, epoch=1)
     train(MODEL, short, tmp_path, progress=False, resume_from=tmp_path)
-    assert sorted(read_run(tmp_path).values["loss"]) == [0, 1]
+    assert sorted(read_run(tmp_path).values["loss"]) == [1, 2]
 
 
 def test_an_interruption_names_the_file_it_was_resumed_from(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Networks that train by additions against the same networks as they are."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from torch.nn import functional
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.networks.configuration import ModelConfig, NeuronConfig
 from purespike.trainer.networks.models import build
-from purespike.trainer.nn import native, synapses
+from purespike.trainer.nn import native, pairs, synapses
 from purespike.trainer.nn.choosing import Choice
 from purespike.trainer.nn.kernel import SLOPES
 from purespike.trainer.nn.layers import (
@@ -22,7 +23,9 @@ from purespike.trainer.nn.layers import (
     TimeMean,
 )
 from purespike.trainer.nn.neuron import IF, LIF, Neuron
+from purespike.trainer.nn.normed import Neurons, Norm, fire_normed
 from purespike.trainer.nn.spiking import spike_kernels
+from purespike.trainer.training.checkpoint import load_checkpoint
 from purespike.trainer.training.fit import train
 from purespike.trainer.training.settings import TrainConfig
 
@@ -78,6 +81,23 @@ def test_every_join_trains_as_without_the_kernels(gate):
     torch.manual_seed(4)
     model = build(ModelConfig(5, 4, 3, (6, 6), 8, (8, 20), (1, 2), gate), 1).double().train()
     close(model, (torch.rand(3, 4, 5, 6, 6) < 0.4).double())
+
+
+def test_a_unit_is_one_step_and_its_numbers_those_of_two(monkeypatch):
+    """To the bit: the same kernels run, one after the other; float32, where order shows."""
+    found = []
+    for apart in (False, True):
+        torch.manual_seed(4)
+        config = ModelConfig(5, 4, 3, (9, 9), 8, (12, 20), (1, 2), "or", aap=False, shortcut=False)
+        model = build(config, 1).train().to(memory_format=torch.channels_last)
+        if apart:
+            monkeypatch.setattr(pairs, "_convolution", lambda *_: "")
+        x = (torch.rand(3, 4, 5, 9, 9) < 0.4).float()
+        with spike_kernels(model):
+            unit = model.stem(x).grad_fn
+            found.append(steps(model, x))
+        assert type(unit).__name__ == ("_FireNormedBackward" if apart else "_UnitBackward")
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
 
 
 class Own(nn.Module):
@@ -148,10 +168,61 @@ def test_choices_stay_and_decide():
         assert none.choices == dense
 
 
-@pytest.mark.parametrize("change", [{"precision": "bf16"}, {"device": "cuda"}])
-def test_what_the_kernels_do_not_compute_is_refused(change):
-    with pytest.raises(ConfigError, match="precision = float32"):
-        replace(TrainConfig(spike_kernels=True), **change)
+def test_another_device_is_refused():
+    with pytest.raises(ConfigError, match="device = cpu"):
+        replace(TrainConfig(spike_kernels=True), device="cuda")
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("channels", [8, 11])
+def test_neurons_normalize_bfloat16_as_float32(held, channels):
+    """The same numbers in both: spikes and sums to the bit, gradients as they round."""
+    generator = torch.Generator().manual_seed(3)
+    shape = (1 if held else 3, 4, channels, 5, 6)
+    grad = torch.randn((3, *shape[1:]), generator=generator).bfloat16()
+    found = {}
+    start = torch.randn(shape, generator=generator).bfloat16()
+    for dtype in (torch.bfloat16, torch.float32):
+        flat = start.to(dtype).flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        x = flat.reshape(shape).requires_grad_()
+        weight, bias = (torch.full((channels,), v, requires_grad=True) for v in (1.5, 0.25))
+        norm = Norm(1e-5, 0.1, torch.zeros(channels), torch.ones(channels))
+        neurons = Neurons(0.5, 1.0, IF().dynamics(), 3 if held else None)
+        spikes, rate = fire_normed(x, weight, bias, norm, neurons)
+        grads = torch.autograd.grad(spikes, (x, weight, bias), grad.to(dtype))
+        found[dtype] = spikes, rate, norm.running_mean, norm.running_var, *grads
+    half, single = found.values()
+    assert half[0].dtype == half[4].dtype == torch.bfloat16
+    for i in (0, 1, 2, 3, 5, 6):
+        assert torch.equal(half[i].float(), single[i]), i
+    torch.testing.assert_close(half[4].float(), single[4], rtol=2**-7, atol=2**-7)
+
+
+def test_under_autocast_normalizations_are_computed_with_their_neurons():
+    torch.manual_seed(4)
+    model = Own().to(memory_format=torch.channels_last).train()
+    x = (torch.rand(3, 5, 2, 6, 6) < 0.4).float()
+    other, found = copy.deepcopy(model), []
+    for each, kernels in ((model, True), (other, False)):
+        with spike_kernels(each) if kernels else nullcontext(), torch.autocast("cpu"):
+            spikes = each.first(x)
+            assert spikes.dtype == torch.bfloat16
+            assert type(spikes.grad_fn).__name__ == (
+                "_FireNormedBackward" if kernels else "_FireBackward"
+            )
+            conv, norm, _ = each.first  # a bias in front of a normalization has no gradient
+            learned = conv.weight, norm.weight, norm.bias
+            found.append(torch.autograd.grad(spikes.sum(), learned))
+    for a, b in zip(*found, strict=True):
+        assert functional.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.99
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_trainings_take_both_precisions(precision, tmp_path):
+    config = TrainConfig(epochs=1, batch_size=512, precision=precision, spike_kernels=True)
+    model = ModelConfig(5, 10, 2, (8, 8), 8, (8,), (2,))
+    assert train(model, config, tmp_path, progress=False).accuracy >= 0
+    assert load_checkpoint(tmp_path / "model").train_config == config
 
 
 def test_a_training_by_additions_says_why_it_cannot_start(tmp_path, monkeypatch):

@@ -2,12 +2,13 @@
 
 import copy
 import io
+from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 
-from purespike.trainer.nn import synapses
+from purespike.trainer.nn import carrying, gates, spiking, synapses
 from purespike.trainer.nn.choosing import Choice
 from purespike.trainer.nn.layers import BatchNorm2d, Conv2d
 from purespike.trainer.nn.neuron import IF
@@ -107,6 +108,42 @@ def test_hooks_see_what_they_saw():
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("hook", ["register_full_backward_hook", "register_full_backward_pre_hook"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_hook_on_the_way_back_changes_nothing(hook, which):
+    """One on a neuron hid from it that the normalization had been left to it."""
+    x, found, seen = spikes(4, 3, 2, 8, 8).double().requires_grad_(), [], []
+    for kernels in (False, True):
+        model = block().double()
+        getattr(model[which], hook)(lambda module, *grads: seen.append(grads[-1][0]))
+        with spike_kernels(model) if kernels else nullcontext():
+            out = model(x)
+        out.pow(2).sum().backward()
+        found.append((out, *(p.grad for p in model.parameters())))
+    assert torch.equal(found[0][0], found[1][0])
+    for a, b in (*zip(*found, strict=True), seen):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_hook_on_a_neuron_sees_what_the_convolution_gives():
+    x, model, seen = spikes(4, 3, 2, 8, 8), block(), []
+    model[2].register_forward_hook(lambda module, inputs, out: seen.append(inputs[0]))
+    with spike_kernels(model):
+        model(x)
+    torch.testing.assert_close(seen[0], model[0](x))
+
+
+def test_an_unread_convolution_shows_that_it_is_not_computed():
+    x, model = spikes(4, 3, 2, 8, 8), block()
+    wanted = copy.deepcopy(model)
+    with spike_kernels(model):
+        assert model[0](x).shape == wanted[0](x).shape
+        assert model[1](model[0](x)).isnan().all()
+        found = model[2](x)
+        assert torch.equal(found, IF()(x))
+        assert torch.equal(model(x), wanted(x))
+
+
 def test_a_neuron_called_alone_normalizes_nothing():
     x, model = spikes(4, 3, 2, 8, 8), block()
     y = torch.rand(4, 3, 8, 6, 6)
@@ -142,3 +179,92 @@ def test_what_may_be_viewed_may_be_viewed():
     wanted = layer(x).view(2, -1)
     with spike_kernels(nn.Sequential(layer), ALL):
         torch.testing.assert_close(layer(x).view(2, -1), wanted)
+
+
+class Chain(nn.Module):
+    """Two blocks, joined by a gate, and a third that hears the gate."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second, self.third = (
+            nn.Sequential(Conv2d(c, 8, 3, padding=1, bias=False), BatchNorm2d(8), IF())
+            for c in (2, 8, 8)
+        )
+        self.gate = gates.Or()
+
+    def forward(self, x):
+        a = self.first(x)
+        return self.third(self.gate(self.second(a), a))
+
+
+def packing(monkeypatch):
+    packed, real = [], spiking.pack
+    monkeypatch.setattr(spiking, "pack", lambda x: (packed.append(x.shape[1]), real(x))[1])
+    return packed
+
+
+def test_bits_go_with_spikes(monkeypatch):
+    packed = packing(monkeypatch)
+    model = Chain().to(memory_format=torch.channels_last)
+    with spike_kernels(model) as kernels:
+        out = model(spikes(4, 3, 2, 8, 8))
+    assert packed == [2]  # the input alone
+    for spiking_rate in (kernels.choices["third.0"].rate, carrying.carried(out).rate):
+        assert 0 < spiking_rate < 1
+    assert carrying.carried(out).rate == pytest.approx(out.mean().item())
+    assert torch.equal(
+        carrying.carried(out.flatten(0, 1)).bits, synapses.pack(out.flatten(0, 1)).bits
+    )
+    torch.save(out.detach(), io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: (x.detach().mul_(0.5), x)[1],  # in place, where autograd does not look
+        lambda x: x * 1,
+        lambda x: x.transpose(3, 4),
+        lambda x: x[:, :2],
+        lambda x: x.flip(0),
+        lambda x: x.contiguous(),
+        lambda x: torch.cat([x, x]),
+    ],
+)
+def test_bits_do_not_go_with_what_is_changed(change):
+    model = Chain().to(memory_format=torch.channels_last)
+    with spike_kernels(model):
+        out = model.first(spikes(4, 3, 2, 8, 8))
+    assert carrying.carried(out) is not None
+    assert carrying.carried(change(out)) is None
+
+
+def test_a_hook_that_replaces_spikes_is_heard():
+    x, found = spikes(4, 3, 2, 8, 8), []
+    for kernels in (False, True):
+        model = Chain()
+        model.first[2].register_forward_hook(lambda module, inputs, out: 1 - out)
+        with spike_kernels(model) if kernels else nullcontext():
+            found.append(model(x))
+    assert torch.equal(*found)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels", [16, 40])
+def test_silence_does_not_hide_weights_that_are_not_finite(wrong, dtype, channels):
+    """0 times infinity is no number: a dense layer shows it, whatever its input does."""
+    layer, x = nn.Conv2d(channels, 9, 3).to(dtype), spikes(2, channels, 6, 6).to(dtype)
+    x[:, 1] = 0
+    with torch.no_grad():
+        layer.weight[4, 1, 2, 0] = wrong
+    wanted = layer(x)
+    assert wanted[:, 4].isnan().all()
+    with spike_kernels(nn.Sequential(layer), ALL):
+        found = layer(x)
+        assert torch.equal(found.isnan(), wanted.isnan())
+        found.sum().backward()
+    with torch.no_grad():
+        layer.weight[4, 1, 2, 0] = 0
+    with spike_kernels(nn.Sequential(layer), ALL):
+        assert layer(x).isfinite().all()

@@ -26,7 +26,7 @@ def train(model: nn.Module, x: Tensor) -> tuple[dict[str, Tensor], list[Tensor]]
     [
         ("fsnn-18", {"size": (32, 32)}),  # 7x7 with stride 2, max pooling behind
         ("cifar-resnet-20", {}),
-        ("cifar-resnet-18", {"aap": True, "gate": "or", "pool": "max"}),
+        ("cifar-resnet-18", {"aap": True, "gate": "or"}),
         ("vgg-16", {"size": (16, 16)}),
         ("spikformer-4-384", {"size": (16, 16)}),
     ],

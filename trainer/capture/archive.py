@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from purespike.compiler.files.reading import opened
 from purespike.trainer.errors import CheckpointError
 
 __all__ = ["Archive", "Call", "read_archive"]
@@ -82,7 +83,10 @@ def read_archive(path: Path) -> Archive:
             keeps something as a pickle.
     """
     try:
-        with zipfile.ZipFile(path) as file:
+        with (
+            opened(path, LARGEST, CheckpointError, "the exported program") as content,
+            zipfile.ZipFile(content) as file,
+        ):
             return _archive(file, str(path))
     except CheckpointError:
         raise

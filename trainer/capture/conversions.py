@@ -380,16 +380,21 @@ def is_operation(module: nn.Module) -> bool:
     return isinstance(module, tuple(CONVERSIONS))
 
 
+_WHAT_PASSES = (
+    "Conv2d, Linear, BatchNorm2d, average and max pools, Flatten, TimeMean, Dropout; neurons and "
+    "gates of purespike.nn"
+)
+
+
 def unknown(module: nn.Module, path: str, allowed: Iterable[str] = ()) -> CaptureError:
     """The error of a module that is not an operation of the graph: why not, and what to do."""
     why, remedy = reason_of(module)
-    names = sorted(allowed or {t.__name__ for t in CONVERSIONS})
     first, *more = repr(module).splitlines()
     return CaptureError(
         f"the compiler has no operation for {type(module).__name__}" + (f": {why}" if why else ""),
         where=path,
         found=f"{first}...)" if more else first,
-        allowed=", ".join(names),
+        allowed="" if why else ", ".join(sorted(allowed)) or _WHAT_PASSES,
         remedy=remedy or "replace the module, or write it with the ones above",
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx
+from torch.nn import functional
 
 from purespike.compiler.ir import ops
 from purespike.compiler.ir.forms import Form, plus
@@ -45,6 +46,8 @@ def call_function(walk: Walk, node: fx.Node) -> bool:
         return walk.item(node) or _part(walk, node) or _step(walk, node) or _taken(walk, node)
     if node.target in _JOINS:
         return _JOINS[node.target](walk, node)
+    if node.target in _DROPOUTS:
+        return _dropped(walk, node)
     if node.target in tokens.SUMS:
         mean = node.target in _MEANS and _mean(walk, node)
         return mean or tokens.reduced(walk, node, scope(node))
@@ -222,6 +225,27 @@ def _cat(walk: Walk, node: fx.Node) -> bool:
         )
     common_step(flat, scope(node))
     walk.values[node] = Joined(tuple(flat)) if len(flat) > 1 else flat[0]
+    return True
+
+
+_DROPOUTS: dict[Any, str] = {
+    **{getattr(functional, n): "training" for n in dir(functional) if n.endswith("dropout")},
+    **dict.fromkeys((functional.dropout1d, functional.dropout2d, functional.dropout3d), "training"),
+    **{getattr(torch, n): "train" for n in ("dropout", "alpha_dropout", "feature_dropout")},
+}
+_DEFAULTS = {"p": 0.5, "training": True}
+
+
+def _dropped(walk: Walk, node: fx.Node) -> bool:
+    """``dropout(x, p, self.training)``: nothing, in evaluation."""
+    names = ("input", "p", _DROPOUTS[node.target])
+    given = _DEFAULTS | dict(zip(names, node.args, strict=False)) | node.kwargs
+    source = given.get("input")
+    if not isinstance(source, fx.Node) or (
+        given.get(names[2], True) is not False and given["p"] != 0
+    ):
+        return False
+    walk.values[node] = walk.value(source, node, True)
     return True
 
 

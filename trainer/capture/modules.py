@@ -28,6 +28,7 @@ from purespike.trainer.capture.values import (
     State,
     Value,
 )
+from purespike.trainer.nn.layers import Flatten
 from purespike.trainer.nn.levels import ILIF
 from purespike.trainer.nn.neuron import Neuron as Neuron_
 
@@ -101,8 +102,9 @@ class Modules:
         if isinstance(value, Value) and mode in ("", "m"):
             if value.lead == MERGED:
                 return "merged"
-            if value.lead == STEP and mode == "m":
-                return "s"
+            if value.lead == STEP:  # behind a mean over time torch's flattening begins with axis 1
+                flat = mode == "" and type(self.modules.get(path)) is nn.Flatten
+                return "s" if mode == "m" or flat else mode
             if value.lead == SAMPLES_MERGED:
                 return "flat"
             if value.lead == SEQUENCE[::-1] and mode == "m":
@@ -182,6 +184,8 @@ class Modules:
     ) -> Value:
         """The nodes of a module, named ``name``, on what it reads."""
         made = self._fronts(reads, path, name, module)
+        if isinstance(module, Flatten) and reads[0][1].lead == STEP:
+            self.nodes.require_sequence(Flatten.__name__, reads[0][0], path)
         shape = self.nodes.type(reads[0][0]).shape
         tokens = len(reads[0][1].shape) == 2 and len(shape) == 3 and shape[1] != 1
         domain = self._current(reads[0][0])

@@ -103,6 +103,11 @@ class Nodes:
             count += 1
         return fresh
 
+    def require_sequence(self, kind: str, edge: str, path: str) -> None:
+        """Raise CaptureError if ``edge`` is a mean over time, and what reads it skips two axes."""
+        if edge in self._timeless:
+            raise _of_a_mean(kind, (edge,), path)
+
     def add(self, name: str, op: Op, reads: Sequence[str], path: str) -> str:
         """Add a node; returns the name of its edge, which is ``name`` where that is free.
 
@@ -111,16 +116,9 @@ class Nodes:
             IRError: If its inputs do not fit.
         """
         timeless = self._timeless.intersection(reads)
-        if timeless and (
-            len(timeless) < len(set(reads)) or not isinstance(op, ops.Linear | ops.Add | ops.Relu)
-        ):
-            raise CaptureError(
-                "something reads a mean over time as if it were a sequence",
-                where=path or "the model's forward",
-                found=f"{type(op).__name__} of {', '.join(reads)}",
-                allowed="linear layers, ReLU, and sums of means",
-                remedy="average over time at the end, after neurons and flattening",
-            )
+        exact = ops.Linear | ops.Add | ops.Relu | ops.Flatten
+        if timeless and (len(timeless) < len(set(reads)) or not isinstance(op, exact)):
+            raise _of_a_mean(type(op).__name__, reads, path)
         name = self.fresh(name)
         if timeless or isinstance(op, ops.TimeMean):
             self._timeless.add(name)
@@ -257,3 +255,13 @@ class Nodes:
             read.update(node.inputs)
             kept.append(node)
         return kept[::-1]
+
+
+def _of_a_mean(kind: str, reads: Sequence[str], path: str) -> CaptureError:
+    return CaptureError(
+        "something reads a mean over time as if it were a sequence",
+        where=path or "the model's forward",
+        found=f"{kind} of {', '.join(reads)}",
+        allowed="linear layers, ReLU, flattening (B, ...), and sums of means",
+        remedy="average over time at the end, after neurons and flattening",
+    )

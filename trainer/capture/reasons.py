@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-__all__ = ["reason_of"]
+__all__ = ["reason_of", "reason_of_function"]
 
 _NORM = (
     "it divides by a deviation of the very values that arrive: what each spike weighs would "
@@ -26,10 +26,23 @@ _RATE = (
     "it is a function of real numbers, which no synapse and no neuron computes",
     "train with a spiking neuron in its place",
 )
+_SCORES = (
+    "it makes probabilities of logits, which no synapse and no neuron computes",
+    "at the end of the network leave it out: the class is the arg max of the logits as well, and "
+    "cross entropy takes logits; inside it, train with a spiking neuron in its place",
+)
+_CLASS = (
+    "it makes classes of logits, which the host does",
+    "at the end of the network leave it out: the class is read from the output",
+)
+_DROPS = (
+    "it drops values in evaluation, too",
+    "use nn.Dropout, or functional.dropout(x, p, self.training): both do nothing in evaluation",
+)
 _MEMORY = (
     "it keeps a state that no neuron of the graph has",
     "use Leaky, Lapicque or Synaptic (snnTorch), IFNode, LIFNode or ParametricLIFNode "
-    "(SpikingJelly), or a neuron of purespike.trainer",
+    "(SpikingJelly), or a neuron of purespike.nn",
 )
 _SPACE = (
     "the graph's layers have two axes of places, (C, H, W)",
@@ -66,12 +79,13 @@ _REASONS: dict[str, tuple[str, str]] = {
         _PRODUCT,
     ),
     **dict.fromkeys(
-        ("GELU", "SiLU", "Sigmoid", "Tanh", "Softmax", "LogSoftmax", "LeakyReLU", "ELU", "PReLU",
+        ("GELU", "SiLU", "Sigmoid", "Tanh", "LeakyReLU", "ELU", "PReLU",
          "Softplus", "Mish", "Hardswish", "CELU", "SELU", "GLU", "LogSigmoid",
-         "Hardsigmoid", "Hardshrink", "Softshrink", "Softsign", "Tanhshrink", "RReLU", "Softmin",
-         "Softmax2d", "Threshold"),
+         "Hardsigmoid", "Hardshrink", "Softshrink", "Softsign", "Tanhshrink", "RReLU",
+         "Threshold"),
         _RATE,
     ),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Softmin", "Softmax2d"), _SCORES),
     **dict.fromkeys(
         ("QIFNode", "EIFNode", "IzhikevichNode", "AdaptBaseNode", "KLIFNode", "PSN", "MaskedPSN",
          "SlidingPSN", "ComplementaryLIFNode", "RAFNode", "Alpha", "RLeaky", "RSynaptic",
@@ -108,9 +122,23 @@ _REASONS: dict[str, tuple[str, str]] = {
 }  # fmt: skip
 
 
+_FUNCTIONS = {"softmax": "Softmax", "log_softmax": "LogSoftmax", "softmin": "Softmin"} | {
+    name.lower(): name for name in ("GELU", "SiLU", "Sigmoid", "Tanh", "ELU", "SELU", "CELU")
+}
+
+
 def reason_of(module: nn.Module) -> tuple[str, str]:
     """(why, remedy) of the first class of a module that stands here; two empty words if none."""
     for cls in type(module).__mro__:
         if cls.__name__ in _REASONS:
             return _REASONS[cls.__name__]
     return "", ""
+
+
+def reason_of_function(name: str) -> tuple[str, str]:
+    """The same of a function or method of torch that says what a layer does."""
+    if name in ("argmax", "topk"):
+        return _CLASS
+    if name.endswith("dropout") or name in ("dropout1d", "dropout2d", "dropout3d"):
+        return _DROPS
+    return _REASONS.get(_FUNCTIONS.get(name, ""), ("", ""))

@@ -12,7 +12,7 @@ import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from purespike.trainer.capture import arithmetic
 from purespike.trainer.capture.conversions import CaptureError, is_operation
 from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.spikingjelly import sew_function
+from purespike.trainer.capture.pending import refuse_decision
 from purespike.trainer.capture.remembered import mark_kept
 from purespike.trainer.capture.values import Axis, handed, relead, returned
 from purespike.trainer.capture.walk import Walk
@@ -100,6 +101,12 @@ class _Proxy(fx.Proxy):
         parts = self.tracer.walk.parts_of(self.node)
         return iter([self[t] for t in range(parts)]) if parts else super().__iter__()
 
+    def __float__(self) -> float:
+        return self.tracer.refuse_decision(self, float)
+
+    def __int__(self) -> int:
+        return self.tracer.refuse_decision(self, int)
+
     def __getitem__(self, index: Any) -> Any:
         return self.tracer.create_proxy("call_function", operator.getitem, (self, index), {})
 
@@ -136,6 +143,15 @@ class _Tracer(fx.Tracer):
         finally:
             self._busy = False
         return proxy
+
+    def refuse_decision(self, obj: fx.Proxy, kind: type) -> NoReturn:
+        """A forward makes a Python value of a tensor."""
+        self.walk.failed = refuse_decision(obj.node, kind)
+        raise self.walk.failed
+
+    def to_bool(self, obj: fx.Proxy) -> NoReturn:
+        """A forward branches on a tensor."""
+        self.refuse_decision(obj, bool)
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
         """A parameter is a tensor to the walk, which reads its values, and traced elsewhere."""
@@ -274,6 +290,10 @@ def _traced(walk: Walk, model: nn.Module) -> None:
         if walk.products:
             raise _refused_products(walk, f"; behind them {e.message} ({e.where})") from e
         raise
+    except Exception as e:
+        if walk.pending is None:
+            raise
+        raise walk.pending.error from e
     if walk.products:
         raise _refused_products(walk)
 

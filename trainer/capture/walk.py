@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,7 @@ from purespike.trainer.capture.interop.imported import Spikes
 from purespike.trainer.capture.modules import Modules, Reads
 from purespike.trainer.capture.nodes import Nodes
 from purespike.trainer.capture.padding import padded_norm
+from purespike.trainer.capture.pending import Pending, no_operation
 from purespike.trainer.capture.recurrence import recurrent
 from purespike.trainer.capture.steps import refuse_new
 from purespike.trainer.capture.tokens import Product, settled
@@ -54,6 +56,7 @@ class Walk(Modules):
         outputs: names of the output edges, the deployed one first.
         main: the deployed one.
         failed: what was refused, for a forward that catches errors.
+        pending: the first call without a meaning, which is refused once its purpose is clear.
         products: what no synapse computes, all of it: the forward goes on behind each.
 
     Raises:
@@ -70,6 +73,7 @@ class Walk(Modules):
         self.outputs: tuple[str, ...] = ()
         self.main = ""
         self.failed: Exception | None = None
+        self.pending: Pending | None = None
         self.products: list[Product] = []
         self.input = Edge("", shape, domain)
         self._domain = domain
@@ -98,6 +102,12 @@ class Walk(Modules):
         if node.op == "placeholder":
             self._take(node)
             return
+        if node.op in ("call_function", "call_method") and node.target not in _MARKS:
+            read = (self.values.get(n) for n in node.all_input_nodes)
+            waiting = next((v for v in read if isinstance(v, Pending)), None)
+            if waiting is not None:
+                self._wait(node, waiting)
+                return
         before = len(self.nodes.nodes)
         if node.op == "output":
             self._finish(node.args[0])
@@ -107,18 +117,16 @@ class Walk(Modules):
         elif node.op == "get_attr":
             self.values[node] = Constant(self._attribute(str(node.target)))
         elif not (self._marked(node) or call_function(self, node) or self._called(node)):
-            target = getattr(node.target, "__name__", str(node.target))
-            raise CaptureError(
-                f"the compiler has no operation for {target}",
-                where=scope(node) or "the model's forward",
-                found=node.format_node() or target,
-                allowed="modules of torch.nn and purespike.trainer that capture knows, sums, "
-                "constant factors, and logic of spikes",
-                remedy="express it with layers, neurons and gates of purespike.trainer",
-            )
+            first = [self.values.get(n) for n in node.all_input_nodes[:1]]
+            self._wait(node, Pending(no_operation(node, *first)))
         at = max((_step(self.values.get(n)) for n in node.all_input_nodes), default=0)
         if at and len(self.nodes.nodes) > before:
             refuse_new(scope(node), at, self.nodes.nodes[before].name)
+
+    def _wait(self, node: fx.Node, waiting: Pending) -> None:
+        """Go on behind what has no meaning, until something reads it."""
+        self.values[node] = waiting
+        self.pending = self.pending or waiting
 
     def _take(self, node: fx.Node) -> None:
         self._placeholders.append(node)
@@ -286,6 +294,8 @@ class Walk(Modules):
         if read not in self.values and read.op == "get_attr":  # a tensor that is not a parameter
             self.values[read] = Constant(self._attribute(str(read.target)))
         value = self.values[read]
+        if isinstance(value, Pending):
+            raise value.error
         if isinstance(value, State):
             held = self.membrane(value)
             if held is not None:
@@ -312,6 +322,16 @@ class Walk(Modules):
 
     def _settled(self, value: Value, node: fx.Node, path: str) -> Value:
         plain = settled(self, value, path)
+        numbers = math.prod(value.form.shape)
+        if plain is None and value.order is not None and value.order.size < numbers:
+            raise CaptureError(
+                "a part of a layer's numbers is taken, which no layer computes",
+                where=path or "the model's forward",
+                found=f"{node.format_node() or node.name}: {value.said} of {value.form.shape}",
+                allowed="all numbers of a layer, or whole channels of a map (C, H, W)",
+                remedy="make the layer in front of it as small as what is kept, or keep all and "
+                "cut on the host, behind the network",
+            )
         if plain is None:
             raise CaptureError(
                 "an operation takes numbers in another order than that of channels and places",
@@ -365,6 +385,8 @@ class Walk(Modules):
         return [(self.nodes.edge(v.form, v.path), v) for v in tensors_]
 
     def _finish(self, result: Any) -> None:
+        if self.pending is not None:  # though the output may not depend on it: nothing is skipped
+            raise self.pending.error
         entries = {"main": result} if isinstance(result, fx.Node) else result
         entries = dict(entries) if isinstance(entries, Mapping) else {}
         entries = {k: v for k, v in entries.items() if v is not None}
@@ -412,6 +434,9 @@ class Walk(Modules):
         self.main = found["main"]
         rest = [edge for key, edge in found.items() if key != "main"]
         self.outputs = (self.main, *rest)
+
+
+_MARKS = (relead, handed, returned)
 
 
 def _step(value: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from purespike.compiler.files import reading
 from purespike.trainer.errors import DataError
 
 __all__ = ["class_folders", "files_below", "need_folder", "read_bytes"]
@@ -40,16 +41,10 @@ def read_bytes(path: Path, most: int, remedy: str) -> bytes:
         DataError: if it cannot be read or is larger.
     """
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise DataError(
-                "a data file is too large",
-                where=str(path),
-                found=f"{size} bytes",
-                allowed=f"{most} bytes",
-                remedy=remedy,
-            )
-        return path.read_bytes()
+        return reading.read_bytes(path, most, DataError, "a data file")
+    except DataError as e:
+        e.remedy = e.remedy or remedy
+        raise
     except OSError as e:
         raise DataError(
             "a data file cannot be read",

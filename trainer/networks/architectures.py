@@ -58,7 +58,7 @@ class Architecture:
         gates: joins that it can have.
         pathway: whether it can carry the accumulation pathway.
         paper: where it stands.
-        fixed: options that it has in no other form than in its defaults.
+        fixed: options that change nothing in it; only their default is taken.
     """
 
     defaults: NetworkConfig
@@ -73,7 +73,8 @@ _NORMAL = ("pool", "threshold_norm", "zero_init_residual")
 
 
 def _residual(defaults: NetworkConfig, paper: str, plan: ResNetPlan) -> Architecture:
-    return Architecture(defaults, partial(_planned, plan), JOINS, True, paper)
+    fixed = () if plan.stem in ("averaged", "deep") else ("pool",)
+    return Architecture(defaults, partial(_planned, plan), JOINS, True, paper, fixed)
 
 
 def _planned(plan: ResNetPlan, config: NetworkConfig) -> Parts:
@@ -132,6 +133,7 @@ def _events(name: str, classes: int, widths: tuple[int, ...]) -> Architecture:
         JOINS,
         True,
         "SEW ResNet (Fang et al. 2021), Sec. 4.2; full-spike AAP paper, Table 3",
+        _NORMAL[:1],
     )
 
 
@@ -178,6 +180,7 @@ _ALL = (
         ("none",),
         False,
         _INFLOR,
+        _NORMAL[1:],
     ),
     _events("7b-net", 11, (32,) * 7),
     _events("wide-7b-net", 10, (64,) * 4 + (128,) * 3),

@@ -66,9 +66,9 @@ def assemble(config: NetworkConfig) -> DualStreamNetwork:
     own = architecture.defaults
     for name in (n for n in architecture.fixed if getattr(config, n) != getattr(own, n)):
         raise ConfigError(
-            f"{config.name} has no other {name}",
+            f"{config.name} has no choice of {name}",
             found=f"{name} {getattr(config, name)!r}",
-            allowed=repr(getattr(own, name)),
+            allowed=f"{getattr(own, name)!r}, which it has by itself",
             where=f"NetworkConfig({name}=...)",
             remedy=f"leave {name} out",
         )

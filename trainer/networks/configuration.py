@@ -179,6 +179,19 @@ def _check_pathways(
             where=f"{owner}(gate=...)",
             remedy="set gate = 'vanilla' or 'add', or neuron.levels = 0 for spikes",
         )
+    at = getattr(config, "shortcut_at", "block")
+    for name, value, needed in (
+        ("aap_own_classifier", config.aap_own_classifier, "aap"),
+        ("shortcut_at", "" if at == "block" else at, "shortcut"),
+    ):
+        if value and not getattr(config, needed):
+            raise ConfigError(
+                f"{name} is about a path that is not built",
+                found=f"{name}={value!r}, {needed}=False",
+                allowed=f"{name} only together with {needed}",
+                where=f"{owner}({name}=...)",
+                remedy=f"set {needed} = true, or leave {name} out",
+            )
     if config.dsnn and not config.aap:
         raise ConfigError(
             "a DSNN deploys an accumulation pathway that is not built",

@@ -17,7 +17,15 @@ from purespike.trainer.networks.folding import fold_modules
 from purespike.trainer.networks.units import SpikingUnit
 from purespike.trainer.nn.auxiliary import auxiliary_modules
 
-__all__ = ["SpikingResNet", "as_dsnn", "build", "build_network", "main_only", "model_config"]
+__all__ = [
+    "SpikingResNet",
+    "as_dsnn",
+    "build",
+    "build_network",
+    "main_only",
+    "model_config",
+    "without_paths",
+]
 
 
 class SpikingResNet(DualStreamNetwork):
@@ -94,10 +102,27 @@ def build_network(name: str, *, seed: int | None = None, **options: Any) -> Dual
     return build(network_config(name, **options), seed)
 
 
+def without_paths(
+    config: ModelConfig | NetworkConfig, *, dsnn: bool = False
+) -> ModelConfig | NetworkConfig:
+    """A network's description without its training-only paths, and without options about them.
+
+    Args:
+        config: The network.
+        dsnn: Leave the accumulation pathway of a DSNN, which is deployed.
+    """
+    off: dict[str, Any] = {"shortcut": False}
+    if isinstance(config, NetworkConfig):
+        off["shortcut_at"] = "block"
+    if not (dsnn and config.dsnn):
+        off |= {"aap": False, "aap_own_classifier": False, "dsnn": False}
+    return replace(config, **off)
+
+
 def main_only(model: DualStreamNetwork) -> DualStreamNetwork:
     """Copy a network without its training-only paths; the logits of ``'main'`` are the same."""
     config = model.config
-    stripped = build(replace(config, aap=config.aap and config.dsnn, shortcut=False))
+    stripped = build(without_paths(config, dsnn=config.dsnn))
     training_only = auxiliary_modules(model)
     weights = {
         name: value

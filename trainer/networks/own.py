@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from purespike.compiler.errors import PurespikeError
-from purespike.trainer.capture.interop import recognize as interop
 from purespike.trainer.capture.interop.imported import Imported
+from purespike.trainer.capture.loops import refusing_single_steps
+from purespike.trainer.capture.readout import on_sequences
 from purespike.trainer.dotted import MADE, dotted, import_remedy
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.networks.attached import Attached, attach, logits
+from purespike.trainer.networks.failed import counterpart, first_line, place_of
 
 __all__ = [
     "Given",
@@ -105,9 +107,11 @@ def own_network(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = on_sequences(users_module(given, config.module, ConfigError)).train()
+        module = users_module(given, config.module, ConfigError)
+        module = on_sequences(module, shape, steps).train()
         x = probe_input(shape, steps)
-        classes = _classes(module, x, config.module or type(module).__name__)
+        inner = module.model if isinstance(module, Imported) else module
+        classes = _classes(module, x, config.module or type(inner).__name__)
         aap, shortcut = (_placed(names, module) for names in (config.aap, config.shortcut))
         model = attach(module, x, classes, aap=aap, shortcut=shortcut, seed=seed)
     return OwnNetwork(config, model, shape, steps, classes)
@@ -125,15 +129,6 @@ def path_of(given: Given) -> str:
         return path if dotted(path) is given else ""
     except (ImportError, AttributeError):
         return ""
-
-
-def on_sequences(module: nn.Module) -> nn.Module:
-    """The module as it takes (T, B, ...), with neurons of other frameworks at rest before each."""
-    parts = list(module.modules())
-    foreign = any(interop.is_stateful(part) for part in parts)
-    return (
-        Imported(module) if foreign and not any(isinstance(p, Imported) for p in parts) else module
-    )
 
 
 def main_of(model: nn.Module) -> nn.Module:
@@ -166,18 +161,24 @@ def users_module(given: Given, path: str, error: type[PurespikeError]) -> nn.Mod
         error: What is raised if it cannot be made, or is not a module.
     """
     where = path or getattr(given, "__qualname__", type(given).__name__)
+    found: Any = given
     try:
-        found: Any = dotted(given) if isinstance(given, str) else given
+        if isinstance(given, str):
+            found = dotted(given)
         made = found if isinstance(found, nn.Module) else found()
     except PurespikeError:
         raise
     except Exception as e:  # whatever the user's code does
+        line, missing = place_of(e), isinstance(e, ModuleNotFoundError)
+        remedy = import_remedy(e, path) if path and (missing or found is given) else ""
+        if line and not missing:
+            remedy = "mend that line, and try again"
         raise error(
-            "the module cannot be made",
-            where=where,
-            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
-            allowed=MADE,
-            remedy=import_remedy(e, path) if path else "give a callable without arguments",
+            "the code that makes the module fails" if line else "the module cannot be made",
+            where=f"{where}, {line}" if line else where,
+            found=first_line(e),
+            allowed="" if line else MADE,
+            remedy=remedy or "name a function without arguments that calls it and gives the module",
         ) from e
     if not isinstance(made, nn.Module):
         raise error(
@@ -194,15 +195,18 @@ def _classes(module: nn.Module, x: Tensor, where: str) -> int:
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), refusing_single_steps(module, len(x)):
             output = module(x)
+    except PurespikeError:
+        raise
     except Exception as e:  # whatever the user's code does
         raise ConfigError(
             "the module does not run on such an input",
-            where=where,
-            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
+            where=place_of(e) or where,
+            found=first_line(e),
             allowed=f"inputs (T, B, ...) = {tuple(x.shape)}, float32",
-            remedy="give data of the shape that the module takes, or change its first layer",
+            remedy=counterpart(e, module)
+            or "give data of the shape that the module takes, or change its first layer",
         ) from e
     finally:
         for part, training in modes.items():
@@ -231,7 +235,10 @@ def _classes(module: nn.Module, x: Tensor, where: str) -> int:
                 where=f"{where}, output {name}",
                 found=str(form),
                 allowed=f"(B, K) or (T, B, K), here with T, B = {steps}, {batch}",
-                remedy="end with a linear layer, one output for each class",
+                remedy="put time in front: output.transpose(0, 1)"
+                if form[:2] == (batch, steps)
+                else "return one number for each class, of a whole sample or of each step; a "
+                "forward that takes one step returns (B, K)",
             )
     classes = {n: v.shape[1] if v.dim() > 1 else 0 for n, v in logits(heads).items()}
     if len(set(classes.values())) > 1 or min(classes.values()) < 2:

@@ -37,19 +37,20 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
         [*[_POINTER] * 4, *[_WHOLE] * 2, *[_REAL] * 4, *[_FLAG] * 4, *[_REAL] * 2, _FLAG],
         None,
     ),
-    "statistics": ([_POINTER, *[_WHOLE] * 2, *[_POINTER] * 2, _FLAG], None),
     "normed": (
-        [_POINTER, _WHOLE, _POINTER, *[_WHOLE] * 3, *[_POINTER] * 2, *[_REAL] * 4, *[_FLAG] * 2],
+        [
+            *(_POINTER, *[_WHOLE] * 2, *[_POINTER] * 2, *[_WHOLE] * 3, *[_POINTER] * 2, _REAL),
+            *(*[_POINTER] * 2, _REAL, *[_POINTER] * 2, *[_REAL] * 4, *[_FLAG] * 2),
+        ],
         _WHOLE,
     ),
     "unnormed": (
         [
-            *(*[_POINTER] * 2, _WHOLE, _POINTER, *[_WHOLE] * 3, *[_POINTER] * 5),
+            *(*[_POINTER] * 2, _WHOLE, _POINTER, *[_WHOLE] * 3, *[_POINTER] * 6),
             *(*[_REAL] * 4, *[_FLAG] * 3, *[_REAL] * 2, _FLAG),
         ],
         None,
     ),
-    "combine": ([*[_POINTER] * 2, *[_WHOLE] * 2, *[_POINTER] * 3, _FLAG], None),
     "halve": ([*[_POINTER] * 2, *[_WHOLE] * 3, _FLAG], None),
     "spread": ([*[_POINTER] * 2, *[_WHOLE] * 3, _FLAG], None),
 }

@@ -3,6 +3,7 @@
 // x has T rows of n = pixels * channels elements, or one that enters at every step (`row` 0). Only x is
 // kept for the way back: what the neurons did is computed again from it.
 #pragma once
+#include "kernels/pack.h"
 
 namespace {
 
@@ -10,8 +11,8 @@ constexpr int64_t OFTEN = 16;  // blocks after which sums go from R to double
 constexpr int64_t PARTS = 16;  // of an array; fixed, so that threads do not change the sums
 
 // Mean and variance (over all rows) of each channel; parts are joined as Chan et al. 1983, Eq. 2.1.
-template <class R>
-void statistics(const R* x, int64_t rows, int64_t channels, double* mean, double* variance, int threads) {
+template <class X, class R>
+void statistics(const X* x, int64_t rows, int64_t channels, double* mean, double* variance, int threads) {
     constexpr int64_t ROWS = 256;  // whose sums are taken before they are joined
     std::vector<double> means(size_t(PARTS * channels)), squares(size_t(PARTS * channels));
     int64_t counts[PARTS] = {};
@@ -31,18 +32,18 @@ void statistics(const R* x, int64_t rows, int64_t channels, double* mean, double
         R *__restrict s = sum.data(), *__restrict d = square.data(), *__restrict middle = centre.data();
         for (int64_t at = rows * part / PARTS, end = rows * (part + 1) / PARTS; at < end; at += ROWS) {
             const int64_t size = std::min(ROWS, end - at), total = size * channels;
-            const R* from = x + at * channels;
+            const X* from = x + at * channels;
             std::fill(sum.begin(), sum.end(), R(0));
             std::fill(square.begin(), square.end(), R(0));
             for (int64_t r = 0; r < total; r += wide)
-                for (int64_t j = 0, until = std::min(wide, total - r); j < until; ++j) s[j] += from[r + j];
+                for (int64_t j = 0, until = std::min(wide, total - r); j < until; ++j) s[j] += R(from[r + j]);
             for (int64_t k = channels; k < wide; k += channels)
                 for (int64_t c = 0; c < channels; ++c) s[c] += s[k + c];
             for (int64_t k = 0; k < wide; k += channels)
                 for (int64_t c = 0; c < channels; ++c) middle[k + c] = s[c] / R(size);
             for (int64_t r = 0; r < total; r += wide)
                 for (int64_t j = 0, until = std::min(wide, total - r); j < until; ++j) {
-                    const R off = from[r + j] - middle[j];
+                    const R off = R(from[r + j]) - middle[j];
                     d[j] += off * off;
                 }
             for (int64_t k = channels; k < wide; k += channels)
@@ -83,13 +84,13 @@ template <class R> struct Firing {
 };
 
 // One step: the distances h - threshold, and what is left in v.
-template <class R>
-inline void charge(const R* __restrict x, const R* __restrict factor, const R* __restrict shift, R* __restrict v,
+template <class X, class R>
+inline void charge(const X* __restrict x, const R* __restrict factor, const R* __restrict shift, R* __restrict v,
                    R* __restrict gap, int size, const Firing<R> f) {
     const R scale = f.scale, decay = f.decay, threshold = f.threshold, amount = f.amount;
     const auto all = [&](auto left) {
         for (int j = 0; j < size; ++j) {
-            const R h = (x[j] * factor[j] + shift[j]) * scale + v[j];
+            const R h = (R(x[j]) * factor[j] + shift[j]) * scale + v[j];
             gap[j] = h - threshold;
             v[j] = left(h) * decay;
         }
@@ -101,13 +102,13 @@ inline void charge(const R* __restrict x, const R* __restrict factor, const R* _
 }
 
 // One step back: the gradient by what was charged, with what comes from the step behind it in `back`.
-template <class R>
-inline void uncharge(const R* __restrict grad, const R* __restrict gap, const R* __restrict slope, R* __restrict back,
+template <class X, class R>
+inline void uncharge(const X* __restrict grad, const R* __restrict gap, const R* __restrict slope, R* __restrict back,
                      R* __restrict out, int size, const Firing<R> f, int detached) {
     const R scale = f.scale, decay = f.decay, threshold = f.threshold, amount = f.amount;
     const auto all = [&](auto kept, auto through) {
         for (int j = 0; j < size; ++j) {
-            const R v = back[j], d = slope[j], u = gap[j], h = grad[j] * d - through(v, u) * d + kept(v, u);
+            const R v = back[j], d = slope[j], u = gap[j], h = R(grad[j]) * d - through(v, u) * d + kept(v, u);
             back[j] = h * decay;
             out[j] = h * scale;
         }
@@ -122,17 +123,39 @@ inline void uncharge(const R* __restrict grad, const R* __restrict gap, const R*
 }
 
 // The sums of a normalization's gradient, for each place of a block.
-template <class R>
-inline void add(const R* __restrict grad, const R* __restrict x, const R* __restrict mean, const R* __restrict inverse,
+template <class X, class R>
+inline void add(const R* __restrict grad, const X* __restrict x, const R* __restrict mean, const R* __restrict inverse,
                 R* __restrict first, R* __restrict second, int size) {
-    for (int j = 0; j < size; ++j) first[j] += grad[j], second[j] += grad[j] * ((x[j] - mean[j]) * inverse[j]);
+    for (int j = 0; j < size; ++j) first[j] += grad[j], second[j] += grad[j] * ((R(x[j]) - mean[j]) * inverse[j]);
 }
 
-template <class R>
-int64_t normed(const R* x, int64_t row, R* spikes, int64_t steps, int64_t n, int64_t channels, const R* factor_,
-               const R* shift_, Firing<R> f, int threads) {
+// What normalizes: factor and shift of each place of a block, in R, from constants in R and moments in double.
+template <class R> struct Affine {
+    std::vector<R> factor, shift;
+    Affine(const Blocks& blocks, int64_t channels, const R* weight, const R* bias, const double* mean, const double* inverse)
+        : factor(static_cast<size_t>(blocks.size)), shift(static_cast<size_t>(blocks.size)) {
+        for (int64_t j = 0; j < blocks.size; ++j) {
+            const int64_t c = j % channels;
+            const double scaled = double(weight[c]) * inverse[c];
+            factor[size_t(j)] = R(scaled), shift[size_t(j)] = R(double(bias[c]) - mean[c] * scaled);
+        }
+    }
+};
+
+// x: `rows` pixels. The moments go to `mean` and `inverse` (of the deviation) and into the running ones; the
+// spikes to `spikes`, and to `bits` where these are asked for and channels fill bytes. Returns how many fire.
+template <class X, class R>
+int64_t normed(const X* x, int64_t row, int64_t rows, X* spikes, uint8_t* bits, int64_t steps, int64_t n, int64_t channels,
+               const R* weight, const R* bias, double eps, R* running_mean, R* running_variance, double momentum,
+               double* mean, double* inverse, Firing<R> f, int threads) {
+    statistics<X, R>(x, rows, channels, mean, inverse, threads);
+    for (int64_t c = 0; c < channels; ++c) {
+        running_mean[c] += R(momentum) * (R(mean[c]) - running_mean[c]);
+        running_variance[c] += R(momentum) * (R(inverse[c] * double(rows) / double(rows - 1)) - running_variance[c]);
+        inverse[c] = 1 / std::sqrt(inverse[c] + eps);
+    }
     const Blocks blocks(channels);
-    const std::vector<R> factor = blocks.laid(factor_, channels), shift = blocks.laid(shift_, channels);
+    const Affine<R> affine(blocks, channels, weight, bias, mean, inverse);
     int64_t fired = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : fired)
     {
@@ -142,11 +165,15 @@ int64_t normed(const R* x, int64_t row, R* spikes, int64_t steps, int64_t n, int
             const int size = int(std::min(blocks.size, n - start));
             std::fill(v.begin(), v.end(), R(0));
             for (int64_t t = 0; t < steps; ++t) {
-                charge(x + t * row + start, factor.data(), shift.data(), v.data(), gap.data(), size, f);
-                R* __restrict out = spikes + t * n + start;
+                charge(x + t * row + start, affine.factor.data(), affine.shift.data(), v.data(), gap.data(), size, f);
+                X* __restrict out = spikes + t * n + start;
                 const R* __restrict u = gap.data();
                 int count = 0;
-                for (int j = 0; j < size; ++j) out[j] = u[j] >= R(0) ? R(1) : R(0), count += u[j] >= R(0);
+                for (int j = 0; j < size; ++j) out[j] = X(u[j] >= R(0) ? R(1) : R(0)), count += u[j] >= R(0);
+                if (bits) {
+                    uint8_t* to = bits + (t * n + start) / 8;
+                    for (int j = 0; j < size; j += 8) to[j / 8] = reached8(u + j);
+                }
                 fired += count;
             }
         }
@@ -154,15 +181,15 @@ int64_t normed(const R* x, int64_t row, R* spikes, int64_t steps, int64_t n, int
     return fired;
 }
 
-// `out`: the gradient by what the normalization puts out, one row where the input is held; `sums`: of it,
-// and of its products with the normalized x, for each channel.
-template <class R>
-void unnormed(const R* grad, const R* x, int64_t row, R* out, int64_t steps, int64_t n, int64_t channels, const R* factor_,
-              const R* shift_, const R* mean_, const R* inverse_, double* sums, Firing<R> f, int detached,
-              int surrogate, R steepness, R peak, int threads) {
+// `out`: the gradient by x, one row where the input is held; `by_weight`, `by_bias`: those of the normalization.
+template <class X, class R>
+void unnormed(const X* grad, const X* x, int64_t row, X* out, int64_t steps, int64_t n, int64_t channels, const R* weight,
+              const R* bias, const double* mean_, const double* inverse_, R* by_weight, R* by_bias, Firing<R> f,
+              int detached, int surrogate, R steepness, R peak, int threads) {
     const Blocks blocks(channels);
-    const std::vector<R> factor = blocks.laid(factor_, channels), shift = blocks.laid(shift_, channels);
-    const std::vector<R> mean = blocks.laid(mean_, channels), inverse = blocks.laid(inverse_, channels);
+    const Affine<R> affine(blocks, channels, weight, bias, mean_, inverse_);
+    const std::vector<R> narrow_mean(mean_, mean_ + channels), narrow_inverse(inverse_, inverse_ + channels);
+    const std::vector<R> mean = blocks.laid(narrow_mean.data(), channels), inverse = blocks.laid(narrow_inverse.data(), channels);
     const int64_t count = (n + blocks.size - 1) / blocks.size;
     std::vector<double> of(size_t(PARTS * 2 * channels));
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -177,20 +204,21 @@ void unnormed(const R* grad, const R* x, int64_t row, R* out, int64_t steps, int
             std::fill(back.begin(), back.end(), R(0));
             std::fill(held.begin(), held.end(), R(0));
             for (int64_t t = 0; t < steps; ++t)
-                charge(x + t * row + start, factor.data(), shift.data(), v.data(), gap.data() + t * blocks.size, size, f);
+                charge(x + t * row + start, affine.factor.data(), affine.shift.data(), v.data(), gap.data() + t * blocks.size, size, f);
             for (int64_t t = steps - 1; t >= 0; --t) {
                 const R* u = gap.data() + t * blocks.size;
-                R* to = row ? out + t * n + start : once.data();
                 slopes<R>(u, slope.data(), size, surrogate, steepness, peak);
-                uncharge(grad + t * n + start, u, slope.data(), back.data(), to, size, f, detached);
-                if (row)
-                    add(to, x + t * row + start, mean.data(), inverse.data(), first.data(), second.data(), size);
-                else
+                uncharge(grad + t * n + start, u, slope.data(), back.data(), once.data(), size, f, detached);
+                if (row) {
+                    add(once.data(), x + t * row + start, mean.data(), inverse.data(), first.data(), second.data(), size);
+                    for (int j = 0; j < size; ++j) out[t * n + start + j] = X(once[size_t(j)]);
+                } else {
                     for (int j = 0; j < size; ++j) held[size_t(j)] += once[size_t(j)];
+                }
             }
             if (!row) {
-                std::copy(held.begin(), held.begin() + size, out + start);
                 add(held.data(), x + start, mean.data(), inverse.data(), first.data(), second.data(), size);
+                for (int j = 0; j < size; ++j) out[start + j] = X(held[size_t(j)]);
             }
             if (b % OFTEN != OFTEN - 1 && b + 1 < last) continue;
             double* to = &of[size_t(part * 2 * channels)];
@@ -201,54 +229,52 @@ void unnormed(const R* grad, const R* x, int64_t row, R* out, int64_t steps, int
             std::fill(second.begin(), second.end(), R(0));
         }
     }
-    for (int64_t c = 0; c < 2 * channels; ++c) {
-        sums[c] = 0.0;
-        for (int64_t part = 0; part < PARTS; ++part) sums[c] += of[size_t(part * 2 * channels + c)];
+    // d x = factor (g - mean g - x^ mean(g x^)), x^ = (x - mean) inverse
+    const int64_t total = row ? steps * n : n;
+    const double pixels = double(total / channels);
+    std::vector<R> slope(static_cast<size_t>(channels)), rest(static_cast<size_t>(channels));
+    for (int64_t c = 0; c < channels; ++c) {
+        double g = 0, gx = 0;
+        for (int64_t part = 0; part < PARTS; ++part)
+            g += of[size_t(part * 2 * channels + c)], gx += of[size_t((part * 2 + 1) * channels + c)];
+        by_bias[c] = R(g), by_weight[c] = R(gx);
+        const double factor = double(weight[c]) * inverse_[c], b = -factor * inverse_[c] * gx / pixels;
+        slope[size_t(c)] = R(b), rest[size_t(c)] = R(-factor * g / pixels - b * mean_[c]);
     }
-}
-
-// grad <- grad * a + x * b + c by channel: from the gradient by what is put out to that by x.
-template <class R>
-void combine(R* grad, const R* x, int64_t total, int64_t channels, const R* a_, const R* b_, const R* c_, int threads) {
-    const Blocks blocks(channels);
-    const std::vector<R> a = blocks.laid(a_, channels), b = blocks.laid(b_, channels), c = blocks.laid(c_, channels);
+    const std::vector<R> a = affine.factor, b = blocks.laid(slope.data(), channels), c = blocks.laid(rest.data(), channels);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t start = 0; start < total; start += blocks.size) {
         const int64_t size = std::min(blocks.size, total - start);
-        R* __restrict g = grad + start;
-        const R* __restrict in = x + start;
-        for (int64_t j = 0; j < size; ++j) g[j] = g[j] * a[size_t(j)] + in[j] * b[size_t(j)] + c[size_t(j)];
+        X* __restrict g = out + start;
+        const X* __restrict in = x + start;
+        for (int64_t j = 0; j < size; ++j) g[j] = X(R(g[j]) * a[size_t(j)] + R(in[j]) * b[size_t(j)] + c[size_t(j)]);
     }
 }
 
 }  // namespace
 
-#define NORMED(NAME, R)                                                                              \
-    extern "C" void statistics_##NAME(const R* x, int64_t rows, int64_t channels, double* mean,      \
-                                      double* variance, int threads) {                               \
-        statistics<R>(x, rows, channels, mean, variance, threads);                                   \
-    }                                                                                                \
-    extern "C" int64_t normed_##NAME(const R* x, int64_t row, R* spikes, int64_t steps, int64_t n,   \
-                                     int64_t channels, const R* factor, const R* shift,              \
-                                     double scale, double decay, double threshold, double amount,    \
-                                     int to_zero, int threads) {                                     \
-        const Firing<R> f{R(scale), R(decay), R(threshold), R(amount), to_zero};                     \
-        return normed<R>(x, row, spikes, steps, n, channels, factor, shift, f, threads);             \
-    }                                                                                                \
-    extern "C" void unnormed_##NAME(const R* grad, const R* x, int64_t row, R* out, int64_t steps,   \
-                                    int64_t n, int64_t channels, const R* factor, const R* shift,    \
-                                    const R* mean, const R* inverse, double* sums, double scale,     \
-                                    double decay, double threshold, double amount, int to_zero,      \
-                                    int detached, int surrogate, double steepness, double peak,      \
-                                    int threads) {                                                   \
-        const Firing<R> f{R(scale), R(decay), R(threshold), R(amount), to_zero};                     \
-        unnormed<R>(grad, x, row, out, steps, n, channels, factor, shift, mean, inverse, sums, f,    \
-                    detached, surrogate, R(steepness), R(peak), threads);                            \
-    }                                                                                                \
-    extern "C" void combine_##NAME(R* grad, const R* x, int64_t total, int64_t channels, const R* a, \
-                                   const R* b, const R* c, int threads) {                            \
-        combine<R>(grad, x, total, channels, a, b, c, threads);                                      \
+#define NORMED(NAME, X, R)                                                                              \
+    extern "C" int64_t normed_##NAME(const X* x, int64_t row, int64_t rows, X* spikes, uint8_t* bits,   \
+                                     int64_t steps, int64_t n, int64_t channels, const R* weight,       \
+                                     const R* bias, double eps, R* running_mean, R* running_variance,   \
+                                     double momentum, double* mean, double* inverse, double scale,      \
+                                     double decay, double threshold, double amount, int to_zero,        \
+                                     int threads) {                                                     \
+        const Firing<R> f{R(scale), R(decay), R(threshold), R(amount), to_zero};                        \
+        return normed<X, R>(x, row, rows, spikes, bits, steps, n, channels, weight, bias, eps,          \
+                            running_mean, running_variance, momentum, mean, inverse, f, threads);       \
+    }                                                                                                   \
+    extern "C" void unnormed_##NAME(const X* grad, const X* x, int64_t row, X* out, int64_t steps,      \
+                                    int64_t n, int64_t channels, const R* weight, const R* bias,        \
+                                    const double* mean, const double* inverse, R* by_weight,            \
+                                    R* by_bias, double scale, double decay, double threshold,           \
+                                    double amount, int to_zero, int detached, int surrogate,            \
+                                    double steepness, double peak, int threads) {                       \
+        const Firing<R> f{R(scale), R(decay), R(threshold), R(amount), to_zero};                        \
+        unnormed<X, R>(grad, x, row, out, steps, n, channels, weight, bias, mean, inverse, by_weight,   \
+                       by_bias, f, detached, surrogate, R(steepness), R(peak), threads);                \
     }
 
-NORMED(float32, float)
-NORMED(float64, double)
+NORMED(float32, float, float)
+NORMED(float64, double, double)
+NORMED(bfloat16, bfloat16, float)

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from purespike.trainer.nn.carrying import carry, room_for
 from purespike.trainer.nn.dynamics import Dynamics
 from purespike.trainer.nn.kernel import SLOPES
 from purespike.trainer.nn.native import function, threads
 
-__all__ = ["Neurons", "fire_normed", "statistics"]
+__all__ = ["Neurons", "Norm", "fire_normed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,40 +41,42 @@ class Neurons:
     steps: int | None
 
 
-def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and biased variance of each channel, float64 (C,), of (T, B, C, H, W) channels last."""
-    channels = x.shape[2]
-    mean, variance = torch.empty((2, channels), dtype=torch.float64)
-    function("statistics", x.dtype)(
-        *(x.data_ptr(), x.numel() // channels, channels),
-        *(mean.data_ptr(), variance.data_ptr(), threads(x)),
-    )
-    return mean, variance
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """The normalization.
+
+    Attributes:
+        eps: under the root of the variance.
+        momentum: of the running statistics.
+        running_mean: (C,), changed in the forward pass.
+        running_var: likewise.
+    """
+
+    eps: float
+    momentum: float
+    running_mean: Tensor
+    running_var: Tensor
 
 
 def fire_normed(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    moments: tuple[Tensor, Tensor],
-    eps: float,
-    neurons: Neurons,
+    x: Tensor, weight: Tensor, bias: Tensor, norm: Norm, neurons: Neurons
 ) -> tuple[Tensor, Tensor]:
     """Normalize and fire.
 
     Args:
-        x: currents (T, B, C, H, W), or (1, B, C, H, W) with ``neurons.steps``, channels last.
-        weight: of the normalization, (C,).
+        x: currents (T, B, C, H, W), or (1, B, C, H, W) with ``neurons.steps``, channels last; in
+            float64, float32 or bfloat16.
+        weight: of the normalization, (C,), in float64 or else float32, as ``bias`` and the running
+            statistics.
         bias: likewise.
-        moments: of x, from :func:`statistics`.
-        eps: of the normalization.
+        norm: the rest of it.
         neurons: what fires.
 
     Returns:
         Spikes (T, B, C, H, W), and their mean, which carries no gradient.
     """
     spikes, rate = _FireNormed.apply(  # type: ignore[no-untyped-call]
-        x, weight, bias, moments, eps, neurons
+        x, weight, bias, norm, neurons
     )
     return spikes, rate
 
@@ -81,65 +84,62 @@ def fire_normed(
 class _FireNormed(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        moments: tuple[Tensor, Tensor],
-        eps: float,
-        neurons: Neurons,
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: Norm, neurons: Neurons
     ) -> tuple[Tensor, Tensor]:
-        mean, variance = moments
-        inverse = (variance + eps).rsqrt()
-        factor = weight.double() * inverse
-        shift = (bias.double() - mean * factor).to(x.dtype)
-        factor = factor.to(x.dtype)
-        held = neurons.steps is not None
-        steps, n = neurons.steps or len(x), x[0].numel()
-        spikes = x.new_empty_strided((steps, *x.shape[1:]), (n, *x.stride()[1:]))
-        fired = function("normed", x.dtype)(
-            *(x.data_ptr(), 0 if held else n, spikes.data_ptr(), steps, n, x.shape[2]),
-            *(factor.data_ptr(), shift.data_ptr(), *_firing(neurons), threads(spikes)),
-        )
-        ctx.save_for_backward(x, weight, bias, mean, inverse)
+        spikes, rate, moments = fired(ctx, x, weight, bias, norm, neurons)
+        ctx.save_for_backward(x, weight, bias, moments)
         ctx.neurons = neurons
-        rate = torch.tensor(fired / spikes.numel(), dtype=x.dtype)
-        ctx.mark_non_differentiable(rate)
         return spikes, rate
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, bias, mean, inverse = ctx.saved_tensors
-        neurons: Neurons = ctx.neurons
-        held = neurons.steps is not None
-        steps, n, channels = neurons.steps or len(x), x[0].numel(), x.shape[2]
-        grad = grad_outputs[0]
-        if grad.stride() != (wanted := (n, *x.stride()[1:])):
-            grad = grad.new_empty_strided(grad.shape, wanted).copy_(grad)
-        factor = weight.double() * inverse
-        constants = [
-            each.to(x.dtype) for each in (factor, bias.double() - mean * factor, mean, inverse)
-        ]
-        out = torch.empty_like(x)
-        sums = torch.empty((2, channels), dtype=torch.float64)
-        kind, steepness, peak = SLOPES[type(neurons.dynamics.surrogate)](neurons.dynamics.surrogate)
-        function("unnormed", x.dtype)(
-            *(grad.data_ptr(), x.data_ptr(), 0 if held else n, out.data_ptr(), steps, n, channels),
-            *(*(each.data_ptr() for each in constants), sums.data_ptr(), *_firing(neurons)),
-            *(neurons.dynamics.detach_reset, kind, steepness, peak, threads(grad)),
-        )
-        by_bias, by_weight = sums
-        if ctx.needs_input_grad[0]:
-            # d x = factor (g - mean g - x^ mean(g x^)), x^ = (x - mean) inverse
-            m = x.numel() // channels
-            slope = -factor * inverse * by_weight / m
-            terms = [e.to(x.dtype) for e in (factor, slope, -factor * by_bias / m - slope * mean)]
-            function("combine", x.dtype)(
-                *(out.data_ptr(), x.data_ptr(), x.numel(), channels),
-                *(*(each.data_ptr() for each in terms), threads(x)),
-            )
-        return out, by_weight.to(weight.dtype), by_bias.to(bias.dtype), None, None, None
+        x, weight, bias, moments = ctx.saved_tensors
+        grads = unfired(grad_outputs[0], x, weight, bias, moments, ctx.neurons)
+        return *grads, None, None
+
+
+def fired(
+    ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: Norm, neurons: Neurons
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The forward pass of :func:`fire_normed` in a step of autograd; also the moments, (2, C)."""
+    held = neurons.steps is not None
+    steps, n, channels = neurons.steps or len(x), x.numel() // len(x), x.shape[2]
+    spikes = x.new_empty_strided((steps, *x.shape[1:]), (n, *x.stride()[1:]))
+    moments = torch.empty((2, channels), dtype=torch.float64)
+    bits, room = room_for(spikes)
+    count = function("normed", x.dtype)(
+        *(x.data_ptr(), 0 if held else n, x.numel() // channels, spikes.data_ptr(), room),
+        *(steps, n, channels, weight.data_ptr(), bias.data_ptr(), norm.eps),
+        *(norm.running_mean.data_ptr(), norm.running_var.data_ptr(), norm.momentum),
+        *(moments.data_ptr(), moments.data_ptr() + 8 * channels),
+        *(*_firing(neurons), threads(spikes)),
+    )
+    carry(ctx, bits, spikes, count)
+    rate = torch.tensor(count / spikes.numel(), dtype=weight.dtype)
+    ctx.mark_non_differentiable(rate)
+    return spikes, rate, moments
+
+
+def unfired(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, moments: Tensor, neurons: Neurons
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The backward pass of :func:`fire_normed`: gradients by x, weight and bias."""
+    held = neurons.steps is not None
+    steps, n, channels = len(grad), x.numel() // len(x), x.shape[2]
+    stride = n, *x.stride()[1:]
+    if grad.dtype != x.dtype or grad.stride() != stride:
+        grad = x.new_empty_strided(grad.shape, stride).copy_(grad)
+    out, by_weight, by_bias = (torch.empty_like(each) for each in (x, weight, bias))
+    kind, steepness, peak = SLOPES[type(neurons.dynamics.surrogate)](neurons.dynamics.surrogate)
+    function("unnormed", x.dtype)(
+        *(grad.data_ptr(), x.data_ptr(), 0 if held else n, out.data_ptr(), steps, n, channels),
+        *(weight.data_ptr(), bias.data_ptr()),
+        *(moments.data_ptr(), moments.data_ptr() + 8 * channels),
+        *(by_weight.data_ptr(), by_bias.data_ptr(), *_firing(neurons)),
+        *(neurons.dynamics.detach_reset, kind, steepness, peak, threads(grad)),
+    )
+    return out, by_weight, by_bias
 
 
 def _firing(neurons: Neurons) -> tuple[float, float, float, float, int]:

@@ -1,4 +1,7 @@
-"""Which normalizations a neuron can compute: those that it reads and nothing else does."""
+"""What a neuron can compute besides: what it reads and nothing else does.
+
+That is a normalization, and the convolution that nothing but such a normalization reads.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,11 @@ class _Tracer(fx.Tracer):
         return not any(True for _ in m.children())
 
 
-def pairs(model: nn.Module) -> list[tuple[str, str]]:
-    """Names of normalizations and of their neurons; none if the network cannot be traced."""
+def pairs(model: nn.Module) -> list[tuple[str, str, str]]:
+    """Names of normalizations, their neurons and their convolutions, empty where there is none.
+
+    There are no pairs if the network cannot be traced.
+    """
     modules = dict(model.named_modules())
     try:
         graph = _traced(model)
@@ -41,8 +47,17 @@ def pairs(model: nn.Module) -> list[tuple[str, str]]:
             and calls.count(norm) == calls.count(neuron) == 1
             and readers[0].args[:1] == (node,)
         ):
-            found.append((norm, neuron))
+            found.append((norm, neuron, _convolution(node, modules, calls)))
     return found
+
+
+def _convolution(norm: fx.Node, modules: dict[str, nn.Module], calls: list[str]) -> str:
+    """The convolution in front of a normalization that nothing else reads, or the empty string."""
+    node = norm.args[0] if norm.args else None
+    if not isinstance(node, fx.Node) or node.op != "call_module" or len(node.users) != 1:
+        return ""
+    name = str(node.target)
+    return name if type(modules[name]) is layers.Conv2d and calls.count(name) == 1 else ""
 
 
 def _traced(model: nn.Module) -> fx.Graph:

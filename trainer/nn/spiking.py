@@ -8,13 +8,15 @@
 >>> kernels.pairs
 ('1', '2')
 
-While it is on, modules of a network in training mode, on a CPU, in float32 or float64, compute so:
+While it is on, modules of a network in training mode, on a CPU, in float32 or float64, compute so
+(of them the normalizations under autocast to bfloat16, too, where all else is torch's):
 
 - convolutions and linear layers whose input is spikes, by
   :mod:`purespike.trainer.nn.synapses`, where that is quicker
   (:mod:`purespike.trainer.nn.choosing`);
 - a batch normalization whose only reader is a neuron, with the neuron
-  (:mod:`purespike.trainer.nn.normed`);
+  (:mod:`purespike.trainer.nn.normed`), and with the convolution whose only reader it is
+  (:mod:`purespike.trainer.nn.unit`);
 - gates on bits: what they keep for the backward pass is a 32nd.
 
 The numbers are those of the modules themselves up to the order of sums. Everything else, and
@@ -33,10 +35,12 @@ import torch
 from torch import Tensor, nn
 
 from purespike.trainer.nn import gates, layers
+from purespike.trainer.nn.carrying import carried
 from purespike.trainer.nn.choosing import Choice, choose
-from purespike.trainer.nn.normed import Neurons, fire_normed, statistics
+from purespike.trainer.nn.deferring import Deferred, Link, Normed, listened
+from purespike.trainer.nn.filtering import Sizes, kernel, shape_of
 from purespike.trainer.nn.pairs import pairs
-from purespike.trainer.nn.synapses import Sizes, fits, gate, hear, pack, ready
+from purespike.trainer.nn.synapses import Packed, fits, gate, hear, pack, ready
 
 __all__ = ["Kernels", "spike_kernels"]
 
@@ -84,16 +88,20 @@ def spike_kernels(
     kernels = Kernels(dict(choices or {}), rate)
     changed: list[tuple[nn.Module, type]] = []
     joined = pairs(model)
-    behind = {neuron: norm for norm, neuron in joined}
-    kernels.pairs = tuple(name for pair in joined for name in pair)
+    kernels.pairs = tuple(name for norm, neuron, _ in joined for name in (norm, neuron))
     modules = dict(model.named_modules())
+    begun = {}
     try:
+        for norm, neuron, convolution in joined:
+            link = Link(modules[norm], modules[neuron])
+            if convolution:
+                begun[convolution] = link
+            _become(link.norm, Deferred, link, changed)
+            _become(link.neuron, Normed, link, changed)
         for name, module in modules.items():
             mixin: type | None = _MIXINS.get(type(module))
-            if name in behind:
-                link = _Link(modules[behind[name]], module)
-                _become(modules[behind[name]], _Deferred, link, changed)
-                _become(module, _Normed, link, changed)
+            if name in begun:
+                _become(module, _Begun, (name, kernels, begun[name]), changed)
             elif mixin is not None:
                 _become(module, mixin, (name, kernels), changed)
         yield kernels
@@ -128,17 +136,47 @@ class _Hearing:
     """A convolution."""
 
     def _conv_forward(self: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        if input.dim() == 4 and self.groups == 1 and self.padding_mode == "zeros":
-            padding = self.padding
-            if padding == "valid":
-                padding = (0, 0)
-            if not isinstance(padding, str):
-                sizes: Sizes = self.stride, padding, self.dilation
-                heard = _heard(self, input, weight, bias, sizes)
-                if heard is not None:
-                    return heard
+        sizes = _sizes(self)
+        if sizes is not None and input.dim() == 4:
+            heard = _heard(self, input, weight, bias, sizes)
+            if heard is not None:
+                return heard
         plain: Tensor = super()._conv_forward(input, weight, bias)  # type: ignore[misc]
         return plain
+
+
+class _Begun(_Hearing):
+    """A convolution that leaves its work to the neuron behind its normalization."""
+
+    def forward(self: Any, input: Tensor) -> Tensor:
+        link = self._spiking[2]
+        link.heard = None
+        sizes = _sizes(self)
+        if (
+            sizes is not None
+            and input.dim() == 5
+            and self.bias is None
+            and not listened(self)
+            and not link.neuron._forward_hooks  # which see the currents
+            and link.deferred(input, self.out_channels)
+        ):
+            size = torch.Size((input.shape[0] * input.shape[1], *input.shape[2:]))
+            found = _listening(self, input, size, self.weight, sizes)
+            if found is not None:
+                spikes, events = found
+                link.heard = input, spikes, (self.weight, sizes, events)
+                promised: Tensor = link.promise(input, shape_of(size, self.weight.shape, sizes))
+                return promised
+        plain: Tensor = super().forward(input)  # type: ignore[misc]
+        return plain
+
+
+def _sizes(convolution: Any) -> Sizes | None:
+    """Stride, padding and dilation of those that the kernels take."""
+    padding = (0, 0) if convolution.padding == "valid" else convolution.padding
+    if convolution.groups != 1 or convolution.padding_mode != "zeros" or isinstance(padding, str):
+        return None
+    return convolution.stride, padding, convolution.dilation
 
 
 class _LinearHearing:
@@ -157,23 +195,36 @@ class _LinearHearing:
 
 def _heard(layer: Any, x: Tensor, weight: Tensor, bias: Tensor | None, sizes: Any) -> Tensor | None:
     """What a layer hears of spikes, by the kernels; None where torch is to compute it."""
-    name, kernels = layer._spiking
+    found = _listening(layer, x, x.shape, weight, sizes)
+    return None if found is None else hear(x, found[0], weight, bias, sizes, found[1])
+
+
+def _listening(
+    layer: Any, x: Tensor, size: torch.Size, weight: Tensor, sizes: Sizes
+) -> tuple[Packed, tuple[bool, bool]] | None:
+    """The bits of spikes x, images of that size, and what is computed of them by events."""
+    name, kernels, *_ = layer._spiking
     if not (_on(layer, x) and weight.dtype == x.dtype and weight.requires_grad):
         return None
-    if not fits(x, weight, sizes):  # torch says what is wrong
+    if not fits(size, weight, sizes):  # torch says what is wrong
         return None
     known = kernels.choices.get(name)
-    if known is not None and not (known.forward or known.gradient):
+
+    def useful(choice: Choice) -> bool:
+        filtered = x.requires_grad and bool(kernel(size, weight, sizes))
+        return choice.forward or choice.gradient or filtered
+
+    if known is not None and not useful(known):
         return None
-    spikes = pack(x)
+    spikes = carried(x) or pack(x if x.dim() == 4 else x.flatten(0, 1))
     if spikes is None:
         return None
     if known is None:
         rate = spikes.rate if kernels.rate is None else kernels.rate
-        known = kernels.choices[name] = choose(x.shape, weight.shape, sizes, rate)
-    if not (known.forward or known.gradient):
-        return None
-    return hear(x, spikes, weight, bias, sizes, (known.forward, known.gradient))
+        known = kernels.choices[name] = choose(size, weight.shape, sizes, rate)
+        if not useful(known):
+            return None
+    return spikes, (known.forward, known.gradient)
 
 
 class _Gated:
@@ -188,68 +239,6 @@ class _Gated:
         return plain
 
 
-class _Link:
-    """A normalization and the neuron that computes it."""
-
-    def __init__(self, norm: Any, neuron: Any) -> None:
-        self.norm, self.neuron = norm, neuron
-        self.pending: Tensor | None = None  # what the neuron shall normalize
-
-
-class _Deferred:
-    """A normalization that leaves its work to the neuron behind it."""
-
-    def forward(self: Any, input: Tensor) -> Tensor:
-        deferred = (
-            _on(self, input)
-            and input.dim() == 5
-            and input.shape[2] == self.num_features
-            and not self.over_processes
-            and self.affine
-            and self.weight.dtype == input.dtype
-            and self.momentum is not None
-            and self.running_mean is not None
-            and not _listened(self)
-            and not self._spiking.neuron._forward_pre_hooks
-            and input.numel() > input.shape[2]
-        )
-        self._spiking.pending = input if deferred else None
-        if deferred:
-            return input
-        plain: Tensor = super().forward(input)  # type: ignore[misc]
-        return plain
-
-
-class _Normed:
-    """A neuron that normalizes its input, too."""
-
-    def forward(self: Any, x: Tensor, steps: int | None = None) -> Tensor:
-        link = self._spiking
-        pending, link.pending = link.pending, None
-        if pending is None or pending is not x:
-            plain: Tensor = super().forward(x, steps)  # type: ignore[misc]
-            return plain
-        norm = link.norm
-        if not x[0].is_contiguous(memory_format=torch.channels_last) or (
-            len(x) > 1 and x.stride(0) != x[0].numel()
-        ):
-            flat = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-            x = flat.reshape(*x.shape[:2], *flat.shape[1:])
-        with torch.no_grad():
-            mean, variance = moments = statistics(x.detach())
-            count = x.numel() // x.shape[2]
-            norm.running_mean.lerp_(mean.to(x.dtype), norm.momentum)
-            unbiased = variance * (count / (count - 1))
-            norm.running_var.lerp_(unbiased.to(x.dtype), norm.momentum)
-            norm.num_batches_tracked.add_(1)
-        weight = norm.weight
-        if isinstance(norm, layers.ThresholdBatchNorm2d):
-            weight = weight * norm.scale
-        neurons = Neurons(self.decay, self.input_scale, self.dynamics(), steps)
-        spikes, self.firing_rate = fire_normed(x, weight, norm.bias, moments, norm.eps, neurons)
-        return spikes
-
-
 _MIXINS: dict[type, type] = {
     layers.Conv2d: _Hearing,
     nn.Conv2d: _Hearing,
@@ -259,15 +248,6 @@ _MIXINS: dict[type, type] = {
     gates.Iand: _Gated,
     gates.Xor: _Gated,
 }
-
-
-def _listened(module: Any) -> bool:
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
 
 
 def _on(module: Any, x: Tensor) -> bool:

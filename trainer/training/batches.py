@@ -163,7 +163,9 @@ def _require(left: int, total: int, config: TrainConfig) -> None:
         raise ConfigError(
             "too few samples are left for training",
             found=f"{left} samples, batch_size={config.batch_size}",
-            allowed=f"validation <= {total - config.batch_size}",
+            allowed=f"validation <= {total - config.batch_size}"
+            if total >= config.batch_size
+            else f"batch_size <= {total}, of {total} samples",
             where="TrainConfig(validation=..., batch_size=...)",
             remedy="hold out fewer samples or use a smaller batch",
         )

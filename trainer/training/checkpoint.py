@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import purespike
 from purespike.compiler.files.kinds import CHECKPOINT
+from purespike.compiler.files.reading import read_text
 from purespike.compiler.files.writing import staged_folder
 from purespike.compiler.wording import Advice
 from purespike.trainer.data.config import SEQUENCE, DataConfig, DataFile
@@ -153,7 +154,7 @@ def load_checkpoint(
             remedy="read it with the version of purespike that wrote it, or train again",
         )
     builder = description.get("builder", "resnet")
-    if builder not in BUILDERS:
+    if not isinstance(builder, str) or builder not in BUILDERS:
         raise CheckpointError(
             "the checkpoint was made by a builder that this version does not have",
             found=repr(builder),
@@ -183,7 +184,13 @@ def load_checkpoint(
     else:
         model = _built(config, str(folder / DESCRIPTION))
         shape, steps = (config.in_channels, *config.size), config.steps
-    _check_tensors(model.state_dict(), weights, str(folder / WEIGHTS))
+    others = "weights and description come from two runs; copy the folder again"
+    if isinstance(config, ModuleConfig):
+        others = (
+            f"{config.module or 'the network'} makes another network than the one that was "
+            "trained: take the code of then, or train again"
+        )
+    _check_tensors(model.state_dict(), weights, str(folder / WEIGHTS), others)
     _check_finite(weights, str(folder / WEIGHTS))
     model.load_state_dict(weights)
     return Checkpoint(
@@ -275,7 +282,8 @@ def _file(path: Path, largest: int) -> Path:
 
 def _read_description(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(_file(path, _LARGEST_DESCRIPTION).read_text(encoding="utf-8"))
+        file = _file(path, _LARGEST_DESCRIPTION)
+        data = json.loads(read_text(file, _LARGEST_DESCRIPTION, CheckpointError, "the description"))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(
             "the description of the checkpoint is not JSON",
@@ -317,7 +325,18 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str) -> None:
+def _check_tensors(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], where: str, remedy: str
+) -> None:
+    for name in (n for n in expected if n in found):
+        if found[name].shape != expected[name].shape or found[name].dtype != expected[name].dtype:
+            raise CheckpointError(
+                "a tensor does not fit the described network",
+                found=f"{found[name].dtype} {tuple(found[name].shape)}",
+                allowed=f"{expected[name].dtype} {tuple(expected[name].shape)}",
+                where=f"{where}: {name}",
+                remedy=remedy,
+            )
     missing = sorted(set(expected) - set(found))
     extra = sorted(set(found) - set(expected))
     if missing or extra:
@@ -326,17 +345,8 @@ def _check_tensors(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], 
             found=f"missing: {', '.join(missing) or 'none'}; extra: {', '.join(extra) or 'none'}",
             allowed=f"exactly the {len(expected)} tensors of the network",
             where=where,
-            remedy="weights and description come from two runs; copy the folder again",
+            remedy=remedy,
         )
-    for name, value in expected.items():
-        if found[name].shape != value.shape or found[name].dtype != value.dtype:
-            raise CheckpointError(
-                "a tensor does not fit the described network",
-                found=f"{found[name].dtype} {tuple(found[name].shape)}",
-                allowed=f"{value.dtype} {tuple(value.shape)}",
-                where=f"{where}: {name}",
-                remedy="weights and description come from two runs; copy the folder again",
-            )
 
 
 def _check_finite(weights: Mapping[str, Tensor], where: str) -> None:

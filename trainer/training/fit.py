@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -16,6 +16,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from purespike.compiler.files.writing import claimed
+from purespike.compiler.report.formats.notebook import listed
+from purespike.compiler.report.tables.table import Table, headings, numbers
 from purespike.compiler.statistics import wilson_interval
 from purespike.compiler.storage import STORAGE, said
 from purespike.compiler.wording import Advice
@@ -44,7 +47,7 @@ from purespike.trainer.training.places import LAST, MODEL, require_training
 from purespike.trainer.training.processor import for_this_processor
 from purespike.trainer.training.progress import TrainingProgress
 from purespike.trainer.training.recompute import recompute
-from purespike.trainer.training.resume_files import keepers, write_order
+from purespike.trainer.training.resume_files import WholeFiles, keepers, write_order
 from purespike.trainer.training.settings import TrainConfig, stated
 
 __all__ = ["Task", "TrainResult", "evaluate", "run_training", "train"]
@@ -84,6 +87,12 @@ class TrainResult:
             f"95 % interval {low:.2f} to {high:.2f} %)"
         )
 
+    def _repr_html_(self) -> str:
+        """For notebooks: how good each head is; 'main' is the one that is deployed."""
+        rows = tuple((name, f"{100 * right:.2f} %") for name, right in self.heads.items())
+        columns = (*headings("head"), *numbers("right"))
+        return listed(repr(self), Table("Test accuracy by head", columns, rows))
+
     @property
     def accuracy(self) -> float:
         """Test accuracy of the main head alone, as a fraction."""
@@ -98,6 +107,8 @@ def train(
     data: DataConfig | DataSet | None = None,
     file: DataFile | None = None,
     resume_from: Path | None = None,
+    finish: bool = False,
+    tables: Mapping[str, Any] | None = None,
     progress: bool = True,
     tensorboard: bool = False,
 ) -> TrainResult:
@@ -117,6 +128,8 @@ def train(
             that were opened (:mod:`purespike.trainer.data.sequences`).
         file: what those were read from; the checkpoint keeps it.
         resume_from: a ``last.ckpt`` of the same configuration, or the folder that holds it.
+        finish: train no further: test what the resumed training has learnt, and write it.
+        tables: the recipe that says all this; kept in the folder, for `resume_from`.
         progress: show a progress bar.
         tensorboard: write ``tensorboard/version_<k>/`` too.
 
@@ -147,6 +160,8 @@ def train(
         config,
         folder,
         resume_from=resume_from,
+        finish=finish,
+        tables=tables,
         progress=progress,
         tensorboard=tensorboard,
     )
@@ -179,6 +194,8 @@ def run_training(
     folder: Path,
     *,
     resume_from: Path | None,
+    finish: bool = False,
+    tables: Mapping[str, Any] | None = None,
     progress: bool,
     tensorboard: bool,
 ) -> TrainResult:
@@ -189,6 +206,8 @@ def run_training(
         config: as of `train`, like everything else here.
         folder: where to write.
         resume_from: what to go on from.
+        finish: train no further.
+        tables: kept in the folder.
         progress: show a progress bar.
         tensorboard: write TensorBoard logs.
 
@@ -204,8 +223,6 @@ def run_training(
     task = prepare(processes)
     batches, model = task.feed, task.model
     training = batches.training
-    with said(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     if config.channels_last or config.spike_kernels:
         # Torch documents the argument, but declares it for no overload.
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -216,10 +233,11 @@ def run_training(
         description=task.description,
         dealt=batches.dealt,
     )
-    if processes.rank == 0:
-        write_order(learner, folder, file)
     start = time.perf_counter()
     with ExitStack() as manners:
+        if processes.rank == 0:
+            manners.enter_context(claimed(folder, folder, "training"))
+            write_order(learner, folder, file, tables)
         for manner in (
             quiet(),
             said(folder, STORAGE),
@@ -229,7 +247,8 @@ def run_training(
             manners.enter_context(manner)
         if config.recompute:
             manners.enter_context(recompute(model))
-        callbacks, best = keepers(folder, config, file, validated=batches.validation is not None)
+        held = batches.validation is not None
+        callbacks, best = keepers(folder, config, file, validated=held, finish=finish)
         callbacks += [TrainingProgress(task.statement)] if progress and processes.rank == 0 else []
         own = not isinstance(model, DualStreamNetwork)
         runner = _runner(config, processes, callbacks, _loggers(folder, tensorboard), own)
@@ -304,6 +323,7 @@ def _runner(
         max_epochs=config.epochs,
         gradient_clip_val=config.gradient_clip,
         callbacks=callbacks,
+        plugins=WholeFiles(),
         logger=loggers,
         log_every_n_steps=1 << 30,  # by epoch only
         num_sanity_val_steps=0,

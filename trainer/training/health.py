@@ -1,7 +1,8 @@
-"""Signs in the first epoch that a network will not learn: silent layers, vanished gradients.
+"""Signs in the first epochs that a network will not learn, or late.
 
-The bounds lie between the networks of docs/depth.md that learnt and those that did not because of
-either; the page has both sides, and networks that stay at chance for other reasons.
+Silent layers and vanished gradients show after one epoch, decisions at chance after ``ENOUGH``
+steps. The bounds come from the networks of docs/depth.md: which of those below learnt all the same,
+and which needed more epochs, is said there.
 """
 
 from __future__ import annotations
@@ -9,21 +10,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.loggers.logger import Logger
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
-from torch import nn
+from torch import Tensor, nn
 
 from purespike.trainer.networks.dual_stream import DualStreamNetwork
 from purespike.trainer.training.logs import SILENT
 
-__all__ = ["EVENTS", "VANISHED", "Finding", "by_depth", "diagnose", "record", "said", "words"]
+__all__ = [
+    "ENOUGH",
+    "EVENTS",
+    "VANISHED",
+    "AtChance",
+    "Decisions",
+    "Finding",
+    "by_depth",
+    "diagnose",
+    "record",
+    "said",
+    "words",
+]
 
 VANISHED = 1e-3  # of the largest gradient of all layers
+ENOUGH = 250  # steps, after which nearly all that learnt in 1,120 decided better than chance
 EVENTS = "events.jsonl"  # beside metrics.csv
 _THROUGH = ("and", "iand")  # gates that can only take spikes away from what goes through them
+_SUMS = ("sn", "vanilla")  # currents that meet before the closing neuron
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,53 @@ class Finding:
     value: float
     layers: tuple[str, ...]
     of: int
+
+
+@dataclass(frozen=True)
+class AtChance:
+    """A network that decides as if it had not seen the images.
+
+    Attributes:
+        steps: of training so far.
+        value: share of the last epoch's training images that were classified correctly.
+        classes: how many there are.
+    """
+
+    steps: int
+    value: float
+    classes: int
+    kind: str = "chance"
+
+
+class Decisions:
+    """Counts the decisions of an epoch, to tell whether they are still at chance."""
+
+    def __init__(self) -> None:
+        self._steps: list[tuple[Tensor, int]] = []
+        self._classes = 0
+
+    def note(self, right: Tensor, classes: int) -> None:
+        """Take in a step: which samples (B,) were classified correctly, of how many classes."""
+        self._steps.append((right.sum(), len(right)))
+        self._classes = classes
+
+    def judge(self, steps: int) -> tuple[AtChance, ...]:
+        """End an epoch; in the one in which step ``ENOUGH`` was, find decisions at chance.
+
+        They are where fewer than 3 standard deviations more than one of so many classes are right.
+        Classes are taken for equally frequent: where they are not, deciding for the most frequent
+        one passes for learning.
+
+        Args:
+            steps: of the training so far.
+        """
+        counts, self._steps = self._steps, []
+        if not steps - len(counts) < ENOUGH <= steps:
+            return ()
+        seen, chance = sum(size for _, size in counts), 1 / self._classes
+        share = sum(int(right) for right, _ in counts) / seen
+        bound = chance + 3 * sqrt(chance * (1 - chance) / seen)
+        return (AtChance(steps, share, self._classes),) if share < bound else ()
 
 
 def diagnose(
@@ -77,13 +140,21 @@ def _enclosing(name: str) -> Iterable[str]:
     return (".".join(parts[:end]) for end in range(1, len(parts) + 1))
 
 
-def words(findings: Sequence[Finding], model: nn.Module) -> str:
+def words(findings: Sequence[Finding | AtChance], model: nn.Module) -> str:
     """What was found, and what helped such networks in the experiments of docs/depth.md."""
-    return " ".join(f"{said(one)} {_advice(one, model)}" for one in findings)
+    return " ".join(
+        f"{said(one)} {_advice(one, model) if isinstance(one, Finding) else _other(model)}"
+        for one in findings
+    )
 
 
-def said(finding: Finding) -> str:
+def said(finding: Finding | AtChance) -> str:
     """A sentence about one finding."""
+    if isinstance(finding, AtChance):
+        return (
+            f"After {finding.steps} steps {100 * finding.value:.1f} % of the training samples are "
+            f"classified correctly, no more than chance explains ({finding.classes} classes)."
+        )
     more = len(finding.layers) - 1
     others = f", like {more} of the {finding.of - 1} other layers" if more else ""
     if finding.kind == "silent":
@@ -117,10 +188,29 @@ def _advice(finding: Finding, model: nn.Module) -> str:
         return (
             "Set model.aap=true: the accumulation pathway is removed when the network is compiled."
         )
-    return "`purespike scan` shows which width of the surrogate keeps its size."
+    return (
+        "Widen the surrogate (model.neuron.surrogate) until the gain that `purespike scan` prints "
+        "is 1 or a little more."
+    )
 
 
-def record(findings: Sequence[Finding], text: str, epoch: int, loggers: Iterable[Logger]) -> None:
+def _other(model: nn.Module) -> str:
+    """What makes a network learn that stays at chance although everything fires."""
+    config = model.config if isinstance(model, DualStreamNetwork) else None
+    options = []
+    if config is not None and config.gate != "none":
+        path = "shortcut" if config.gate in _SUMS else "aap"
+        options += [] if getattr(config, path) else [f"model.{path}=true"]
+        spikes = config.neuron.levels < 2
+        options += ["model.gate=or"] if spikes and config.gate not in ("or", "add") else []
+    if not options:
+        return "Try another learning_rate or surrogate, or fewer layers."
+    return f"Set {' or '.join(options)}, or train for longer."
+
+
+def record(
+    findings: Sequence[Finding | AtChance], text: str, epoch: int, loggers: Iterable[Logger]
+) -> None:
     """Keep a warning with the logs: a line each in ``events.jsonl``, and as text in TensorBoard."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):

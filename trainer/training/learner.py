@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from purespike.trainer.capture.interop.recognize import is_stateful
-from purespike.trainer.errors import CheckpointError, ConfigError, TrainingDiverged
+from purespike.trainer.errors import ConfigError, TrainingDiverged
 from purespike.trainer.networks.attached import logits as named_logits
 from purespike.trainer.networks.dual_stream import DualStreamNetwork
 from purespike.trainer.nn.auxiliary import auxiliary_modules
@@ -24,7 +24,8 @@ from purespike.trainer.nn.neuron import Neuron
 from purespike.trainer.nn.pointwise import safe_pointwise
 from purespike.trainer.nn.spiking import Kernels
 from purespike.trainer.training.distributed import World, world
-from purespike.trainer.training.health import by_depth, diagnose, record, words
+from purespike.trainer.training.health import Decisions, by_depth, diagnose, record, words
+from purespike.trainer.training.interrupted import another_training
 from purespike.trainer.training.lightning_setup import CHOICES, THREADS
 from purespike.trainer.training.losses import default_fusion, total_loss
 from purespike.trainer.training.recompute import blocks
@@ -36,7 +37,7 @@ _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
 class DeadLayerWarning(UserWarning):
-    """Layers hardly fire, or hardly any gradient reaches them: the network will not learn."""
+    """Signs that a network will not learn: silent layers, vanished gradients, mere chance."""
 
 
 class Learner(L.LightningModule):
@@ -102,6 +103,7 @@ class Learner(L.LightningModule):
         self._rates: dict[str, list[Tensor]] = {}
         self._gradients: dict[str, list[Tensor]] = {}
         self._hits = [0, 0]  # right ones, and all, of the validation
+        self._decisions = Decisions()
         self._warned = False
         self._hooks: list[RemovableHandle] = []
 
@@ -150,7 +152,9 @@ class Learner(L.LightningModule):
         for name, layer in self.neurons:
             if layer.firing_rate is not None:
                 self._rates.setdefault(name, []).append(layer.firing_rate)
-        hits = (logits["main"].detach().argmax(1) == labels).float().mean()
+        right = logits["main"].detach().argmax(1) == labels
+        self._decisions.note(right, logits["main"].shape[1])
+        hits = right.float().mean()
         self.log_dict(
             {"loss": loss.detach(), "accuracy": hits},
             on_step=False,
@@ -213,9 +217,10 @@ class Learner(L.LightningModule):
         self._warn(rates, norms)
 
     def _warn(self, rates: dict[str, float], norms: dict[str, float]) -> None:
-        """Once: of silent layers after any epoch, of vanished gradients after the first."""
+        """Once: of silent layers, of gradients gone in the first epoch, of mere chance."""
         first = by_depth(self.model, norms) if self.current_epoch == 0 else None
-        findings = () if self._warned else diagnose(by_depth(self.model, rates), first)
+        chance = self._decisions.judge(self.global_step)
+        findings = () if self._warned else diagnose(by_depth(self.model, rates), first) or chance
         self._warned = self._warned or bool(findings)
         if findings and self.world.rank == 0:
             text = words(findings, self.model)
@@ -259,13 +264,7 @@ class Learner(L.LightningModule):
         """
         found = checkpoint.get("purespike")
         if found != self.description:
-            raise CheckpointError(
-                "this resume file belongs to another training",
-                found=str(found),
-                allowed=str(self.description),
-                where="resume_from",
-                remedy="resume with the configuration that the training was started with",
-            )
+            raise another_training(found, self.description)
         torch.set_rng_state(checkpoint["rng_state"])
 
     def _join_statistics(self, joined: bool) -> None:

@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from torch import nn
 
+from purespike.compiler.files.archives import DAMAGED
+from purespike.compiler.files.reading import opened
 from purespike.compiler.wording import Advice
 from purespike.trainer.errors import CheckpointError, ConfigError, TrainingInterrupted
 from purespike.trainer.nn.choosing import Choice
@@ -34,6 +37,7 @@ __all__ = [
     "ThreadsWarning",
     "added_up",
     "clean_interrupt",
+    "plain_values",
     "quiet",
     "resume_file",
     "same_threads",
@@ -41,6 +45,8 @@ __all__ = [
 ]
 
 THREADS, CHOICES = "torch_threads", "spike_kernels"  # entries of a resume file
+_LARGEST = 1 << 36  # bytes of a resume file
+_UNREADABLE: tuple[type[Exception], ...] = (pickle.UnpicklingError, *DAMAGED)
 _SEVERAL = 0.2  # the rate by which several processes choose: they must choose alike
 
 
@@ -95,15 +101,23 @@ def clean_interrupt(folder: Path, resumed: ResumeFile | None = None) -> Iterator
         yield
     except (SystemExit, KeyboardInterrupt) as error:  # the latter behind Lightning's epochs
         file = kept if _written(kept) != before else resumed.path if resumed else None
-        raise TrainingInterrupted(
+        by = "Ctrl-C" if type(error) in (SystemExit, KeyboardInterrupt) else "SIGTERM"
+        interrupted = TrainingInterrupted(
             "the training was interrupted",
-            found="Ctrl-C" if type(error) in (SystemExit, KeyboardInterrupt) else "SIGTERM",
+            found=f"{by}, {_after(file)}" if file else by,
             where=str(folder),
             remedy=f"resume from {file}" if file else "no epoch was complete: start again",
-        ) from error
+        )
+        interrupted.kept = file
+        raise interrupted from error
     finally:
         if main_thread:
             signal.signal(signal.SIGINT, handler)
+
+
+def _after(file: Path) -> str:
+    kept = plain_values(file)
+    return f"after epoch {kept['epoch'] + 1} of {kept['purespike']['train']['epochs']}"
 
 
 def _written(file: Path) -> int:
@@ -123,8 +137,15 @@ def resume_file(path: Path | None) -> ResumeFile | None:
         return None
     file = require_resume_file(path)
     try:
-        state = torch.load(file, weights_only=True, map_location="cpu")
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        entries = plain_values(file)
+        threads = entries.get(THREADS)
+        chosen = entries.get(CHOICES) or {}
+        return ResumeFile(
+            file,
+            threads if isinstance(threads, int) else torch.get_num_threads(),
+            {name: Choice(*choice) for name, choice in chosen.items()},
+        )
+    except _UNREADABLE as error:
         raise CheckpointError(
             "the resume file cannot be read",
             found=str(error).splitlines()[0] if str(error) else type(error).__name__,
@@ -132,14 +153,18 @@ def resume_file(path: Path | None) -> ResumeFile | None:
             where=str(file),
             remedy=Advice("start again without {resume}"),
         ) from error
-    entries = state if isinstance(state, dict) else {}
-    threads = entries.get(THREADS)
-    chosen = entries.get(CHOICES) or {}
-    return ResumeFile(
-        file,
-        threads if isinstance(threads, int) else torch.get_num_threads(),
-        {name: Choice(*choice) for name, choice in chosen.items()},
-    )
+
+
+def plain_values(file: Path) -> dict[str, Any]:
+    """What torch saved in a file, nothing but values and tensors: no code of it is run.
+
+    Raises:
+        pickle.UnpicklingError: If it holds anything else.
+        Exception: One of `purespike.compiler.files.archives.DAMAGED` if it is damaged.
+    """
+    with opened(file, _LARGEST, CheckpointError, "the resume file") as content:
+        state = torch.load(content, weights_only=True, map_location="cpu")
+    return state if isinstance(state, dict) else {}
 
 
 def warn_of_slow_precision(config: TrainConfig) -> None:

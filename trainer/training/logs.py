@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from purespike.compiler.errors import UsageError
+from purespike.compiler.files.reading import read_text
 from purespike.compiler.wording import Advice
 
-__all__ = ["FIRST_LOG", "LAYERS", "SILENT", "LogError", "Run", "log_files", "read_run"]
+__all__ = [
+    "EPOCHS",
+    "FIRST_LOG",
+    "LAYERS",
+    "RECIPE",
+    "SILENT",
+    "LogError",
+    "Run",
+    "log_files",
+    "read_run",
+]
 
 LAYERS = "layers.json"  # paths in order of depth, which metrics.csv does not keep
 SILENT = 1e-3  # spikes a neuron and step; below it the trainer warns
+EPOCHS = "epochs"  # its entry: how many there are in all
+RECIPE = "recipe"  # its entry: the tables that the training was started with; none if from Python
 FIRST_LOG = "first_log"  # its entry: the number of the log with which this training began
+
+
+_LARGEST_LAYERS, _LARGEST_LOG = 1 << 24, 1 << 28  # bytes
 
 
 class LogError(UsageError):
@@ -28,7 +45,7 @@ class Run:
 
     Attributes:
         name: for the legend.
-        values: by metric, its value after each epoch.
+        values: by metric, its value after each epoch; the first is 1.
         layers: paths of the deployed weights, in order of depth.
         neurons: paths of the neuron layers, in order of depth.
     """
@@ -73,6 +90,11 @@ class Run:
         return [name for name in self.layers if "identity" not in name.split(".")]
 
 
+def _damaged(folder: Path, error: Exception) -> LogError:
+    found = str(error) or type(error).__name__
+    return LogError("the log of this training is damaged", where=str(folder), found=found[:120])
+
+
 def log_files(folder: Path) -> dict[int, Path]:
     """The logs in a folder by number, one for each time that a training was started or resumed."""
     logs = (folder / "log").glob("version_*/metrics.csv")
@@ -88,7 +110,11 @@ def read_run(folder: Path) -> Run:
     Raises:
         LogError: if it holds no log.
     """
-    logs, order = log_files(folder), folder / LAYERS
+    order = folder / LAYERS
+    try:
+        logs = log_files(folder)
+    except ValueError as error:
+        raise _damaged(folder, error) from error
     if not logs or not order.is_file():
         raise LogError(
             "there is no training in this folder",
@@ -98,19 +124,20 @@ def read_run(folder: Path) -> Run:
         )
     values: dict[str, dict[int, float]] = {}
     try:
-        paths = json.loads(order.read_text(encoding="utf-8"))
+        paths = json.loads(read_text(order, _LARGEST_LAYERS, LogError, "the list of layers"))
         layers, neurons = tuple(paths["layers"]), tuple(paths["neurons"])
         first = int(paths.get(FIRST_LOG, 0))  # those before it are another training's
         for number in sorted(number for number in logs if number >= first):
             # A resumed training trains the epoch that was cut short again.
-            with logs[number].open(encoding="utf-8", newline="") as file:
-                for row in csv.DictReader(file):
-                    epoch = int(row["epoch"])
-                    for name, text in row.items():
-                        if text and name not in ("epoch", "step"):
-                            values.setdefault(name, {})[epoch] = float(text)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise LogError(
-            "the log of this training is damaged", where=str(folder), found=str(error)
-        ) from error
+            text = read_text(logs[number], _LARGEST_LOG, LogError, "the log")
+            for row in csv.DictReader(io.StringIO(text)):
+                epoch = int(row["epoch"]) + 1  # Lightning counts from 0
+                for name, number_said in row.items():
+                    if number_said and name not in ("epoch", "step"):
+                        values.setdefault(name, {})[epoch] = float(number_said)
+    except (
+        AttributeError, LookupError, OSError, OverflowError, RecursionError, TypeError, ValueError,
+        csv.Error,
+    ) as error:  # fmt: skip
+        raise _damaged(folder, error) from error
     return Run(folder.name or str(folder), values, layers, neurons)

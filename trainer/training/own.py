@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.pipeline import standard_pipeline
+from purespike.compiler.rules.finding import Finding
 from purespike.compiler.rules.graph_rules import check_domains, check_operations
-from purespike.trainer.capture.trace import capture
+from purespike.trainer.capture.readout import capture_deployed
 from purespike.trainer.data import DataConfig, DataSet, load_data
 from purespike.trainer.data.config import SEQUENCE, DataFile
 from purespike.trainer.data.sequences import FOLD, described, open_sequences, with_classes
@@ -43,6 +44,7 @@ __all__ = ["NotCompilableWarning", "train_module"]
 
 
 _LOOK = 4  # samples that are looked at
+_PLACES = 5  # named with the same remedy
 
 
 class NotCompilableWarning(UserWarning):
@@ -60,6 +62,8 @@ def train_module(
     steps: int | None = None,
     file: DataFile | None = None,
     resume_from: Path | None = None,
+    finish: bool = False,
+    tables: Mapping[str, Any] | None = None,
     progress: bool = True,
     tensorboard: bool = False,
 ) -> TrainResult:
@@ -87,6 +91,8 @@ def train_module(
         steps: time steps T, where the data do not say it: for images.
         file: what the arrays were read from; the checkpoint keeps it.
         resume_from: a ``last.ckpt`` of the same training, or the folder that holds it.
+        finish: train no further: test what the resumed training has learnt, and write it.
+        tables: the recipe that says all this; kept in the folder, for ``resume_from``.
         progress: show a progress bar.
         tensorboard: write TensorBoard logs too.
 
@@ -132,6 +138,8 @@ def train_module(
             config,
             folder,
             resume_from=resume_from,
+            finish=finish,
+            tables=tables,
             progress=progress,
             tensorboard=tensorboard,
         )
@@ -194,6 +202,20 @@ def _require_parts(own: OwnNetwork, config: TrainConfig, processes: World) -> No
         )
 
 
+def _short(found: Sequence[Finding]) -> str:
+    """Each place in a few words, and each remedy once."""
+    places: dict[str, list[str]] = {}
+    for f in found:
+        measured = f.measured.partition("; witness")[0]
+        places.setdefault(f.remedy, []).append(f"{f.rule.id} {f.where}: {measured}")
+    lines = []
+    for remedy, said in places.items():
+        left = len(said) - _PLACES
+        more = [f"and {left} more such places"] if left > 0 else []
+        lines.append("; ".join(said[:_PLACES] + more) + (f"; {remedy}" if remedy else ""))
+    return "".join(f"\n  {line}" for line in lines)
+
+
 def _warn_if_not_compilable(own: OwnNetwork, data: DataSet) -> None:
     """Say it before hours of training, not after: rewrite the graph as the compiler would."""
     spikes = data.domain == SPIKE or all(
@@ -202,17 +224,18 @@ def _warn_if_not_compilable(own: OwnNetwork, data: DataSet) -> None:
     )
     where = ""
     try:
-        graph = capture(own.model, own.shape, own.steps, domain=SPIKE if spikes else ANALOG).graph
+        domain = SPIKE if spikes else ANALOG
+        graph = capture_deployed(own.model, own.shape, own.steps, domain=domain).graph
         for each in standard_pipeline(host_encoder=not spikes).network:
             graph = each.rewrite(graph)
         found = [f for f in (*check_domains(graph), *check_operations(graph)) if f.status == "FAIL"]
         if found:
-            where = f"{found[0].where}: {found[0].measured}; {found[0].remedy}"
+            where = _short(found)
     except PurespikeError as error:
-        where = str(error)
+        where = f" {error}"
     if where:
         warnings.warn(
-            f"this network trains, but cannot be deployed as spikes as it is: {where}",
+            f"this network trains, but cannot be deployed as spikes as it is:{where}",
             NotCompilableWarning,
             stacklevel=2,
         )

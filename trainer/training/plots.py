@@ -24,13 +24,13 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#
 _MARKS = "os^Dv*x"
 
 
-def draw(runs: Sequence[Run], folder: Path, *, epoch: int = 0, form: Form = "png") -> list[Path]:
+def draw(runs: Sequence[Run], folder: Path, *, epoch: int = 1, form: Form = "png") -> list[Path]:
     """Write ``curves``, ``firing_rates`` and ``gradients`` as PNG or SVG; older ones are replaced.
 
     Args:
         runs: trainings to compare.
         folder: where to write; made if missing.
-        epoch: whose gradients and firing rates are shown by depth, 0 the first: there vanishing,
+        epoch: whose gradients and firing rates are shown by depth, 1 the first: there vanishing,
             exploding and silent layers show.
         form: ``png`` or ``svg``.
 

@@ -67,12 +67,16 @@ def for_this_processor(config: TrainConfig) -> TrainConfig:
     """The configuration with what ``precision = "auto"`` stands for here.
 
     bfloat16 with channels-last on a CPU that multiplies in it, float32 everywhere else; on a CPU
-    with AVX2 by additions (``spike_kernels``) where these can be compiled.
+    with AVX2 by the kernels for spikes where these can be compiled.
     """
     if config.precision != "auto":
         return config
-    if config.device == "cpu" and multiplies_bf16() and not config.spike_kernels:
-        return replace(config, precision="bf16", channels_last=True)
-    if config.spike_kernels or (config.device == "cpu" and level() and not available()):
-        return replace(config, precision="float32", channels_last=True, spike_kernels=True)
-    return replace(config, precision="float32")
+    here = config.device == "cpu"
+    half = here and bool(multiplies_bf16())
+    kernels = config.spike_kernels or (here and bool(level()) and not available())
+    return replace(
+        config,
+        precision="bf16" if half else "float32",
+        channels_last=config.channels_last or half or kernels,
+        spike_kernels=kernels,
+    )

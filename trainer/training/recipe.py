@@ -14,7 +14,7 @@ from purespike.trainer.networks.own import ModuleConfig
 from purespike.trainer.training.presets import DEMO
 from purespike.trainer.training.recipe_file import SHIPPED as SHIPPED
 from purespike.trainer.training.recipe_file import RecipeError as RecipeError
-from purespike.trainer.training.recipe_file import read_tables
+from purespike.trainer.training.recipe_file import Tables, read_tables
 from purespike.trainer.training.recipe_file import shipped_recipes as shipped_recipes
 from purespike.trainer.training.settings import TrainConfig
 
@@ -37,7 +37,7 @@ class Recipe:
 
 
 def read_recipe(
-    source: str | Path | None = None,
+    source: str | Path | Tables | None = None,
     changes: Sequence[str] = (),
     *,
     data: Mapping[str, str] | None = None,
@@ -51,7 +51,7 @@ def read_recipe(
 
     Args:
         source: a TOML file with tables ``[model]``, ``[data]`` and ``[train]``, or the name of a
-            shipped recipe; None takes the demo as it is.
+            shipped recipe; or the tables themselves; None takes the demo as it is.
         data: a table that takes the place of ``[data]``.
         changes: such as ``train.epochs=5``; values are written as in TOML, texts without quotes.
 

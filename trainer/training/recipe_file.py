@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from purespike.compiler.errors import UsageError
+from purespike.compiler.files import reading
 from purespike.compiler.files.toml import parse_toml
-from purespike.compiler.near import did_you_mean
+from purespike.compiler.near import did_you_mean, nearest
+from purespike.trainer.training.recipe_keys import recipe_keys, require_known
 
 __all__ = [
     "SHIPPED",
@@ -51,7 +53,7 @@ def data_table(text: str) -> dict[str, str]:
 
 
 def read_tables(
-    source: str | Path | None = None,
+    source: str | Path | Tables | None = None,
     changes: Sequence[str] = (),
     *,
     data: Mapping[str, str] | None = None,
@@ -65,9 +67,12 @@ def read_tables(
 
     Raises:
         RecipeError: If the file or a change cannot be read.
+        ConfigError: If a table has no such key.
     """
     tables: Tables = {}
-    if source is not None:
+    if isinstance(source, dict):
+        _merge(tables, source, "the recipe of the training")
+    elif source is not None:
         path = _find(source)
         _merge(tables, _toml(_text(path), str(path)), str(path))
     if data is not None:
@@ -80,10 +85,20 @@ def read_tables(
                 "a change cannot be read",
                 found=change,
                 allowed="table.key=value, such as train.epochs=5",
+                remedy=_in_which_table(key.strip(), value) if equals else "",
             )
         _merge(tables, _toml(f"[{table}]\n{name}={_quoted(value)}", change), change)
+    require_known(tables)
     _check_encoding(tables)
     return tables
+
+
+def _in_which_table(key: str, value: str) -> str:
+    """What was meant by a key without its table."""
+    known = recipe_keys()
+    found = nearest(key, known)
+    meant = [f"{table}.{found}={value}" for table in known.get(found, ())]
+    return f"did you mean {' or '.join(meant)}?" if meant else ""
 
 
 def _find(source: str | Path) -> Path:
@@ -113,6 +128,7 @@ def _merge(tables: dict[str, dict[str, Any]], data: dict[str, Any], where: str) 
                 found=name,
                 allowed="[model], [data] and [train]",
                 where=where,
+                remedy=did_you_mean(name, _TABLES),
             )
         tables[name] = _joined(tables.get(name, {}), table)
 
@@ -129,14 +145,12 @@ def _joined(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise RecipeError("the recipe is too large", where=str(path), allowed="1 MiB")
-        return path.read_text(encoding="utf-8")
+        return reading.read_text(path, _MOST_BYTES, RecipeError, "the recipe")
     except (OSError, UnicodeDecodeError) as e:
         raise RecipeError(
             "the recipe cannot be read",
             where=str(path),
-            found=str(e),
+            found=(isinstance(e, OSError) and e.strerror) or str(e),
             allowed=f"a file, or one of {', '.join(shipped_recipes()) or 'no shipped recipes'}",
             remedy=did_you_mean(path.name, shipped_recipes()),
         ) from e

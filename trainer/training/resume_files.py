@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from purespike.compiler.files.kinds import TRAINING
 from purespike.compiler.files.writing import write_file
 from purespike.trainer.training.learner import Learner
-from purespike.trainer.training.lightning_setup import ResumeFile
-from purespike.trainer.training.logs import FIRST_LOG, LAYERS, log_files
+from purespike.trainer.training.lightning_setup import ResumeFile, plain_values
+from purespike.trainer.training.logs import EPOCHS, FIRST_LOG, LAYERS, RECIPE, log_files
 from purespike.trainer.training.places import LAST
 from purespike.trainer.training.settings import TrainConfig
 
-__all__ = ["BestEpoch", "keepers", "write_order"]
+__all__ = ["BestEpoch", "WholeFiles", "keepers", "write_order"]
 
 _BEST = "best.ckpt"
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints that are written beside their place, and then take it.
+
+    Lightning writes them into TMPDIR. Where that is another file system, it copies them from there
+    into their place, and a kill leaves half of one; on any, it leaves a file in TMPDIR.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint, whole or not at all."""
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        write_file(path, content.getbuffer())
 
 
 class _Kept(ModelCheckpoint):
@@ -58,7 +77,7 @@ class BestEpoch(_Kept):
 
     def weights(self) -> dict[str, Any]:
         """The learner's state in the best epoch."""
-        state: dict[str, Any] = torch.load(self.file, weights_only=True)["state_dict"]
+        state: dict[str, Any] = plain_values(self.file)["state_dict"]
         return state
 
 
@@ -70,8 +89,20 @@ class _Patience(EarlyStopping):
             trainer.should_stop = True
 
 
+class _Finish(L.Callback):
+    """Trains no further: what was learnt until the interruption is tested and kept."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        trainer.should_stop = True
+
+
 def keepers(
-    folder: Path, config: TrainConfig, file: ResumeFile | None, *, validated: bool
+    folder: Path,
+    config: TrainConfig,
+    file: ResumeFile | None,
+    *,
+    validated: bool,
+    finish: bool = False,
 ) -> tuple[list[L.Callback], BestEpoch | None]:
     """The callbacks that keep ``last.ckpt`` and ``best.ckpt`` and stop early.
 
@@ -82,6 +113,7 @@ def keepers(
         config: how it is trained.
         file: what it is resumed from; its ``best.ckpt`` is copied where it lies elsewhere.
         validated: whether samples are held out.
+        finish: train no further.
     """
     found: list[L.Callback] = []
     best = BestEpoch(folder) if validated else None
@@ -92,14 +124,17 @@ def keepers(
             write_file(best.file, old.read_bytes())
     if config.patience:
         found.append(_Patience("val_accuracy", mode="max", patience=config.patience))
+    found += [_Finish()] if finish else []
     return [*found, _Kept(folder, LAST, None)], best
 
 
-def write_order(learner: Learner, folder: Path, file: ResumeFile | None) -> None:
-    """What ``purespike plot`` needs beside the log.
+def write_order(
+    learner: Learner, folder: Path, file: ResumeFile | None, recipe: Mapping[str, Any] | None
+) -> None:
+    """What ``purespike plot`` and ``train --resume`` need beside the log and the resume file.
 
-    The layers in order of depth, which the log does not keep, and where the log of this training
-    begins: an earlier one in the same folder has left its own.
+    The layers in order of depth, which the log does not keep; where the log of this training
+    begins: an earlier one in the same folder has left its own; and the recipe that it goes on by.
     """
     place = folder / LAYERS
     goes_on = file is not None and file.path.parent.resolve() == folder.resolve()
@@ -109,6 +144,8 @@ def write_order(learner: Learner, folder: Path, file: ResumeFile | None) -> None
         "layers": [name for name, _ in learner.layers],
         "neurons": [name for name, _ in learner.neurons],
         FIRST_LOG: max(log_files(folder), default=-1) + 1,
+        EPOCHS: learner.config.epochs,
+        RECIPE: recipe,
         **TRAINING.mark,
     }
     write_file(place, json.dumps(order, indent=1) + "\n")

@@ -22,7 +22,7 @@ from purespike.compiler.files.writing import write_file
 from purespike.trainer.data.config import DataFile
 from purespike.trainer.errors import ConfigError
 from purespike.trainer.networks.configuration import ModelConfig, NetworkConfig
-from purespike.trainer.networks.models import build
+from purespike.trainer.networks.models import build, without_paths
 from purespike.trainer.networks.own import ModuleConfig
 from purespike.trainer.nn.surrogate import SHAPES, Shaped
 from purespike.trainer.training.batches import open_feed
@@ -110,7 +110,7 @@ def scan(
             found="no width or no height",
             allowed=f"at least one of each, of the shapes {', '.join(SHAPES)}",
         )
-    bare = replace(_catalogue(recipe), aap=False, shortcut=False, dsnn=False)
+    bare = without_paths(_catalogue(recipe))
     return scan_surrogates(build(bare, recipe.train.seed), tried, *batch)
 
 

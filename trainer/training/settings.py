@@ -43,12 +43,12 @@ class TrainConfig:
         label_smoothing: share of each label spread evenly over all classes.
         precision: float32, or bf16: matrix products in bfloat16 (autocast), membranes, statistics
             and weights in float32. auto is bf16 with ``channels_last`` on a CPU that multiplies in
-            bfloat16, and float32 everywhere else, with ``spike_kernels`` where a CPU with AVX2 can
-            have them; checkpoints say what it was.
+            bfloat16, and float32 everywhere else, both with ``spike_kernels`` where a CPU with AVX2
+            can have them; checkpoints say what it was.
         spike_kernels: compute convolutions and linear layers that hear spikes by additions, where
             that is quicker, batch normalizations with the neurons behind them, and gates on bits
-            (:mod:`purespike.trainer.nn.spiking`); the same numbers up to the order of sums. In
-            float32, with ``channels_last``.
+            (:mod:`purespike.trainer.nn.spiking`); the same numbers up to the order of sums. On a
+            CPU, with ``channels_last``; in bf16 the normalizations with their neurons alone.
         recompute: keep only what enters each block and compute the rest again in the backward pass
             (activation checkpointing): less memory, one more forward pass, the same gradients.
         channels_last: weights and activations with the channels side by side in memory (NHWC),
@@ -136,8 +136,8 @@ class TrainConfig:
             self._refuse("label_smoothing", "0 <= label_smoothing < 1")
         if self.warmup >= self.epochs:
             self._refuse("warmup", f"fewer than epochs = {self.epochs}")
-        if self.spike_kernels and (self.precision == "bf16" or self.device != "cpu"):
-            self._refuse("spike_kernels", "false, or precision = float32 and device = cpu")
+        if self.spike_kernels and self.device != "cpu":
+            self._refuse("spike_kernels", "false, or device = cpu")
         if self.validation == 0 and self.deploy == "best":
             self._refuse("deploy", "last, as validation is 0")
         if self.validation == 0 and self.patience > 0:

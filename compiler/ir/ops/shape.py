@@ -158,6 +158,14 @@ class BatchNorm(Op):
                 found=f"{[a.shape for a in self.arrays().values()]} on {x}",
                 allowed="one value per channel",
             )
+        if not bool((self.variance + self.eps > 0).all()):
+            raise IRError(
+                "this batch norm divides by nothing",
+                found=f"variance {self.variance.min():g}, eps {self.eps:g}",
+                allowed="variance + eps above 0",
+                remedy="the running statistics are damaged: evaluate the model on its training "
+                "data",
+            )
         return x.shape, ANALOG
 
     def affine(self) -> tuple[Array, Array]:

@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 
 from purespike.compiler.ir.domain import Array, Domain, Reach, image, with_zero
 from purespike.compiler.ir.graph import Edge, IRError, Op, Shape, frozen
+from purespike.compiler.wording import Advice
 
 Pair = tuple[int, int]
+_CHANNELS_FIRST = Advice(
+    "channels stand first here, (C, H, W), and stand last in this input: move that axis of the "
+    "data, which is then (T, B, C, H, W): np.moveaxis(inputs, -1, 2); or state {shape} so"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +53,9 @@ class Conv2d(Op):
                 "the convolution does not fit its input",
                 found=f"input {x}, weight {self.weight.shape}{bias}, groups {self.groups}",
                 allowed="an input (C, H, W), a weight (out, C / groups, kH, kW), a bias (out,)",
+                remedy=_CHANNELS_FIRST
+                if self.weight.ndim == 4 and x.shape[-1:] == (self.weight.shape[1] * self.groups,)
+                else "give the layer as many input channels (in_channels) as what arrives has",
             )
         out, _, kh, kw = self.weight.shape
         spans = tuple(d * (k - 1) + 1 for d, k in zip(self.dilation, (kh, kw), strict=True))
@@ -158,6 +166,7 @@ class Linear(Op):
                 "the linear layer does not fit its input",
                 found=f"input {x}, weight {self.shape}{bias}",
                 allowed="an input (in,), a weight (out, in), a bias (out,)",
+                remedy="flatten what arrives, and give the layer as many inputs (in_features)",
             )
         return self.shape[:1], image(self.reach, self.bias, x.domain)
 

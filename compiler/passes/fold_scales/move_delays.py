@@ -8,6 +8,7 @@ Cases:
 1. A layer without bias, then one delay for all places: the delay, then the layer.
 2. A one-to-one synapse, then a delay: likewise, also with a delay of its own for each place.
 3. A sum of layers, then a delay: each of them is delayed by itself.
+4. A layer with a bias: as 1, and neurons that fire at every step, as late, deliver the bias.
 What fits no case stays; `why_delayed` says why, and quantization refuses it.
 """
 
@@ -35,7 +36,7 @@ _ALWAYS = ".bias.always"
 MOST_PARTS = 64  # of a bias: one that is larger by more lowers the scale of the weights
 
 
-def delay_before_layer(graph: Graph, node: Node) -> Match | None:  # cases 1, 2, 4 and 5
+def delay_before_layer(graph: Graph, node: Node) -> Match | None:  # cases 1, 2 and 4
     """A delay behind a layer goes in front of it."""
     layer = graph.producer(node.inputs[0])
     if not isinstance(node.op, Delay) or layer is None or not isinstance(layer.op, SYNAPSES):

@@ -122,7 +122,7 @@ class _Layer:
             return found if self._stays_below(found) else {}
         shifts = self._shifts()
         fixed = any(isinstance(n.op, Scale) for n in self.nodes)  # case 2
-        moves = [m for m in ((0.0,) if fixed else _THRESHOLDS) if self._legal(m)]
+        moves = [m for m in ((0.0,) if fixed else _THRESHOLDS) if self._legal(m)] or [0.0]
         # Flips by (threshold, bias, channel).
         flips = np.array([[self._flips(m, b) for b in shifts] for m in moves])
         size = self.size // self.channels

@@ -8,7 +8,7 @@ import numpy as np
 
 from purespike.compiler.ir.domain import Array
 from purespike.compiler.ir.graph import Op, Shape
-from purespike.compiler.ir.ops import Conv2d, Linear, Scale
+from purespike.compiler.ir.ops import Conv2d, Delay, Linear, Scale
 from purespike.compiler.ir.ops.synapse import reweighted
 from purespike.compiler.ir.rewrite import per_channel
 from purespike.compiler.passes.unroll_levels.trains import Train
@@ -39,6 +39,21 @@ def one_to_one(train: Train, sign: float, counts: Shape) -> Op | None:
             return None
         one = Conv2d(channels.reshape(-1, 1, 1, 1), groups=counts[0])
     return _spread(one, train, train.signs)
+
+
+def waiting(op: Op, train: Train, counts: Shape) -> Op:
+    """The operation for spikes of a train: a delay by place is one for each of its channels.
+
+    Args:
+        op: One that weighs nothing.
+        train: Spikes to read in the place of counts.
+        counts: The shape of the counts.
+    """
+    if train.signs is None or not isinstance(op, Delay) or isinstance(op.steps, int):
+        return op
+    steps = np.broadcast_to(op.steps, counts).reshape(train.channels, 1, -1)
+    every = np.repeat(steps, len(train.signs), axis=1)
+    return Delay(every.reshape(train.shape(counts)))
 
 
 def _times(op: Conv2d | Linear, worth: Array, counts: Shape) -> Conv2d | Linear | None:

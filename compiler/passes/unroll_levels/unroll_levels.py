@@ -56,7 +56,7 @@ from purespike.compiler.ir.ops import (
 from purespike.compiler.ir.ops.synapse import reweighted
 from purespike.compiler.ir.rewrite import counts, rewritten
 from purespike.compiler.passes.fold_scales.pooling import max_pool, pool_into_neurons
-from purespike.compiler.passes.unroll_levels.synapses import one_to_one, weighed
+from purespike.compiler.passes.unroll_levels.synapses import one_to_one, waiting, weighed
 from purespike.compiler.passes.unroll_levels.trains import (
     LINEAR,
     LevelsError,
@@ -146,7 +146,8 @@ class _Unrolled:
                 self.trains[node.name], self.trains[node.inputs[0]], strict=True
             ):
                 shape = own.shape(node.output.shape)
-                yield _like(node, own.name, node.op, (source.name,), shape)
+                op = waiting(node.op, source, node.output.shape)
+                yield _like(node, own.name, op, (source.name,), shape)
         elif node.name not in self.trains:
             if any(i in self.trains and not self._is_train(i) for i in node.inputs):
                 raise refused(self.graph, node, f"{type(node.op).__name__} of counts")

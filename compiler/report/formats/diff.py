@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from purespike.compiler.errors import UsageError
+from purespike.compiler.near import nearest
+from purespike.compiler.report.formats.conditions import conditions
 from purespike.compiler.report.report import Report
-from purespike.compiler.report.rows.found import Found
+from purespike.compiler.report.rows.found import found_data
 from purespike.compiler.report.tables.table import Column, Result, Table, headings, numbers
 from purespike.compiler.rules.finding import Finding, Status
 from purespike.compiler.wording import figure
@@ -56,6 +56,7 @@ class Difference:
         gone: Findings that were in the old build only.
         waived: Findings that are waived in the new build and were not before.
         notes: Why counts of the two may not be comparable.
+        conditions: What differs beside the networks: data, time steps, policy, options.
     """
 
     rows: tuple[Row, ...]
@@ -63,6 +64,7 @@ class Difference:
     gone: tuple[Finding, ...]
     waived: tuple[Finding, ...]
     notes: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     def data(self) -> dict[str, Any]:
         """As JSON-ready data; findings as report.json has them."""
@@ -71,8 +73,9 @@ class Difference:
             "figures": [
                 {"name": r.name, "old": r.old, "new": r.new, "unit": r.unit} for r in self.rows
             ],
-            **{k: msgspec.to_builtins([Found.of(f) for f in v]) for k, v in found.items()},
+            **{k: found_data(v) for k, v in found.items()},
             "notes": list(self.notes),
+            "conditions": list(self.conditions),
         }
 
     def row(self, name: str) -> Row | None:
@@ -94,6 +97,7 @@ class Gate:
 ACCURACY = "accuracy of the integer network"
 AC = "AC a sample on the chip"
 CORES = "cores"
+_GATES = ("accuracy", "ac", "cores", "findings")
 
 
 def compare_reports(old: Report, new: Report) -> Difference:
@@ -118,6 +122,7 @@ def compare_reports(old: Report, new: Report) -> Difference:
         tuple(f for key, f in was_open.items() if key not in is_open and key not in waived),
         tuple(f for key, f in waived.items() if key not in was_waived),
         tuple(_notes(old, new)),
+        tuple(conditions(old, new)),
     )
 
 
@@ -148,7 +153,7 @@ def _gate(text: str) -> Gate:
     try:
         if name == "findings" and not equals:
             return Gate(name)
-        if name in ("accuracy", "ac", "cores") and 0 <= float(value) < float("inf"):
+        if name in _GATES[:-1] and 0 <= float(value) < float("inf"):
             return Gate(name, float(value))
     except ValueError:
         pass
@@ -157,7 +162,17 @@ def _gate(text: str) -> Gate:
         found=text,
         allowed="accuracy=POINTS (largest drop), ac=PERCENT (largest growth), findings (no new "
         "one), cores=N (most cores more)",
+        remedy=_meant(name, value),
     )
+
+
+def _meant(name: str, value: str) -> str:
+    if name in _GATES:
+        return ""
+    begun = [gate for gate in _GATES if name and gate.startswith(name)]
+    near = dict.fromkeys([*begun, *filter(None, [nearest(name, _GATES)])])
+    written = [g if g == "findings" else f"{g}={value or 'N'}" for g in near]
+    return f"did you mean {' or '.join(written)}?" if written else ""
 
 
 def tripped(difference: Difference, gates: Iterable[Gate]) -> tuple[str, ...]:

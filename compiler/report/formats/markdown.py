@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from purespike.compiler.report.report import Report
-from purespike.compiler.report.sentences import NO_ACCURACY, operations
+from purespike.compiler.report.sentences import (
+    NO_ACCURACY,
+    given,
+    latency,
+    operations,
+    origin,
+    silence,
+)
 from purespike.compiler.report.tables.findings import (
     findings_table,
     open_findings,
@@ -11,7 +20,8 @@ from purespike.compiler.report.tables.findings import (
     waived_table,
 )
 from purespike.compiler.report.tables.stages import accuracy_table
-from purespike.compiler.report.tables.table import Cell, Link, Result, Table, text
+from purespike.compiler.report.tables.table import Cell, Result, Table, text
+from purespike.compiler.rules.finding import Finding
 
 SHOWN = 20  # findings; report.json has all of them
 _MARKS = {"PASS": "✅", "FAIL": "❌", "WAIVED": "⚠️", "NOT RUN": "❔"}
@@ -25,22 +35,32 @@ def to_markdown(report: Report) -> str:
     parts = [
         f"## {mark} {_escaped(report.headline)}",
         f"{_escaped(report.model)} for {_escaped(report.target)}, policy `{report.policy}`, "
-        f"{report.samples} test samples",
+        + given(report),
+        *([f"⚠️ {_escaped(silence(report))}."] if silence(report) else []),
     ]
+    parts += [f"Network: {_escaped(origin(report))}"] if report.file else []
     waived, open_ = (
         waived_table(findings).first(SHOWN),
         findings_table("Open", open_findings(findings)).first(SHOWN),
     )
     parts += _part("Waived", waived) if waived.rows else []
     parts += _part("Rules", rules_table(findings))
-    parts += _part("Open", open_) if open_.rows else []
+    parts += (
+        [*_part("Open", open_), _rules(f for _, f in open_findings(findings))] if open_.rows else []
+    )
     accuracy = accuracy_table(report)
     parts += (
         _part("Accuracy", accuracy)
         if accuracy.rows
         else ["### Accuracy", f"{NO_ACCURACY.capitalize()}."]
     )
-    return "\n\n".join([*parts, operations(report)]) + "\n"
+    return "\n\n".join([*parts, operations(report), *filter(None, [latency(report)])]) + "\n"
+
+
+def _rules(findings: Iterable[Finding]) -> str:
+    """What prints the pages of these rules: a summary of CI has no place for a link to lead to."""
+    named = sorted({f"`{f.rule.command}`" for f in findings})
+    return f"Why, and what to do: {', '.join(named)}."
 
 
 def _part(heading: str, table: Table) -> list[str]:
@@ -53,8 +73,6 @@ def _part(heading: str, table: Table) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    if isinstance(cell, Link) and cell.page:
-        return f"[{_escaped(cell.text)}]({cell.page})"
     if isinstance(cell, Result):
         return f"{_MARKS[cell.status]} {cell.status}"
     return _escaped(text(cell))

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from purespike.compiler.report.report import Report
-from purespike.compiler.report.sentences import NO_ACCURACY, operations
+from purespike.compiler.report.sentences import (
+    NO_ACCURACY,
+    given,
+    latency,
+    operations,
+    origin,
+    silence,
+)
 from purespike.compiler.report.tables.findings import (
     findings_table,
     open_findings,
@@ -23,8 +30,10 @@ def to_text(report: Report) -> str:
     findings = report.findings
     parts = [
         f"{report.headline}\n{report.model}, target {report.target}, policy {report.policy}, "
-        f"{report.samples} samples"
+        + given(report),
+        *([silence(report)] if silence(report) else []),
     ]
+    parts += [f"Network: {origin(report)}"] if report.file else []
     for table in (
         waived_table(findings),
         rules_table(findings),
@@ -34,7 +43,7 @@ def to_text(report: Report) -> str:
         if table.rows:
             parts.append("\n".join(_lines(table)))
     parts += [] if report.accuracy else [f"Accuracy: {NO_ACCURACY}"]
-    return "\n\n".join([*parts, operations(report)]) + "\n"
+    return "\n\n".join([*parts, operations(report), *filter(None, [latency(report)])]) + "\n"
 
 
 def _lines(table: Table) -> Iterator[str]:

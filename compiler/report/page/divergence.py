@@ -61,9 +61,14 @@ def two_traces(t: Traces, stage: str, names: tuple[str, str], layers: Layers) ->
         parts.append(el("path", d=ticks, class_=f"tick {kind}") if ticks else None)
         words.append(f"{names[k]}: {_said(row, fired, t.start)}")
     at = ", ".join(map(str, t.index))
+    there = [row[t.step - t.start] for row in t.membranes if len(row) > t.step - t.start]
+    said = ", ".join(
+        f"{name} {v:.6g}" for name, v in zip(names, there, strict=False) if v is not None
+    )
+    span = f"Steps {t.start} to {t.start + steps - 1}" if steps > 1 else f"Step {t.start} alone"
     caption = (
-        f"{stage}: {t.layer}, sample {t.sample}, neuron ({at}), first different at step {t.step}. "
-        f"Steps {t.start} to {t.start + steps - 1}; membrane {t.membrane}, "
+        f"{stage}: {t.layer}, sample {t.sample}, neuron ({at}), first different at step {t.step}"
+        f"{f': {said}' if said else ''}. {span}; membrane {t.membrane}, "
         f"from {low:.6g} to {high:.6g}; below, its spikes."
     )
     legend = [

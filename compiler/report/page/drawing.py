@@ -38,8 +38,9 @@ def network_section(
     boundary = (
         "Dashed amber boxes run on the host; a line marks where the chip begins."
         if host
-        else "Everything drawn belongs on the chip; the host only encodes the input as spikes and "
-        "takes the arg max of the output."
+        else "Everything drawn belongs on the chip; the host only sends the input's spikes, and "
+        "takes the arg max of the output: of its spike counts or, where it never fires, of its "
+        "last membrane."
     )
     if set(report.verdict.demanded) < {r.id for r in by_rule(findings)} - {"PS000"}:
         boundary = "It was judged by how it counts, and not compiled for a chip."

@@ -11,17 +11,19 @@ from purespike.compiler.report.page.layout import (
     MARK,
     WIDE,
     Marks,
-    Part,
     cut,
     kind_of,
     rules,
 )
 from purespike.compiler.report.page.parts import Box
+from purespike.compiler.report.page.places import Part
+
+_DOMAIN = 12  # letters of the domain of what leaves a part
 
 
 def handle(part: Part) -> Html:
     """The bracket on the left that folds a part."""
-    x, y = -part.width / 2 - 22, part.height
+    x, y = -part.left - 22, part.height
     return el(
         "g",
         el("rect", x=x - 12, y=GAP_Y, width=24, height=y - GAP_Y, class_="grip"),
@@ -57,9 +59,10 @@ def folded(part: Part, marks: Marks) -> Html:
     x, y = -WIDE / 2, GAP_Y
     title = _title(part)
     nodes = sum(len(box.layers) for box in own)
-    small = f"{nodes} operations{rules(mine, marks)[0] if mine else ''}"
+    count = f"{nodes} operations{_bits(own, marks.layers)}"
+    small = f"{count}{rules(mine, marks)[0] if mine else ''}"
     facts = _sum(own, marks.layers)
-    words = f"unfold {title}: {nodes} operations"
+    words = f"unfold {title}: {count}"
     words += f", {facts}" if facts else ""
     words += f" ✕ {rules(mine, marks)[1]}" if mine else ""
     kind = kind_of(part.drawn[part.run[0] - 1].edge.domain) if part.run[0] else ""
@@ -81,13 +84,23 @@ def folded(part: Part, marks: Marks) -> Html:
     )
 
 
+def _bits(own: Sequence[Box], layers: Layers | None) -> str:
+    """The widest membrane of a part."""
+    names = [layers.edges[k].name for box in own for k in box.layers] if layers else ()
+    widths = [w for n in names if layers and (w := layers.membrane_bits(n)) is not None]
+    return f", membranes up to {max(widths)} b" if widths else ""
+
+
 def _sum(own: Sequence[Box], layers: Layers | None) -> str:
+    """What leaves a part, how much its neurons fire, and their cores."""
     if layers is None:
         return ""
     names = [layers.edges[k].name for box in own for k in box.layers]
     rates = [r for n in names if (r := layers.rate(n)) is not None]
     cores = sum(layers.cores.get(n, 0) for n in names)
     ends = dict.fromkeys(f"{100 * f(rates):.1f}" for f in (min, max)) if rates else {}
-    said = [f"fires {' to '.join(ends)} %"] if ends else []
+    out = own[-1].edge.domain
+    said = [out if len(out) < _DOMAIN else out.partition("[")[0]]
+    said += [f"fires {' to '.join(ends)} %"] if ends else []
     said += [f"{cores} core{'s' * (cores != 1)}"] if cores else []
     return " · ".join(said)

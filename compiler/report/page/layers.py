@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+from numpy.typing import NDArray
+
 from purespike.compiler.report.lookup import node_of
 from purespike.compiler.report.report import Report
 from purespike.compiler.report.rows.census import LayerCount
@@ -69,6 +72,16 @@ class Layers:
         quantized = any(line.name == "quantize" for line in self.report.ledger)
         return bits if quantized and isinstance(bits, int) else None
 
+    @cached_property
+    def thresholds(self) -> Mapping[str, NDArray[np.float64]]:
+        """Of every neuron, of the layers in which they differ and are listed; NaN where none is."""
+        found = {}
+        for e in self.edges:
+            if isinstance(e, NodeRow) and e.threshold_of:
+                known = [math.nan if x is None else x for x in e.threshold_of]
+                found[e.name] = np.broadcast_to(np.reshape(known, e.threshold_shape), e.shape)
+        return found
+
     def rate(self, name: str) -> float | None:
         """Spikes per neuron and step; None for what does not fire, or was not run."""
         counted = self.counts.get(name)
@@ -86,11 +99,16 @@ class Layers:
             said.append(f"{self.weight_bits}-bit weights")
         if ends := _INTEGERS.fullmatch(edge.domain):
             said.append(f"{signed_bits(*map(float, ends.groups()))}-bit current")
-        if edge.name in self.activity:
-            low, high = self.activity[edge.name].membrane_bound
-            if low is not None and high is not None and self.weight_bits:
-                said.append(f"{signed_bits(low, high)}-bit membrane")
+        if membrane := self.membrane_bits(edge.name):
+            said.append(f"{membrane}-bit membrane")
         return said
+
+    def membrane_bits(self, name: str) -> int | None:
+        """Bits that hold the membranes of a layer for any input; None where nothing is proved."""
+        if name not in self.activity or not self.weight_bits:
+            return None
+        low, high = self.activity[name].membrane_bound
+        return None if low is None or high is None else signed_bits(low, high)
 
     def brief(self, edge: EdgeRow, copies: Sequence[EdgeRow] = ()) -> str:
         """Domain, rate, bits and cores, for a line in a box; of copies mean and sum."""

@@ -29,39 +29,20 @@ class Marks:
         layers: With domain, rate, bits and cores of each; None for names and shapes alone.
         broken: Indices of the open findings of a layer, by its number.
         findings: All findings.
+        lit: A further class of a box, by its name.
+        ways: A further class of an edge, by the names of its ends.
     """
 
     layers: Layers | None = None
     broken: Mapping[int, list[int]] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    lit: Mapping[str, str] = field(default_factory=dict)
+    ways: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def of(self, box: Box) -> list[int]:
         """The open findings of a box, the worst first."""
         mine = [k for layer in box.layers for k in self.broken.get(layer, [])]
         return sorted(mine, key=lambda k: list(MARK).index(self.findings[k].status))
-
-
-class Part:
-    """Places of the boxes of one part: x around 0, y from its top."""
-
-    def __init__(self, drawn: Sequence[Box], run: range, high: float) -> None:
-        self.drawn, self.run, self.high = drawn, run, high
-        self.depth: dict[int, int] = {}
-        for b in run:
-            before = (self.depth[i] for i in drawn[b].reads if i in self.depth)
-            self.depth[b] = 1 + max(before, default=-1)
-        rows: dict[int, list[int]] = {}
-        for b, d in self.depth.items():
-            rows.setdefault(d, []).append(b)
-        self.place: dict[int, tuple[float, float]] = {}
-        for d, own in rows.items():
-            left = -(len(own) * WIDE + (len(own) - 1) * GAP_X) / 2
-            for k, b in enumerate(own):
-                self.place[b] = (left + k * (WIDE + GAP_X), GAP_Y + d * (high + GAP_Y))
-        widest = max(map(len, rows.values()))
-        self.width = widest * WIDE + (widest - 1) * GAP_X
-        self.height = len(rows) * (high + GAP_Y)
-        self.folded = high + GAP_Y
 
 
 def rules(mine: Sequence[int], marks: Marks) -> tuple[str, str]:

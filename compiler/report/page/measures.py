@@ -100,7 +100,8 @@ def ledger(layers: Layers) -> Html | None:
         "One cell per layer, the input on the left: blue is equal to the stage before, red is not, "
         "an arrow marks the first difference; below stand both membranes, and how far the first "
         "was from its threshold. Executors are compared with the interpreter, the captured graph "
-        "with torch."
+        "with torch. What the integer network does to all samples, cpu computes where it "
+        "equals the interpreter on the samples of row cpu; elsewhere the interpreter does."
     )
     by_layer = shown(layers_table(report), layers)
     return section(

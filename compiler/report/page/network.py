@@ -10,20 +10,22 @@ from collections.abc import Sequence
 
 from purespike.compiler.report.page.elements import Child, Html, el, number
 from purespike.compiler.report.page.folds import folded, handle
+from purespike.compiler.report.page.lanes import ABOVE, BELOW
 from purespike.compiler.report.page.layout import (
     GAP_Y,
     MARK,
     WIDE,
     Marks,
-    Part,
     cut,
     kind_of,
     rules,
 )
 from purespike.compiler.report.page.parts import Box, parts
+from purespike.compiler.report.page.places import DECK, Part, decks
+from purespike.compiler.report.page.routes import line, tip
 
 _HIGH, _FACTS = 42.0, 16.0  # px of a box, and px more where it has a line of facts
-_MARGIN = 84.0
+_MARGIN = 44.0
 
 
 def svg(drawn: Sequence[Box], marks: Marks, title: str = "") -> Html:
@@ -51,25 +53,16 @@ def svg(drawn: Sequence[Box], marks: Marks, title: str = "") -> Html:
 
 
 def _part(part: Part, y: float, middle: float, marks: Marks) -> Html:
-    drawn, run = part.drawn, part.run
-    whole: list[Child] = []
-    for b in run:
-        whole += [_edge(part, i, b) for i in drawn[b].reads]
-    end = part.place[run[-1]]
-    if run.stop < len(drawn) and end[1] + part.high < part.height:  # something else is lower
-        way = f"M{number(end[0] + WIDE / 2)} {number(end[1] + part.high)}"
-        way += f"C{number(end[0] + WIDE / 2)} {number(part.height)} 0 {number(end[1])} "
-        way += f"0 {number(part.height)}"
-        whole.append(el("path", d=way, class_=f"edge {kind_of(drawn[run[-1]].edge.domain)}"))
-    whole += [_box(part, b, marks) for b in run]
+    whole: list[Child] = [_edge(part, i, b, marks) for i, b in part.edges]
+    whole += [_box(part, b, marks) for b in part.run]
     inner: list[Child] = [el("g", whole, class_="whole")]
-    if len(run) > 1:
+    if len(part.run) > 1:
         inner = [el("g", handle(part), whole, class_="whole"), folded(part, marks)]
     return el(
         "g",
         inner,
         class_="part",
-        data_size=len(run),
+        data_size=len(part.run),
         data_high=part.height,
         data_low=part.folded,
         data_wide=part.width + 2 * _MARGIN,
@@ -79,34 +72,23 @@ def _part(part: Part, y: float, middle: float, marks: Marks) -> Html:
     )
 
 
-def _edge(part: Part, source: int, target: int) -> Html:
+def _edge(part: Part, source: int, target: int, marks: Marks) -> Html:
     drawn = part.drawn
-    x2, y2 = part.place[target]
-    d2 = part.depth[target]
-    if source in part.place:
-        (x1, y1), d1 = part.place[source], part.depth[source]
-        x1, y1 = x1 + WIDE / 2, y1 + part.high
-    else:  # from the part above, which ends in the middle
-        x1, y1, d1 = 0.0, 0.0, -1
-    if d2 - d1 == 1:
-        x2 += WIDE / 2
-        half = (y1 + y2) / 2
-        line = f"M{number(x1)} {number(y1)}C{number(x1)} {number(half)} "
-        line += f"{number(x2)} {number(half)} {number(x2)} {number(y2)}"
-    else:  # a skip, or a loop: around the boxes between, on the right
-        start, out = x1, part.width / 2 + min(64.0, 16.0 + 10.0 * abs(d2 - d1))
-        if source in part.place:
-            start, y1 = x1 + WIDE / 2, y1 - part.high / 2
-        x2, y2 = x2 + WIDE, y2 + part.high / 2
-        line = f"M{number(start)} {number(y1)}C{number(out)} {number(y1)} {number(out)} "
-        line += f"{number(y1)} {number(out)} {number((y1 + y2) / 2)}S{number(out)} {number(y2)} "
-        line += f"{number(x2)} {number(y2)}"
-    box = drawn[source]
+    first = part.run[0] - 1 if source == ABOVE else source  # only its value comes from above
+    box = drawn[first]
     copies = f", {len(box.layers)} trains" if len(box.layers) > 1 else ""
-    words = f"{box.name} to {drawn[target].name}: {box.edge.domain}{copies}"
+    reader = "what follows" if target == BELOW else drawn[target].name
+    words = f"{box.name} to {reader}: {box.edge.domain}{copies}"
     kind = f"edge {kind_of(box.edge.domain)}{' many' if copies else ''}"
-    parts: list[Child] = [el("path", el("title", words), d=line, class_=kind)]
-    if box.role == "host" and drawn[target].role != "host":
+    lit = marks.ways.get((box.name, reader))
+    if target == BELOW:  # on its way to any of those that read it there
+        lit = next((kind for (name, _), kind in marks.ways.items() if name == box.name), None)
+    way = line(part, source, target)
+    shown = f"{kind} {lit}" if lit else kind
+    parts: list[Child] = [el("path", el("title", words), d=way, class_=shown)]
+    head = tip(part, source, target)
+    parts.append(el("path", d=head, class_=f"{kind} tip") if head else None)
+    if target != BELOW and box.role == "host" and drawn[target].role != "host":
         half = part.place[target][1] - GAP_Y / 2
         parts.append(el("path", d=f"M-110 {number(half)}H110", class_="border"))
         parts.append(el("text", "host above, chip below", x=8, y=half - 4, class_="small"))
@@ -126,8 +108,8 @@ def _box(part: Part, b: int, marks: Marks) -> Html:
     words += f" ✕ {rules(mine, marks)[1]}" if mine else ""
     small = f"{host}{box.operation} {shape}{rules(mine, marks)[0] if mine else ''}"
     shapes: list[Child] = [el("title", words)]
-    for k in reversed(range(1, min(3, len(box.layers)))):
-        at = {"x": x + 5 * k, "y": y - 4 * k}
+    for k in range(decks(box), 0, -1):
+        at = {"x": x + k * DECK[0], "y": y + k * DECK[1]}
         shapes.append(
             el("rect", width=WIDE, height=part.high, rx=6, class_=f"box {box.role}", **at)
         )
@@ -142,7 +124,7 @@ def _box(part: Part, b: int, marks: Marks) -> Html:
     anchor = f"n{box.layers[0]}"
     others = [el("g", id=f"n{k}") for k in box.layers[1:]]
     if layers is None:
-        return el("g", shapes)
+        return el("g", shapes, class_=marks.lit.get(box.name))
     about = " ".join(map(str, box.layers))
     to = f"#f{mine[0]}" if mine else f"#l{box.layers[0]}"
     link = el("a", shapes, href=to, id=anchor, data_l=about)

@@ -9,6 +9,7 @@ from purespike.compiler.report.page.layers import Layers
 from purespike.compiler.report.page.samples import Kept
 from purespike.compiler.report.page.tables import status
 from purespike.compiler.report.rows.network import EdgeRow, NodeRow
+from purespike.compiler.report.sentences import membrane
 from purespike.compiler.rules.finding import Finding
 
 _FINDINGS = 12  # of a layer that its card lists; the tables have all
@@ -57,6 +58,7 @@ def _card(
         shape = "×".join(map(str, edge.shape))
         facts.append(("operation", f"{edge.operation}, {shape}"))
         facts.append(("module", edge.origin))
+        facts.append(("membrane", "; ".join(membrane(edge))))
         facts.append(("reads", _links(layers, edge.reads)))
     if edge is not None:
         feeds = [e.name for e in layers.edges if isinstance(e, NodeRow) and name in e.reads]

@@ -8,7 +8,7 @@ from purespike.compiler.report.lookup import by_rule, is_open
 from purespike.compiler.report.page.elements import Child, Html, el, section
 from purespike.compiler.report.page.layers import Layers, signed_bits
 from purespike.compiler.report.report import Report
-from purespike.compiler.report.sentences import NO_ACCURACY, counted, operations, percent
+from purespike.compiler.report.sentences import NO_ACCURACY, counted, operations, origin, percent
 from purespike.compiler.rules.finding import Finding
 
 _NAMED = 4  # places that an answer names
@@ -46,6 +46,8 @@ def _answers(layers: Layers, findings: Sequence[Finding]) -> Iterator[tuple[str,
     report = layers.report
     yield "Does it hold?", _held(report, findings), "rules"
     yield "What ran?", _ran(report), "network"
+    if report.file:
+        yield "Where is it from?", origin(report), ""
     yield "What was compared with what?", _compared(report), "ledger"
     yield "What was not checked?", _missing(report, findings), "unknown"
     yield "How accurate is it?", _accurate(report), "ledger"

@@ -62,7 +62,7 @@ def _body(report: Report, trace: Trace | None) -> list[Child]:
     findings = report.findings
     recorded = (*trace.membranes, *trace.values) if trace else ()
     layers = Layers(report, tuple(dict.fromkeys(recorded)))
-    kept = keep(trace) if trace else None
+    kept = keep(trace, layers.thresholds) if trace else None
     nodes = places(report, findings)
     parts = [
         words.waivers(report, findings),

@@ -32,7 +32,7 @@ class Kept:
         of_steps: How many there are.
         neurons: Of a layer, at most.
         data: By name of the layer: numbers of its neurons ``n``, how many it has ``of``, packed
-            spikes ``s`` and membranes ``m``.
+            spikes ``s`` and membranes ``m``; thresholds ``t`` where those of the layer differ.
     """
 
     samples: int
@@ -57,11 +57,12 @@ class Kept:
         return json.dumps(whole, separators=(",", ":"), sort_keys=True)
 
 
-def keep(trace: Trace) -> Kept | None:
+def keep(trace: Trace, thresholds: Mapping[str, NDArray[np.float64]]) -> Kept | None:
     """As much of a run as fits into the budget; None of a run in which nothing was recorded.
 
     Args:
         trace: Spikes (T, B, *shape) by layer, and membranes after the reset in 64ths of a weight.
+        thresholds: (*shape) in weights, of layers whose neurons do not all have the same.
     """
     arrays = {**trace.membranes, **trace.values}
     names = [n for n in dict.fromkeys((*trace.membranes, *trace.values)) if arrays[n].size]
@@ -71,7 +72,7 @@ def keep(trace: Trace) -> Kept | None:
     steps = min(all_steps, _STEPS)
     samples, neurons = min(all_samples, _SAMPLES), _NEURONS
     while True:
-        data = {n: _layer(trace, n, steps, samples, neurons) for n in names}
+        data = {n: _layer(trace, thresholds, n, steps, samples, neurons) for n in names}
         size = sum(len(json.dumps(own)) for own in data.values())
         if size <= BUDGET or (samples, neurons, steps) == (1, 1, 1):
             break
@@ -84,7 +85,14 @@ def keep(trace: Trace) -> Kept | None:
     return Kept(samples, all_samples, steps, all_steps, neurons, data)
 
 
-def _layer(trace: Trace, name: str, steps: int, samples: int, neurons: int) -> dict[str, Any]:
+def _layer(
+    trace: Trace,
+    thresholds: Mapping[str, NDArray[np.float64]],
+    name: str,
+    steps: int,
+    samples: int,
+    neurons: int,
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, arrays in (("s", trace.values), ("m", trace.membranes)):
         if name not in arrays:
@@ -95,6 +103,9 @@ def _layer(trace: Trace, name: str, steps: int, samples: int, neurons: int) -> d
         rows = flat[:, :, chosen].transpose(1, 2, 0)  # (sample, neuron, step)
         packed = np.packbits(rows != 0).tobytes() if key == "s" else changes(rows)
         found |= {"n": chosen.tolist(), "of": size, key: b64encode(packed).decode()}
+    if name in thresholds:
+        own = thresholds[name].ravel()[found["n"]]
+        found["t"] = [float(x) if np.isfinite(x) else None for x in own]
     return found
 
 

@@ -59,10 +59,20 @@ function drawTraces(k) {
     membranes: own.m === undefined ? null : levels(own.m, kept.steps),
   };
   neuronOf.replaceChildren(...own.n.map((n, at) => new Option(String(n), String(at))));
-  // The neuron that does most is the one to look at first.
-  const work = own.n.map((_, at) => row("spikes", at).reduce((a, b) => a + b, 0));
-  neuronOf.selectedIndex = work.indexOf(Math.max(...work));
+  neuronOf.selectedIndex = telling(own.n.length);
   redraw();
+}
+// The neuron to look at first: one that fires, but whose membrane does not always rest after it.
+function telling(count) {
+  let best = 0, most = [-1, 0, 0, 0];
+  for (let at = 0; at < count; at += 1) {
+    const values = row("membranes", at), fired = row("spikes", at).filter(Boolean).length;
+    const reach = values.length ? Math.max(...values) - Math.min(...values) : 0;
+    const says = [fired > 0, new Set(values).size, reach, fired].map(Number);
+    const k = says.findIndex((x, i) => x !== most[i]);
+    if (k >= 0 && says[k] > most[k]) { best = at; most = says; }
+  }
+  return best;
 }
 function row(kind, at) {
   if (!shown[kind]) { return []; }
@@ -107,9 +117,12 @@ function raster() {
 }
 function membrane() {
   const at = neuronOf.selectedIndex, values = row("membranes", at), fired = row("spikes", at);
-  const said = (cards[shown.k].dataset.t || "").split(" ").filter(Boolean).map(Number);
+  const all = (cards[shown.k].dataset.t || "").split(" ").filter(Boolean).map(Number);
+  const said = shown.own.t ? shown.own.t.slice(at, at + 1).filter((v) => v !== null) : all;
   const low = Math.min(0, ...values, ...said), high = Math.max(0, ...values, ...said);
-  const left = 64, width = 640, height = 140;
+  // As wide as there is room: a drawing that is made smaller has letters that nobody can read.
+  const room = document.getElementById("cards").clientWidth - 66;
+  const left = 64, width = Math.max(200, Math.min(640, room)), height = 140;
   const w = width / values.length, x = (t) => left + (t + 0.5) * w;
   const y = (v) => 14 + (height - 28) * (high - v) / ((high - low) || 1);
   const line = values.map((v, t) => `${t ? "L" : "M"}${round(x(t))} ${round(y(v))}`).join("");
@@ -125,7 +138,8 @@ function membrane() {
     shape("text", { x: left, y: height + 14, class: "tick-label" }, `step 0 to ${values.length - 1}`),
   ];
   const limits = [...new Set(said)].map(round).join(" to ");
-  const dashed = limits ? `; threshold ${limits} dashed` : fired.length ? "" : "; it never fires";
+  const whose = said.length > 1 ? "lowest and highest threshold of the layer," : "its threshold";
+  const dashed = limits ? `; dashed: ${whose} ${limits}` : fired.length ? "" : "; it never fires";
   const words = `Membrane of neuron ${shown.own.n[at]} after the reset, in weights${dashed}; `
     + (fired.length ? `marks on top: ${counted(fired.reduce((a, b) => a + b, 0), "spike")} in ` : "")
     + `${counted(values.length, "step")}.`;

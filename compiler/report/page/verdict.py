@@ -17,6 +17,7 @@ from purespike.compiler.report.sentences import (
     joins,
     multiplications,
     on_chip,
+    silence,
 )
 from purespike.compiler.report.tables.counts import known_energy
 from purespike.compiler.report.tables.findings import (
@@ -93,6 +94,7 @@ def verdict(report: Report, findings: Sequence[Finding]) -> Html:
         "div",
         el("strong", report.headline),
         el("p", words),
+        el("p", f"{silence(report)}.") if report.verdict.silent else None,
         class_=f"verdict {kind}",
         role="status",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -88,6 +89,13 @@ class Found(Row, frozen=True, omit_defaults=True):
 
 
 _SAME = ("where", "status", "measured", "limit", "unit", "remedy", "excused")
+
+
+def found_data(findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Findings as JSON-ready data, as report.json has them."""
+    rows = [Found.of(f) for f in findings]
+    data: list[dict[str, Any]] = msgspec.to_builtins(rows, enc_hook=str)  # texts that know words
+    return data
 
 
 def _data(row: Row) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from purespike.compiler.report.rows.basic import Positive, Row, RuleId, Share, W
 from purespike.compiler.statistics import wilson_interval
 
 
-class Verdict(Row, frozen=True):
+class Verdict(Row, frozen=True, omit_defaults=True):
     """The answer."""
 
     compliant: Annotated[
@@ -23,6 +23,13 @@ class Verdict(Row, frozen=True):
             description="ids of the rules that have to hold; the others were judged where they ran"
         ),
     ]
+    silent: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="modules on the chip none of whose neurons fired for any of the samples: "
+            "the run says little about them; absent where all of them fired"
+        ),
+    ] = ()
 
 
 class WaiverEntry(Row, frozen=True):
@@ -40,6 +47,11 @@ class WaiverList(Row, frozen=True):
 
     today: str
     entries: tuple[WaiverEntry, ...]
+
+
+# Stages that an accuracy may begin with: of a module, of the graph in a file, of integers.
+TRAINED, READ = "trained (torch)", "trained (the graph as read)"
+COMPILED = "compiled before (the graph as read)"
 
 
 class Accuracy(Row, frozen=True, omit_defaults=True):

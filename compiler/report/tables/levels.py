@@ -69,8 +69,9 @@ def levels_table(report: Report) -> Table:
     if line and rows:
         before, after = line.counts_before, line.counts_after
         notes = (
-            "All of the network, operations per step if all fire: MAC "
-            f"{before.mac:,.0f} → {after.mac:,.0f}, AC {before.ac:,.0f} → {after.ac:,.0f}.",
+            "The whole network, per step, if every neuron fires. Before, synapses read counts and "
+            f"multiply: {before.mac:,.0f} MAC and {before.ac:,.0f} AC. As spikes: "
+            f"{after.mac:,.0f} MAC and {after.ac:,.0f} AC.",
         )
     return Table("Level activations: what each costs as spikes", columns, tuple(rows), notes)
 

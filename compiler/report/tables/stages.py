@@ -85,8 +85,9 @@ def _unrolled(line: PassLine) -> str:
     """What neurons of counts cost as neurons of spikes, every spike present."""
     before, after = line.counts_before, line.counts_after
     return (
-        f"{line.name}: {'; '.join(line.notes)}; operations per step if all fire: "
-        f"MAC {before.mac:,.0f} → {after.mac:,.0f}, AC {before.ac:,.0f} → {after.ac:,.0f}"
+        f"{line.name}: {'; '.join(line.notes)}; of the whole network, per step, if every "
+        f"neuron fires: {before.mac:,.0f} MAC and {before.ac:,.0f} AC while synapses read counts, "
+        f"{after.mac:,.0f} MAC and {after.ac:,.0f} AC as spikes"
     )
 
 
@@ -101,7 +102,7 @@ def _cores(report: Report) -> str:
     if not copies:
         return ""
     one, every = sum(c[0] for c in copies.values()), sum(map(sum, copies.values()))
-    return f"; cores, estimated, with one level each or all: {one} → {every}"
+    return f"; cores, estimated: {one} if each had one level, {every} with all"
 
 
 def layers_table(report: Report) -> Table:

@@ -20,7 +20,9 @@ import purespike
 from purespike.cli.codes import INTERNAL, INTERRUPTED, OK, USAGE
 from purespike.cli.command import Command, Group
 from purespike.cli.stopping import Stopped, stop_cleanly
-from purespike.compiler.errors import PurespikeError, UsageError
+from purespike.cli.warned import warn_plainly
+from purespike.compiler.errors import PurespikeError
+from purespike.compiler.memory import TooLittleMemory, ran_out
 from purespike.compiler.packages import missing_package
 from purespike.compiler.storage import STORAGE, OutputError
 from purespike.trainer.errors import TrainingInterrupted
@@ -195,6 +197,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what no terminal can show
         sys.stdout.reconfigure(errors="backslashreplace")
     stop_cleanly()
+    warn_plainly()
     sys.exit(_guarded(app))
 
 
@@ -216,29 +219,25 @@ def _guarded(run: Callable[[], object]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except ImportError as e:
-        if error := missing_package(e):
-            _print(error)
-            return USAGE
-        return _internal()
-    except OSError as e:  # torch makes a folder in TMPDIR while it loads
-        if e.errno not in STORAGE:
-            return _internal()
+    except Exception as e:
+        return _unexpected(e)
+
+
+def _unexpected(e: Exception) -> int:
+    """The exit code of what the machine did; anything else is a defect of ours."""
+    error: PurespikeError | None = None
+    if ran_out(e):
+        error = TooLittleMemory(str(e))
+        traceback.clear_frames(e.__traceback__)  # what they hold makes room for the words
+    elif isinstance(e, ImportError):
+        error = missing_package(e)
+    elif isinstance(e, OSError) and e.errno in STORAGE:  # torch makes a folder while it loads
         words = e.strerror or str(e)
-        _print(OutputError("a file cannot be written", where=str(e.filename or ""), found=words))
-        return USAGE
-    except MemoryError as e:
-        _print(
-            UsageError(
-                "there is too little memory for this",
-                found=str(e),
-                remedy="run fewer samples or steps at a time, or raise the limit (ulimit -v, or "
-                "the container's)",
-            )
-        )
-        return USAGE
-    except Exception:
+        error = OutputError("a file cannot be written", where=str(e.filename or ""), found=words)
+    if error is None:
         return _internal()
+    _print(error)
+    return USAGE
 
 
 def _internal() -> int:
@@ -253,8 +252,8 @@ def _internal() -> int:
 
 def _say(words: str, style: str) -> None:
     try:
-        from purespike.cli.console import err
-    except ImportError:  # rich itself is what is missing
+        from purespike.cli.terminal import err
+    except Exception:  # rich is missing, or Ctrl-C came while numpy was loaded: it loads only once
         print(words, file=sys.stderr)
     else:
         err.print(words, style=style)
@@ -262,8 +261,8 @@ def _say(words: str, style: str) -> None:
 
 def _print(error: PurespikeError) -> None:
     try:
-        from purespike.cli.console import print_error
-    except ImportError:
-        print("error: " + error.text("command line"), file=sys.stderr)
-    else:
+        from purespike.cli.terminal import print_error
+
         print_error(error)
+    except (ImportError, MemoryError):
+        print("error: " + error.text("command line"), file=sys.stderr)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import typer
@@ -20,13 +22,23 @@ class Command(TyperCommand):
         write_examples(self.name or "", formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As usual; a value that is none of the choices is answered with the one that is near."""
+        """As usual; a value that is none of the choices is answered with the one that is near.
+
+        So is a setting of a recipe that is written as an option.
+        """
+        written = list(args)  # the parser empties it
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as e:
             e.message = e.message.removeprefix("Value error, ")  # the words of a library of typer's
             if guess := _guess(e.message):
                 e.message += f" Did you mean {guess!r}?"
+            raise
+        except typer.exceptions.TyperException as e:
+            option = getattr(e, "option_name", None)
+            if self.name == "train" and option and (meant := _settings()(option, written)):
+                e.message = f"No such option: {option}. Did you mean {meant}?"
+                e.possibilities = None  # type: ignore[attr-defined]
             raise
 
 
@@ -54,6 +66,12 @@ def write_examples(name: str, formatter: Any) -> None:
             )
             indent = " " * formatter.current_indent
             formatter.write(" \\\n".join(indent + line for line in lines) + "\n")
+
+
+def _settings() -> Callable[[str, list[str]], str]:
+    """What knows the settings of recipes: by name, as commands are loaded, since it loads torch."""
+    known: Callable[[str, list[str]], str] = import_module("purespike.cli.commands.train").setting
+    return known
 
 
 def _guess(message: str) -> str:

@@ -20,5 +20,10 @@ def render_mapping(mapping: Mapping) -> RenderableType:
         missing = ", ".join(found.not_published)
         parts.append(Text(f"Not published for {mapping.chip.title}, so not checked: {missing}."))
     parts += [Text(f"Note: {note}.") for note in found.notes]
-    parts.append(Text(found.summary, style="bold green" if found.fits else "bold red"))
-    return Group(*parts)
+    return Group(*parts, render_summary(mapping))
+
+
+def render_summary(mapping: Mapping) -> Text:
+    """The last line: cores, and whether they are enough."""
+    found = msgspec.convert(mapping.data(), CoreMap)
+    return Text(found.summary, style="bold green" if found.fits else "bold red")

@@ -18,7 +18,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "plot": ("purespike plot runs/train --out plots",),
     "scan": ("purespike scan digits --widths 0.5,1,2 --random",),
     "compile": (
-        "purespike compile runs/train/checkpoint --out bundle",
+        "purespike compile runs/train --out bundle",
         "purespike compile model.nir --dt 1e-3 --reset zero --if-r step --fires above "
         "--spike-input --steps 4 --out bundle",
         "purespike compile my_net:make --data test.npz --bits 6 --json",
@@ -30,7 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "simulate": (
         "purespike simulate bundle --samples 2",
-        "purespike simulate bundle --data test.npz --backend onnx",
+        "purespike simulate bundle --data test.npz --on onnx",
     ),
     "verify": ("purespike verify bundle", "purespike verify bundle --no-lava --json"),
     "replay": ("purespike replay bundle --samples 2",),

@@ -10,7 +10,7 @@ from rich.text import Text
 from purespike.cli.console import listing
 from purespike.compiler.report.life import Life
 from purespike.compiler.report.lookup import worst
-from purespike.compiler.report.sentences import percent
+from purespike.compiler.report.sentences import FORGETS, answered, percent, settled
 from purespike.compiler.report.tables.table import Cell, Column, Result, Table, headings, numbers
 from purespike.compiler.wording import figure
 
@@ -45,12 +45,28 @@ def _said(life: Life) -> Iterator[tuple[str, str]]:
     yield "values", f"{life.domain}, shape {'x'.join(map(str, life.shape or ())) or 'scalar'}"
     yield "reads", ", ".join(life.reads) or "nothing: it is an input"
     yield "read by", ", ".join(life.feeds) or "nothing: it is an output"
+    if life.membrane:
+        yield "membrane", "; ".join(life.membrane)
+    yield from _settled(life)
     if life.weight_bits is not None:
         yield "bits per weight", str(life.weight_bits)
     if life.scale is not None:
         yield "scale", f"integer = {life.scale:g} x real number"
     yield from _measured(life)
     yield from _costs(life)
+
+
+def _settled(life: Life) -> Iterator[tuple[str, str]]:
+    """How the network's file was read: its answers decide what each of its layers does."""
+    if life.dt is not None and life.steps is not None:
+        yield "time step", f"{life.dt:g} s, {life.steps} steps a sample"
+    if life.file is None:
+        return
+    yield "network's file", f"{life.file.name} ({life.file.format}), SHA-256 {life.file.sha256}"
+    for by, answers in answered(life.file):
+        yield "stated of it" if by == "stated" else by, settled(answers)
+    if life.file.taken:
+        yield "taken from it", "; ".join(life.file.taken)
 
 
 def _measured(life: Life) -> Iterator[tuple[str, str]]:
@@ -62,7 +78,8 @@ def _measured(life: Life) -> Iterator[tuple[str, str]]:
         limit = f", of {life.membrane_limit:,.0f} allowed" if life.membrane_limit else ""
         yield "membrane, any input", f"{low:,g} to {high:,g}{limit} (in weights)"
     low, high = a.membrane_observed
-    if low is not None and high is not None:
+    forgets = FORGETS in life.membrane  # as a gate does: nothing is left to measure
+    if low is not None and high is not None and not forgets:
         yield "membrane, measured", f"{low:,g} to {high:,g}"
     if a.rate_by_step:
         yield "spikes, by step", ", ".join(f"{100 * r:.2f} %" for r in a.rate_by_step)
@@ -116,7 +133,7 @@ def _rules(life: Life) -> Table:
         own = [f for f in life.findings if f.rule == rule]
         status = worst([f.finding() for f in own])
         shown = next(f for f in own if f.status == status)
-        more = f" (and {len(own) - 1} more places)" if own[1:] else ""
+        more = f" (and {len(own) - 1} more place{'s' * (len(own) > 2)})" if own[1:] else ""
         rows.append(
             (rule, Result(status), f"{shown.measured}{more}", f"{shown.limit} {shown.unit}")
         )

@@ -19,8 +19,8 @@ SHOWN = 20  # rows of a table; the report file has all of them
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")
 ]
-Verbose = Annotated[
-    bool, typer.Option("--verbose", "-v", help=f"Every row of a table, not the first {SHOWN}.")
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="The last line only: no progress, no tables.")
 ]
 
 
@@ -32,7 +32,9 @@ class Shown:
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="The verdict only: no progress, no tables.")
     ] = False
-    verbose: Verbose = False
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help=f"Every row of a table, not the first {SHOWN}.")
+    ] = False
 
     def __post_init__(self) -> None:
         if self.quiet and self.verbose:
@@ -45,12 +47,12 @@ class Shown:
     @property
     def most(self) -> int | None:
         """Rows of a table, at most; None for all."""
-        return most_rows(self.verbose)
+        return None if self.verbose else SHOWN
 
     def print(self, *parts: RenderableType, **how: Any) -> None:
         """Tables and what belongs to them: neither if quiet, nor beside JSON."""
         if not (self.quiet or self.as_json):
-            from purespike.cli.console import out
+            from purespike.cli.terminal import out
 
             for part in parts:
                 out.print(part, **how)
@@ -60,7 +62,7 @@ class Shown:
         if self.as_json:
             print_json(data())
             return
-        from purespike.cli.console import out
+        from purespike.cli.terminal import out
 
         out.print(text, **how)
 
@@ -70,15 +72,10 @@ class Shown:
         if self.quiet:
             yield lambda stage, done, total: None
             return
-        from purespike.cli.console import err, progress_bars
+        from purespike.cli.terminal import err, progress_bars
 
         with progress_bars(err) as update:
             yield update
-
-
-def most_rows(verbose: bool) -> int | None:
-    """Rows of a table, at most; None for all."""
-    return None if verbose else SHOWN
 
 
 def print_json(data: object) -> None:

@@ -87,6 +87,8 @@ def build(
     dump = None if dump_graphs is None else GraphDump()
 
     def run(start: Graph | Compiled, passes: Iterable[Pass]) -> Compiled:
+        if isinstance(start, Graph):
+            progress("probe", 0, 1)  # all that passes are compared with
         try:
             done = compile_graph(
                 start,
@@ -190,7 +192,7 @@ def captured_network(subject: Subject) -> tuple[Graph, tuple[str, ...]]:
         return subject.model, ()
     from torch import nn  # loads for seconds: a network from a file does without
 
-    from purespike.trainer.capture.trace import capture
+    from purespike.trainer.capture.readout import capture_deployed
 
     if not isinstance(subject.model, nn.Module):
         raise UsageError(
@@ -199,5 +201,6 @@ def captured_network(subject: Subject) -> tuple[Graph, tuple[str, ...]]:
             found=type(subject.model).__name__,
             allowed="a torch.nn.Module, or a graph that was read from a file",
         )
-    found = capture(subject.model, subject.shape, len(subject.spikes), domain=subject.domain)
+    steps = len(subject.spikes)
+    found = capture_deployed(subject.model, subject.shape, steps, domain=subject.domain)
     return found.graph, found.dead

@@ -15,9 +15,10 @@ from purespike.compiler.report.lookup import read_report
 from purespike.compiler.report.report import Report
 from purespike.compiler.rules.finding import Finding
 from purespike.flow.simulation import Executor, Simulation, simulate
+from purespike.flow.timeline import Timeline, timeline
 from purespike.judge.bundle.contents import Examination, examine
 from purespike.subject import Progress, Samples, silent
-from purespike.targets.bundle.bundle import Bundle, Golden, read_bundle
+from purespike.targets.bundle.bundle import Bundle, Golden, read_bundle, unreplaced
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,12 @@ class OpenBundle:
         """Run samples on the network; see `purespike.flow.simulation.simulate`."""
         return simulate(self.graph, samples, on=on, membranes=membranes, conv=conv, jobs=jobs)
 
+    def timeline(
+        self, samples: Samples | Any, *, sample: int = 0, conv: Convolution = "fast"
+    ) -> Timeline:
+        """Lead one sample through interpreter and Lava; see `purespike.flow.timeline.timeline`."""
+        return timeline(self.graph, samples, sample=sample, conv=conv)
+
     def __repr__(self) -> str:
         """One line: where, and the verdict."""
         return f"OpenBundle({str(self.folder)!r}, {self.headline!r}, {self.graph!r})"
@@ -148,8 +155,9 @@ def open_bundle(folder: str | os.PathLike[str]) -> OpenBundle:
     """Read a bundle.
 
     Raises:
-        BundleError: If it is incomplete, damaged or tampered with.
+        BundleError: If it is incomplete, damaged or tampered with, or replaced meanwhile.
         ReportError: If its report is of another version.
     """
     bundle = read_bundle(folder)
-    return OpenBundle(bundle, read_report(bundle.folder / "report.json"))
+    with unreplaced(bundle.folder, bundle.manifest):
+        return OpenBundle(bundle, read_report(bundle.folder / "report.json"))

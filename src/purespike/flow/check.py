@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.report.formats.notebook import shown
-from purespike.compiler.report.rows.found import Found
+from purespike.compiler.report.rows.found import found_data
 from purespike.compiler.rules.finding import (
     RULES,
     Finding,
@@ -21,6 +19,8 @@ from purespike.compiler.rules.finding import (
     headline,
 )
 from purespike.compiler.rules.waiver import apply_waivers
+from purespike.compiler.wording import Advice
+from purespike.errors import InputError
 from purespike.flow.inputs.exchange import is_graph_file, read_file
 from purespike.flow.inputs.stated import NIR, Stated
 from purespike.judge.compiled import bundle_findings, static_findings
@@ -45,6 +45,7 @@ class Check:
         policy: Name of what the team accepts.
         graph: Of a file or a bundle.
         to_compile: The network is not in integers yet; to compile it comes next.
+        notes: Of a bundle: whose policy it is, and what of it differs from the one recorded.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Check:
     policy: str
     graph: Graph | None = None
     to_compile: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def compliant(self) -> bool:
@@ -71,9 +73,10 @@ class Check:
             "compliant": self.compliant,
             "headline": self.headline,
             "policy": self.policy,
+            "notes": list(self.notes),
             "demanded": [rule.id for rule in self.demanded],
             "to_compile": self.to_compile,
-            "findings": msgspec.to_builtins([Found.of(f) for f in self.findings]),
+            "findings": found_data(self.findings),
         }
 
     def __repr__(self) -> str:
@@ -94,6 +97,7 @@ def check(
     options: Options | None = None,
     *,
     static: bool = False,
+    recorded: bool = False,
     progress: Progress = silent,
 ) -> Check:
     """Judge a network, from its file alone where it has one.
@@ -104,35 +108,50 @@ def check(
         stated: What the network leaves open.
         options: Its policy, waivers, ``host_encoder``, and ``lava``: without it PS010 stays open.
         static: Only the rules that the network alone decides.
+        recorded: Judge a bundle by the policy that its report records, not that of ``options``.
         progress: Called with (stage, done, total).
 
     Raises:
         PurespikeError: As the readers of files and bundles, and `purespike.flow.build.build`.
+        PolicyError: If the recorded policy has no meaning.
     """
     stated, options = stated or Stated(), options or Options()
     demanded = OWN if static else RULES
     path = Path(network) if isinstance(network, str | os.PathLike) else None
     name, graph, to_compile, waivers = "", None, False, options.waivers
+    policy, notes = options.policy, tuple[str, ...]()
     if path is not None and samples is None and is_graph_file(path):
+        if stated.data is not None:
+            raise InputError(
+                Advice("a network in a file is judged without data: {data} has no use here"),
+                where=str(path),
+                found=str(stated.data),
+                remedy=f"leave it out; `purespike compile {path}` with the same arguments measures "
+                "accuracy and costs on the data",
+            )
         stated.refuse("a check of a file", *NIR, "shape")
         graph, second, name = read_file(path, stated)
         to_compile = not is_integer(graph)
-        held = static_findings(graph, options.policy, second)
+        held = static_findings(graph, policy, second)
         findings = fill_missing(held, "needs a bundle")
     elif path is not None and samples is None and (path / MANIFEST).is_file():
         stated.refuse("a bundle")
-        from purespike.targets.bundle.bundle import read_bundle  # all writers: a file needs none
+        # All writers: a file needs none.
+        from purespike.flow.recorded_policy import settle_policy
+        from purespike.targets.bundle.bundle import read_bundle, unreplaced
 
         bundle = read_bundle(path)
+        policy, notes = settle_policy(bundle, None if recorded else policy, waivers)
         name, graph = path.name, bundle.graph
         if static:
-            document = load(path / "model.nir")
-            held = static_findings(graph, options.policy, second_verdict(document))
+            with unreplaced(path, bundle.manifest):
+                document = load(path / "model.nir")
+            held = static_findings(graph, policy, second_verdict(document))
             findings = fill_missing(held, "not a static rule")
         else:
             findings = bundle_findings(
                 bundle,
-                options.policy,
+                policy,
                 lava=options.lava != "none",
                 progress=progress,
             )
@@ -142,7 +161,7 @@ def check(
     if static:
         findings = tuple(f for f in findings if f.rule.id in STATIC)
     findings = apply_waivers(findings, waivers)
-    return Check(name, findings, demanded, options.policy.name, graph, to_compile)
+    return Check(name, findings, demanded, policy.name, graph, to_compile, notes)
 
 
 def _built(

@@ -88,6 +88,7 @@ def judged_on_chip(
     floating = decisions(network, x, lambda d, n: progress("float network", d, n), execute)
     # The chip alone: what a declared encoder sends is its input.
     chip, fed = chip_part(graph), encode(graph, x)
+    progress("interpreter", 0, 1)
     check = CrossCheck.of(chip, fed[:, : options.golden])
     recorder = Recorder(chip, min(options.golden, x.shape[1]))
     integers = measure(
@@ -97,17 +98,21 @@ def judged_on_chip(
         recorder.add,
         check.fast if chip is graph else None,
     )
+    progress("bounds and cores", 0, 1)
     # What cannot be scheduled or laid out, `chip_findings` says.
     joins: tuple[Join, ...] = ()
+    latency: int | None = None
     cores: Mapping | None = None
     with suppress(ScheduleError):
-        joins = tuple(Join(**vars(a)) for a in schedule(chip).joins())
+        plan = schedule(chip)
+        joins, latency = tuple(Join(**vars(a)) for a in plan.joins()), plan.latency
     with suppress(ResourceError):
         cores = map_network(chip, CHIPS[LOIHI2.name])
     bounds = bound_neurons(chip, current_limit=LOIHI2.current_limit)
     findings += integers.findings
     findings += chip_findings(graph, options.policy, integers.counts, cores)
     leak = options.policy.leak_multiplies
+    progress("independent check", 0, 1)
     written: Document | None = None
     with suppress(NirError):  # whoever asks for the file says why there is none
         written = read_back(to_bytes(chip))
@@ -131,15 +136,18 @@ def judged_on_chip(
         if evidence.c_program:  # else Build.save says why there is none
             executed += (("C", every, lambda: compare_c(chip, golden)),)
     for name, ran, compare in executed:
+        progress(name, 0, 1)
         with _kept(name, findings):
             rows = [row.among(ran) for row in compare()]
             _agree(executors, findings, name, len(ran), rows)
     stages = [
         stage_accuracy("float, fused", floating, subject, None),
-        stage_accuracy("integer (interpreter)", integers.decisions, subject, floating),
+        stage_accuracy("integer network", integers.decisions, subject, floating),
     ]
     trained = evidence.accuracy[0] if evidence.accuracy else None
-    findings.append(accuracy_finding(trained, stages[-1], options.policy, evidence.chance))
+    findings.append(
+        accuracy_finding(trained, stages[-1], options.policy, evidence.chance, options.weight_bits)
+    )
     lava = None
     if options.lava == "none":
         findings.append(not_asked_for())
@@ -158,12 +166,14 @@ def judged_on_chip(
             right = int((decided == subject.labels[:samples]).sum())
             same = int((decided == integers.decisions[:samples]).sum())
             stages.append(Accuracy.of(f"Lava ({options.lava} convolution)", right, samples, same))
+    progress("report", 0, 1)
     neurons = [n for n in graph.nodes if isinstance(n.op, Neuron) and n.role != "host"]
     evidence = replace(
         with_run(evidence, graph, integers, "integer network"),
         executors=tuple(executors),
         accuracy=(trained, *stages) if trained else (),
         timing=joins,
+        latency=latency,
         updates=sum(float(np.prod(n.output.shape)) * graph.steps for n in neurons),
         activity=activity(integers, bounds),
         resources=None if cores is None else msgspec.convert(cores.data(), CoreMap),

@@ -45,8 +45,9 @@ def require_samples(options: Options, where: str, *, calibration: bool, training
             "fine-tuning needs training data",
             where=where,
             remedy=Advice(
-                "compile a checkpoint of `purespike train`, or give training_inputs and "
-                "training_labels ({data}, or the subject's training)"
+                "compile a checkpoint of `purespike train` without {data}, which stands in for "
+                "its own samples, or give training_inputs and training_labels, too ({data}, or "
+                "the subject's training)"
             ),
         )
 

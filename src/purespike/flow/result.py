@@ -15,6 +15,7 @@ from purespike.compiler.report.report import Report
 from purespike.compiler.rules.finding import Finding
 from purespike.flow.simulation import Executor as Where
 from purespike.flow.simulation import Simulation, simulate
+from purespike.flow.timeline import Timeline, timeline
 from purespike.judge.static import is_integer
 from purespike.options import Options
 from purespike.subject import Samples
@@ -90,6 +91,21 @@ class Build:
         Raises:
             UsageError: If the network was refused, or the samples do not fit.
         """
+        graph = self._integers()
+        return simulate(graph, samples, on=on, membranes=membranes, conv=conv, jobs=jobs)
+
+    def timeline(
+        self, samples: Samples | Any, *, sample: int = 0, conv: Convolution = "fast"
+    ) -> Timeline:
+        """Lead one sample through interpreter and Lava; see `purespike.flow.timeline.timeline`.
+
+        Raises:
+            UsageError: If the network was refused, or the samples do not fit.
+            LavaUnavailable: If there is no Lava.
+        """
+        return timeline(self._integers(), samples, sample=sample, conv=conv)
+
+    def _integers(self) -> Graph:
         graph = self.graph
         if graph is None or not is_integer(graph):
             raise UsageError(
@@ -98,7 +114,7 @@ class Build:
                 found=self.headline,
                 remedy="see its findings",
             )
-        return simulate(graph, samples, on=on, membranes=membranes, conv=conv, jobs=jobs)
+        return graph
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the bundle; a refused network leaves its report only.

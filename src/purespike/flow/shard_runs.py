@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from typing import Any
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.files.kinds import SHARDS
 from purespike.compiler.files.outputs import require_open_folder
-from purespike.compiler.files.writing import write_file
+from purespike.compiler.files.reading import read_bytes
+from purespike.compiler.files.writing import claimed, clear_left, write_file
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.shards import Part, Task, run_task
@@ -30,6 +32,7 @@ from purespike.targets.lava.run.cluster import ANSWER_SECONDS, connected, explai
 from purespike.targets.lava.run.guard import LavaRunError
 
 PARENT_SECONDS = 0.5  # between two looks of a worker at whether its parent is still there
+LARGEST_PART = 1 << 24  # bytes of a file of finished samples
 TRIES = 3  # of a part whose worker died, before it is given up
 TIMEOUT = 7 * 24 * 3600.0  # seconds that a cluster may take
 
@@ -49,8 +52,9 @@ class Store:
     folder: Path
 
     @classmethod
-    def open(cls, folder: Path, run: Mapping[str, Any]) -> Store:
-        """An empty folder, or one that holds parts of the same run.
+    @contextmanager
+    def opened(cls, folder: Path, run: Mapping[str, Any]) -> Iterator[Store]:
+        """An empty folder, or one that holds parts of the same run; nobody else's meanwhile.
 
         Args:
             folder: Made if it is not there.
@@ -58,10 +62,16 @@ class Store:
 
         Raises:
             InputError: If the parts in it are of another run.
+            UsageError: If another process puts parts into it.
             OutputError: If it holds anything else, or cannot be written.
         """
         target = require_open_folder(folder, SHARDS)
-        there = SHARDS.read(target) if target.is_dir() else None
+        with claimed(target, folder, "simulation"):
+            yield cls._of(target, folder, run)
+
+    @classmethod
+    def _of(cls, target: Path, folder: Path, run: Mapping[str, Any]) -> Store:
+        there = SHARDS.read(target)
         if there is not None and there.get("run") != dict(run):
             told = there.get("run")
             other = [k for k in run if not isinstance(told, dict) or told.get(k) != run[k]]
@@ -72,8 +82,8 @@ class Store:
                 allowed="parts of the same network, data and executor",
                 remedy=Advice("name another folder ({shards}), or remove this one"),
             )
+        clear_left(target)
         if there is None:
-            target.mkdir(parents=True, exist_ok=True)
             text = json.dumps({**SHARDS.mark, "run": dict(run)}, indent=1, sort_keys=True)
             write_file(target / SHARDS.manifest, text + "\n")
         return cls(target)
@@ -85,7 +95,10 @@ class Store:
     def part(self, task: Task) -> Part | None:
         """What was kept of a task; None if it was not finished, or is damaged."""
         path = self.path(task)
-        found = Part.unpacked(path.read_bytes()) if path.is_file() else None
+        found = None
+        if path.is_file():
+            with suppress(InputError):  # what is no part of ours runs again
+                found = Part.unpacked(read_bytes(path, LARGEST_PART, InputError, "the part"))
         fits = found is not None and found.first == task.first
         return found if fits and found and len(found.decisions) == task.samples else None
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.files.archives import DAMAGED
+from purespike.compiler.files.archives import DAMAGED, arrays
 from purespike.compiler.ir.domain import SPIKE
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Trace, run
@@ -93,10 +93,10 @@ class Part:
     def unpacked(cls, content: bytes) -> Part | None:
         """From the content of a file; None if it is damaged."""
         try:
-            with np.load(BytesIO(content), allow_pickle=False) as file:
-                fired = {n[6:]: int(file[n]) for n in file.files if n.startswith("fired/")}
-                decided = file["decisions"].astype(np.int64)
-                return cls(int(file["first"]), decided, fired, str(file["different"]))
+            held = arrays(BytesIO(content))
+            fired = {n[6:]: int(values) for n, values in held.items() if n.startswith("fired/")}
+            decided = held["decisions"].astype(np.int64)
+            return cls(int(held["first"]), decided, fired, str(held["different"]))
         except DAMAGED:
             return None
 

@@ -13,6 +13,8 @@ from purespike.compiler.choices import Convolution, require_choice
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.passes.split_host import chip_part
+from purespike.compiler.report.formats.notebook import listed
+from purespike.compiler.report.tables.table import Table, layers, numbers
 from purespike.compiler.rules.measure import decide
 from purespike.judge.executors import encode, lava_decisions
 from purespike.subject import Samples, require_fit
@@ -53,9 +55,21 @@ class Simulation:
     def __repr__(self) -> str:
         """One line: the arrays are large."""
         right = "" if self.accuracy is None else f", accuracy={self.accuracy:.4f}"
-        layers = ", ".join(self.spikes)
+        names = ", ".join(self.spikes)
         count = len(self.decisions)
-        return f"Simulation({self.executor!r}, samples={count}{right}, layers={layers})"
+        return f"Simulation({self.executor!r}, samples={count}{right}, layers={names})"
+
+    def _repr_html_(self) -> str:
+        """For notebooks: accuracy, and the firing rate of every layer."""
+        right = "" if self.accuracy is None else f", {100 * self.accuracy:.2f} % right"
+        columns = (*layers("layer"), *numbers("neurons", "spikes", "per neuron and step"))
+        rows = tuple(
+            (name, f"{v[0, 0].size:,}", f"{int(v.sum()):,}", f"{100 * v.mean():.2f} %")
+            for name, v in self.spikes.items()
+        )
+        count = len(self.decisions)
+        heading = f"{count} sample{'' if count == 1 else 's'} on {self.executor}{right}"
+        return listed(heading, Table("Spikes by layer", columns, rows))
 
 
 def simulate(

@@ -9,6 +9,7 @@ import pickle
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 import purespike
+from purespike.axes import unfit
 from purespike.compiler.errors import UsageError
 from purespike.compiler.ir.graph import Graph
-from purespike.compiler.ir.interpret import Trace, run
+from purespike.compiler.ir.interpret import run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.labels import checked_labels
 from purespike.compiler.report.rows.verdict import Accuracy, Chance
@@ -109,7 +111,7 @@ def run_test_set(
     samples: int | None = None,
     *,
     backend: Backend = "cpu",
-    model: Path | None = None,
+    model: bytes = b"",
     stock: bool = False,
     jobs: int | None = None,
     scheduler: str | None = None,
@@ -123,7 +125,7 @@ def run_test_set(
         path: A .npz file: inputs (T, B, *shape) of 0 and 1, perhaps labels (B,).
         samples: How many; None for all.
         backend: What runs them: the cpu executor, Lava, or ONNX Runtime.
-        model: The network's model.onnx, for ``onnx``.
+        model: Content of the network's model.onnx, for ``onnx``.
         stock: For ``lava``, whether Lava's own convolution model computes.
         jobs: Processes at a time; None runs the cpu executor and ONNX Runtime in this one, with
             all cores, and Lava in one for every two cores.
@@ -133,6 +135,7 @@ def run_test_set(
 
     Raises:
         InputError: If the data is not for this network, or ``shards`` are of another run.
+        UsageError: If another run writes into ``shards``.
         LabelError: If a label is none of its classes.
         CpuError, OnnxError, LavaRunError: If the executor has no form for the network, or fails.
         ClusterError, LostWorkers: If workers cannot be had, or keep dying.
@@ -147,25 +150,26 @@ def run_test_set(
     total = min(samples or x.shape[1], x.shape[1])
     if jobs is None and scheduler is None and backend == "lava":
         jobs = default_jobs()
-    content = model.read_bytes() if backend == "onnx" and model is not None else b""
     network = pickle.dumps(graph)
-    tasks = _tasks(graph, x, total, jobs or 1, Task("", network, backend, content, stock,
+    tasks = _tasks(graph, x, total, jobs or 1, Task("", network, backend, model, stock,
                    _threads(jobs, scheduler), 0, (), np.empty(0, np.uint8)))  # fmt: skip
-    store = None
-    if shards is not None:
-        store = Store.open(shards, _run_of(graph, path, backend, stock))
-    kept = {t.first: p for t in tasks if store is not None and (p := store.part(t)) is not None}
-    left = [t for t in tasks if t.first not in kept]
-    done = sum(len(p.decisions) for p in kept.values())
-    resumed, began = done, time.perf_counter()
-    progress("test set", done, total)
-    for task, part in _run(left, jobs, scheduler):
-        if store is not None:
-            store.keep(task, part)
-        kept[task.first] = part
-        done += task.samples
+    with ExitStack() as held:
+        store = None
+        if shards is not None:
+            run_of = _run_of(graph, path, backend, stock)
+            store = held.enter_context(Store.opened(shards, run_of))
+        kept = {t.first: p for t in tasks if store is not None and (p := store.part(t)) is not None}
+        left = [t for t in tasks if t.first not in kept]
+        done = sum(len(p.decisions) for p in kept.values())
+        resumed, began = done, time.perf_counter()
         progress("test set", done, total)
-    seconds = time.perf_counter() - began
+        for task, part in _run(left, jobs, scheduler):
+            if store is not None:
+                store.keep(task, part)
+            kept[task.first] = part
+            done += task.samples
+            progress("test set", done, total)
+        seconds = time.perf_counter() - began
     parts = [kept[t.first] for t in tasks]
     decided = np.concatenate([p.decisions for p in parts])
     again = min(REPLAYED, total)
@@ -187,7 +191,7 @@ def run_test_set(
         },
         again,
         next((p.different for p in parts if p.different), "")
-        or _differs(graph, x[:, np.linspace(0, total - 1, again).astype(int)]),
+        or _differs(graph, x, np.linspace(0, total - 1, again).astype(int), progress),
     )
 
 
@@ -251,13 +255,9 @@ def _data(graph: Graph, path: Path) -> tuple[NDArray[Any], Decisions | None, int
     if len(graph.inputs) != 1:
         raise InputError("the network has several inputs", where=str(path))
     wanted = (graph.steps, *graph.inputs[0].shape)
+    form = header.steps, header.samples, *header.shape
     if (header.steps, *header.shape) != wanted:
-        raise InputError(
-            "the data is not for this network",
-            where=str(path),
-            found=f"inputs of {header.steps} steps, {header.shape} each",
-            allowed=f"{graph.steps} steps, {graph.inputs[0].shape} each",
-        )
+        raise unfit(form, graph.steps, graph.inputs[0].shape, str(path), InputError)
     classes = int(np.prod(graph.edge(graph.outputs[0]).shape))
     labels = header.labels
     if labels is not None:
@@ -286,13 +286,23 @@ def _by_class(
         yield k, int(of.sum()), int((decided[of] == k).sum()), int((decided == k).sum())
 
 
-def _differs(graph: Graph, x: NDArray[Any]) -> str:
-    """Where the interpreter differs on these samples."""
-    reference = run(graph, x)
-    found: Trace = Runner(graph, membranes=True).run(x)
+def _differs(
+    graph: Graph,
+    x: NDArray[Any],
+    samples: NDArray[np.int64],
+    progress: Callable[[str, int, int], None],
+) -> str:
+    """Where the interpreter differs on these samples; one is held at a time."""
     names = {n.name for n in graph.nodes if isinstance(n.op, Neuron)}
-    spikes = {n: v for n, v in found.values.items() if n in names}
-    for row in compare(reference, spikes, found.membranes):
-        if row.different:
-            return f"{row.layer}: {row.different} of {row.values} {row.what}, {row.words}"
+    runner = Runner(graph, membranes=True)
+    for done, k in enumerate(samples):
+        progress("interpreter", done, len(samples))
+        part = x[:, k : k + 1]
+        reference, found = run(graph, part, record=names), runner.run(part)
+        spikes = {n: v for n, v in found.values.items() if n in names}
+        for row in compare(reference, spikes, found.membranes):
+            if row.first:
+                row = row.at(row.first[0], int(k), *row.first[2:])
+                return f"{row.layer}: {row.different} of {row.values} {row.what}, {row.words}"
+    progress("interpreter", len(samples), len(samples))
     return ""

@@ -17,9 +17,10 @@ from purespike.trainer.data.config import DataFile
 from purespike.trainer.data.sequences import open_sequences
 from purespike.trainer.networks.own import ModuleConfig
 from purespike.trainer.training.fit import TrainResult, train
+from purespike.trainer.training.interrupted import recorded_recipe
 from purespike.trainer.training.own import train_module
 from purespike.trainer.training.recipe import Recipe, read_recipe
-from purespike.trainer.training.recipe_file import data_table, is_dotted
+from purespike.trainer.training.recipe_file import data_table, is_dotted, read_tables
 
 __all__ = ["open_file", "train_network", "train_recipe"]
 
@@ -34,13 +35,15 @@ def train_network(
     shortcut: Sequence[str] = (),
     steps: int | None = None,
     resume_from: Path | None = None,
+    finish: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
 ) -> TrainResult:
     """Train what is named, or handed in.
 
     Args:
-        network: A recipe, by its file or name (None is the demo's); a module of the user's own, as
+        network: A recipe, by its file or name (None is what a resumed training was started with,
+            or else the demo's); a module of the user's own, as
             ``package.module:factory``, as a callable that gives one, or itself.
         data: In place of the recipe's: a .npz file, the name of a data set, or
             ``package.module:factory``; `Samples`; or arrays and data sets as
@@ -51,6 +54,7 @@ def train_network(
         shortcut: Modules of it that get a shortcut branch.
         steps: T of a module of the user's own, where the data do not say it.
         resume_from: As `train_recipe`; the others, too.
+        finish: Train no further: test what the resumed training has learnt, and write it.
         progress: Show a progress bar.
         tensorboard: Write TensorBoard logs.
 
@@ -67,9 +71,14 @@ def train_network(
     paths = {"module": text if own else None, "aap": list(aap), "shortcut": list(shortcut)}
     stated = [f"model.{n}={json.dumps(v)}" for n, v in paths.items() if v and named]
     stated += [f"model.steps={steps}"] if steps is not None and named else []
-    recipe = read_recipe(None if own else text, [*stated, *changes], data=table)
+    kept = recorded_recipe(resume_from) if network is None and resume_from is not None else None
+    source = kept or (None if own else text)
+    recipe = read_recipe(source, [*stated, *changes], data=table)
+    tables = read_tables(source, [*stated, *changes], data=table)
     more: dict[str, Any] = {
         "resume_from": resume_from,
+        "finish": finish,
+        "tables": tables if named and opened is None else None,
         "progress": progress,
         "tensorboard": tensorboard,
     }
@@ -100,19 +109,14 @@ def train_network(
 def train_recipe(
     recipe: Recipe,
     folder: Path,
-    *,
-    resume_from: Path | None = None,
-    progress: bool = True,
-    tensorboard: bool = False,
+    **more: Any,
 ) -> TrainResult:
     """Train what a recipe describes; files of arrays are read here.
 
     Args:
         recipe: Network, training and data.
         folder: Where to write.
-        resume_from: A ``last.ckpt`` of the same recipe, or the folder that holds it.
-        progress: Show a progress bar.
-        tensorboard: Write TensorBoard logs.
+        **more: As of `purespike.trainer.training.fit.train`: ``resume_from``, ``progress``, ...
 
     Raises:
         InputError: If a file holds no such data, or a network of the user's own has none.
@@ -125,16 +129,7 @@ def train_recipe(
         open_file(recipe.data) if isinstance(recipe.data, DataFile) else (recipe.data, None)
     )
     if not isinstance(model, ModuleConfig):
-        return train(
-            model,
-            recipe.train,
-            folder,
-            data=data,
-            file=file,
-            resume_from=resume_from,
-            progress=progress,
-            tensorboard=tensorboard,
-        )
+        return train(model, recipe.train, folder, data=data, file=file, **more)
     if data is None:
         raise no_data(model.module)
     return train_module(
@@ -146,9 +141,7 @@ def train_recipe(
         shortcut=model.shortcut,
         steps=model.steps,
         file=file,
-        resume_from=resume_from,
-        progress=progress,
-        tensorboard=tensorboard,
+        **more,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.ir.interpret import Execute
-from purespike.compiler.report.rows.verdict import Accuracy
+from purespike.compiler.report.rows.verdict import COMPILED, READ, TRAINED, Accuracy
 from purespike.compiler.rules.measure import decisions
 from purespike.judge.fast import execute
 from purespike.subject import Progress, Subject
@@ -31,14 +31,14 @@ def reference_accuracy(
     if not subject.labelled:
         return None
     if not isinstance(subject.model, Graph):
-        return Accuracy.of("trained (torch)", *torch_accuracy(subject.model, subject, progress))
+        return Accuracy.of(TRAINED, *torch_accuracy(subject.model, subject, progress))
     read = decisions(
         subject.model,
         subject.spikes,
         lambda d, n: progress("network as read", d, n),
         execute,
     )
-    return stage_accuracy("trained (the graph as read)", read, subject, None)
+    return stage_accuracy(COMPILED if subject.compiled else READ, read, subject, None)
 
 
 def torch_accuracy(model: nn.Module, subject: Subject, progress: Progress) -> tuple[int, int]:

@@ -75,15 +75,17 @@ def _reported_accuracy(bundle: Bundle, policy: Policy) -> Finding:
     try:
         rows = bundle.said.accuracy
     except ReportError as e:
-        return Finding(ACCURACY, "report.json", "NOT RUN", f"no report of this version: {e.found}")
+        return Finding(
+            ACCURACY, "whole network", "NOT RUN", f"no report of this version: {e.found}"
+        )
     trained = next((r for r in rows if r.stage.startswith("trained")), None)
     integer = next((r for r in rows if r.stage.startswith("integer")), None)
     if trained is None or integer is None:
-        return Finding(ACCURACY, "report.json", "NOT RUN", "the report has no accuracy")
+        return Finding(ACCURACY, "whole network", "NOT RUN", "the report has no accuracy")
     drop = 100 * (trained.rate - integer.rate)
     return verdict(
         ACCURACY,
-        "report.json",
+        "whole network",
         drop <= policy.accuracy_drop,
         f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, "
         f"N = {integer.n} (as reported)" + (f"; {integer.note}" if integer.note else ""),

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.compiler.choices import WEIGHT_BITS
 from purespike.compiler.ir.graph import Graph, Node
 from purespike.compiler.proofs.ranges import Bounds
 from purespike.compiler.report.evidence import Evidence
@@ -16,7 +17,7 @@ from purespike.compiler.report.rows.basic import finite
 from purespike.compiler.report.rows.c_program import CProgram
 from purespike.compiler.report.rows.census import Conventions, LayerCount, Operations
 from purespike.compiler.report.rows.stages import Activity
-from purespike.compiler.report.rows.verdict import Accuracy, Chance
+from purespike.compiler.report.rows.verdict import COMPILED, Accuracy, Chance
 from purespike.compiler.rules.finding import ACCURACY, Finding, verdict
 from purespike.compiler.rules.measure import Measured
 from purespike.compiler.rules.policy import Policy
@@ -118,23 +119,49 @@ def accuracy_finding(
     integer: Accuracy | None,
     policy: Policy,
     chance: Chance | None = None,
+    bits: int | None = None,
 ) -> Finding:
-    """PS012: what the integers lose against the trained network, in percentage points."""
+    """PS012: what the integers lose against the trained network, in percentage points.
+
+    Where the network was compiled before, the first of them is in integers already.
+
+    Args:
+        trained: How many test samples the trained network has right.
+        integer: How many of them the integers have.
+        policy: The loss that a team accepts.
+        chance: What is right without looking.
+        bits: Of a weight, as the compiler was told; more are no advice at the most.
+    """
+    if trained is not None and trained.stage == COMPILED:
+        why = "the network was compiled before: what the trained one got right is not in its file"
+        remedy = Advice("compile what it was made of; `purespike check` judges a bundle as it is")
+        return Finding(ACCURACY, "whole network", "NOT RUN", why, remedy=remedy)
     if trained is None or integer is None:
         why = "no labelled data was given, so no accuracy was measured"
         remedy = Advice("give labelled test inputs: {data}")
         return Finding(ACCURACY, "whole network", "NOT RUN", why, remedy=remedy)
     drop = 100 * (trained.rate - integer.rate)
-    note = chance.note(integer) if chance else ""
+    holds = drop <= policy.accuracy_drop
+    said = ["" if holds else _between(trained, integer), chance.note(integer) if chance else ""]
+    note = "; ".join(text for text in said if text)
+    fine_tune = "fine-tune with quantized weights: {qat}"
+    more = "use more weight bits ({weight_bits}) up to " + f"{WEIGHT_BITS.high}, or "
     return verdict(
         ACCURACY,
         "whole network",
-        drop <= policy.accuracy_drop,
+        holds,
         f"{100 * trained.rate:.2f} % trained, {100 * integer.rate:.2f} % integer, N = {integer.n}"
         + (f"; {note}" if note else ""),
         limit=f"drop of at most {policy.accuracy_drop:g}",
         unit="percentage points",
-        remedy=Advice(
-            "use more weight bits ({weight_bits}), or fine-tune with quantized ones: {qat}"
-        ),
+        remedy=Advice(fine_tune if bits == WEIGHT_BITS.high else more + fine_tune),
+    )
+
+
+def _between(trained: Accuracy, integer: Accuracy) -> str:
+    """How much a loss of accuracy says about other samples."""
+    apart = integer.interval[1] < trained.interval[0]
+    return (
+        f"{trained.correct - integer.correct} of {integer.n} samples fewer are right; the 95 % "
+        + ("intervals do not overlap" if apart else "intervals overlap: within chance at 95 %")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from purespike.compiler.ir.interpret import Trace, lean, run
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.ir.part import run_part
 from purespike.compiler.proofs.counts import dense_census, total_counts
-from purespike.compiler.rules.measure import Fast
+from purespike.compiler.rules.measure import BYTES, Fast
 from purespike.judge.static import is_integer
 from purespike.targets.agreement import Mismatch, compare
 from purespike.targets.cpu.library import kernels
@@ -76,10 +77,15 @@ def execute(
 
 
 def replayed(graph: Graph, samples: int) -> NDArray[np.int64]:
-    """Which of so many samples the interpreter runs again: all of a small network, else a few."""
+    """Which of so many samples the interpreter runs again: all of a small network, else a few.
+
+    As many as take `OPERATIONS`, and whose spikes and membranes fit into `BYTES`; at least one.
+    """
     dense = total_counts(dense_census(graph).values())
     work = max(dense.ac + dense.mac, 1.0) * graph.steps
-    count = int(np.clip(OPERATIONS // work, 1, samples))
+    neurons = (n.output.shape for n in graph.nodes if isinstance(n.op, Neuron))
+    held = 16 * graph.steps * sum(map(math.prod, neurons))  # bytes per sample: spikes, membranes
+    count = int(np.clip(min(OPERATIONS // work, BYTES // max(held, 1)), 1, samples))
     return np.linspace(0, samples - 1, count).astype(np.int64)
 
 

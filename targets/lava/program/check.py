@@ -240,7 +240,12 @@ def _check_records(program: Program, by_name: dict[str, Process]) -> None:
                 allowed=", ".join(sorted(allowed)),
             )
     if not program.record:
-        raise ProgramError("nothing is recorded", found="record=()", allowed="at least one name")
+        raise ProgramError(
+            "no spiking neuron is recorded",
+            found="record=()",
+            allowed="at least one name of a spiking process",
+            remedy="where the network has none, put one behind a layer, such as purespike.nn.IF()",
+        )
 
 
 def _check_loops(program: Program, by_name: dict[str, Process]) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from purespike.compiler.files.archives import DAMAGED
+from purespike.compiler.files.archives import DAMAGED, arrays
+from purespike.compiler.files.reading import read_bytes
 from purespike.compiler.files.writing import write_file
 from purespike.targets.lava.program.check import ProgramError, check
 from purespike.targets.lava.program.program import (
@@ -31,6 +32,7 @@ FORMAT = "purespike lava program"
 VERSION = 1
 PROGRAM = "program.json"
 ARRAYS = "arrays.npz"
+_LARGEST_TEXT, _LARGEST_ARRAYS = 1 << 28, 1 << 32  # bytes
 
 
 def write(program: Program, folder: Path) -> None:
@@ -47,9 +49,9 @@ def write(program: Program, folder: Path) -> None:
         ProgramError: The program is not one that Lava can run.
     """
     check(program)
-    text, arrays = _content(program)
+    text, packed = _content(program)
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / ARRAYS, arrays)
+    write_file(folder / ARRAYS, packed)
     write_file(folder / PROGRAM, text)
 
 
@@ -98,14 +100,15 @@ def read(folder: Path) -> Program:
             that Lava can run.
     """
     try:
-        text = json.loads((folder / PROGRAM).read_bytes())
-        packed = (folder / ARRAYS).read_bytes()
+        what = "a file of the Lava program"
+        text = json.loads(read_bytes(folder / PROGRAM, _LARGEST_TEXT, ProgramError, what))
+        packed = read_bytes(folder / ARRAYS, _LARGEST_ARRAYS, ProgramError, what)
         if (text["format"], text["version"]) != (FORMAT, VERSION):
             raise ValueError(f"format {text['format']!r} version {text['version']!r}")
         if hashlib.sha256(packed).hexdigest() != text["arrays_sha256"]:
             raise ValueError(f"{ARRAYS} does not belong to this {PROGRAM}")
-        with np.load(io.BytesIO(packed), allow_pickle=False) as archive:
-            processes = tuple(_restore(entry, archive) for entry in text["processes"])
+        archive = arrays(io.BytesIO(packed))
+        processes = tuple(_restore(entry, archive) for entry in text["processes"])
         program = Program(
             processes=processes,
             connections=tuple(

@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import tempfile
 import time
@@ -25,7 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.memory import SMALLER, said
 from purespike.compiler.scratch import claimed_folder
+from purespike.compiler.wording import Advice
 from purespike.targets.lava.program.file import read
 from purespike.targets.lava.program.program import Program, Shape, output_shape, process_named
 from purespike.targets.lava.run import python as interpreter
@@ -38,6 +41,7 @@ STALL_SECONDS = 120.0
 _POLL_SECONDS = 0.02
 _EXIT_SECONDS = 5.0
 _LOG_TAIL = 2000
+_KILLED = Advice(f"if the system ended it for want of memory: {SMALLER.template}")
 # What Lava 0.10.0 opens in its main process (measured, see tests): pipes, queues and shared memory.
 _HANDLES_PER_PROCESS = 12
 _HANDLES_PER_CONNECTION = 2
@@ -185,7 +189,8 @@ def _run(
         _supervise(command, folder, scratch, program, timeout, on_progress, stall, stop)
         answer = json.loads((scratch / "result.json").read_text(encoding="utf-8"))
         if "error" in answer:
-            raise _failed(answer["error"], folder, trace=answer["trace"])
+            log = _tail(scratch / "worker.log")  # of processes that could not say why they ended
+            raise _failed(answer["error"], folder, answer["trace"], log=log)
         if keep is not None:
             for name in ("spikes.npy", "membranes.npy"):
                 os.replace(scratch / name, keep / name)
@@ -256,11 +261,19 @@ def _wait(
     done = 0
     while not result.exists():
         if child.poll() is not None and not result.exists():
+            if child.returncode > session.UNWRITTEN:  # which `scratch_folder` says of its disk
+                number = child.returncode - session.UNWRITTEN
+                raise OSError(number, os.strerror(number), str(result))
             if not done:
                 interpreter.versions(executable)  # says so if it is for want of Lava
             tail = _tail(scratch / "worker.log")
             how = f"by signal {-child.returncode}" if child.returncode < 0 else "without a result"
-            raise _failed(f"the simulator ended {how} after {done} of {steps} steps", folder, tail)
+            raise _failed(
+                f"the simulator ended {how} after {done} of {steps} steps",
+                folder,
+                tail,
+                remedy=_KILLED if child.returncode == -signal.SIGKILL else "",
+            )
         if stop is not None and stop():
             raise _failed(f"given up after {done} of {steps} steps", folder)
         now = time.monotonic()
@@ -290,8 +303,15 @@ def _wait(
         child.wait(timeout=_EXIT_SECONDS)
 
 
-def _failed(cause: str, folder: Path, trace: str = "", remedy: str = "") -> LavaRunError:
-    error = LavaRunError(f"the Lava run failed: {cause}", where=str(folder), remedy=remedy)
+def _failed(
+    cause: str, folder: Path, trace: str = "", remedy: str = "", log: str = ""
+) -> LavaRunError:
+    found = ""
+    if not remedy and any(map(said, (cause, trace, log))):
+        found, remedy = "too little memory for Lava's processes", SMALLER
+    error = LavaRunError(
+        f"the Lava run failed: {cause}", where=str(folder), found=found, remedy=remedy
+    )
     error.trace = trace
     return error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -140,9 +140,11 @@ def run_shards(
 
     reported = 0
     with ThreadPoolExecutor(len(shards), "purespike-shard") as pool:
-        futures = [pool.submit(work, index) for index in range(len(shards))]
-        pending = set(futures)
+        futures: list[Future[Times]] = []
         try:
+            for index in range(len(shards)):  # no room for a thread ends those before it
+                futures.append(pool.submit(work, index))
+            pending = set(futures)
             while pending:
                 finished, pending = wait(pending, _POLL_SECONDS, FIRST_EXCEPTION)
                 for future in finished:

@@ -54,7 +54,7 @@ def build(program, folder, scratch):
         scratch: Folder for the recordings and for sources that stand in the program.
 
     Returns:
-        The processes by name, the recorder among them.
+        The processes by name, the recorder last.
     """
     processes = {
         entry["name"]: MAKERS[entry["kind"]](entry, folder, scratch)

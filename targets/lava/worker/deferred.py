@@ -22,3 +22,13 @@ def load():
     if utils.signal.__spec__ is None:  # the empty module
         sys.modules.pop(NAME, None)
         utils.signal = importlib.import_module(NAME)
+
+
+def without_fortran():
+    """Leaves out numpy.f2py, a fifth of the rest; call it before the first import of scipy.
+
+    scipy asks numpy for all its names, and so for this translator of Fortran.
+    """
+    import numpy
+
+    numpy.f2py = types.ModuleType("numpy.f2py")

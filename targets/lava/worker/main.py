@@ -3,9 +3,11 @@
 Run by its path, with any Python that has Lava, numpy and scipy: the rest of purespike need not be
 installed there. `python main.py --versions` prints what that Python has, as one line of JSON.
 
-Exit code 0 means that `result.json` in SCRATCH says how it went, well or not.
+Exit code 0 means that `result.json` in SCRATCH says how it went, well or not; one above
+`session.UNWRITTEN` that it could not be written, for which the log has no room either.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -37,10 +39,11 @@ def versions():
     """What this Python has: versions, whether the shim is in force, or what is missing."""
     from importlib.metadata import version
 
-    from purespike.targets.lava.worker import shim
+    from purespike.targets.lava.worker import deferred, shim
 
     found = {"python": sys.version.split()[0], "executable": sys.executable, "missing": ""}
     try:
+        deferred.without_fortran()
         import purespike.targets.lava.worker.build  # noqa: F401 (all that a run imports)
 
         found.update({name: version(name) for name in ("lava-nc", "numpy", "scipy")})
@@ -59,11 +62,12 @@ def execute(folder, scratch, parent, build=None):
         parent: Id of the process that waits for the result.
         build: Makes the processes; by default what the program says.
     """
-    from purespike.targets.lava.worker import session
+    from purespike.targets.lava.worker import deferred, session
 
     session.claim(os.getpid())
     session.die_with_parent()
     session.watch_parent(parent, scratch)  # before Lava, which takes seconds to load
+    deferred.without_fortran()
     from purespike.targets.lava.worker import build as builder
     from purespike.targets.lava.worker import watchdog
 
@@ -85,11 +89,15 @@ def execute(folder, scratch, parent, build=None):
             cause = f"Lava could not run the program: {watchdog.one_line(error)}"
         result = {"error": cause, "trace": getattr(error, "trace", "") or traceback.format_exc()}
     partial = os.path.join(scratch, RESULT + ".partial")
-    with open(partial, "w", encoding="utf-8") as file:
-        json.dump(result, file)
-    os.replace(partial, os.path.join(scratch, RESULT))
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump(result, file)
+        os.replace(partial, os.path.join(scratch, RESULT))
+    except OSError as error:
+        os._exit(session.UNWRITTEN + (error.errno or 0))
+    with contextlib.suppress(OSError):  # the log may have no room
+        sys.stdout.flush()
+        sys.stderr.flush()
     session.wait_if_orphaned(parent)
     # Lava's exit handlers wait for actors that have failed; the parent removes what is left.
     os._exit(0)

@@ -1,51 +1,43 @@
 """What a run leaves behind when it is killed, and how it is removed: exactly that and nothing else.
 
 Parent and child use the same code. A run is one session (in the sense of `setsid`), whose number
-is the process id of its first process; its shared memory and its temporary folder bear that number
-in their names.
+is the process id of its first process; its shared memory bears that number in its names. Its
+sockets lie in the folder in which it works, which is the parent's to remove.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import glob
 import os
 import shutil
 import signal
-import tempfile
 import threading
 import time
 from multiprocessing import process, shared_memory
 
+UNWRITTEN = 100  # and an error's number: the exit code of a worker that cannot write its result
 SHARED_MEMORY = "/dev/shm"
 _PR_SET_PDEATHSIG = 1
 _KILL_SECONDS = 10.0
 _PARENT_POLL_SECONDS = 0.2
-# A socket's path may have 107 bytes (unix(7)); the folder's own name and the socket's take 45.
-_LONGEST_TEMPORARY_FOLDER = 62
 
 
 def prefix(session: int) -> str:
-    """Beginning of the names of the session's files in /dev/shm and of its temporary folder."""
+    """Beginning of the names of the session's files in /dev/shm."""
     return f"pspk{session:x}_"
 
 
 def claim(session: int) -> None:
-    """Makes Python name this process's shared memory and temporary folder after the session.
+    """Makes Python name this process's shared memory after the session, and put sockets here.
 
-    Lava makes its segments through `multiprocessing`, which has no public setting for either.
+    Lava makes both through `multiprocessing`, which has no public setting for either. All processes
+    of the session work in one folder; a socket's path may have 107 bytes (unix(7)), but this one is
+    short wherever that folder is.
     """
     shared_memory._SHM_NAME_PREFIX = "/" + prefix(session)  # type: ignore[attr-defined]
     shared_memory._SHM_SAFE_NAME_LENGTH = 30  # type: ignore[attr-defined]
-    folder = tempfile.mkdtemp(prefix=prefix(session), dir=temporary_folder())
-    process.current_process()._config["tempdir"] = folder  # type: ignore[attr-defined]
-
-
-def temporary_folder() -> str:
-    """Where the sockets are: the folder that TMPDIR names, or /tmp if its path is too long."""
-    chosen = tempfile.gettempdir()
-    return chosen if len(os.fsencode(chosen)) <= _LONGEST_TEMPORARY_FOLDER else "/tmp"
+    process.current_process()._config["tempdir"] = os.curdir  # type: ignore[attr-defined]
 
 
 def die_with_parent() -> None:
@@ -105,8 +97,6 @@ def sweep(session: int) -> None:
     for path in segments(session):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-    for folder in glob.glob(os.path.join(glob.escape(temporary_folder()), prefix(session) + "*")):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def watch_parent(parent: int, scratch: str) -> None:

@@ -32,7 +32,8 @@ def run(processes, steps, config):
     """Runs the network for so many steps and stops it.
 
     Args:
-        processes: Lava's processes by name; all of them connected, so any one starts the network.
+        processes: Lava's processes by name, the recorder last. Lava runs what is connected with the
+            process that starts: a source that no layer reads is not, all that is recorded is.
         steps: Number of time steps.
         config: Lava's run configuration.
 
@@ -42,14 +43,14 @@ def run(processes, steps, config):
     Raises:
         ActorFailure: An actor raised or died.
     """
-    first = next(iter(processes.values()))
-    first.create_runtime(run_cfg=config, compile_config=COMPILE)
-    runtime = first.runtime
+    recorder = list(processes.values())[-1]
+    recorder.create_runtime(run_cfg=config, compile_config=COMPILE)
+    runtime = recorder.runtime
     infrastructure = runtime._messaging_infrastructure
     # Lava starts its actors in the order of the builders, and the runtime service after them.
     names = [process.name for process in runtime._executable.proc_builders]
     start = time.monotonic()
-    first.run(condition=RunSteps(num_steps=steps, blocking=False), run_cfg=config)
+    recorder.run(condition=RunSteps(num_steps=steps, blocking=False), run_cfg=config)
     while not all(port.probe() for port in runtime.service_to_runtime):
         check(infrastructure.actors, names)
         time.sleep(POLL_SECONDS)
@@ -59,7 +60,7 @@ def run(processes, steps, config):
         check(infrastructure.actors, names)
         raise
     seconds = time.monotonic() - start
-    first.stop()
+    recorder.stop()
     return seconds
 
 

@@ -122,7 +122,7 @@ def parsed(path: str | os.PathLike[str], form: Format, build: Callable[[Frame], 
             if not e.where.startswith(str(path)):
                 e.where = f"{path}: {e.where}" if e.where else str(path)
             raise
-        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, MemoryError) as e:
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
             raise form.error(
                 f"the file does not have the form of a {form.name} graph",
                 where=str(path),

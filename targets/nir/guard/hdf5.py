@@ -183,14 +183,10 @@ def parse(path: str | IO[bytes], layout: str) -> tuple[dict[str, Any], list[byte
         return {"version": version, **parser.group(file["node"], "node", 0, True)}, parser.blobs
 
 
-def main() -> None:
-    """Parse the file named on the command line within the processor seconds, in the layout."""
-    limit(int(sys.argv[2]))
-    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # load no filter plugins
-    os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"  # read-only folders have no locks
-    blobs: list[bytes] = []
+def answer(path: str, layout: str) -> tuple[dict[str, Any], list[bytes]]:
+    """(header, blobs) of a file; one that is refused has a header that says so, and no blobs."""
     try:
-        header, blobs = parse(sys.argv[1], sys.argv[3])
+        return parse(path, layout)
     except Refused as e:
         header = {"refused": list(e.args)}
     except MemoryError:
@@ -199,13 +195,26 @@ def main() -> None:
         header = {"refused": ["groups are nested too deeply", "", "", f"{DEPTH} levels"]}
     except Exception as e:  # whatever h5py makes of a damaged file
         header = {"refused": ["the file is damaged", "", f"{type(e).__name__}: {str(e)[:120]}", ""]}
+    return header, []
+
+
+def write(out: IO[bytes], header: dict[str, Any], blobs: list[bytes]) -> None:
+    """The frame: the header's length, the header, the arrays."""
     raw = json.dumps(header).encode()
-    out = sys.stdout.buffer
+    out.write(len(raw).to_bytes(8, "little") + raw)
+    for blob in blobs:
+        out.write(blob)
+    out.flush()
+
+
+def main() -> None:
+    """Parse the file named on the command line within the processor seconds, in the layout."""
+    limit(int(sys.argv[2]))
+    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # load no filter plugins
+    os.environ["HDF5_USE_FILE_LOCKING"] = "FALSE"  # read-only folders have no locks
+    header, blobs = answer(sys.argv[1], sys.argv[3])
     try:
-        out.write(len(raw).to_bytes(8, "little") + raw)
-        for blob in blobs:
-            out.write(blob)
-        out.flush()
+        write(sys.stdout.buffer, header, blobs)
     except OSError:
         os._exit(NO_ROOM)
     os._exit(0)  # leave libhdf5 no chance to crash while it tidies up

@@ -52,6 +52,8 @@ class Imported(nn.Module):
 
     Attributes:
         takes: what the model takes.
+        reads_last: the model puts out the membranes of neurons that never fire, of every step, and
+            only the last is read: (B, ...) is returned.
 
     Raises:
         ConfigError: if its neurons do not agree about that.
@@ -90,6 +92,7 @@ class Imported(nn.Module):
                 where=type(model).__name__,
                 remedy="give the other arguments defaults, such as num_steps=25",
             )
+        self.reads_last = False
         reset(model)
 
     @property
@@ -104,15 +107,18 @@ class Imported(nn.Module):
         reset(self.model)
         try:
             with _spikes_in(self.model, x.dtype), safe_pointwise():
-                if self.takes == "sequence":
-                    return self._spikes(self.model(x))
-                if self.takes in ("samples", "flat"):
-                    return self._samples_first(x)
-                return (
-                    self._spikes(self.model(_frame(x))) if self.takes == "frame" else self._steps(x)
-                )
+                made = self._run(x)
         finally:  # what is left of a membrane could not be copied, for capture among others
             reset(self.model)
+        timed = made.dim() > 2 and made.shape[:2] == x.shape[:2]
+        return made[-1] if self.reads_last and timed else made
+
+    def _run(self, x: Tensor) -> Tensor:
+        if self.takes == "sequence":
+            return self._spikes(self.model(x))
+        if self.takes in ("samples", "flat"):
+            return self._samples_first(x)
+        return self._spikes(self.model(_frame(x))) if self.takes == "frame" else self._steps(x)
 
     def _steps(self, x: Tensor) -> Tensor:
         states: tuple[Any, ...] = (None,) * states_of(self.model)

@@ -11,8 +11,6 @@ namespace {
 
 constexpr int TABLED = 16;  // channels at most
 
-inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 // weight: (out, channels, kh, kw) -> [tile][kx][ky][channel][lane], zeros behind the last output.
 template <class R>
 lined<R> rows_of(const R *weight, const Shape &s, int tile) {
@@ -211,15 +209,38 @@ void summed(const uint8_t *bits, const R *weights, const R *bias, R *out, const 
     }
 }
 
-// bits: the spikes that go in; out: (images, rows, columns, out).
+// Whether every number is finite: its exponent is not all ones.
+inline bool finite(const float *x, int64_t n) {
+    uint32_t found = 0;
+    for (int64_t k = 0; k < n; ++k) {
+        uint32_t bits;
+        std::memcpy(&bits, x + k, sizeof bits);
+        found |= uint32_t((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    return !found;
+}
+inline bool finite(const double *x, int64_t n) {
+    uint64_t found = 0;
+    for (int64_t k = 0; k < n; ++k) {
+        uint64_t bits;
+        std::memcpy(&bits, x + k, sizeof bits);
+        found |= uint64_t((bits & 0x7ff0000000000000u) == 0x7ff0000000000000u);
+    }
+    return !found;
+}
+
+// bits: the spikes that go in; out: (images, rows, columns, out). Returns 0, and computes nothing, where a weight is
+// not finite: 0 times that is not 0, so silence does not hide it from a dense layer.
 template <class R>
-void forward(const uint8_t *bits, const R *weight, const R *bias, R *out, const Shape &s, int threads) {
+int forward(const uint8_t *bits, const R *weight, const R *bias, R *out, const Shape &s, int threads) {
+    if (!finite(weight, s.out * s.channels * s.kh * s.kw)) return 0;
     const int64_t vectors = (s.out + LANES<R> - 1) / LANES<R>;
-    if (s.channels <= TABLED && vectors == 1) return tables<R, 1>(bits, weight, bias, out, s, threads);
-    if (s.channels <= TABLED) return tables<R, 2>(bits, weight, bias, out, s, threads);
-    if (vectors == 1) return summed<R, 1>(bits, rows_of(weight, s, LANES<R>).data(), bias, out, s, threads);
-    if (vectors == 2) return summed<R, 2>(bits, rows_of(weight, s, 2 * LANES<R>).data(), bias, out, s, threads);
-    return summed<R, 4>(bits, rows_of(weight, s, 4 * LANES<R>).data(), bias, out, s, threads);
+    if (s.channels <= TABLED && vectors == 1) tables<R, 1>(bits, weight, bias, out, s, threads);
+    else if (s.channels <= TABLED) tables<R, 2>(bits, weight, bias, out, s, threads);
+    else if (vectors == 1) summed<R, 1>(bits, rows_of(weight, s, LANES<R>).data(), bias, out, s, threads);
+    else if (vectors == 2) summed<R, 2>(bits, rows_of(weight, s, 2 * LANES<R>).data(), bias, out, s, threads);
+    else summed<R, 4>(bits, rows_of(weight, s, 4 * LANES<R>).data(), bias, out, s, threads);
+    return 1;
 }
 
 }  // namespace

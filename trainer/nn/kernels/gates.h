@@ -46,6 +46,26 @@ int64_t gate(const R *a, const R *s, R *out, uint8_t *bits_a, uint8_t *bits_s, i
     return strange == 0;
 }
 
+// The same on bits that are known; returns how many fire.
+template <class R>
+int64_t join(const uint8_t *bits_a, const uint8_t *bits_s, uint8_t *bits, R *out, int64_t n, int kind, int threads) {
+    using mask = typename Eight<R>::mask;
+    int64_t fired = 0;
+    const auto one = typename Eight<R>::real{} + R(1);
+    mask unit;
+    std::memcpy(&unit, &one, sizeof unit);
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(+ : fired)
+    for (int64_t k = 0; k < n / 8; ++k) {
+        const uint8_t p = bits_a[k], q = bits_s[k];
+        const unsigned joined = 255u & (kind == AND ? p & q : kind == OR ? p | q : kind == IAND ? ~p & q : p ^ q);
+        const mask ones = set<R>(joined) & unit;
+        bits[k] = uint8_t(joined);
+        std::memcpy(out + 8 * k, &ones, sizeof ones);
+        fired += __builtin_popcount(joined);
+    }
+    return fired;
+}
+
 // What a gradient is multiplied by where the other spike is 0, and where it is 1.
 template <class R>
 void ungate(const R *grad, const uint8_t *bits_a, const uint8_t *bits_s, R *by_a, R *by_s, int64_t n, int kind, int threads) {

@@ -2,9 +2,6 @@
 #pragma once
 #include <algorithm>
 #include "vectors.h"
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 
 namespace {
 
@@ -38,6 +35,18 @@ inline uint8_t packed8(const float *x, bool &other) {
 inline uint8_t packed8(const float *x, bool &other) { return packed<float>(x, 8, other); }
 #endif
 inline uint8_t packed8(const double *x, bool &other) { return packed<double>(x, 8, other); }
+
+// Which of eight numbers are at least 0.
+template <class R> inline uint8_t reached8(const R *x) {
+    uint32_t bits = 0;
+    for (int k = 0; k < 8; ++k) bits |= uint32_t(x[k] >= R(0)) << k;
+    return uint8_t(bits);
+}
+#if defined(__AVX2__)
+template <> inline uint8_t reached8<float>(const float *x) {
+    return uint8_t(_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(x), _mm256_setzero_ps(), _CMP_GE_OQ)));
+}
+#endif
 
 // x: (pixels, channels). Returns how many fire, or -1 where a number is no spike.
 template <class R>

@@ -4,6 +4,9 @@
 #include <cstring>
 #include <new>
 #include <vector>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -26,6 +29,37 @@ template <class R> inline vec<R> load(const R *p) {
     return v;
 }
 template <class R> inline void store(R *p, vec<R> v) { std::memcpy(p, &v, sizeof v); }
+
+// The first `count` lanes; a copy of a size that the compiler does not know is a call. Half of them is common and goes
+// without a mask: memory that was stored with one is slow to load again, more than twice the time of scatter.h.
+template <class R> inline vec<R> load(const R *p, int64_t count) {
+    vec<R> v{};
+    if (count >= LANES<R>) return load<R>(p);
+#if defined(__AVX512F__)
+    if (2 * count == LANES<R>) {
+        if constexpr (sizeof(R) == 4) return (vec<R>)_mm512_zextps256_ps512(_mm256_loadu_ps(p));
+        else return (vec<R>)_mm512_zextpd256_pd512(_mm256_loadu_pd(p));
+    }
+    if constexpr (sizeof(R) == 4) return (vec<R>)_mm512_maskz_loadu_ps(__mmask16((1u << count) - 1u), p);
+    else return (vec<R>)_mm512_maskz_loadu_pd(__mmask8((1u << count) - 1u), p);
+#endif
+    for (int64_t k = 0; k < count; ++k) v[k] = p[k];
+    return v;
+}
+template <class R> inline void store(R *p, vec<R> v, int64_t count) {
+    if (count >= LANES<R>) return store<R>(p, v);
+#if defined(__AVX512F__)
+    if (2 * count == LANES<R>) {
+        if constexpr (sizeof(R) == 4) return _mm256_storeu_ps(p, _mm512_castps512_ps256((__m512)v));
+        else return _mm256_storeu_pd(p, _mm512_castpd512_pd256((__m512d)v));
+    }
+    if constexpr (sizeof(R) == 4) return _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1u), (__m512)v);
+    else return _mm512_mask_storeu_pd(p, __mmask8((1u << count) - 1u), (__m512d)v);
+#endif
+    for (int64_t k = 0; k < count; ++k) p[k] = v[k];
+}
+
+inline int64_t up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 // Rows that begin where a line of the cache does.
 template <class R> struct Lined {

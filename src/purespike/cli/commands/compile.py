@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from purespike.cli.commands.options import CompileOptions, JudgeOptions, NetworkOptions, Source
-from purespike.cli.commands.shared import Output, say_axes, write_build
+from purespike.cli.commands.shared import Output, write_build
 from purespike.cli.shown import Shown
 from purespike.compiler.files.kinds import BUNDLE, GRAPHS
 from purespike.compiler.files.outputs import require_folder
@@ -47,11 +47,11 @@ def compile_(
         trained = header is not None and header.training > 0
         held = trained or (header is not None and header.calibration > 0)
         require_samples(options, opened.name or source, calibration=held, training=trained)
-    say_axes(network.data)
     from purespike.flow.build import build  # may load torch: what is missing was said before
     from purespike.flow.inputs.load import load_subject
 
     with shown.progress() as progress:
+        progress("reading", 0, 1)
         subject = load_subject(opened, samples=compiler.samples)
         built = build(subject, options, progress, dump_graphs=dump_graphs)
     raise typer.Exit(write_build(built, folder, shown))

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import RenderableType
-from rich.text import Text
 
-from purespike.cli.commands.shared import Output, compile_checkpoint, trained, write_build
+from purespike.cli.commands.shared import (
+    Output,
+    compile_checkpoint,
+    next_steps,
+    trained,
+    write_build,
+)
 from purespike.cli.console import tables, verdict
 from purespike.cli.shown import Shown
 from purespike.compiler.files.kinds import BUNDLE
@@ -93,5 +98,4 @@ def _next(bundle: Path) -> RenderableType:
         (f"{own} verify {bundle}", "every file run again, or compared"),
         (f"{own} new my_project", "a project of your own, with a gate for CI"),
     )
-    lines = (f"  {words}\n      {why}" for words, why in steps)
-    return Text("\n".join(("Next:", *lines)), overflow="fold")
+    return next_steps(steps)

@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import typer
 from rich.text import Text
 
-from purespike.cli.commands.shared import NOT_COMPLIANT, OK, BundleFolder, out, say_axes
-from purespike.cli.console import rules
+from purespike.cli.commands.shared import (
+    NOT_COMPLIANT,
+    OK,
+    BundleFolder,
+    out,
+    require_bundle,
+    say_axes,
+)
 from purespike.cli.listing import Listing
-from purespike.cli.shown import AsJson, Shown, print_json
+from purespike.cli.shown import AsJson, Quiet, Shown, print_json
 from purespike.compiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,8 +43,10 @@ def simulate(
     backend: Annotated[
         Literal["cpu", "lava", "onnx"] | None,
         typer.Option(
+            "--on",
+            "--backend",
             help="What runs the test set: the cpu executor (by default), Lava, or ONNX Runtime; "
-            "the last two are compared with the first."
+            "the last two are compared with the first.",
         ),
     ] = None,
     shards: Annotated[
@@ -75,24 +83,27 @@ def simulate(
             shards=shards,
             shown=shown,
         )
-    for option, given in (("--backend", backend), ("--shards", shards)):
+    for option, given in (("--on", backend), ("--shards", shards)):
         if given:
             raise UsageError(
                 "golden samples run on Lava, and all at once",
                 found=option,
                 remedy=f"leave {option} out, or name a test set with --data",
             )
+    require_bundle(bundle)
+    from purespike.cli.console import rules
     from purespike.judge.bundle.consistency import require_recordings
     from purespike.judge.bundle.own_program import run_own
     from purespike.targets.bundle.bundle import read_bundle
     from purespike.targets.lava.lower.emit import emit
     from purespike.targets.lava.lower.schedule import schedule
 
-    loaded = read_bundle(bundle)
-    require_recordings(loaded)
-    plan = schedule(loaded.graph)
-    follows = emit(loaded.graph, plan, loaded.golden.inputs)
     with shown.progress() as progress:
+        progress("reading", 0, 1)
+        loaded = read_bundle(bundle)
+        require_recordings(loaded)
+        plan = schedule(loaded.graph)
+        follows = emit(loaded.graph, plan, loaded.golden.inputs)
         replay = run_own(
             loaded,
             follows,
@@ -141,24 +152,31 @@ def _test_set(
     shards: Path | None,
     shown: Shown,
 ) -> NoReturn:
-    from purespike.flow.testset import run_test_set
-    from purespike.targets.bundle.bundle import read_bundle
-
     if stock and backend != "lava":
         raise UsageError(
             "the test set does not run on Lava",
             found=f"--stock beside the executor {backend}",
-            remedy="leave --stock out, or choose --backend lava",
+            remedy="leave --stock out, or choose --on lava",
         )
-    loaded = read_bundle(folder)
+    require_bundle(folder)
     say_axes(data)
+    from purespike.flow.testset import run_test_set
+    from purespike.targets.bundle.bundle import read_bundle, require_files, unreplaced
+
     with shown.progress() as progress:
+        progress("reading", 0, 1)
+        with unreplaced(folder):
+            loaded = read_bundle(folder)
+            model = b""
+            if backend == "onnx":
+                require_files(folder, "model.onnx")
+                model = (folder / "model.onnx").read_bytes()
         found = run_test_set(
             loaded.graph,
             data,
             samples,
             backend=backend,
-            model=folder / "model.onnx",
+            model=model,
             stock=stock,
             jobs=jobs,
             scheduler=scheduler,
@@ -191,10 +209,14 @@ def verify(
     shown: Shown,
 ) -> None:
     """Run or compare every file of a bundle: hashes, all executors, and what follows from them."""
+    require_bundle(bundle)
+    from purespike.cli.console import rules
     from purespike.judge.bundle.contents import examine
     from purespike.targets.bundle.bundle import read_bundle
 
-    loaded = read_bundle(bundle)
+    with shown.progress() as progress:
+        progress("reading", 0, 1)
+        loaded = read_bundle(bundle)
     shown.print(f"{len(loaded.manifest['files'])} files: every sha256 is right")
     with shown.progress() as progress:
         found = examine(loaded, lava=lava, progress=progress)
@@ -277,19 +299,23 @@ def replay(
         int | None, typer.Option("--samples", min=1, help="Golden samples to run; all by default.")
     ] = None,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check every hash of a bundle and replay its golden vectors with numpy alone."""
     from purespike.targets.bundle.golden_network import replay_bundle
 
-    files, rows = replay_bundle(bundle, samples)
+    with Shown(as_json, quiet).progress() as progress:
+        progress("replay", 0, 1)
+        files, rows = replay_bundle(bundle, samples)
     wrong = [row for row in rows if row.different]
     samples_run = rows[0].samples
     if as_json:
         recordings = [{**vars(row), "samples": row.samples} for row in rows]
         print_json({"files": files, "equal": not wrong, "recordings": recordings})
         raise typer.Exit(NOT_COMPLIANT if wrong else OK)
-    out.print(f"{files} files: every sha256 is right")
-    for row in wrong:
+    if not quiet:
+        out.print(f"{files} files: every sha256 is right")
+    for row in () if quiet else wrong:
         out.print(str(row), markup=False, highlight=False)
     ran = f"golden_network.json ran on {samples_run} samples of golden.npz"
     out.print(
@@ -310,11 +336,9 @@ def _lava_data(replay: Replay) -> dict[str, Any] | None:
 
 
 def _found(findings: Iterable[Finding]) -> object:
-    import msgspec
+    from purespike.compiler.report.rows.found import found_data
 
-    from purespike.compiler.report.rows.found import Found
-
-    return msgspec.to_builtins([Found.of(f) for f in findings])
+    return found_data(findings)
 
 
 def _lava(replay: Replay) -> Text:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from purespike.cli.console import out
 from purespike.cli.shown import AsJson, print_json
+from purespike.cli.terminal import out
 
 
 def explain(

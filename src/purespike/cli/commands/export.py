@@ -10,9 +10,9 @@ import numpy as np
 import typer
 
 from purespike.cli.commands.options import NetworkOptions, Source
-from purespike.cli.commands.shared import out
+from purespike.cli.commands.shared import out, require_bundle
 from purespike.cli.listing import Listing
-from purespike.cli.shown import AsJson, print_json
+from purespike.cli.shown import AsJson, Quiet, print_json
 from purespike.compiler.errors import UsageError
 from purespike.compiler.files.kinds import PROGRAM
 from purespike.compiler.files.outputs import require_file, require_folder
@@ -91,21 +91,25 @@ def export(
         Path | None,
         typer.Option("--out", "-o", help="Folder of the program, or file; replaced if ours."),
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Write a network as a C program or as NIR, or its golden samples as NIR's data."""
     more.require(to)
     if to == "nir":
-        _nir(source, network, more, folder or Path("runs/model.nir"))
+        _nir(source, network, more, folder or Path("runs/model.nir"), quiet)
     elif to == "nir-data":
         network.stated().refuse("a bundle")
-        _nir_data(Path(source), folder or Path("runs/golden.h5"))
+        _nir_data(Path(source), folder or Path("runs/golden.h5"), quiet)
     else:
         network.stated().refuse("a bundle")
-        _program(Path(source), to, more, folder or Path("runs/c"))
+        _program(Path(source), to, more, folder or Path("runs/c"), quiet)
 
 
-def _program(source: Path, to: Literal["c", "hls"], more: ExportOptions, folder: Path) -> None:
+def _program(
+    source: Path, to: Literal["c", "hls"], more: ExportOptions, folder: Path, quiet: bool
+) -> None:
     require_folder(folder, PROGRAM)
+    require_bundle(source)
     from purespike import __version__
     from purespike.targets.bundle.bundle import read_bundle
     from purespike.targets.c.program import write_program
@@ -125,12 +129,16 @@ def _program(source: Path, to: Literal["c", "hls"], more: ExportOptions, folder:
     if more.as_json:
         print_json(needs.data())
         return
-    out.print(render(needs))
+    if not quiet:
+        out.print(render(needs))
     out.print(f"Program: {folder}", markup=False, highlight=False)
-    out.print(f"`make -C {folder} check` replays its golden samples.", markup=False)
+    if not quiet:
+        out.print(f"`make -C {folder} check` replays its golden samples.", markup=False)
 
 
-def _nir(source: str, network: NetworkOptions, more: ExportOptions, file: Path) -> None:
+def _nir(
+    source: str, network: NetworkOptions, more: ExportOptions, file: Path, quiet: bool
+) -> None:
     require_file(file)
     from purespike.flow.inputs.opening import open_source
 
@@ -143,11 +151,13 @@ def _nir(source: str, network: NetworkOptions, more: ExportOptions, file: Path) 
     graph = exported(subject, Options(), integers=more.integers, keep_batchnorm=more.keep_batchnorm)
     how = export_nir(graph, file, reader=more.reader, strict=more.strict)
     out.print(f"NIR: {file}", markup=False, highlight=False)
-    out.print(f"Read it with {how}", markup=False, highlight=False, soft_wrap=True)
+    if not quiet:
+        out.print(f"Read it with {how}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _nir_data(source: Path, file: Path) -> None:
+def _nir_data(source: Path, file: Path, quiet: bool) -> None:
     require_file(file)
+    require_bundle(source)
     from purespike.compiler.files.writing import write_file
     from purespike.targets.bundle.bundle import read_bundle
     from purespike.targets.nir.data import data_bytes, to_nir_data
@@ -157,7 +167,8 @@ def _nir_data(source: Path, file: Path) -> None:
     made = to_nir_data(loaded.graph, golden.inputs, golden.spikes, golden.membranes)
     write_file(file, data_bytes(made))
     out.print(f"NIR data: {file}", markup=False, highlight=False)
-    out.print(f"Read it with nir.read_data({file.name!r})", markup=False, highlight=False)
+    if not quiet:
+        out.print(f"Read it with nir.read_data({file.name!r})", markup=False, highlight=False)
 
 
 def render(needs: Footprint) -> Listing:

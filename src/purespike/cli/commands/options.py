@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,13 +48,38 @@ HostEncoder = Annotated[
 ]
 
 
+_UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def read_seconds(text: str) -> float:
+    """The seconds of ``1e-4``, ``0.1ms`` or ``100us``.
+
+    Raises:
+        typer.BadParameter: If it is neither.
+    """
+    number = text.strip().rstrip("µnmus").rstrip()
+    unit = text.strip()[len(number) :].strip()
+    try:
+        # As a decimal: 0.1ms is the same float as 1e-4.
+        return float(Decimal(number) * Decimal(str(_UNITS[unit or "s"])))
+    except (InvalidOperation, KeyError):
+        raise typer.BadParameter(
+            f"{text!r} is no time: say seconds, as 1e-4, or a unit of {', '.join(_UNITS)}, as 0.1ms"
+        ) from None
+
+
 @dataclass(frozen=True)
 class NetworkOptions:
     """What a NETWORK argument leaves open (`purespike.flow.inputs.stated.Stated`)."""
 
     dt: Annotated[
         float | None,
-        typer.Option(help="NIR, ONNX or netx from another tool: seconds per time step."),
+        typer.Option(
+            metavar="TIME",
+            parser=read_seconds,
+            help="NIR, ONNX or netx from another tool: how long a time step lasts, as 1e-4 "
+            "(seconds), 0.1ms or 100us.",
+        ),
     ] = None
     reset: Annotated[
         Reset | None,
@@ -111,8 +137,9 @@ class NetworkOptions:
     data: Annotated[
         Path | None,
         typer.Option(
-            help="A .npz file with inputs (T, B, ...) and labels (B,). Without it the inputs are "
-            "random and no accuracy is measured."
+            help="A .npz file with inputs (T, B, ...) and labels (B,) for a network that has to be "
+            "compiled to be judged; bundles have their own. Without it the inputs are random, and "
+            "no accuracy is measured."
         ),
     ] = None
     trust: Annotated[
@@ -130,8 +157,13 @@ class JudgeOptions:
     """What a team accepts."""
 
     policy: Annotated[
-        str, typer.Option("--policy", help="strict, leaky, paper, or the path of a .toml file.")
-    ] = "strict"
+        str | None,
+        typer.Option(
+            "--policy",
+            help="strict, leaky, paper, or the path of a .toml file; if left out, strict. `check` "
+            "takes the one that a bundle records.",
+        ),
+    ] = None
     waivers: Annotated[
         Path | None, typer.Option("--waivers", help="TOML with the findings that the team accepts.")
     ] = None
@@ -148,7 +180,7 @@ class JudgeOptions:
         Raises:
             UsageError: If one cannot be read, or the day is not a date.
         """
-        return read_policy(self.policy), load_waivers(self.waivers, self.today)
+        return read_policy(self.policy or "strict"), load_waivers(self.waivers, self.today)
 
 
 @dataclass(frozen=True)

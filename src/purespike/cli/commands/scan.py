@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from purespike.cli.commands.shared import Output, out
-from purespike.cli.shown import AsJson, print_json
+from purespike.cli.shown import AsJson, Quiet, print_json
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.packages import require_packages
 from purespike.trainer.training.places import SCAN, require_figures
@@ -32,6 +32,7 @@ def scan(
         bool, typer.Option("--random", help="Random spikes instead of the recipe's data.")
     ] = False,
     as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure which surrogate carries gradients through an untrained network, and draw it."""
     require_figures(folder, SCAN)
@@ -49,7 +50,7 @@ def scan(
 
     chosen = read_recipe(recipe, changes or [])
     rows = measure(chosen, first_batch(chosen, samples, random=random), shape, *numbers)
-    for row in () if as_json else rows:
+    for row in () if as_json or quiet else rows:
         out.print(f"{row.surrogate}: gain {row.gain:.3f} a layer", highlight=False)
         for finding in outlook(row):
             out.print(f"  {said(finding)}", highlight=False)

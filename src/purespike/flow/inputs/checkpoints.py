@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.axes import unfit, warn_of_axes
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
@@ -132,12 +133,8 @@ def _by_arrays(
 ) -> Subject:
     x, shape = given["inputs"], loaded.shape
     if (len(x), *x.shape[2:]) != (loaded.steps, *shape):
-        raise InputError(
-            "the data does not fit the network",
-            where=where,
-            found=str(x.shape),
-            allowed=f"({loaded.steps}, B, {', '.join(map(str, shape))})",
-        )
+        raise unfit(x.shape, loaded.steps, shape, where, InputError)
+    warn_of_axes(x.shape, where, labelled="labels" in given, known=True)
     domain = SPIKE if is_binary(x) else ANALOG
     labels, labelled = given.get("labels"), "labels" in given
     if labels is None:

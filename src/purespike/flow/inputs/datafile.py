@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.arrays import require_finite
+from purespike.compiler.files import archives
 from purespike.compiler.files.archives import DAMAGED
+from purespike.compiler.files.reading import opened
 from purespike.compiler.labels import LabelError, checked_labels
 from purespike.errors import InputError
 
@@ -32,6 +35,8 @@ FORM = (
     "training_inputs with training_labels; or x and y, x_train and y_train"
 )
 SAVE = "save it with numpy: np.savez(file, inputs=x, labels=y)"
+BLOCK = 1 << 20  # values that are read at a time
+_NARROWED = ("inputs", "training_inputs")
 _CALLED = {"training_inputs": "training inputs", "calibration": "calibration data"}
 _MAGIC = b"\x93NUMPY"
 
@@ -67,7 +72,7 @@ def peek(path: Path) -> Header:
         LabelError: If the labels cannot be labels of the inputs.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path, LARGEST, InputError, "the data file") as file:
             if file.read(len(_MAGIC)) == _MAGIC:
                 raise InputError(
                     "this is one array, and does not say which",
@@ -76,12 +81,13 @@ def peek(path: Path) -> Header:
                     allowed=FORM,
                     remedy=SAVE,
                 )
-        if path.stat().st_size > LARGEST:
-            raise InputError("the data file is too large", where=str(path), allowed="1 GiB")
-        with zipfile.ZipFile(path) as file:
-            names = _named(path, [n.removesuffix(".npy") for n in file.namelist()])
-            forms = {name: _form(file.open(f"{own}.npy")) for name, own in names.items()}
-        labels, trained = (_labels(path, names, forms, n) for n in ("labels", "training_labels"))
+            with zipfile.ZipFile(file) as archive:
+                names = _named(path, [n.removesuffix(".npy") for n in archive.namelist()])
+                own = archives.forms(archive)
+            forms = {name: own[there] for name, there in names.items()}
+            labels, trained = (
+                _labels(file, path, names, forms, n) for n in ("labels", "training_labels")
+            )
     except DAMAGED as e:
         raise _unreadable(path, e) from None
     shape, dtype = forms.get("inputs", ((), np.dtype(object)))
@@ -133,18 +139,23 @@ def read_data(path: Path | None) -> dict[str, NDArray[Any]]:
         return {}
     header = peek(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {k: np.asarray(file[own]) for k, own in _named(path, file.files).items()}
+        with (
+            opened(path, LARGEST, InputError, "the data file") as file,
+            zipfile.ZipFile(file) as archive,
+        ):
+            own = archives.forms(archive)
+            names = _named(path, own)
+            plain = [own for name, own in names.items() if name not in _NARROWED]
+            held = archives.arrays(file, plain)
+            data = {
+                name: held[there] if there in held else _narrow(archive, there)
+                for name, there in names.items()
+            }
     except DAMAGED as e:
         raise _unreadable(path, e) from None
-    for name in ("inputs", "training_inputs", "calibration"):
-        if name not in data:
-            continue
-        x = data[name]
-        if name != "calibration":
-            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
-                x = data[name] = x.astype(np.uint8 if is_binary(x) else np.float32)
-        require_finite(x, _CALLED.get(name, name), str(path))
+    for name in (*_NARROWED, "calibration"):
+        if name in data:
+            require_finite(data[name], _CALLED.get(name, name), str(path))
     if header.labels is not None:
         data["labels"] = header.labels
     return data
@@ -177,7 +188,30 @@ def _named(path: Path, found: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def _narrow(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    """An array in a byte per value if all are 0 or 1, else in float32: never whole as it was saved.
+
+    It is read a block at a time, so that int64 or float64 do not take eight bytes per value.
+    """
+    with archive.open(f"{name}.npy") as member:
+        shape, fortran, dtype = archives.header(member)
+        size = math.prod(shape)
+        values: NDArray[Any] = np.empty(size, np.uint8)
+        for begin in range(0, size, BLOCK):
+            count = min(BLOCK, size - begin)
+            raw = member.read(count * dtype.itemsize)
+            block = np.frombuffer(raw, dtype, count)
+            if values.dtype == np.uint8 and not is_binary(block):
+                whole = np.empty(size, np.float32)
+                whole[:begin] = values[:begin]
+                values = whole
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+                values[begin : begin + count] = block
+    return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
+
+
 def _labels(
+    file: IO[bytes],
     path: Path,
     names: Mapping[str, str],
     forms: Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]],
@@ -193,23 +227,7 @@ def _labels(
             allowed="whole numbers, one per sample",
             remedy=f"write them with {name}.astype(int)",
         )
-    return _load(path, names[name])
-
-
-def _form(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of an array in a .npz file."""
-    with file:
-        version = np.lib.format.read_magic(file)  # type: ignore[no-untyped-call]
-        read = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
-        if read is None:
-            raise ValueError(f"an array in version {version} of the format")
-        shape, _, dtype = read(file)
-        return shape, dtype
-
-
-def _load(path: Path, name: str) -> NDArray[Any]:
-    with np.load(path, allow_pickle=False) as file:
-        return np.asarray(file[name])
+    return archives.arrays(file, [names[name]])[names[name]]
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -52,8 +52,8 @@ def as_subject(
             allowed="purespike.Samples(inputs, labels)",
         )
     checkpoint = getattr(network, "checkpoint", None)
-    if isinstance(checkpoint, Path):  # of a training
-        network = checkpoint
+    if isinstance(checkpoint, Path):  # of a training, whose code ran in this process
+        network, stated = checkpoint, replace(stated, trust=True)
     none: Mapping[str, Any] = {}
     if isinstance(network, Subject):
         stated.refuse("a subject")
@@ -84,5 +84,15 @@ def _from_module(
         )
     stated.refuse("a torch module", "shape", "steps", "spike_input")
     none: Mapping[str, Any] = {}
-    title = name or type(network).__name__
+    title = name or type(_given(network)).__name__
     return from_module(title, network, stated, samples or none, made_up)
+
+
+def _given(network: Any) -> Any:
+    """The module that a user gave: a trained one may stand among auxiliary paths."""
+    from purespike.trainer.capture.interop.imported import Imported
+    from purespike.trainer.networks.attached import Attached
+
+    if not isinstance(network, Attached):
+        return network
+    return network.network.model if isinstance(network.network, Imported) else network.network

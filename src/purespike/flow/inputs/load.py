@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from purespike.axes import SWAP, warn_of_axes
+from purespike.compiler.errors import PurespikeError
 from purespike.compiler.ir.domain import ANALOG, SPIKE
 from purespike.compiler.ir.graph import Graph
+from purespike.compiler.report.report import ReportError
+from purespike.compiler.report.rows.network import NetworkFile
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import is_binary, read_data
@@ -19,8 +23,9 @@ from purespike.flow.inputs.fine_tuning import calibration_of, training_of
 from purespike.flow.inputs.opening import CHECKPOINT, Opened, open_source
 from purespike.flow.inputs.stated import Stated
 from purespike.judge.accuracy import own_decisions
+from purespike.judge.static import is_integer
 from purespike.subject import Batches, Samples, Subject, require_fit, require_single
-from purespike.targets.bundle.bundle import MANIFEST, read_bundle
+from purespike.targets.bundle.bundle import MANIFEST, Bundle, read_bundle
 
 if TYPE_CHECKING:  # torch takes seconds to load: only those load it who have a module
     from torch import nn
@@ -50,6 +55,12 @@ def load_subject(
         PurespikeError: What the reader of the source refuses, with the reason.
     """
     opened = source if isinstance(source, Opened) else open_source(source, stated or Stated())
+    subject = _loaded(opened, samples)
+    data = None if opened.samples is not None else opened.stated.data
+    return subject if data is None else replace(subject, data=str(data))
+
+
+def _loaded(opened: Opened, samples: int) -> Subject:
     stated, path = opened.stated, Path(opened.source)
     if (path / CHECKPOINT).is_file():
         from purespike.flow.inputs.checkpoints import checkpoint_subject, digits_subject
@@ -60,18 +71,38 @@ def load_subject(
     if (path / MANIFEST).is_file():
         bundle = read_bundle(path)
         x, labels = bundle.golden.inputs, bundle.golden.labels
-        subject = Subject(path.name, bundle.graph, tuple(x.shape[2:]), x, labels)
+        shape = tuple(x.shape[2:])
+        subject = Subject(
+            path.name, bundle.graph, shape, x, labels, file=_origin(bundle), compiled=True
+        )
         return with_samples(subject, opened.samples)
     given = opened.samples or read_data(stated.data)
     if opened.graph is not None:
-        return from_graph(opened.name, opened.graph, given, samples)
+        subject = from_graph(opened.name, opened.graph, given, samples)
+        return replace(subject, file=opened.file, compiled=_is_compiled(opened))
     if path.is_file():
         from purespike.trainer.capture.exported import read_exported
 
         program = read_exported(path)
         stated = replace(stated, shape=program.shape, steps=program.steps)
-        return from_module(path.name, program.module, stated, given, samples)
+        subject = from_module(path.name, program.module, stated, given, samples)
+        return replace(subject, file=opened.file)
     return from_module(opened.source, _module(opened.source), stated, given, samples)
+
+
+def _origin(bundle: Bundle) -> NetworkFile | None:
+    """The file that the bundle's network came from, as its report says."""
+    try:
+        return bundle.said.file
+    except ReportError:
+        return None
+
+
+def _is_compiled(opened: Opened) -> bool:
+    """Whether purespike has compiled what the file holds: only such files leave nothing open."""
+    graph, file = opened.graph, opened.file
+    ours = file is not None and file.format in ("NIR", "ONNX") and not (file.stated or file.assumed)
+    return ours and graph is not None and is_integer(graph)
 
 
 def with_samples(subject: Subject, samples: Samples | None) -> Subject:
@@ -97,6 +128,7 @@ def _module(source: str) -> nn.Module:
     return users_module(source, source, InputError).eval()
 
 
+_NAMES = {"shape": "shape", "steps": "number of steps"}
 Given = Samples | Mapping[str, NDArray[Any]]  # in memory, or of a file
 
 
@@ -116,9 +148,11 @@ def from_module(
         InputError: If it is not said what the module takes, or it does not run on that.
         CaptureError: If it has no graph.
     """
-    from purespike.flow.inputs.modules import on_sequences
     from purespike.trainer.capture.interop.brevitas import is_brevitas, quantized_graph
+    from purespike.trainer.capture.loops import refusing_single_steps
+    from purespike.trainer.capture.readout import on_sequences
     from purespike.trainer.capture.trace import capture
+    from purespike.trainer.networks.failed import counterpart, first_line, place_of
 
     given, training = _arrays(data)
     shape = tuple(given["inputs"].shape[2:]) if given else stated.shape
@@ -131,9 +165,19 @@ def from_module(
         )
     for name, found, said in (("shape", shape, stated.shape), ("steps", steps, stated.steps)):
         if said is not None and found != said:
+            swapped = name == "steps" and bool(given) and given["inputs"].shape[1] == said
             raise InputError(
-                f"the data has another {name}", where=source, found=str(found), allowed=str(said)
+                f"the data has another {_NAMES[name]}",
+                where=source,
+                found=str(found),
+                allowed=str(said),
+                remedy=SWAP
+                if swapped
+                else f"give data of this {_NAMES[name]}, or state what the data has",
             )
+    if given:
+        labelled, known = "labels" in given, stated.steps is not None
+        warn_of_axes(given["inputs"].shape, source, labelled=labelled, known=known)
     x = given["inputs"] if given else _spikes(steps, samples, shape)
     domain = SPIKE if is_binary(x) else ANALOG
     if is_brevitas(module):
@@ -149,20 +193,28 @@ def from_module(
     labels = given.get("labels")
     calibration = calibration_of(given)
     module = on_sequences(module, shape, steps, domain)
-    if labels is not None:
-        return Subject(source, module, shape, x, labels, domain, calibration, True, training)
     try:
-        labels = own_decisions(module, x)
+        with refusing_single_steps(module, steps):
+            own_decisions(module, x[:, :1])
+        decided = own_decisions(module, x) if labels is None else labels
+    except PurespikeError:
+        raise
     except Exception as e:  # whatever the user's code does
-        capture(module, shape, steps, domain=domain)  # says better what the module cannot do
+        remedy: str = counterpart(e, module)
+        if not remedy:
+            capture(module, shape, steps, domain=domain)  # says better what the module cannot do
+            remedy = "give data of the shape that the module takes, or change its first layer"
+            if not given:
+                remedy = Advice("state {shape} and {steps} as the module takes them")
         raise InputError(
             "the module does not run on such an input",
-            where=source,
-            found=f"{type(e).__name__}: {str(e).splitlines()[0] if str(e) else ''}",
-            allowed=f"inputs (T, B, C, H, W) = {x.shape}",
-            remedy=Advice("state {shape} and {steps} as the module takes them, or give {data}"),
+            where=place_of(e) or source,
+            found=first_line(e),
+            allowed=f"inputs (T, B, ...) = {x.shape}",
+            remedy=remedy,
         ) from e
-    return Subject(source, module, shape, x, labels, domain, calibration, False, training)
+    labelled = labels is not None
+    return Subject(source, module, shape, x, decided, domain, calibration, labelled, training)
 
 
 def _arrays(data: Given) -> tuple[Mapping[str, NDArray[Any]], Callable[[], Batches] | None]:
@@ -182,6 +234,8 @@ def from_graph(name: str, graph: Graph, data: Given, samples: int = SAMPLES) -> 
     given, training = _arrays(data)
     x = given["inputs"] if given else _spikes(graph.steps, samples, edge.shape)
     require_fit(graph, x, name)
+    if given:
+        warn_of_axes(x.shape, name, labelled="labels" in given, known=True)
     labels = given.get("labels")
     labelled = labels is not None
     if labels is None:

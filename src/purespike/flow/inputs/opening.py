@@ -9,19 +9,24 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from purespike.axes import SWAP, unfit
+from purespike.compiler.files.reading import read_text
 from purespike.compiler.ir.graph import Graph
 from purespike.compiler.labels import checked_labels, output_classes
+from purespike.compiler.report.rows.network import NetworkFile
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import Header, peek
-from purespike.flow.inputs.exchange import FORMATS, read_named
+from purespike.flow.inputs.exchange import FORMATS, network_file, read_named
 from purespike.flow.inputs.stated import Stated
 from purespike.subject import Samples
 from purespike.targets.bundle.manifest import MANIFEST
-from purespike.trainer.dotted import MADE, require_findable
+from purespike.trainer.dotted import MADE, meant, require_findable
+from purespike.trainer.training.interrupted import require_finished
 from purespike.trainer.training.places import MODEL
 
 CHECKPOINT = "checkpoint.json"
+LARGEST_DESCRIPTION = 1 << 20  # bytes of it
 PROGRAM = ".pt2"  # of torch.export
 
 
@@ -34,6 +39,7 @@ class Opened:
         stated: As it was given.
         graph: Where the source is a file of an exchange format.
         name: What a report calls it.
+        file: What a report says of the file that it is, if it is one.
         header: Of the data, where there are any.
         samples: Data that came in memory.
         brings_data: Whether the source has data of its own, which are not looked at here.
@@ -43,6 +49,7 @@ class Opened:
     stated: Stated
     graph: Graph | None = None
     name: str = ""
+    file: NetworkFile | None = None
     header: Header | None = None
     samples: Samples | None = None
     brings_data: bool = False
@@ -69,26 +76,32 @@ def open_source(source: str, stated: Stated, samples: Samples | None = None) -> 
         return Opened(source, stated, samples=samples, brings_data=True)
     if path.is_file() and path.suffix == PROGRAM:
         stated.refuse("an exported program", "data")
-        return Opened(source, stated, header=_header(stated, samples), samples=samples)
-    if path.is_file():
         header = _header(stated, samples)
-        graph, name = read_named(
+        file = network_file(path, "torch.export", stated)
+        return Opened(source, stated, file=file, header=header, samples=samples)
+    if path.is_file() and path.suffix != ".py":
+        if path.suffix == ".ckpt":
+            require_finished(path)
+        header = _header(stated, samples)
+        graph, file = read_named(
             path, stated, header.steps if header else None, header.shape if header else None
         )
-        _require_fit(name, graph, header)
-        return Opened(source, stated, graph, name, header, samples)
+        _require_fit(file.title, graph, header)
+        return Opened(source, stated, graph, file.title, file, header, samples)
     if ":" in source and not path.exists():
         stated.refuse("a torch module", "shape", "steps", "spike_input", "data")
         header = _header(stated, samples)
         _require_form(source, stated, header)
         require_findable(source, MADE, InputError)
         return Opened(source, stated, header=header, samples=samples)
+    require_finished(path)
     raise InputError(
         "there is no network of this name",
         found=source,
         allowed="a checkpoint folder, a bundle, a file "
         + ", ".join((*FORMATS, PROGRAM))
         + ", or package.module:factory",
+        remedy=meant(source),
     )
 
 
@@ -107,8 +120,9 @@ def _header(stated: Stated, samples: Samples | None) -> Header | None:
 
 def _require_trust(path: Path, stated: Stated) -> None:
     try:
-        description = json.loads((path / CHECKPOINT).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        said = read_text(path / CHECKPOINT, LARGEST_DESCRIPTION, InputError, "the description")
+        description = json.loads(said)
+    except (InputError, OSError, ValueError, RecursionError):
         return  # damaged: the reader of checkpoints says how
     for what, table, key in (("network", "model", "module"), ("data", "data", "name")):
         try:
@@ -137,12 +151,8 @@ def _require_fit(name: str, graph: Graph, header: Header | None) -> None:
         return
     (edge,) = graph.inputs
     if header.steps != graph.steps or header.shape != edge.shape:
-        raise InputError(
-            "the data does not fit the network",
-            where=f"{header.path} for {name}",
-            found=str((header.steps, header.samples, *header.shape)),
-            allowed=f"({graph.steps}, B, {', '.join(map(str, edge.shape))})",
-        )
+        form = header.steps, header.samples, *header.shape
+        raise unfit(form, graph.steps, edge.shape, f"{header.path} for {name}", InputError)
     if header.labels is not None:
         checked_labels(header.labels, header.samples, str(header.path), *output_classes(graph))
 
@@ -163,9 +173,11 @@ def _require_form(source: str, stated: Stated, header: Header | None) -> None:
     for name, found in (("shape", header.shape), ("steps", header.steps)):
         if given[name] is not None and found != given[name]:
             raise InputError(
-                f"the data has another {name}",
+                f"the data has another {'number of steps' if name == 'steps' else name}",
                 where=f"{header.path} for {source}",
                 found=str(found),
                 allowed=str(given[name]),
-                remedy=Advice(f"leave out {{{name}}}: the data says it"),
+                remedy=SWAP
+                if name == "steps" and given[name] == header.samples
+                else Advice(f"leave out {{{name}}}: the data says it"),
             )

@@ -9,9 +9,16 @@ from pathlib import Path
 from purespike.compiler.wording import Advice
 from purespike.errors import InputError
 from purespike.flow.inputs.datafile import peek
-from purespike.trainer.dotted import MADE, require_findable
+from purespike.trainer.dotted import MADE, meant, require_findable
+from purespike.trainer.training.interrupted import recorded_recipe
 from purespike.trainer.training.places import require_resume_file
-from purespike.trainer.training.recipe_file import data_table, is_dotted, read_tables
+from purespike.trainer.training.recipe_file import (
+    Tables,
+    data_table,
+    is_dotted,
+    read_tables,
+    shipped_recipes,
+)
 
 
 def look_at_training(
@@ -20,7 +27,7 @@ def look_at_training(
     changes: Sequence[str] = (),
     *,
     resume_from: Path | None = None,
-) -> tuple[str | None, list[str], dict[str, str] | None]:
+) -> tuple[str | Tables | None, list[str], dict[str, str] | None]:
     """Refuse a training that cannot start; `purespike.flow.training.train_network` says the rest.
 
     Returns:
@@ -33,12 +40,15 @@ def look_at_training(
         LabelError: If the labels of the file cannot be labels of its inputs.
         CheckpointError: If there is nothing to resume from.
     """
+    kept = None
     if resume_from is not None:
         require_resume_file(resume_from)
+        kept = recorded_recipe(resume_from) if network is None else None
     own = network is not None and is_dotted(network)
+    _refuse_code(network)
     stated = [f"model.module={json.dumps(network)}"] if own else []
     table = None if data is None else data_table(data)
-    source, stated = None if own else network, [*stated, *changes]
+    source, stated = kept or (None if own else network), [*stated, *changes]
     tables = read_tables(source, stated, data=table)
     module, described = tables.get("model", {}).get("module"), tables.get("data", {})
     if isinstance(module, str) and module:
@@ -59,3 +69,18 @@ def no_data(module: str) -> InputError:
         where=module,
         allowed=Advice("{data}, a dotted path of data, or a table [data] of the recipe"),
     )
+
+
+def _refuse_code(network: str | None) -> None:
+    """Raise if a file of code, or a name in it, is given where a recipe or a dotted path stands."""
+    code = network is not None and not is_dotted(network) and not network.endswith(".toml")
+    if network is None or not code or network in shipped_recipes():
+        return
+    remedy = meant(network)
+    if remedy and (network.endswith(".py") or not Path(network).is_file()):
+        raise InputError(
+            "a network of your own is named by its module and a name in it",
+            found=network,
+            allowed=f"{MADE}; a recipe",
+            remedy=remedy,
+        )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 import purespike
 from purespike.compiler.choices import Form
 from purespike.compiler.errors import PurespikeError
-from purespike.compiler.files.archives import DAMAGED
+from purespike.compiler.files.archives import DAMAGED, arrays
 from purespike.compiler.ir.ops import Neuron
 from purespike.compiler.rules.finding import EXECUTORS, Finding, verdict
 from purespike.compiler.storage import OutputError
@@ -212,11 +212,5 @@ def _hash(path: Path) -> bytes:
 
 def _arrays(content: bytes) -> list[tuple[str, str, tuple[int, ...], bytes]]:
     """Every member of an archive of arrays, in order; nothing else may be in it."""
-    found = []
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        if len(set(file.zip.namelist())) != len(file.zip.namelist()):
-            raise ValueError("a member twice")
-        for name in file.files:
-            array = file[name]
-            found.append((name, array.dtype.str, array.shape, array.tobytes()))
-    return found
+    held = arrays(io.BytesIO(content))
+    return [(name, a.dtype.str, a.shape, a.tobytes()) for name, a in held.items()]

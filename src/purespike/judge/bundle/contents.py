@@ -37,7 +37,7 @@ from purespike.judge.bundle.statements import expected_manifest, expected_report
 from purespike.judge.executors import Recorder
 from purespike.judge.fast import CrossCheck
 from purespike.targets.agreement import not_run
-from purespike.targets.bundle.bundle import MANIFEST, Bundle
+from purespike.targets.bundle.bundle import MANIFEST, Bundle, unreplaced
 from purespike.targets.lava.lower.schedule import Schedule
 
 SHOWN = 10  # places of one file that do not follow
@@ -91,13 +91,19 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = silent) -> Exami
         progress: Called with (stage, done, total).
 
     Raises:
-        BundleError: If the golden vectors are not those of the network in the bundle.
+        BundleError: If the golden vectors are not those of the network in the bundle, or another
+            one was put in its place.
     """
+    with unreplaced(bundle.folder, bundle.manifest):
+        return _examine(bundle, lava=lava, progress=progress)
+
+
+def _examine(bundle: Bundle, *, lava: bool, progress: Progress) -> Examination:
+    progress("recordings", 0, 1)
     require_recordings(bundle)
     graph, golden = bundle.graph, bundle.golden
     progress("interpreter", 0, 1)
     check = CrossCheck.of(graph, golden.inputs)
-    progress("interpreter", 1, 1)
     recorder = Recorder(graph, golden.inputs.shape[1])
     measured = measure(
         graph,
@@ -107,7 +113,12 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = silent) -> Exami
         check.fast,
     )
     again = recorder.golden(golden.inputs, golden.labels)
-    runs = [*on_ours(bundle, again, check), on_onnxruntime(bundle), on_numpy(bundle)]
+    runs = [*on_ours(bundle, again, check)]
+    progress("ONNX Runtime", 0, 1)
+    runs.append(on_onnxruntime(bundle))
+    progress("numpy", 0, 1)
+    runs.append(on_numpy(bundle))
+    progress("files", 0, 1)
     with scratch_folder() as folder:
         derived = make_derived(bundle, again, folder)
         if (folder / C).is_dir():
@@ -124,6 +135,7 @@ def examine(bundle: Bundle, *, lava: bool, progress: Progress = silent) -> Exami
         except PurespikeError as e:  # what was found so far is a verdict all the same
             replayed = Replay("Lava", (PROGRAM, ARRAYS), 0, (not_run("Lava", e),))
         runs.append(replayed)
+    progress("report", 0, 1)
     compared = (*derived.findings, *_report(bundle, measured, derived))
     named = {f.where.partition(": ")[0] for f in compared}  # those that should lie there, too
     files = (*sorted({*bundle.manifest["files"], *named} - {MANIFEST}), MANIFEST)

@@ -21,7 +21,7 @@ from purespike.compiler.rules.finding import (
 from purespike.compiler.rules.policy import Policy, apply_policy
 from purespike.compiler.rules.waiver import Waivers, apply_waivers
 from purespike.judge.bundle.figures import Part
-from purespike.judge.bundle.history import CAPTURED
+from purespike.judge.bundle.history import CAPTURED, expected_options
 from purespike.judge.evidence import accuracy_finding
 from purespike.judge.executors import not_asked_for
 from purespike.judge.fast import replayed
@@ -95,7 +95,10 @@ def expected_findings(
     accuracy, chance = accuracies
     trained = accuracy[0] if accuracy else None
     integer = next((a for a in accuracy if a.stage.startswith("integer")), None)
-    found.append(accuracy_finding(trained if integer else None, integer, policy, chance))
+    told = expected_options(bundle, part)["weight_bits"]
+    bits = told if isinstance(told, int) else None
+    trained = trained if integer else None
+    found.append(accuracy_finding(trained, integer, policy, chance, bits))
     if not part.lava:
         found.append(not_asked_for())
     judged = apply_waivers(apply_policy(found, graph, policy), waivers)

@@ -11,12 +11,12 @@ from purespike.compiler.proofs.counts import dense_census, total_counts
 from purespike.compiler.report.rows.basic import Choice
 from purespike.compiler.report.rows.census import Operations
 from purespike.compiler.report.rows.stages import PassLine
-from purespike.compiler.report.rows.verdict import Accuracy
+from purespike.compiler.report.rows.verdict import COMPILED, READ, TRAINED, Accuracy
 from purespike.judge.bundle.figures import Part
 from purespike.targets.bundle.bundle import Bundle
 
 CAPTURED = "torch, captured"
-TRAINED = ("trained (torch)", "trained (the graph as read)")
+STAGES = (TRAINED, READ, COMPILED)  # the first of them
 
 
 def expected_accuracy(said: tuple[Accuracy, ...], part: Part) -> tuple[Accuracy, ...]:
@@ -25,7 +25,7 @@ def expected_accuracy(said: tuple[Accuracy, ...], part: Part) -> tuple[Accuracy,
         return ()
     n, golden = part.samples, part.golden
     trained, floating, integer, *lava = said
-    stage = trained.stage if trained.stage in TRAINED else TRAINED[0]
+    stage = trained.stage if trained.stage in STAGES else TRAINED
     same = int(part.between(_known(integer.identical), 0, n))
     right = int(part.between(integer.correct, part.right, part.right + n - golden))
     others = n - same  # decisions that may be right before and wrong after
@@ -33,7 +33,7 @@ def expected_accuracy(said: tuple[Accuracy, ...], part: Part) -> tuple[Accuracy,
     rows = [
         Accuracy.of(stage, min(trained.correct, n), n),
         Accuracy.of("float, fused", before, n),
-        Accuracy.of("integer (interpreter)", right, n, same),
+        Accuracy.of("integer network", right, n, same),
     ]
     if part.lava:
         count = part.lava

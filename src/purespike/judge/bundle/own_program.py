@@ -9,7 +9,7 @@ import numpy as np
 from purespike.judge.bundle.runs import Progress, Run, failed_run, layer_findings, silent
 from purespike.judge.executors import lava_decisions
 from purespike.targets.agreement import compare
-from purespike.targets.bundle.bundle import Bundle
+from purespike.targets.bundle.bundle import Bundle, unreplaced
 from purespike.targets.lava.lower.schedule import Schedule
 from purespike.targets.lava.program.check import ProgramError
 from purespike.targets.lava.program.file import read as read_program
@@ -62,7 +62,8 @@ def run_own(
     """
     golden, files = bundle.golden, (PROGRAM, ARRAYS)
     try:
-        own = read_program(bundle.folder / "lava")
+        with unreplaced(bundle.folder, bundle.manifest):
+            own = read_program(bundle.folder / "lava")
         _require_alike(own, follows)
     except ProgramError as e:
         return _refused(failed_run("Lava", files, e))

@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from purespike.compiler.errors import PurespikeError
 from purespike.compiler.rules.finding import EXECUTORS, Finding, verdict
 from purespike.compiler.scratch import scratch_folder
 from purespike.judge.fast import CrossCheck
-from purespike.targets.agreement import Mismatch, agreement, compare, not_run
+from purespike.targets.agreement import Mismatch, agreement, compare, joined, not_run
 from purespike.targets.bundle.bundle import Bundle, Golden
 from purespike.targets.bundle.golden_network import JSON, NPZ, replay_rows
 from purespike.targets.c.run import CRunError, replay_program, run_c
@@ -25,6 +28,7 @@ BROKEN = (
     OverflowError,
     StopIteration,
 )
+BYTES = 1 << 29  # of what ONNX Runtime records at a time: 32 per neuron, step and sample
 Progress = Callable[[str, int, int], None]
 
 
@@ -112,18 +116,24 @@ def on_ours(bundle: Bundle, again: Golden, check: CrossCheck) -> tuple[Run, Run]
 
 
 def on_onnxruntime(bundle: Bundle) -> Run:
-    """model.onnx on ONNX Runtime."""
+    """model.onnx on ONNX Runtime, as many samples at a time as fit into `BYTES`."""
     files, golden = ("model.onnx",), bundle.golden
     path = bundle.folder / files[0]
     if files[0] not in bundle.manifest["files"]:
         return failed_run("ONNX Runtime", files, PurespikeError("the bundle has no model.onnx"))
+    neurons = sum(a[0, 0].size for a in golden.membranes.values())
+    size = max(1, BYTES // max(1, 32 * bundle.graph.steps * neurons))
+    numbers = np.arange(len(golden.labels))
+
+    def part(samples: NDArray[np.int64]) -> list[Mismatch]:
+        some = golden.part(samples)
+        run = run_onnx(path, bundle.graph, some.inputs)
+        spikes = {n: run.values[n] for n in some.spikes}
+        return compare(some.trace(), spikes, {n: run.membranes[n] for n in some.membranes})
+
     try:
-        run = run_onnx(path, bundle.graph, golden.inputs)
-        rows = compare(
-            golden.trace(),
-            {n: run.values[n] for n in golden.spikes},
-            {n: run.membranes[n] for n in golden.membranes},
-        )
+        cut = (numbers[k : k + size] for k in range(0, len(numbers), size))
+        rows = joined([(samples, part(samples)) for samples in cut])
     except BROKEN as e:
         return failed_run(
             "ONNX Runtime", files, PurespikeError("it does not run", found=first_line(e))

@@ -78,6 +78,7 @@ def expected_report(bundle: Bundle, measured: Measured, plan: Schedule) -> Repor
         samples=part.samples,
         versions=said.versions,
         sources=said.sources,
+        file=said.file,
     )
     evidence = Evidence(
         network=_network(said.network, graph),
@@ -92,6 +93,7 @@ def expected_report(bundle: Bundle, measured: Measured, plan: Schedule) -> Repor
         conventions=part.conventions(),
         updates=part.updates(),
         timing=tuple(Join(**vars(a)) for a in plan.joins()),
+        latency=plan.latency,
         activity=part.activity(),
         membrane_limit=LOIHI2.fixed.limit / 2**LOIHI2.fixed.fraction_bits,
         c_program=needs,
