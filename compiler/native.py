@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -65,7 +66,7 @@ def library(source: Path, flags: tuple[str, ...], what: str) -> ctypes.CDLL | st
     """The compiled file, or why there is none.
 
     Args:
-        source: One C++ file; it includes the standard library and headers beside it or below.
+        source: One C++ file; it includes the standard library and headers of its own that it names.
         flags: For the compiler, beside the level of the processor.
         what: Stands in the error, such as "the kernel of the neurons".
 
@@ -113,10 +114,7 @@ def _loaded(source: Path, flags: tuple[str, ...]) -> ctypes.CDLL | str:
 def _built(source: Path, flags: tuple[str, ...]) -> Path:
     """Compile, unless it has been done; of any number of processes at once, one does it."""
     flags = (*flags, *(_LEVELS[level()][0] if level() else ()))
-    files = [source, *sorted(source.parent.rglob("*.h"))]
-    told = "\0".join(
-        [*(f.read_text() for f in files), *flags, platform.system(), platform.machine()]
-    )
+    told = "\0".join([*_texts(source), *flags, platform.system(), platform.machine()])
     key = hashlib.sha256(told.encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "purespike"
     built = folder / f"{source.stem}-{key[:24]}.so"
@@ -135,6 +133,19 @@ def _built(source: Path, flags: tuple[str, ...]) -> Path:
             raise RuntimeError(f"{compiler[0]} failed: {done.stderr.strip()[-500:]}")
         os.replace(fresh, built)
     return built
+
+
+def _texts(source: Path) -> list[str]:
+    """A source file and the headers of ours that it includes; nothing else lies in our hands."""
+    texts: dict[Path, str] = {}
+    waiting = [source]
+    while waiting:
+        file = waiting.pop()
+        if file not in texts:
+            texts[file] = file.read_text(encoding="utf-8")
+            found = re.findall(r'^\s*#\s*include\s*"([^"]+)"', texts[file], re.MULTILINE)
+            waiting += [(file.parent / name).resolve() for name in found]
+    return list(texts.values())
 
 
 @contextmanager

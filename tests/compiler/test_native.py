@@ -48,6 +48,20 @@ def test_one_process_compiles_and_the_others_wait(tmp_path: Path) -> None:
     assert built.name.startswith("source-") and built.suffix == ".so"
 
 
+def test_what_is_compiled_anew_depends_on_included_headers_alone(tmp_path: Path) -> None:
+    source, inner, outer = (tmp_path / n for n in ("a.cpp", "below/inner.h", "outer.h"))
+    inner.parent.mkdir()
+    source.write_text('#include <vector>\n#include "below/inner.h"\n')
+    inner.write_text('# include "../outer.h"\n')
+    outer.write_text('#include "below/inner.h"\n')  # which is read once
+    before = native._texts(source)
+    assert len(before) == 3
+    (tmp_path / "other.h").symlink_to(tmp_path / "gone")  # another process's file, say
+    assert native._texts(source) == before
+    outer.write_text("int x;")
+    assert native._texts(source) != before
+
+
 def test_a_child_that_was_forked_meanwhile_holds_up_nobody(tmp_path: Path) -> None:
     with native._one_at_a_time(tmp_path):
         child = os.fork()
