@@ -142,6 +142,13 @@ def _remove_dead(folder: Path, left: Callable[[Path], None]) -> None:
     lock = os.open(folder / name, os.O_RDWR | os.O_NOFOLLOW)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises while its process lives
+        if not os.path.samestat(os.fstat(lock), os.lstat(folder / name)):
+            return  # another process removed it meanwhile, and whoever had made it did so again
+        if name == _FRESH:
+            # No more than this: once the file is gone, whoever had made the folder makes a new one.
+            os.unlink(folder / name)
+            folder.rmdir()
+            return
         left(folder)
         _remove(folder)
     finally:
@@ -149,14 +156,22 @@ def _remove_dead(folder: Path, left: Callable[[Path], None]) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """The lock last: of a folder without one, nobody knows that its process was killed."""
+    """The lock last, and alone: of a folder without one, nobody knows that its process was killed.
+
+    What cannot be removed now (a process that ends may still write there) whoever makes such a
+    folder next removes.
+    """
+    for _ in range(2):
+        with suppress(OSError):
+            for entry in list(os.scandir(folder)):
+                if entry.name == _LOCK:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                else:
+                    with suppress(OSError):
+                        os.unlink(entry.path)
     with suppress(OSError):
-        for entry in list(os.scandir(folder)):
-            if entry.name == _LOCK:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                with suppress(OSError):
-                    os.unlink(entry.path)
-    shutil.rmtree(folder, ignore_errors=True)
+        if os.listdir(folder) == [_LOCK]:
+            os.unlink(folder / _LOCK)
+        folder.rmdir()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from helpers.output_cases import disk
 from helpers.process_tools import eventually, started
 
+from purespike.compiler import scratch
 from purespike.compiler.files.kinds import BUNDLE
 from purespike.compiler.files.writing import staged_folder
-from purespike.compiler.scratch import HIDDEN, claimed_folder, scratch_folder
+from purespike.compiler.scratch import HIDDEN, claimed_folder, scratch_folder, sweep
 from purespike.compiler.storage import OutputError
 
 HOLD = """
@@ -92,6 +96,69 @@ def test_threads_that_sweep_at_once_never_lose_a_folder(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert wrong == [] and not any(tmp_path.iterdir())
+
+
+def left_before_it_was_locked(above: Path) -> Path:
+    """A folder whose process is between making its lock and locking it, or was killed there."""
+    folder = above / "purespike-0"
+    folder.mkdir()
+    (folder / "lock.new").write_bytes(b"")
+    return folder
+
+
+def made_again(folder: Path) -> int:
+    """What the process of `left_before_it_was_locked` does when another one took its lock."""
+    lock = scratch._make(folder)
+    (folder / "work").mkdir()
+    return lock
+
+
+def test_a_folder_that_is_made_again_while_others_sweep_is_not_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two take it for one that was left: the second locked the file that the first had removed."""
+    folder = left_before_it_was_locked(tmp_path)
+    flock = fcntl.flock
+    held: list[int] = []
+
+    def lock(file: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", flock)  # the second of them has opened the lock
+        shutil.rmtree(folder)
+        held.append(made_again(folder))
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    sweep(tmp_path, "purespike-", lambda folder: None)
+    os.close(held[0])
+    assert sorted(os.listdir(folder)) == ["lock", "work"]
+
+
+def test_a_folder_that_is_made_again_while_it_is_removed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = left_before_it_was_locked(tmp_path)
+    unlink = os.unlink
+    held: list[int] = []
+
+    def once(path: str, *rest: object, **more: object) -> None:
+        unlink(path, *rest, **more)
+        if Path(path).name == "lock.new":
+            monkeypatch.setattr(os, "unlink", unlink)
+            held.append(made_again(folder))
+
+    monkeypatch.setattr(os, "unlink", once)
+    sweep(tmp_path, "purespike-", lambda folder: None)
+    os.close(held[0])
+    assert sorted(os.listdir(folder)) == ["lock", "work"]
+
+
+def test_what_cannot_be_removed_yet_is_removed_later(tmp_path: Path) -> None:
+    """Its lock went first, and it stayed for ever."""
+    with claimed_folder(tmp_path) as folder, disk(folder / "busy"):
+        (folder / "file").write_text("x")
+        scratch._remove(folder)
+        assert sorted(os.listdir(folder)) == ["busy", "lock"]
+    assert not list(tmp_path.iterdir())
 
 
 SWAP = """
