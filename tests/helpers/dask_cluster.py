@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -54,22 +55,29 @@ def free_port() -> int:
 
 @contextmanager
 def cluster(folder: Path, workers: int) -> Iterator[Cluster]:
-    """A scheduler with so many workers of one thread; all are gone afterwards."""
-    address = f"tcp://127.0.0.1:{free_port()}"
-    local = ["--host", "127.0.0.1"]
-    scheduler = start(
-        "scheduler", *local, "--port", address.rpartition(":")[2], "--no-dashboard", folder=folder
-    )
-    options = ["--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    running = [
-        start("worker", address, *options, *local, "--local-directory", "d", folder=folder)
-        for _ in range(workers)
-    ]
-    log = folder / "log"
-    try:
+    """A scheduler with so many workers of one thread; all are gone afterwards.
+
+    The system chooses its port: one that is looked for here may be another's by then.
+    """
+    said, log = folder / "scheduler.json", folder / "log"
+    local = ["--host", "127.0.0.1", "--scheduler-file", str(said), "--no-dashboard"]
+    scheduler = start("scheduler", *local, "--port", "0", folder=folder)
+    options = ["--nthreads", "1", "--no-nanny", "--local-directory", "d"]
+    running = [start("worker", *local, *options, folder=folder) for _ in range(workers)]
+
+    def address() -> str:
+        try:
+            return str(json.loads(said.read_text())["address"])
+        except (OSError, ValueError):  # not written yet, or not all of it
+            return ""
+
+    def ready() -> bool:
         line = b"Registered to:"  # each worker writes it once
-        assert eventually(lambda: log.read_bytes().count(line) >= workers, 60), log.read_text()
-        yield Cluster(address, scheduler, running, log)
+        return bool(address()) and log.read_bytes().count(line) >= workers
+
+    try:
+        assert eventually(ready), log.read_text()
+        yield Cluster(address(), scheduler, running, log)
     finally:
         for process in (*running, scheduler):
             process.kill()
