@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from helpers.command_line import inside
 from helpers.flow_cases import CHANNELS, CLASSES, LENIENT, SIZE, STEPS, subject
-from helpers.process_tools import eventually, started
+from helpers.process_tools import children, eventually, started
 from helpers.user_files import foreign
 
 from purespike.flow.build import Options, build
@@ -215,18 +215,17 @@ def test_bad_input_gives_one_clear_error(arguments: list[str], says: str, tmp_pa
 
 def test_ctrl_c_ends_a_simulation_and_leaves_nothing(bundle: Path) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="ps-"))  # a short path: sockets live there
-    command = [sys.executable, "-m", "purespike", "simulate", str(bundle), "--stock"]
+    words = ("simulate", str(bundle), "--stock", "--jobs", "1")  # else one for two cores
+    command = [sys.executable, "-m", "purespike", *words]
     environment = {**os.environ, "TMPDIR": str(scratch)}
 
     def sessions(parent: int) -> list[int]:
         """Lava's process leads a session: shared memory is named after its id."""
-        lists = Path(f"/proc/{parent}/task").glob("*/children")
-        return [n for text in lists for n in map(int, text.read_text().split()) if segments(n)]
+        return [pid for pid in children(parent) if session.segments(pid)]
 
-    segments = session.segments
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with started(command, **pipes, text=True, start_new_session=True, env=environment) as child:
-        assert eventually(lambda: bool(sessions(child.pid)), seconds=60)
+        assert eventually(lambda: bool(sessions(child.pid)))
         (number,) = sessions(child.pid)
         os.kill(child.pid, signal.SIGINT)
         _, text = child.communicate(timeout=60)
