@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,7 +39,9 @@ def compiling(out: str) -> tuple[str, ...]:
     return ("compile", "user.nir", *STATED.split(), "--out", out)
 
 
-PARTS, WIDE = 24, 2000
+# They take some 6 s: what is ended at its first part is not through before a busy machine lets the
+# test look at it.
+PARTS, WIDE = 240, 2000
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +83,16 @@ def test_a_test_set_that_is_ended_leaves_no_worker_and_goes_on(
     running = command(tmp_path, *simulating(test_set, "parts"))
     parts = tmp_path / "parts"
     try:
-        assert eventually(lambda: any(parts.glob("*.npz")), 60)
+        assert eventually(lambda: any(parts.glob("*.npz")))
         assert len(members(running.pid)) > 2  # itself and its workers
         running.send_signal(number)
-        assert running.wait(timeout=30) == (130 if number == signal.SIGINT else -number)
-        gone = eventually(lambda: not members(running.pid), 10)
+        assert running.wait(timeout=120) == (130 if number == signal.SIGINT else -number)
+        gone = eventually(lambda: not members(running.pid))
         assert gone, f"{members(running.pid)} go on after {number.name}"
     finally:
         for pid in members(running.pid):
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         running.communicate(timeout=30)
     kept = len(list(parts.glob("*.npz")))
     assert 0 < kept < PARTS, "it was not in the middle"
@@ -133,7 +136,7 @@ def local_cluster(folder: Path) -> Iterator[tuple[str, list[int]]]:
         assert running.stdin and running.stdout
         yield tuple(json.loads(running.stdout.readline()))
         running.stdin.close()
-        assert running.wait(30) == 0
+        assert running.wait(120) == 0
 
 
 @pytest.mark.slow
