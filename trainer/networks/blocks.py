@@ -16,9 +16,10 @@ from purespike.trainer.errors import ConfigError
 from purespike.trainer.networks.configuration import NeuronConfig
 from purespike.trainer.networks.units import convolution
 from purespike.trainer.nn.auxiliary import AapAvgPool, AapDownsample, Accumulate
-from purespike.trainer.nn.gates import Add, residual_gate
+from purespike.trainer.nn.gates import LOGICAL, Add, residual_gate
 from purespike.trainer.nn.layers import AvgPool2d, BatchNorm2d, ThresholdBatchNorm2d
 from purespike.trainer.nn.neuron import IF
+from purespike.trainer.nn.paths import Paths
 
 __all__ = ["EXPANSION", "BottleneckBlock", "DualStreamBlock", "ResidualBlock"]
 
@@ -125,6 +126,22 @@ class DualStreamBlock(nn.Module):
         Returns:
             ``s'`` and ``a'``, both (T, B, C', H', W'); ``a'`` is None if built without ``aap``.
         """
+        out, contribution = self.spikes(s)
+        if not self.aap:
+            return out, None
+        carried = a if self.aap_entry is None else self.aap_entry(a)
+        carried = carried if self.aap_down is None else self.aap_down(carried)
+        return out, self.aap_add(carried, contribution)
+
+    def spikes(self, s: Tensor) -> tuple[Tensor, Tensor]:
+        """Advance the spike stream.
+
+        Args:
+            s: spikes, (T, B, C, H, W).
+
+        Returns:
+            ``s'``, and what the pathway adds to ``a``, both (T, B, C', H', W').
+        """
         # Each path has a pool of its own, so that the compiler can fold it into what follows.
         residual = self.residual(s if self.entry is None else self.entry(s))
         identity = s if self.entry is None else self.entry(s)
@@ -136,11 +153,19 @@ class DualStreamBlock(nn.Module):
         else:
             contribution = self.closing(residual)
             out = self.gate(contribution, identity)
-        if not self.aap:
-            return out, None
-        carried = a if self.aap_entry is None else self.aap_entry(a)
-        carried = carried if self.aap_down is None else self.aap_down(carried)
-        return out, self.aap_add(carried, contribution)
+        return out, contribution
+
+    def paths(self) -> Paths | None:
+        """The modules of a join of spikes by logic; None where the block is something else."""
+        if type(self) not in _LAYERS or self.gate_kind not in LOGICAL or self.entry is not None:
+            return None
+        names = ("conv", "bn", "neuron")
+        layers = range(1, _LAYERS[type(self)] + 1)
+        units = [tuple(getattr(self, f"{name}{k}") for name in names) for k in layers]
+        if self.identity is not None:
+            units.append(tuple(cast(nn.Sequential, self.identity)))
+        possible = all(len(unit) == len(names) for unit in units)
+        return Paths(units, len(layers), self.gate) if possible else None
 
     def _build_residual(
         self, in_channels: int, out_channels: int, stride: int, neuron: NeuronConfig
@@ -226,3 +251,6 @@ class BottleneckBlock(DualStreamBlock):
         self.conv3 = convolution(inner, out_channels, 1, 1)
         self.bn3 = self._norm(out_channels, self._terms)
         self.neuron3 = self._closing(neuron)
+
+
+_LAYERS: dict[type, int] = {ResidualBlock: 2, BottleneckBlock: 3}  # and no class made of them

@@ -32,14 +32,14 @@ class Packed:
 def room_for(spikes: Tensor) -> tuple[Tensor | None, int]:
     """Where the bits of spikes (T, B, C, H, W) go, and its address; None and 0 for no place.
 
-    The channels of a pixel have to fill bytes, and those of a pixel to lie side by side.
+    The channels of a pixel have to lie side by side.
     """
-    if spikes.dim() != 5 or spikes.shape[2] % 8:
+    if spikes.dim() != 5:
         return None, 0
     t, b, c, h, w = spikes.shape
     if spikes.stride() != (b * c * h * w, c * h * w, 1, w * c, c):
         return None, 0
-    bits = torch.empty((t * b, h, w, c // 8), dtype=torch.uint8)
+    bits = torch.empty((t * b, h, w, (c + 7) // 8), dtype=torch.uint8)
     return bits, bits.data_ptr()
 
 

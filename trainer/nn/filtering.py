@@ -22,7 +22,17 @@ from torch import Tensor
 from purespike.compiler.native import library, mode
 from purespike.trainer.nn.native import threads
 
-__all__ = ["Shape", "Sizes", "by_input", "by_weights", "kernel", "shape_of"]
+__all__ = [
+    "Shape",
+    "Sizes",
+    "available",
+    "by_input",
+    "by_weights",
+    "function",
+    "kernel",
+    "shape_of",
+    "way",
+]
 
 _SOURCE = Path(__file__).with_name("kernels") / "dense.cpp"
 _FLAGS = (
@@ -56,6 +66,12 @@ def shape_of(size: torch.Size, weight: torch.Size, sizes: Sizes) -> Shape:
     return Shape(n, *image, c, *places, out, *kernel, *stride, *padding, *dilation)
 
 
+def available() -> str:
+    """Say why there are no kernels here; the empty string where there are."""
+    found = _library(mode())
+    return found if isinstance(found, str) else ""
+
+
 def kernel(size: torch.Size, weight: Tensor, sizes: Sizes) -> str:
     """The kernel for the gradient by an input (N, C, H, W), or the empty string: torch's.
 
@@ -64,13 +80,14 @@ def kernel(size: torch.Size, weight: Tensor, sizes: Sizes) -> str:
         weight: (C', C, kh, kw).
         sizes: stride, padding and dilation, by rows and columns.
     """
-    if weight.dtype not in _DTYPES or isinstance(_library(mode()), str):
+    if weight.dtype not in _DTYPES or available():
         return ""
-    return _kernel(size, weight.shape, sizes)
+    return way(size, weight.shape, sizes)
 
 
 @lru_cache(1024)
-def _kernel(size: torch.Size, weight: torch.Size, sizes: Sizes) -> str:
+def way(size: torch.Size, weight: torch.Size, sizes: Sizes) -> str:
+    """The same where there are kernels, for weights of that shape."""
     stride, padding, dilation = sizes
     simple = tuple(weight[2:]) == (3, 3) and stride == dilation == (1, 1)
     if simple and max(padding) <= 2 and min(size[2:]) >= _LEAST:
@@ -92,7 +109,7 @@ def by_input(grad: Tensor, weight: Tensor, size: torch.Size, sizes: Sizes) -> Te
     if name := kernel(size, weight, sizes):
         out = torch.empty(size, dtype=grad.dtype, memory_format=torch.channels_last)
         shape, plain = shape_of(size, weight.shape, sizes), weight.contiguous()
-        _function(name, grad.dtype)(
+        function(name, grad.dtype)(
             *(grad.data_ptr(), plain.data_ptr(), out.data_ptr(), ctypes.byref(shape), threads(out))
         )
         return out
@@ -113,7 +130,8 @@ def _torchs(grad: Tensor, x: Tensor, weight: Tensor, sizes: Sizes, which: int) -
 
 
 @cache
-def _function(name: str, dtype: torch.dtype) -> Any:
+def function(name: str, dtype: torch.dtype) -> Any:
+    """One of the functions of ``dense.cpp``."""
     held: Any = _library(mode())
     found = held[f"{name}_{_DTYPES[dtype]}"]
     found.argtypes, found.restype = [*[ctypes.c_void_p] * 4, ctypes.c_int], None

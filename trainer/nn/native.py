@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from purespike.compiler.native import VARIABLE, KernelError, library, mode
 
-__all__ = ["VARIABLE", "available", "function", "threads", "usable"]
+__all__ = ["VARIABLE", "available", "function", "threads", "threads_for", "usable"]
 
 _SOURCE = Path(__file__).with_name("kernel.cpp")
 # No contraction and no -ffast-math: the roundings are part of the meaning.
@@ -92,7 +92,12 @@ def function(name: str, dtype: torch.dtype) -> Callable[..., int]:
 
 def threads(x: Tensor) -> int:
     """How many threads a tensor is worth."""
-    return torch.get_num_threads() if x.numel() >= _WORTH_A_THREAD else 1
+    return threads_for(x.numel())
+
+
+def threads_for(numbers: int) -> int:
+    """How many threads so many numbers are worth."""
+    return torch.get_num_threads() if numbers >= _WORTH_A_THREAD else 1
 
 
 @cache

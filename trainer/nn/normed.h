@@ -101,6 +101,23 @@ inline void charge(const X* __restrict x, const R* __restrict factor, const R* _
         all([&](R h) { return h >= threshold ? h - amount : h; });
 }
 
+// Which of whole pixels' numbers are at least 0, as bits; returns how many.
+template <class R>
+inline int reached(const R* u, int size, int64_t channels, uint8_t* to) {
+    int count = 0;
+    if (channels % 8 == 0) {
+        for (int j = 0; j < size; j += 8) count += __builtin_popcount(*to++ = reached8(u + j));
+        return count;
+    }
+    for (const R* end = u + size; u < end; u += channels)
+        for (int64_t c = 0; c < channels; c += 8) {
+            uint32_t bits = 0;
+            for (int64_t k = c; k < std::min(channels, c + 8); ++k) bits |= uint32_t(u[k] >= R(0)) << (k - c);
+            count += __builtin_popcount(*to++ = uint8_t(bits));
+        }
+    return count;
+}
+
 // One step back: the gradient by what was charged, with what comes from the step behind it in `back`.
 template <class X, class R>
 inline void uncharge(const X* __restrict grad, const R* __restrict gap, const R* __restrict slope, R* __restrict back,
@@ -143,7 +160,7 @@ template <class R> struct Affine {
 };
 
 // x: `rows` pixels. The moments go to `mean` and `inverse` (of the deviation) and into the running ones; the
-// spikes to `spikes`, and to `bits` where these are asked for and channels fill bytes. Returns how many fire.
+// spikes to `spikes` and to `bits`, where these are asked for. Returns how many fire.
 template <class X, class R>
 int64_t normed(const X* x, int64_t row, int64_t rows, X* spikes, uint8_t* bits, int64_t steps, int64_t n, int64_t channels,
                const R* weight, const R* bias, double eps, R* running_mean, R* running_variance, double momentum,
@@ -166,15 +183,18 @@ int64_t normed(const X* x, int64_t row, int64_t rows, X* spikes, uint8_t* bits, 
             std::fill(v.begin(), v.end(), R(0));
             for (int64_t t = 0; t < steps; ++t) {
                 charge(x + t * row + start, affine.factor.data(), affine.shift.data(), v.data(), gap.data(), size, f);
-                X* __restrict out = spikes + t * n + start;
                 const R* __restrict u = gap.data();
-                int count = 0;
-                for (int j = 0; j < size; ++j) out[j] = X(u[j] >= R(0) ? R(1) : R(0)), count += u[j] >= R(0);
-                if (bits) {
-                    uint8_t* to = bits + (t * n + start) / 8;
-                    for (int j = 0; j < size; j += 8) to[j / 8] = reached8(u + j);
+                if (spikes) {
+                    X* __restrict out = spikes + t * n + start;
+                    for (int j = 0; j < size; ++j) out[j] = X(u[j] >= R(0) ? R(1) : R(0));
                 }
-                fired += count;
+                if (bits) {
+                    fired += reached(u, size, channels, bits + (t * n + start) / channels * ((channels + 7) / 8));
+                } else {
+                    int count = 0;
+                    for (int j = 0; j < size; ++j) count += u[j] >= R(0);
+                    fired += count;
+                }
             }
         }
     }

@@ -25,7 +25,7 @@ from purespike.trainer.nn.carrying import Packed, carried
 from purespike.trainer.nn.filtering import Sizes, by_input, by_weights, shape_of
 from purespike.trainer.nn.native import threads, usable
 
-__all__ = ["Packed", "available", "gate", "hear", "pack", "ready"]
+__all__ = ["GATES", "Packed", "available", "gate", "hear", "listable", "pack", "ready"]
 
 _SOURCE = Path(__file__).with_name("kernels") / "synapses.cpp"
 _FLAGS = (
@@ -40,8 +40,8 @@ _SIGNATURES: dict[str, tuple[list[Any], Any]] = {
     "forward": ([*[_POINTER] * 5, _FLAG], _FLAG),
     "gradient": ([*[_POINTER] * 4, _FLAG], None),
     "gate": ([*[_POINTER] * 5, _WHOLE, *[_FLAG] * 2], _WHOLE),
-    "join": ([*[_POINTER] * 4, _WHOLE, *[_FLAG] * 2], _WHOLE),
-    "ungate": ([*[_POINTER] * 5, _WHOLE, *[_FLAG] * 2], None),
+    "join": ([*[_POINTER] * 4, *[_WHOLE] * 2, *[_FLAG] * 2], _WHOLE),
+    "ungate": ([*[_POINTER] * 5, *[_WHOLE] * 2, *[_FLAG] * 2], None),
 }
 
 
@@ -106,9 +106,12 @@ def possible(
     if kernel[2] * kernel[3] == 1 and sizes[0] != (1, 1):
         # That gradient of torch's writes behind its buffer: purespike.trainer.nn.pointwise.
         by_events = by_events[0], True
-    if size[3] * kernel[2] * size[1] * _ROW >= 1 << 32:
-        by_events = False, by_events[1]  # lists hold places in the weights in 32 bits
-    return by_events
+    return by_events[0] and listable(size, kernel), by_events[1]
+
+
+def listable(size: torch.Size, weight: torch.Size) -> bool:
+    """Whether lists, which hold places in the weights in 32 bits, reach all of them."""
+    return size[3] * weight[2] * size[1] * _ROW < 1 << 32
 
 
 def heard(
@@ -187,7 +190,7 @@ class _Hear(torch.autograd.Function):
         return by_x, None, by_weight, by_bias, None, None
 
 
-_GATES = {"and": 0, "or": 1, "iand": 2, "xor": 3}  # as in gates.h
+GATES = {"and": 0, "or": 1, "iand": 2, "xor": 3}  # as in gates.h
 
 
 def gate(a: Tensor, s: Tensor, kind: str) -> Tensor | None:
@@ -206,21 +209,23 @@ def gate(a: Tensor, s: Tensor, kind: str) -> Tensor | None:
                 joined.data_ptr(),
                 out.data_ptr(),
                 n,
-                _GATES[kind],
+                one.size[1],
+                GATES[kind],
                 threads(a),
             )
         )
         with_bits: Packed | None = Packed(joined, one.size, fired)
+        run = one.size[1]
     else:
         read = torch.empty(2, (n + 7) // 8, dtype=torch.uint8).unbind()
         spikes = function("gate", a.dtype)(
             *(each.data_ptr() for each in (a, s, out, *read)),
-            *(n, _GATES[kind], threads(a)),
+            *(n, GATES[kind], threads(a)),
         )
         if not spikes:
             return None
-        with_bits = None
-    made = out, *read, kind, with_bits
+        with_bits, run = None, 0
+    made = out, *read, (GATES[kind], run), with_bits
     result: Tensor = _Joined.apply(a, s, made)  # type: ignore[no-untyped-call]
     return result
 
@@ -231,9 +236,9 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, s: Tensor, made: tuple[Any, ...]) -> Tensor:
         out: Tensor
-        out, bits_a, bits_s, kind, joined = made
+        out, bits_a, bits_s, how, joined = made
         ctx.save_for_backward(bits_a, bits_s)
-        ctx.kind, ctx.stride = kind, out.stride()
+        ctx.how, ctx.stride = how, out.stride()
         if joined is not None:
             ctx.carried = joined, out._version
         return out
@@ -242,13 +247,13 @@ class _Joined(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         bits_a, bits_s = ctx.saved_tensors
-        grad = grad_outputs[0]
+        grad, (kind, run) = grad_outputs[0], ctx.how
         if grad.stride() != ctx.stride:
             grad = grad.new_empty_strided(grad.shape, ctx.stride).copy_(grad)
         by_a, by_s = torch.empty_like(grad), torch.empty_like(grad)
         function("ungate", grad.dtype)(
             *(grad.data_ptr(), bits_a.data_ptr(), bits_s.data_ptr()),
-            *(by_a.data_ptr(), by_s.data_ptr(), grad.numel(), _GATES[ctx.kind], threads(grad)),
+            *(by_a.data_ptr(), by_s.data_ptr(), grad.numel(), run, kind, threads(grad)),
         )
         return by_a, by_s, None
 

@@ -20,13 +20,34 @@ inline uint64_t transposed(uint64_t x) {  // 8 x 8 bits (Hacker's Delight, 7-3)
     return x ^ t ^ (t << 28);
 }
 
-// The frame in which gradients lie: that of the input, with a border, and zeros where a stride skips.
+// Rows and columns of pixels that a stride tells apart: among those of one phase, each tap is a step of whole rows and
+// columns of the output, and other taps hear none of them.
+struct Phase {
+    int64_t y, x, rows, columns;
+    std::vector<int64_t> taps, down, right;  // which taps, and how far from a pixel what heard it lies
+};
+
+// The frame in which gradients lie: a border of zeros around the output.
 struct Frame {
-    int64_t pitch, height, top, left;
+    int64_t top = 0, left = 0, height = 0, pitch = 0;
+    std::vector<Phase> phases;
     explicit Frame(const Shape &s) {
-        top = (s.kh - 1) * s.dy - s.py, left = (s.kw - 1) * s.dx - s.px;
-        pitch = up(s.width + (s.kw - 1) * s.dx, 8);
-        height = s.height + (s.kh - 1) * s.dy;
+        int64_t bottom = 0, end = 0;
+        for (int64_t y = 0; y < std::min(s.sy, s.height); ++y)
+            for (int64_t x = 0; x < std::min(s.sx, s.width); ++x) {
+                Phase p{y, x, (s.height - y + s.sy - 1) / s.sy, (s.width - x + s.sx - 1) / s.sx, {}, {}, {}};
+                for (int64_t tap = 0; tap < s.kh * s.kw; ++tap) {
+                    const int64_t down = y + s.py - tap / s.kw * s.dy, right = x + s.px - tap % s.kw * s.dx;
+                    if (down % s.sy || right % s.sx) continue;
+                    p.taps.push_back(tap), p.down.push_back(down / s.sy), p.right.push_back(right / s.sx);
+                    top = std::max(top, -p.down.back()), left = std::max(left, -p.right.back());
+                    bottom = std::max(bottom, p.down.back() + p.rows), end = std::max(end, p.right.back() + p.columns);
+                }
+                if (!p.taps.empty()) phases.push_back(p);
+            }
+        height = top + std::max(bottom, s.rows), pitch = up(left + std::max(end, s.columns), 8);
+        for (Phase &p : phases)
+            for (size_t k = 0; k < p.taps.size(); ++k) p.down[k] += top, p.right[k] += left;
     }
 };
 
@@ -48,74 +69,79 @@ inline void gather(const int32_t *list, const int32_t *end, const R *from, const
         }
 }
 
-// sums: [tile][channel][tap][lane]
+// The bits of one phase of an image, channel by channel: [channel][row][byte].
+inline void planes_of(const uint8_t *in, const Shape &s, const Phase &p, int64_t wide, uint8_t *planes) {
+    const int64_t bytes = s.bytes();
+    for (int64_t y = 0; y < p.rows; ++y)
+        for (int64_t x = 0; x < p.columns; x += 8) {
+            const int64_t count = std::min<int64_t>(8, p.columns - x);
+            const uint8_t *from = in + ((p.y + y * s.sy) * s.width + p.x + x * s.sx) * bytes;
+            for (int64_t b = 0; b < bytes; ++b) {
+                uint64_t square = 0;
+                for (int64_t k = 0; k < count; ++k) square |= uint64_t(from[k * s.sx * bytes + b]) << (8 * k);
+                square = transposed(square);
+                for (int64_t k = 0; k < 8; ++k) planes[((8 * b + k) * p.rows + y) * wide + x / 8] = uint8_t(square >> (8 * k));
+            }
+        }
+}
+
+// sums: [tile][channel][tap, phase by phase][lane]
 template <class R, int V>
-void share(const uint8_t *bits, const R *grad, const Shape &s, int64_t from, int64_t to, R *sums) {
+void share(const uint8_t *bits, const R *grad, const Shape &s, const Frame &f, int64_t from, int64_t to, R *sums) {
     constexpr int TILE = V * LANES<R>;
-    const Frame f(s);
     const int64_t tiles = up(s.out, TILE) / TILE, taps = s.kh * s.kw, bytes = s.bytes();
     const int64_t wide = f.pitch / 8;  // bytes of a row of a plane
     lined<R> frame(size_t(tiles * f.height * f.pitch * TILE));
     std::vector<uint8_t> planes(size_t(bytes * 8 * s.height * wide) + 8);
     std::vector<int32_t> list(size_t(s.height * f.pitch));
     std::vector<int64_t> offset(static_cast<size_t>(taps));
-    for (int64_t y = 0; y < s.kh; ++y)  // the pixel that hears through tap (0, 0) is the last one
-        for (int64_t x = 0; x < s.kw; ++x)
-            offset[size_t(y * s.kw + x)] = (((s.kh - 1 - y) * s.dy) * f.pitch + (s.kw - 1 - x) * s.dx) * TILE;
     const int64_t row_bytes = f.pitch * TILE * int64_t(sizeof(R));
-    const int64_t band = std::clamp<int64_t>(BAND / row_bytes - (s.kh - 1) * s.dy, 2, s.height < 2 ? 2 : s.height);
     for (int64_t n = from; n < to; ++n) {
         const R *g = grad + n * s.pixels() * s.out;
-        for (int64_t y = 0; y < s.rows; ++y) {
-            const int64_t line = f.top + y * s.sy;
-            if (line < 0 || line >= f.height) continue;
-            for (int64_t x = 0; x < s.columns; ++x) {
-                const int64_t place = f.left + x * s.sx;
-                if (place < 0 || place >= f.pitch) continue;
+        for (int64_t y = 0; y < s.rows; ++y)
+            for (int64_t x = 0; x < s.columns; ++x)
                 for (int64_t i = 0; i < tiles; ++i) {
-                    R *lane = frame.data() + ((i * f.height + line) * f.pitch + place) * TILE;
+                    R *lane = frame.data() + ((i * f.height + f.top + y) * f.pitch + f.left + x) * TILE;
                     const R *of = g + (y * s.columns + x) * s.out + i * TILE;
                     if (s.out - i * TILE >= TILE)
                         for (int v = 0; v < V; ++v) store<R>(lane + v * LANES<R>, load<R>(of + v * LANES<R>));
                     else
                         std::copy(of, of + (s.out - i * TILE), lane);
                 }
-            }
-        }
-        const uint8_t *in = bits + n * s.image();
-        for (int64_t y = 0; y < s.height; ++y)
-            for (int64_t x = 0; x < s.width; x += 8) {
-                const int64_t count = std::min<int64_t>(8, s.width - x);
-                for (int64_t b = 0; b < bytes; ++b) {
-                    uint64_t square = 0;
-                    for (int64_t k = 0; k < count; ++k) square |= uint64_t(in[(y * s.width + x + k) * bytes + b]) << (8 * k);
-                    square = transposed(square);
-                    for (int64_t k = 0; k < 8; ++k) planes[size_t(((8 * b + k) * s.height + y) * wide + x / 8)] = uint8_t(square >> (8 * k));
-                }
-            }
-        for (int64_t y = 0; y < s.height; y += band) {
-            const int64_t rows = std::min(band, s.height - y), length = rows * wide;
-            for (int64_t c = 0; c < s.channels; ++c) {
-                const uint8_t *plane = planes.data() + (c * s.height + y) * wide;
-                int32_t *end = list.data();
-                const int32_t base = int32_t(y * f.pitch);
-                for (int64_t k = 0; k < length; k += 8) {
-                    uint64_t word = 0;
-                    std::memcpy(&word, plane + k, size_t(std::min<int64_t>(8, length - k)));
+        R *phased = sums;
+        for (const Phase &p : f.phases) {
+            const int64_t count = int64_t(p.taps.size());
+            for (size_t k = 0; k < p.taps.size(); ++k) offset[k] = (p.down[k] * f.pitch + p.right[k]) * TILE;
+            planes_of(bits + n * s.image(), s, p, wide, planes.data());
+            const int64_t reach = *std::max_element(p.down.begin(), p.down.end()) - *std::min_element(p.down.begin(), p.down.end());
+            const int64_t band = std::clamp<int64_t>(BAND / row_bytes - reach, 2, std::max<int64_t>(p.rows, 2));
+            for (int64_t y = 0; y < p.rows; y += band) {
+                const int64_t length = std::min(band, p.rows - y) * wide;
+                for (int64_t c = 0; c < s.channels; ++c) {
+                    const uint8_t *plane = planes.data() + (c * p.rows + y) * wide;
+                    int32_t *end = list.data();
+                    const int32_t base = int32_t(y * f.pitch);
+                    for (int64_t k = 0; k < length; k += 8) {
+                        uint64_t word = 0;
+                        std::memcpy(&word, plane + k, size_t(std::min<int64_t>(8, length - k)));
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-                    word = __builtin_bswap64(word);
+                        word = __builtin_bswap64(word);
 #endif
-                    for (; word; word &= word - 1) *end++ = base + int32_t(8 * k) + __builtin_ctzll(word);
-                }
-                for (int64_t i = 0; i < tiles; ++i) {
-                    const R *heard = frame.data() + i * f.height * f.pitch * TILE;
-                    R *sum = sums + (i * s.channels + c) * taps * TILE;
-                    int64_t k = 0;
-                    for (; k + 9 <= taps; k += 9) gather<R, V, 9>(list.data(), end, heard, &offset[size_t(k)], sum + k * TILE);
-                    for (; k + 5 <= taps; k += 5) gather<R, V, 5>(list.data(), end, heard, &offset[size_t(k)], sum + k * TILE);
-                    for (; k < taps; ++k) gather<R, V, 1>(list.data(), end, heard, &offset[size_t(k)], sum + k * TILE);
+                        for (; word; word &= word - 1) *end++ = base + int32_t(8 * k) + __builtin_ctzll(word);
+                    }
+                    for (int64_t i = 0; i < tiles; ++i) {
+                        const R *heard = frame.data() + i * f.height * f.pitch * TILE;
+                        R *sum = phased + (i * s.channels + c) * taps * TILE;
+                        const int64_t *at = offset.data();
+                        int64_t k = 0;
+                        for (; k + 9 <= count; k += 9) gather<R, V, 9>(list.data(), end, heard, at + k, sum + k * TILE);
+                        for (; k + 4 <= count; k += 4) gather<R, V, 4>(list.data(), end, heard, at + k, sum + k * TILE);
+                        for (; k + 2 <= count; k += 2) gather<R, V, 2>(list.data(), end, heard, at + k, sum + k * TILE);
+                        for (; k < count; ++k) gather<R, V, 1>(list.data(), end, heard, at + k, sum + k * TILE);
+                    }
                 }
             }
+            phased += count * TILE;
         }
     }
 }
@@ -126,16 +152,23 @@ void weights(const uint8_t *bits, const R *grad, R *out, const Shape &s, int thr
     constexpr int TILE = V * LANES<R>;
     const int64_t tiles = up(s.out, TILE) / TILE, taps = s.kh * s.kw, size = tiles * s.channels * taps * TILE;
     const int64_t shares = std::min(SHARES, s.images);
+    const Frame frame(s);
     lined<R> sums(size_t(size * shares));
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t k = 0; k < shares; ++k)
-        share<R, V>(bits, grad, s, s.images * k / shares, s.images * (k + 1) / shares, sums.data() + k * size);
+        share<R, V>(bits, grad, s, frame, s.images * k / shares, s.images * (k + 1) / shares, sums.data() + k * size);
     for (int64_t k = 1; k < shares; ++k)
         for (int64_t j = 0; j < size; ++j) sums[size_t(j)] += sums[size_t(k * size + j)];
+    std::vector<int64_t> place(size_t(taps), -1);  // of taps that hear something
+    int64_t next = 0;
+    for (const Phase &p : frame.phases)
+        for (const int64_t tap : p.taps) place[size_t(tap)] = next++;
     for (int64_t o = 0; o < s.out; ++o)
         for (int64_t c = 0; c < s.channels; ++c)
-            for (int64_t k = 0; k < taps; ++k)
-                out[(o * s.channels + c) * taps + k] = sums[size_t(((o / TILE * s.channels + c) * taps + k) * TILE + o % TILE)];
+            for (int64_t k = 0; k < taps; ++k) {
+                const int64_t at = (o / TILE * s.channels + c) * taps;
+                out[(o * s.channels + c) * taps + k] = place[size_t(k)] < 0 ? R(0) : sums[size_t((at + place[size_t(k)]) * TILE + o % TILE)];
+            }
 }
 
 template <class R>
