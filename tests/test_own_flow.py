@@ -16,6 +16,7 @@ import pytest
 import torch
 from helpers import own_networks as own
 from helpers.command_line import inside
+from helpers.process_tools import free_port
 from safetensors.torch import load_file
 
 from purespike.compiler.errors import PurespikeError
@@ -289,7 +290,8 @@ def test_two_processes_train_a_network_of_ones_own_as_one_does(tmp_path: Path) -
     save(tmp_path / "train.npz", x=X[:, :60], y=Y[:60])
     words = ["train", f"{NAME}:Vectors", "--data", "train.npz", "--epochs", "1"]
     words += ["--auxiliary", "aap=lif1,lif2", "--set", "train.batch_size=16", "--out"]
-    several = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "purespike"]
+    several = ["-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    several += ["--master-port", str(free_port()), "-m", "purespike"]  # all have 29500 else
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "tests")}
     for name, launched in (("one", ["-m", "purespike"]), ("two", several)):
         command = [sys.executable, *launched, *words, name]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,18 @@ def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> bool:
             return True
         time.sleep(0.05)
     return condition()
+
+
+def free_port() -> int:
+    """A port of this machine that nobody has, and that the system gives to nobody who asks for any.
+
+    One that the system chooses may be another process's before the one it is for listens there.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(20_000)  # below ip_local_port_range; no seed repeats it
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def mapped() -> set[str]:

@@ -14,8 +14,8 @@ from threading import Thread
 import numpy as np
 import pytest
 from helpers import dask_cluster
-from helpers.dask_cluster import Cluster, free_port
-from helpers.process_tools import children, eventually
+from helpers.dask_cluster import Cluster
+from helpers.process_tools import children, eventually, free_port
 from helpers.strategies import FIXED, Draft, spikes
 
 from purespike.compiler.ir.domain import Array
