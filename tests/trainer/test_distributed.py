@@ -1,7 +1,6 @@
 """Training on several processes against training on one."""
 
 import os
-import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.process_tools import started
+from helpers.process_tools import free_port, started
 from torch import distributed
 from torch.nn.functional import cross_entropy
 
@@ -104,22 +103,26 @@ def samples(batches):
 
 
 TESTS = [str(folder) for folder in Path(__file__).parents[:2]]  # of this module, and of its helpers
+
+
+def say(line: object) -> None:
+    """In one write: both processes have one pipe, and without a buffer `print` writes by words."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 SCRIPT = """
-import sys
+import atexit, sys
 from pathlib import Path
+from torch import distributed
 sys.path[:0] = {tests!r}
-from test_distributed import CONFIG, MODEL
+from test_distributed import CONFIG, MODEL, say
 from purespike.trainer.training.fit import train
 from purespike.trainer.networks.models import build
+atexit.register(lambda: say(["in a group", distributed.is_initialized()]))  # the last to run
 result = train(MODEL, CONFIG, Path({folder!r}), progress=False)
-print("right:", result.correct)
+say(["right", result.correct])
 """
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 def launch(machines: int, script: Path) -> list[str]:
@@ -162,7 +165,8 @@ def test_two_processes_give_what_one_gives(tmp_path, machines):
     script.write_text(SCRIPT.format(tests=TESTS, folder=folder))
     printed = launch(machines, script)
     # Both processes know the same result, and it is that of one process.
-    assert printed == [f"right: {alone.correct}"] * 2
+    said = [f"['right', {alone.correct}]", "['in a group', False]"]
+    assert sorted(printed) == sorted(2 * said)
     found = load_checkpoint(tmp_path / "two" / "model").model.state_dict()
     for name, value in alone.model.state_dict().items():
         # Sums in another order; 3e-7 was measured after these 10 steps.
@@ -176,7 +180,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 sys.path[:0] = {tests!r}
-from test_distributed import CONFIG, MODEL, ONE_STEP
+from test_distributed import CONFIG, MODEL, ONE_STEP, say
 from purespike.trainer.errors import TrainingInterrupted
 from purespike.trainer.training.fit import train
 from purespike.trainer.networks.models import build
@@ -194,10 +198,10 @@ Learner.training_step = step
 try:
     train(MODEL, config, folder / "cut", progress=False)
 except TrainingInterrupted as error:
-    print("stopped:", "last.ckpt" in str(error))
+    say(["stopped", "last.ckpt" in str(error)])
 Learner.training_step = original
 result = train(MODEL, config, folder / "cut", progress=False, resume_from=folder / "cut")
-print("right:", result.correct)
+say(["right", result.correct])
 train(MODEL, replace(ONE_STEP, sync_batchnorm={joined}), folder / "step", progress=False)
 """
 ONE_STEP = replace(CONFIG, batch_size=1437, validation=0, weight_decay=0.0)
@@ -233,7 +237,7 @@ def test_two_processes_stop_and_resume_with_and_without_joined_statistics(tmp_pa
     printed = launch(1, script)
     whole, cut, step = (load_checkpoint(tmp_path / n / "model") for n in ("whole", "cut", "step"))
     right = whole.metrics["correct"]
-    assert sorted(printed) == [f"right: {right}"] * 2 + ["stopped: True"] * 2
+    assert sorted(printed) == [f"['right', {right}]"] * 2 + ["['stopped', True]"] * 2
     ours, theirs = whole.model.state_dict(), cut.model.state_dict()
     assert all(torch.equal(ours[k], theirs[k]) for k in ours)
     expected, found = by_hand(joined), step.model.state_dict()

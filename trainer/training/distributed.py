@@ -8,14 +8,16 @@ with the same batch, up to the rounding of sums that are added in another order.
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
+from functools import cache
 
 from torch import distributed
 
 from purespike.trainer.errors import ConfigError
 
-__all__ = ["World", "world"]
+__all__ = ["World", "leave_at_exit", "world"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +69,18 @@ def world() -> World:
     if not distributed.is_torchelastic_launched():
         return World()
     return World(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
+
+
+@cache
+def leave_at_exit() -> None:
+    """Leave the group of processes while Python still runs, not when its modules are taken apart.
+
+    Threads of the group that are left until then may abort a process that has done all its work
+    ("terminate called without an active exception"). Further trainings in a process stay in it.
+    """
+
+    def leave() -> None:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+    atexit.register(leave)

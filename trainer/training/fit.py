@@ -32,7 +32,7 @@ from purespike.trainer.networks.dual_stream import DualStreamNetwork
 from purespike.trainer.networks.models import build, main_only
 from purespike.trainer.training.batches import Batches, Feed, open_feed
 from purespike.trainer.training.checkpoint import save_checkpoint
-from purespike.trainer.training.distributed import World, world
+from purespike.trainer.training.distributed import World, leave_at_exit, world
 from purespike.trainer.training.integers import require_integers, train_integers
 from purespike.trainer.training.learner import Learner
 from purespike.trainer.training.lightning_setup import (
@@ -309,6 +309,8 @@ def _runner(
 ) -> L.Trainer:
     """Lightning's loop over epochs and batches, on one process or on what torchrun started."""
     several = processes.size > 1
+    if several:
+        leave_at_exit()
     backend = "nccl" if config.device == "cuda" else "gloo"
     return L.Trainer(
         accelerator=config.device,
