@@ -1,7 +1,6 @@
 """Residual blocks that are one step of autograd against the same blocks module by module."""
 
 import copy
-import gc
 from contextlib import nullcontext
 
 import pytest
@@ -302,18 +301,23 @@ def test_copies_are_plain_and_an_input_without_gradient_is_taken():
 
 def test_memory_is_used_again_when_nothing_holds_it():
     memory = Memory()
-    first = memory.take(1000)
+
+    def take(count):
+        return memory.take((count,), (1,))
+
+    first = take(1000)
     place = first.data_ptr()
-    assert memory.take(1000).data_ptr() != place
+    assert take(1000).data_ptr() != place
     view = first.view(torch.float32)
     del first
-    gc.collect()
-    assert memory.take(10).data_ptr() != place  # of the other
-    held = [memory.take(1000), memory.take(1000)]
+    assert take(10).data_ptr() != place  # of the other
+    held = [take(1000), take(1000)]
     assert place not in [each.data_ptr() for each in held]
     del view
-    assert memory.take(1000).data_ptr() == place
-    assert memory.take(5000).numel() == 5000
+    assert take(1000).data_ptr() == place
+    assert take(5000).numel() == 5000
+    laid = memory.take((2, 3, 4), (12, 1, 3), torch.float64)
+    assert laid.dtype == torch.float64 and laid.stride() == (12, 1, 3)
 
 
 def test_a_tensor_subclass_is_left_to_its_class():

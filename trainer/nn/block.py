@@ -26,7 +26,7 @@ from purespike.trainer.nn.block_plan import UNITS, Plan
 from purespike.trainer.nn.carrying import Packed, carry
 from purespike.trainer.nn.memory import Memory
 
-__all__ = ["available", "through"]
+__all__ = ["Room", "available", "through"]
 
 _SOURCE = Path(__file__).with_name("kernels") / "block.cpp"
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fopenmp", "-fPIC", "-shared", "-Wno-psabi")
@@ -46,13 +46,29 @@ def available() -> str:
     return missing or (found if isinstance(found, str) else "")
 
 
+class Room:
+    """Where the tensors of one block lie.
+
+    Args:
+        spare: for what nobody keeps; all blocks may share it.
+
+    Attributes:
+        kept: for the backward pass.
+        out: what comes out.
+        back: the gradient by what goes in.
+    """
+
+    def __init__(self, spare: Memory) -> None:
+        self.kept, self.out, self.back, self.spare = Memory(), Memory(), Memory(), spare
+
+
 def through(
     x: Tensor,
     spikes: Packed,
     plan: Plan,
     parameters: Sequence[Tensor],
     running: Sequence[Tensor],
-    memory: Memory,
+    memory: Room,
     *,
     closing: bool,
 ) -> tuple[Tensor, Tensor | None, list[Tensor]] | None:
@@ -65,7 +81,7 @@ def through(
         parameters: of each unit the weights of the convolution, and weight and bias of the
             normalization.
         running: of each unit the running mean and variance, which change.
-        memory: for what is kept for the backward pass.
+        memory: for what is computed.
         closing: whether the spikes of the residual path are asked for.
 
     Returns:
@@ -73,9 +89,9 @@ def through(
         unit's spikes; None, and nothing has changed, where a weight is not finite.
     """
     units = len(plan.outs)
-    kept = memory.take(plan.memory)
-    out = torch.empty_strided(plan.size, plan.stride, dtype=x.dtype)
-    path = torch.empty_like(out) if closing else None
+    kept = memory.kept.take((plan.memory,), (1,))
+    out = memory.out.take(plan.size, plan.stride, x.dtype)
+    path = memory.out.take(plan.size, plan.stride, x.dtype) if closing else None
     bits = torch.empty(plan.bits, dtype=torch.uint8)
     counts = (ctypes.c_int64 * (UNITS + 1))()
     done = _function("forward", x.dtype)(
@@ -85,7 +101,7 @@ def through(
     )
     if not done:
         return None
-    made = plan, (out, bits, counts[units]), path, spikes.bits, kept
+    made = plan, (out, bits, counts[units]), path, spikes.bits, kept, memory
     found = _Through.apply(x, made, *parameters)  # type: ignore[no-untyped-call]
     out, path = found if closing else (found, None)
     rates = [count / places for count, places in zip(counts, plan.places, strict=False)]
@@ -97,7 +113,7 @@ class _Through(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, made: tuple[Any, ...], *parameters: Tensor) -> Any:
-        plan, (out, bits, fired), path, heard, kept = made
+        plan, (out, bits, fired), path, heard, kept, ctx.memory = made
         ctx.save_for_backward(heard, kept, *parameters)
         ctx.set_materialize_grads(False)
         ctx.plan, ctx.shape, ctx.stride = plan, x.shape, x.stride()
@@ -118,8 +134,8 @@ class _Through(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             b, c, h, w = ctx.shape[1:]
             stride = (b * c * h * w, c * h * w, 1, w * c, c)
-            by_x = torch.empty_strided(ctx.shape, stride, dtype=dtype)
-        spare = torch.empty(plan.spare + 2 * plan.room, dtype=dtype)
+            by_x = ctx.memory.back.take(ctx.shape, stride, dtype)
+        spare = ctx.memory.spare.take((plan.spare + 2 * plan.room,), (1,), dtype)
         at = spare.data_ptr() + plan.spare * dtype.itemsize
         _function("backward", dtype)(
             *(_calls(dtype), ctypes.byref(plan.native), _addresses(parameters), _addresses(by)),

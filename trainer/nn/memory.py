@@ -6,6 +6,8 @@ in small networks a sixth of a training step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -17,19 +19,29 @@ _counted: Any = getattr(torch._C, "_storage_Use_Count", None)  # in no release n
 
 
 class Memory:
-    """Pieces of memory for bytes, one for each that is in use at a time."""
+    """Pieces of memory, one for each that is in use at a time."""
 
     def __init__(self) -> None:
         self._kept: list[Any] = []
 
-    def take(self, size: int) -> Tensor:
-        """Bytes, whatever they hold; (size,), uint8. They are taken while any tensor has them."""
+    def take(
+        self, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype = torch.uint8
+    ) -> Tensor:
+        """A tensor without gaps that holds whatever was there; its piece is taken while any does.
+
+        Args:
+            size: of the tensor, none of it 0.
+            stride: of it; in another order of axes it is that of a contiguous tensor.
+            dtype: of it.
+        """
+        if _counted is None:
+            return torch.empty_strided(size, stride, dtype=dtype)
+        wanted = prod(size) * dtype.itemsize
         for storage in self._kept:
-            if storage.nbytes() >= size and _counted(storage._cdata) == 1:
-                alias: Tensor = torch.empty(0, dtype=torch.uint8)
-                return alias.set_(storage, 0, (size,), (1,))
-        fresh = torch.empty(size, dtype=torch.uint8)
-        if _counted is not None:
-            self._kept = [s for s in self._kept if _counted(s._cdata) > 1]  # too small
-            self._kept.append(fresh.untyped_storage())
-        return fresh
+            if _counted(storage._cdata) == 1 and storage.nbytes() >= wanted:
+                break
+        else:
+            self._kept = [each for each in self._kept if _counted(each._cdata) > 1]  # too small
+            storage = torch.empty(wanted, dtype=torch.uint8).untyped_storage()
+            self._kept.append(storage)
+        return torch.empty(0, dtype=dtype).set_(storage, 0, size, stride)

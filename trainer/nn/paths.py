@@ -91,11 +91,14 @@ class Fused:
         paths: its modules.
         modules: of the network by name.
         kernels: what is on.
+        spare: memory for what nobody keeps.
     """
 
-    def __init__(self, paths: Paths, modules: Mapping[str, nn.Module], kernels: Any) -> None:
+    def __init__(
+        self, paths: Paths, modules: Mapping[str, nn.Module], kernels: Any, spare: Memory
+    ) -> None:
         names = {module: name for name, module in modules.items()}
-        self.paths, self.kernels, self.memory = paths, kernels, Memory()
+        self.paths, self.kernels, self.memory = paths, kernels, block.Room(spare)
         self.names = [names[unit[0]] for unit in paths.units]
         self.gate = type(paths.gate).__name__.lower()
         self.modules = paths.modules()

@@ -39,6 +39,7 @@ from purespike.trainer.nn.carrying import carried
 from purespike.trainer.nn.choosing import Choice, choose
 from purespike.trainer.nn.deferring import Deferred, Link, Normed, listened
 from purespike.trainer.nn.filtering import Sizes, kernel, shape_of
+from purespike.trainer.nn.memory import Memory
 from purespike.trainer.nn.pairs import pairs
 from purespike.trainer.nn.paths import Fused, Through, whole
 from purespike.trainer.nn.synapses import Packed, fits, gate, hear, pack, ready
@@ -99,8 +100,9 @@ def spike_kernels(
                 begun[convolution] = link
             _become(link.norm, Deferred, link, changed)
             _become(link.neuron, Normed, link, changed)
+        spare = Memory()
         for block, paths in whole(modules, joined).items():
-            _become(block, Through, Fused(paths, modules, kernels), changed)
+            _become(block, Through, Fused(paths, modules, kernels, spare), changed)
         for name, module in modules.items():
             mixin: type | None = _MIXINS.get(type(module))
             if name in begun:
