@@ -39,6 +39,7 @@ CASES = ("long", "wide", "many", "million")
 COMMANDS = ("compile", "simulate", "verify", "check", "replay", "report")
 MIB = 1 << 20
 IDLE = 2.0  # seconds of processor time between two signs of life, and from Ctrl-C to the end
+LOADED = 6.0  # until the first; loading takes 1.3 where a core is free, and 1.9 where two share one
 
 
 def wide(path: Path, side: int) -> Path:
@@ -123,7 +124,7 @@ def require_signs_of_life(watched: Watched) -> None:
     """A bar that moves or a clock that goes on all the time, behind what loads the program."""
     text = "\n".join(f"{s:.2f} {w}" for s, w in watched.stages)
     assert watched.code in (0, 1), watched.text[-2000:]
-    assert watched.stages and watched.first < IDLE, text
+    assert watched.stages and watched.first < LOADED, text
     assert watched.still < IDLE, text
 
 
