@@ -94,6 +94,24 @@ def test_the_same_build_in_its_place_is_the_same_bundle(
     assert read_bundle(place).manifest == read_bundle(two[0]).manifest and swap.calls
 
 
+def test_what_fails_between_two_equal_bundles_is_no_fault_of_theirs(
+    two: tuple[Path, Path], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was said to lack files, or ended in an internal error."""
+    read = bundle.read_both
+
+    def between(*words: Any, **named: Any) -> Any:
+        place.rename(place.with_name("away"))
+        try:
+            return read(*words, **named)
+        finally:
+            shutil.copytree(two[0], place)
+
+    monkeypatch.setattr(bundle, "read_both", between)
+    with pytest.raises(ReplacedError):
+        read_bundle(place)
+
+
 def test_a_bundle_that_nobody_replaces_is_blamed_for_what_is_wrong_with_it(place: Path) -> None:
     (place / "report.html").write_text("changed")
     with pytest.raises(BundleError, match="was changed") as e:

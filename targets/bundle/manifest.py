@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,12 +42,14 @@ def unreplaced(folder: Path, manifest: Mapping[str, Any] | None = None) -> Itera
         ReplacedError: Then what was read is of both.
     """
     before = _listed(folder) if manifest is None else manifest
+    file = _file(folder)
     try:
         yield
     except ReplacedError:
         raise
     except Exception as e:
-        if _listed(folder) == before:
+        # An equal bundle is as good, but not while it takes the place: nothing is there then.
+        if _listed(folder) == before and _file(folder) == file:
             raise
         raise _replaced(folder) from e
     if _listed(folder) != before:
@@ -59,6 +62,15 @@ def _listed(folder: Path) -> dict[str, Any] | None:
         return read_json(folder / MANIFEST)
     except BundleError:
         return None
+
+
+def _file(folder: Path) -> tuple[int, int] | None:
+    """Which file the manifest is, whatever it says."""
+    try:
+        status = os.stat(folder / MANIFEST)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
 
 
 def _replaced(folder: Path) -> ReplacedError:
