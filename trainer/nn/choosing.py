@@ -96,8 +96,8 @@ def cycles(
     parts = stride[0] * stride[1]
     heard_from = channels * image[0] * image[1] * min(1.0, taps / parts)
     gradient = (
-        2.5 * heard_from
+        2.0 * heard_from
         + 8 * vectors * pixels
-        + rate * heard_from * (1.6 + 1.3 * max(1.0, taps / parts) * vectors)
+        + rate * heard_from * (0.8 + 1.3 * max(1.0, taps / parts) * vectors)
     )
     return forward, gradient, dense, dense + _CALL / images

@@ -4,6 +4,7 @@
 #pragma once
 #include <algorithm>
 #include <vector>
+#include "lists.h"
 #include "vectors.h"
 
 namespace {
@@ -51,21 +52,24 @@ struct Frame {
     }
 };
 
+// K taps; few of them have U sums each, since an addition takes several cycles.
 template <class R, int V, int K>
-inline void gather(const int32_t *list, const int32_t *end, const R *from, const int64_t *taps, R *sums) {
-    constexpr int TILE = V * LANES<R>;
-    vec<R> sum[K][V];
-    for (int k = 0; k < K; ++k)
-        for (int v = 0; v < V; ++v) sum[k][v] = vec<R>{};
-    for (; list < end; ++list) {
-        const R *at = from + int64_t(*list) * TILE;
+inline void gather(const uint32_t *list, const uint32_t *end, const R *from, const int64_t *taps, R *sums) {
+    constexpr int TILE = V * LANES<R>, U = K >= 8 ? 1 : 8 / K;
+    vec<R> sum[U][K][V] = {};
+    const auto add = [&](int u, uint32_t place) {
+        const R *at = reinterpret_cast<const R *>(reinterpret_cast<const char *>(from) + place);
         for (int k = 0; k < K; ++k)
-            for (int v = 0; v < V; ++v) sum[k][v] += load<R>(at + taps[k] + v * LANES<R>);
-    }
+            for (int v = 0; v < V; ++v) sum[u][k][v] += load<R>(at + taps[k] + v * LANES<R>);
+    };
+    for (; end - list >= U; list += U)
+        for (int u = 0; u < U; ++u) add(u, list[u]);
+    for (; list < end; ++list) add(0, *list);
     for (int k = 0; k < K; ++k)
         for (int v = 0; v < V; ++v) {
+            for (int u = 1; u < U; ++u) sum[0][k][v] += sum[u][k][v];
             R *to = sums + k * TILE + v * LANES<R>;
-            store<R>(to, load<R>(to) + sum[k][v]);
+            store<R>(to, load<R>(to) + sum[0][k][v]);
         }
 }
 
@@ -89,25 +93,28 @@ inline void planes_of(const uint8_t *in, const Shape &s, const Phase &p, int64_t
 template <class R, int V>
 void share(const uint8_t *bits, const R *grad, const Shape &s, const Frame &f, int64_t from, int64_t to, R *sums) {
     constexpr int TILE = V * LANES<R>;
+    constexpr uint32_t PIXEL = TILE * sizeof(R);
     const int64_t tiles = up(s.out, TILE) / TILE, taps = s.kh * s.kw, bytes = s.bytes();
     const int64_t wide = f.pitch / 8;  // bytes of a row of a plane
     lined<R> frame(size_t(tiles * f.height * f.pitch * TILE));
     std::vector<uint8_t> planes(size_t(bytes * 8 * s.height * wide) + 8);
-    std::vector<int32_t> list(size_t(s.height * f.pitch));
+    std::vector<uint32_t> list(size_t(s.height * f.pitch + 8));  // of a channel: bytes from the begin of the frame
     std::vector<int64_t> offset(static_cast<size_t>(taps));
-    const int64_t row_bytes = f.pitch * TILE * int64_t(sizeof(R));
+    const int64_t row_bytes = f.pitch * PIXEL;
     for (int64_t n = from; n < to; ++n) {
         const R *g = grad + n * s.pixels() * s.out;
-        for (int64_t y = 0; y < s.rows; ++y)
-            for (int64_t x = 0; x < s.columns; ++x)
-                for (int64_t i = 0; i < tiles; ++i) {
-                    R *lane = frame.data() + ((i * f.height + f.top + y) * f.pitch + f.left + x) * TILE;
-                    const R *of = g + (y * s.columns + x) * s.out + i * TILE;
-                    if (s.out - i * TILE >= TILE)
-                        for (int v = 0; v < V; ++v) store<R>(lane + v * LANES<R>, load<R>(of + v * LANES<R>));
-                    else
-                        std::copy(of, of + (s.out - i * TILE), lane);
-                }
+        for (int64_t i = 0; i < tiles; ++i)
+            for (int64_t y = 0; y < s.rows; ++y) {
+                R *lane = frame.data() + ((i * f.height + f.top + y) * f.pitch + f.left) * TILE;
+                const R *of = g + y * s.columns * s.out + i * TILE;
+                const int64_t count = s.out - i * TILE;
+                for (int64_t x = 0; x < s.columns; ++x, lane += TILE, of += s.out)
+                    for (int v = 0; v < V; ++v) {
+                        const int64_t left = count - v * LANES<R>;
+                        if (left >= LANES<R>) store<R>(lane + v * LANES<R>, load<R>(of + v * LANES<R>));
+                        else if (left > 0) std::copy(of + v * LANES<R>, of + count, lane + v * LANES<R>);
+                    }
+            }
         R *phased = sums;
         for (const Phase &p : f.phases) {
             const int64_t count = int64_t(p.taps.size());
@@ -119,16 +126,9 @@ void share(const uint8_t *bits, const R *grad, const Shape &s, const Frame &f, i
                 const int64_t length = std::min(band, p.rows - y) * wide;
                 for (int64_t c = 0; c < s.channels; ++c) {
                     const uint8_t *plane = planes.data() + (c * p.rows + y) * wide;
-                    int32_t *end = list.data();
-                    const int32_t base = int32_t(y * f.pitch);
-                    for (int64_t k = 0; k < length; k += 8) {
-                        uint64_t word = 0;
-                        std::memcpy(&word, plane + k, size_t(std::min<int64_t>(8, length - k)));
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-                        word = __builtin_bswap64(word);
-#endif
-                        for (; word; word &= word - 1) *end++ = base + int32_t(8 * k) + __builtin_ctzll(word);
-                    }
+                    uint32_t *end = list.data();
+                    uint32_t place = uint32_t(y * row_bytes);
+                    for (int64_t k = 0; k < length; ++k, place += 8 * PIXEL) end = listed(end, plane[k], place, PIXEL);
                     for (int64_t i = 0; i < tiles; ++i) {
                         const R *heard = frame.data() + i * f.height * f.pitch * TILE;
                         R *sum = phased + (i * s.channels + c) * taps * TILE;
