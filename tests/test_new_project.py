@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,29 @@ def test_a_project_is_whole_and_bears_its_name(tmp_path: Path) -> None:
     assert [p.name for p in folder.parent.iterdir()] == ["my_project"]  # nothing hidden is left
     readme = (folder / "README.md").read_text()
     assert readme.startswith("# my_project\n") and "{{" not in readme
-    assert f"{folder.stat().st_mode & 0o777:o}" == "755"
+    os.umask(mask := os.umask(0))
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~mask
     again = CliRunner().invoke(app, ["new", str(folder)])
     assert "something of this name already" in str(again.exception)
+
+
+KILLED = """
+import os, signal, sys
+from purespike.cli.commands import new
+class Files(dict):
+    def items(self):
+        yield from list(super().items())[:2]
+        os.kill(os.getpid(), signal.SIGKILL)
+new.FILES = Files(new.FILES)
+new.new(new.Path(sys.argv[1]))
+"""
+
+
+def test_what_a_killed_one_left_goes_with_the_next(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "p")], check=False)
+    assert done.returncode == -signal.SIGKILL and len(list(tmp_path.iterdir())) == 1
+    new(tmp_path / "q")
+    assert [p.name for p in tmp_path.iterdir()] == ["q"]
 
 
 def test_the_workflow_gates_with_commands_that_exist(tmp_path: Path) -> None:

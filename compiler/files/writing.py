@@ -16,7 +16,7 @@ from purespike.compiler.files.outputs import require_file, require_folder
 from purespike.compiler.scratch import HIDDEN, Kept, claimed_folder, sweep
 from purespike.compiler.storage import OutputError, said
 
-__all__ = ["OutputError", "claimed", "clear_left", "staged_folder", "write_file"]
+__all__ = ["OutputError", "claimed", "clear_left", "new_folder", "staged_folder", "write_file"]
 
 _NAME = "name"  # of what is written, for whoever finds the folder of a killed process
 
@@ -41,6 +41,35 @@ def staged_folder(folder: str | os.PathLike[str], kind: Kind) -> Iterator[Path]:
         require_folder(target, kind)  # again: all the work lies between
         with suppress(FileNotFoundError):
             os.rename(target, old)
+        os.rename(fresh, target)
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A fresh folder to write into, which appears as ``folder`` when all went well.
+
+    Args:
+        folder: Where the result belongs; nothing may be there.
+
+    Raises:
+        OutputError: If something is there, or it cannot be written. Then, as after any other
+            exception, everything is as it was before.
+    """
+
+    def require_nothing() -> None:
+        if os.path.lexists(folder):
+            raise OutputError(
+                "there is something of this name already",
+                where=str(folder),
+                remedy="name a folder that does not exist yet",
+            )
+
+    require_nothing()
+    target = Path(os.path.realpath(folder.parent)) / folder.name
+    with _beside(target, folder) as (fresh, _):
+        fresh.mkdir()
+        yield fresh
+        require_nothing()  # again: all the work lies between
         os.rename(fresh, target)
 
 
