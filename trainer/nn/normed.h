@@ -4,6 +4,7 @@
 // kept for the way back: what the neurons did is computed again from it.
 #pragma once
 #include "kernels/pack.h"
+#include "kernels/unfire.h"
 
 namespace {
 
@@ -73,14 +74,9 @@ struct Blocks {
     explicit Blocks(int64_t channels) : size(channels * std::max<int64_t>(1, 128 / channels)) {}
     template <class R> std::vector<R> laid(const R* of, int64_t channels) const {
         std::vector<R> out(static_cast<size_t>(size));
-        for (int64_t j = 0; j < size; ++j) out[size_t(j)] = of[j % channels];
+        for (int64_t j = 0; j < size; j += channels) std::copy(of, of + channels, &out[size_t(j)]);
         return out;
     }
-};
-
-template <class R> struct Firing {
-    R scale, decay, threshold, amount;
-    int to_zero;
 };
 
 // One step: the distances h - threshold, and what is left in v.
@@ -111,6 +107,10 @@ inline int reached(const R* u, int size, int64_t channels, uint8_t* to) {
     }
     for (const R* end = u + size; u < end; u += channels)
         for (int64_t c = 0; c < channels; c += 8) {
+            if (c + 8 <= channels) {
+                count += __builtin_popcount(*to++ = reached8(u + c));
+                continue;
+            }
             uint32_t bits = 0;
             for (int64_t k = c; k < std::min(channels, c + 8); ++k) bits |= uint32_t(u[k] >= R(0)) << (k - c);
             count += __builtin_popcount(*to++ = uint8_t(bits));
@@ -118,43 +118,15 @@ inline int reached(const R* u, int size, int64_t channels, uint8_t* to) {
     return count;
 }
 
-// One step back: the gradient by what was charged, with what comes from the step behind it in `back`.
-template <class X, class R>
-inline void uncharge(const X* __restrict grad, const R* __restrict gap, const R* __restrict slope, R* __restrict back,
-                     R* __restrict out, int size, const Firing<R> f, int detached) {
-    const R scale = f.scale, decay = f.decay, threshold = f.threshold, amount = f.amount;
-    const auto all = [&](auto kept, auto through) {
-        for (int j = 0; j < size; ++j) {
-            const R v = back[j], d = slope[j], u = gap[j], h = R(grad[j]) * d - through(v, u) * d + kept(v, u);
-            back[j] = h * decay;
-            out[j] = h * scale;
-        }
-    };
-    const auto quiet = [](R v, R u) { return u < R(0) ? v : R(0); };
-    const auto same = [](R v, R) { return v; };
-    const auto none = [](R, R) { return R(0); };
-    if (f.to_zero && detached) all(quiet, none);
-    else if (f.to_zero) all(quiet, [&](R v, R u) { return v * (u + threshold); });
-    else if (detached) all(same, none);
-    else all(same, [&](R v, R) { return v * amount; });
-}
-
-// The sums of a normalization's gradient, for each place of a block.
-template <class X, class R>
-inline void add(const R* __restrict grad, const X* __restrict x, const R* __restrict mean, const R* __restrict inverse,
-                R* __restrict first, R* __restrict second, int size) {
-    for (int j = 0; j < size; ++j) first[j] += grad[j], second[j] += grad[j] * ((R(x[j]) - mean[j]) * inverse[j]);
-}
-
 // What normalizes: factor and shift of each place of a block, in R, from constants in R and moments in double.
 template <class R> struct Affine {
     std::vector<R> factor, shift;
     Affine(const Blocks& blocks, int64_t channels, const R* weight, const R* bias, const double* mean, const double* inverse)
         : factor(static_cast<size_t>(blocks.size)), shift(static_cast<size_t>(blocks.size)) {
-        for (int64_t j = 0; j < blocks.size; ++j) {
-            const int64_t c = j % channels;
+        for (int64_t c = 0; c < channels; ++c) {
             const double scaled = double(weight[c]) * inverse[c];
-            factor[size_t(j)] = R(scaled), shift[size_t(j)] = R(double(bias[c]) - mean[c] * scaled);
+            const R by = R(scaled), plus = R(double(bias[c]) - mean[c] * scaled);
+            for (int64_t j = c; j < blocks.size; j += channels) factor[size_t(j)] = by, shift[size_t(j)] = plus;
         }
     }
 };
@@ -211,35 +183,18 @@ void unnormed(const X* grad, const X* x, int64_t row, X* out, int64_t steps, int
     const std::vector<R> narrow_mean(mean_, mean_ + channels), narrow_inverse(inverse_, inverse_ + channels);
     const std::vector<R> mean = blocks.laid(narrow_mean.data(), channels), inverse = blocks.laid(narrow_inverse.data(), channels);
     const int64_t count = (n + blocks.size - 1) / blocks.size;
+    const Places<R> places{affine.factor.data(), affine.shift.data(), mean.data(), inverse.data()};
+    const auto back = unfire_of<X, R>(surrogate, f.to_zero, detached);
     std::vector<double> of(size_t(PARTS * 2 * channels));
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t part = 0; part < PARTS; ++part) {
         const size_t room = size_t(blocks.size);
-        std::vector<R> v(room), gap(room * size_t(steps)), slope(room), back(room), held(room), once(room), first(room), second(room);
+        lined<R> gap(size_t(steps * GAPS<R>)), first(room), second(room);
         const int64_t last = count * (part + 1) / PARTS;
         for (int64_t b = count * part / PARTS; b < last; ++b) {
             const int64_t start = b * blocks.size;
-            const int size = int(std::min(blocks.size, n - start));
-            std::fill(v.begin(), v.end(), R(0));
-            std::fill(back.begin(), back.end(), R(0));
-            std::fill(held.begin(), held.end(), R(0));
-            for (int64_t t = 0; t < steps; ++t)
-                charge(x + t * row + start, affine.factor.data(), affine.shift.data(), v.data(), gap.data() + t * blocks.size, size, f);
-            for (int64_t t = steps - 1; t >= 0; --t) {
-                const R* u = gap.data() + t * blocks.size;
-                slopes<R>(u, slope.data(), size, surrogate, steepness, peak);
-                uncharge(grad + t * n + start, u, slope.data(), back.data(), once.data(), size, f, detached);
-                if (row) {
-                    add(once.data(), x + t * row + start, mean.data(), inverse.data(), first.data(), second.data(), size);
-                    for (int j = 0; j < size; ++j) out[t * n + start + j] = X(once[size_t(j)]);
-                } else {
-                    for (int j = 0; j < size; ++j) held[size_t(j)] += once[size_t(j)];
-                }
-            }
-            if (!row) {
-                add(held.data(), x + start, mean.data(), inverse.data(), first.data(), second.data(), size);
-                for (int j = 0; j < size; ++j) out[start + j] = X(held[size_t(j)]);
-            }
+            back(grad + start, x + start, row, out + start, steps, n, std::min(blocks.size, n - start), places, f, steepness, peak, gap.data(),
+                 first.data(), second.data());
             if (b % OFTEN != OFTEN - 1 && b + 1 < last) continue;
             double* to = &of[size_t(part * 2 * channels)];
             for (int64_t j = 0; j < blocks.size; j += channels)

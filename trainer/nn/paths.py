@@ -142,7 +142,7 @@ class Fused:
             return None
         for (_, norm, neuron), rate in zip(self.paths.units, found[2], strict=True):
             neuron.firing_rate = rate
-            tracked = norm.num_batches_tracked
+            tracked = norm._buffers["num_batches_tracked"]
             if tracked is not None:
                 tracked.add_(1)
         return found[:2]
@@ -188,14 +188,16 @@ def _described(
     running: list[Tensor],
 ) -> Described | None:
     """A unit as the kernels know it, and its tensors; None where they do not take it."""
-    weight, scale, bias = convolution.weight, norm.weight, norm.bias
-    mean, variance = norm.running_mean, norm.running_var
+    # Not as attributes: what a module holds as a parameter is found last of all there.
+    layer, normalized, statistics = convolution._parameters, norm._parameters, norm._buffers
+    weight, scale, bias = layer["weight"], normalized["weight"], normalized["bias"]
+    mean, variance = statistics["running_mean"], statistics["running_var"]
     slope = SLOPES.get(type(neuron.surrogate))
     dense = weight.is_contiguous()
     possible = (
         slope is not None
         and not neuron.rectified
-        and convolution.bias is None
+        and layer["bias"] is None
         and convolution.groups == 1
         and convolution.padding_mode == "zeros"
         and not isinstance(convolution.padding, str)
