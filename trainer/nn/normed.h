@@ -184,7 +184,7 @@ void unnormed(const X* grad, const X* x, int64_t row, X* out, int64_t steps, int
     const std::vector<R> mean = blocks.laid(narrow_mean.data(), channels), inverse = blocks.laid(narrow_inverse.data(), channels);
     const int64_t count = (n + blocks.size - 1) / blocks.size;
     const Places<R> places{affine.factor.data(), affine.shift.data(), mean.data(), inverse.data()};
-    const auto back = unfire_of<X, R>(surrogate, f.to_zero, detached);
+    const auto back = unfire_of<X, R>(surrogate);
     std::vector<double> of(size_t(PARTS * 2 * channels));
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t part = 0; part < PARTS; ++part) {
@@ -193,7 +193,7 @@ void unnormed(const X* grad, const X* x, int64_t row, X* out, int64_t steps, int
         const int64_t last = count * (part + 1) / PARTS;
         for (int64_t b = count * part / PARTS; b < last; ++b) {
             const int64_t start = b * blocks.size;
-            back(grad + start, x + start, row, out + start, steps, n, std::min(blocks.size, n - start), places, f, steepness, peak, gap.data(),
+            back(grad + start, x + start, row, out + start, steps, n, std::min(blocks.size, n - start), places, f, detached, steepness, peak, gap.data(),
                  first.data(), second.data());
             if (b % OFTEN != OFTEN - 1 && b + 1 < last) continue;
             double* to = &of[size_t(part * 2 * channels)];

@@ -52,18 +52,19 @@ template <int S, class R, class V> inline V slope(V u, R steepness, R peak) {
 
 // N times V neurons from `at` on; rows of x and grad are `row` and n apart. The sums of the normalization's gradient are
 // added to `first` and `second`. `gap`: room for the distances from the threshold at all steps.
-template <class V, int N, int S, bool ZERO, bool DETACHED, class X, class R>
+template <class V, int N, int S, class X, class R>
 inline void unfire(const X *grad, const X *x, int64_t row, X *out, int64_t steps, int64_t n, const Places<R> of, const Firing<R> f,
-                   R steepness, R peak, V *gap, R *first, R *second) {
+                   bool detached, R steepness, R peak, V *gap, R *first, R *second) {
     constexpr int64_t EACH = sizeof(V) / sizeof(R);
-    const V zero{};
+    const V zero{}, hard = zero + R(f.to_zero ? 1 : 0);  // chosen lane by lane: a template for each reset compiles for long
     V v[N] = {}, back[N] = {}, held[N] = {}, sum[N], other[N];
     for (int64_t t = 0; t < steps; ++t)
         for (int w = 0; w < N; ++w) {
             const int64_t j = w * EACH;
             const V h = (taken<V>(x + t * row + j) * taken<V>(of.factor + j) + taken<V>(of.shift + j)) * f.scale + v[w];
             gap[t * N + w] = h - f.threshold;
-            v[w] = (h >= zero + f.threshold ? (ZERO ? zero : h - f.amount) : h) * f.decay;
+            const V left = hard > zero ? zero : h - f.amount;
+            v[w] = (h >= zero + f.threshold ? left : h) * f.decay;
         }
     for (int w = 0; w < N; ++w) sum[w] = taken<V>(first + w * EACH), other[w] = taken<V>(second + w * EACH);
     const auto add = [&](int w, V g, const X *from) {
@@ -73,10 +74,13 @@ inline void unfire(const X *grad, const X *x, int64_t row, X *out, int64_t steps
     for (int64_t t = steps - 1; t >= 0; --t)
         for (int w = 0; w < N; ++w) {
             const int64_t j = w * EACH;
-            const V u = gap[t * N + w], d = slope<S>(u, steepness, peak), kept = ZERO ? (u < zero ? back[w] : zero) : back[w];
+            const V u = gap[t * N + w], d = slope<S>(u, steepness, peak), open = hard > zero ? u : zero - R(1);
             V h = taken<V>(grad + t * n + j) * d;
-            if (!DETACHED) h -= back[w] * (ZERO ? u + f.threshold : zero + f.amount) * d;
-            h += kept;
+            if (!detached) {
+                const V through = hard > zero ? u + f.threshold : zero + f.amount;
+                h -= back[w] * through * d;
+            }
+            h += open < zero ? back[w] : zero;
             back[w] = h * f.decay;
             const V once = h * f.scale;
             if (!row) {
@@ -97,18 +101,18 @@ template <class R> constexpr int64_t GAPS = W * LANES<R>;  // numbers that are n
 
 // The same for `size` neurons.
 template <class X, class R>
-using Unfire = void (*)(const X *, const X *, int64_t, X *, int64_t, int64_t, int64_t, Places<R>, Firing<R>, R, R, R *, R *, R *);
+using Unfire = void (*)(const X *, const X *, int64_t, X *, int64_t, int64_t, int64_t, Places<R>, Firing<R>, bool, R, R, R *, R *, R *);
 
-template <class X, class R, int S, bool ZERO, bool DETACHED>
+template <class X, class R, int S>
 void unfired(const X *grad, const X *x, int64_t row, X *out, int64_t steps, int64_t n, int64_t size, Places<R> of, Firing<R> f,
-             R steepness, R peak, R *gap, R *first, R *second) {
+             bool detached, R steepness, R peak, R *gap, R *first, R *second) {
     constexpr int64_t MANY = W * LANES<R>;
     for (int64_t j = 0; j < size;) {
         const Places<R> here{of.factor + j, of.shift + j, of.mean + j, of.inverse + j};
         const auto go = [&](auto v, auto w) {
             using V = decltype(v);
-            unfire<V, decltype(w)::value, S, ZERO, DETACHED>(grad + j, x + j, row, out + j, steps, n, here, f, steepness, peak,
-                                                             reinterpret_cast<V *>(gap), first + j, second + j);
+            unfire<V, decltype(w)::value, S>(grad + j, x + j, row, out + j, steps, n, here, f, detached, steepness, peak,
+                                             reinterpret_cast<V *>(gap), first + j, second + j);
             j += int64_t(sizeof v / sizeof(R)) * decltype(w)::value;
         };
         if (size - j >= MANY) go(vec<R>{}, std::integral_constant<int, W>{});
@@ -116,16 +120,12 @@ void unfired(const X *grad, const X *x, int64_t row, X *out, int64_t steps, int6
         else go(R(0), std::integral_constant<int, 1>{});
     }
 }
-template <class X, class R, int S> Unfire<X, R> unfire_of(bool to_zero, bool detached) {
-    if (to_zero) return detached ? unfired<X, R, S, true, true> : unfired<X, R, S, true, false>;
-    return detached ? unfired<X, R, S, false, true> : unfired<X, R, S, false, false>;
-}
-template <class X, class R> Unfire<X, R> unfire_of(int surrogate, bool to_zero, bool detached) {
+template <class X, class R> Unfire<X, R> unfire_of(int surrogate) {
     switch (surrogate) {
-        case ARCTAN: return unfire_of<X, R, ARCTAN>(to_zero, detached);
-        case FAST_SIGMOID: return unfire_of<X, R, FAST_SIGMOID>(to_zero, detached);
-        case TRIANGLE: return unfire_of<X, R, TRIANGLE>(to_zero, detached);
-        default: return unfire_of<X, R, RECTANGLE>(to_zero, detached);
+        case ARCTAN: return unfired<X, R, ARCTAN>;
+        case FAST_SIGMOID: return unfired<X, R, FAST_SIGMOID>;
+        case TRIANGLE: return unfired<X, R, TRIANGLE>;
+        default: return unfired<X, R, RECTANGLE>;
     }
 }
 
