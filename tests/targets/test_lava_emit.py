@@ -325,7 +325,7 @@ def test_on_lava_one_step_a_sample() -> None:
 def test_on_lava_with_its_own_convolution() -> None:
     graph = net_geometry()
     x = spikes(graph, 2, 3)
-    result = simulate(graph, x, conv="stock", timeout=120.0)
+    result = simulate(graph, x, conv="stock", timeout=120.0, jobs=1)
     assert_equal(graph, x, (result.spikes, result.membranes))
     assert result.steps == 2 * graph.steps + result.plan.latency
 
