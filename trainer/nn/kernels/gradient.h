@@ -119,6 +119,7 @@ void share(const uint8_t *bits, const R *grad, const Shape &s, const Frame &f, i
         for (const Phase &p : f.phases) {
             const int64_t count = int64_t(p.taps.size());
             for (size_t k = 0; k < p.taps.size(); ++k) offset[k] = (p.down[k] * f.pitch + p.right[k]) * TILE;
+            std::fill(planes.begin(), planes.end(), uint8_t(0));  // rows of another phase may be longer
             planes_of(bits + n * s.image(), s, p, wide, planes.data());
             const int64_t reach = *std::max_element(p.down.begin(), p.down.end()) - *std::min_element(p.down.begin(), p.down.end());
             const int64_t band = std::clamp<int64_t>(BAND / row_bytes - reach, 2, std::max<int64_t>(p.rows, 2));
