@@ -8,7 +8,8 @@ forward methods only call submodules, so that ``torch.fx`` can trace them.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from functools import partial
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -19,7 +20,7 @@ from purespike.trainer.nn.auxiliary import AapAvgPool, AapDownsample, Accumulate
 from purespike.trainer.nn.gates import LOGICAL, Add, residual_gate
 from purespike.trainer.nn.layers import AvgPool2d, BatchNorm2d, ThresholdBatchNorm2d
 from purespike.trainer.nn.neuron import IF
-from purespike.trainer.nn.paths import Paths
+from purespike.trainer.nn.paths import KINDS, Paths
 
 __all__ = ["EXPANSION", "BottleneckBlock", "DualStreamBlock", "ResidualBlock"]
 
@@ -155,18 +156,6 @@ class DualStreamBlock(nn.Module):
             out = self.gate(contribution, identity)
         return out, contribution
 
-    def paths(self) -> Paths | None:
-        """The modules of a join of spikes by logic; None where the block is something else."""
-        if type(self) not in _LAYERS or self.gate_kind not in LOGICAL or self.entry is not None:
-            return None
-        names = ("conv", "bn", "neuron")
-        layers = range(1, _LAYERS[type(self)] + 1)
-        units = [tuple(getattr(self, f"{name}{k}") for name in names) for k in layers]
-        if self.identity is not None:
-            units.append(tuple(cast(nn.Sequential, self.identity)))
-        possible = all(len(unit) == len(names) for unit in units)
-        return Paths(units, len(layers), self.gate) if possible else None
-
     def _build_residual(
         self, in_channels: int, out_channels: int, stride: int, neuron: NeuronConfig
     ) -> None:
@@ -253,4 +242,16 @@ class BottleneckBlock(DualStreamBlock):
         self.neuron3 = self._closing(neuron)
 
 
-_LAYERS: dict[type, int] = {ResidualBlock: 2, BottleneckBlock: 3}  # and no class made of them
+def _paths(layers: int, block: Any) -> Paths | None:
+    """The modules of a join of spikes by logic; None where the block is something else."""
+    if block.gate_kind not in LOGICAL or block.entry is not None:
+        return None
+    names = ("conv", "bn", "neuron")
+    units = [tuple(getattr(block, f"{name}{k}") for name in names) for k in range(1, layers + 1)]
+    if block.identity is not None:
+        units.append(tuple(block.identity))
+    possible = all(len(unit) == len(names) for unit in units)
+    return Paths(units, layers, block.gate) if possible else None
+
+
+KINDS |= {ResidualBlock: partial(_paths, 2), BottleneckBlock: partial(_paths, 3)}

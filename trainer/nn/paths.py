@@ -1,6 +1,6 @@
 """Residual blocks that go through the kernels as a whole, and when they do.
 
-A block that can be one says of which modules it is made (:class:`Paths`). While
+Classes of blocks that can be one stand in ``KINDS``. While
 :func:`~purespike.trainer.nn.spiking.spike_kernels` is on, its spikes are computed by
 :func:`~purespike.trainer.nn.block.through` wherever nobody would see the difference: all of its
 modules train, nothing listens to one of them, and adding up spikes in all of its layers is not much
@@ -9,7 +9,7 @@ slower than in those where it is quicker.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,7 +27,7 @@ from purespike.trainer.nn.memory import Memory
 from purespike.trainer.nn.native import usable
 from purespike.trainer.nn.synapses import pack
 
-__all__ = ["Fused", "Paths", "Through", "whole"]
+__all__ = ["KINDS", "Fused", "Paths", "Through", "whole"]
 
 _PLANS = 4  # shapes that are remembered: batches, and the rest at the end of an epoch
 
@@ -52,6 +52,11 @@ class Paths:
         return [*(module for unit in self.units for module in unit), self.gate]
 
 
+# What says of which modules a block of a class is made, or that it is none that can go through as a
+# whole; no class made of these, whose spikes may be others.
+KINDS: dict[type, Callable[[Any], Paths | None]] = {}
+
+
 def whole(
     modules: Mapping[str, nn.Module], joined: Iterable[tuple[str, str, str]]
 ) -> dict[nn.Module, Paths]:
@@ -66,9 +71,9 @@ def whole(
     units = {(modules.get(conv), modules[norm], modules[neuron]) for norm, neuron, conv in joined}
     found = {}
     for module in modules.values():
-        say: Any = getattr(module, "paths", None)
-        paths = say() if callable(say) else None
-        if isinstance(paths, Paths) and all(unit in units for unit in paths.units):
+        say = KINDS.get(type(module))
+        paths = None if say is None else say(module)
+        if paths is not None and all(unit in units for unit in paths.units):
             found[module] = paths
     return found
 
