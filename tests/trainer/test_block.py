@@ -207,6 +207,17 @@ def test_a_class_made_of_a_block_is_another():
         torch.testing.assert_close(found[0][0][name], wanted, rtol=1e-4, atol=1e-4, msg=name)
 
 
+def test_another_gate_in_its_place_is_heard():
+    class Nor(nn.Module):
+        def forward(self, a, s):
+            return 1 - (a + s - a * s)
+
+    def change(model):
+        model.block.gate = Nor()
+
+    assert as_modules(images(), change) != "_Through"
+
+
 def test_the_first_step_measures_rates_and_the_others_are_whole():
     model, x = Network(), images()
     with spike_kernels(model) as kernels:

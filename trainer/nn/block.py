@@ -116,7 +116,7 @@ class _Through(torch.autograd.Function):
         plan, (out, bits, fired), path, heard, kept, ctx.memory = made
         ctx.save_for_backward(heard, kept, *parameters)
         ctx.set_materialize_grads(False)
-        ctx.plan, ctx.shape, ctx.stride = plan, x.shape, x.stride()
+        ctx.plan, ctx.shape = plan, x.shape
         carry(ctx, bits, out, fired)
         return out if path is None else (out, path)
 

@@ -21,6 +21,7 @@ from purespike.trainer.nn import block
 from purespike.trainer.nn.block_plan import Described, Plan
 from purespike.trainer.nn.carrying import carried
 from purespike.trainer.nn.choosing import worth_a_block
+from purespike.trainer.nn.gates import And, Iand, Or, Xor
 from purespike.trainer.nn.kernel import SLOPES
 from purespike.trainer.nn.layers import ThresholdBatchNorm2d
 from purespike.trainer.nn.memory import Memory
@@ -29,6 +30,7 @@ from purespike.trainer.nn.synapses import pack
 
 __all__ = ["KINDS", "Fused", "Paths", "Through", "whole"]
 
+_GATES = (And, Or, Iand, Xor)
 _PLANS = 4  # shapes that are remembered: batches, and the rest at the end of an epoch
 
 
@@ -73,7 +75,9 @@ def whole(
     for module in modules.values():
         say = KINDS.get(type(module))
         paths = None if say is None else say(module)
-        if paths is not None and all(unit in units for unit in paths.units):
+        if paths is None or type(paths.gate) not in _GATES:
+            continue
+        if all(unit in units for unit in paths.units):
             found[module] = paths
     return found
 
