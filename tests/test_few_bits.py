@@ -53,7 +53,7 @@ def test_eight_bits_cost_event_digits_at_most_0_3_points() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(4))
 def test_the_demo_loses_nothing_whatever_the_seed(seed: int, tmp_path: Path) -> None:
     # Rounded after its training, the same network lost up to six digits, by seed and processor.
