@@ -127,7 +127,9 @@ class _Through(torch.autograd.Function):
         plan: Plan = ctx.plan
         dtype = parameters[0].dtype
         grads = [_laid(grad, plan, dtype) for grad in grad_outputs]
+        beside = len(parameters)
         if grads[0] is None:  # only the residual path was read
+            beside = _EACH * plan.native.residual
             grads[0] = torch.zeros(plan.size, dtype=dtype).as_strided(plan.size, plan.stride)
         by = [torch.empty_like(each) for each in parameters]
         by_x = None
@@ -142,7 +144,7 @@ class _Through(torch.autograd.Function):
             *(heard.data_ptr(), kept.data_ptr(), *(_address(grad) for grad in (*grads, None)[:2])),
             *(_address(by_x), spare.data_ptr(), at, at + plan.room * dtype.itemsize),
         )
-        return by_x, None, *by
+        return by_x, None, *by[:beside], *[None] * len(by[beside:])
 
 
 def _laid(grad: Tensor | None, plan: Plan, dtype: torch.dtype) -> Tensor | None:

@@ -44,7 +44,7 @@ def room_for(spikes: Tensor) -> tuple[Tensor | None, int]:
 
 
 def carry(ctx: Any, bits: Tensor | None, spikes: Tensor, fired: int) -> None:
-    """Hang the bits on the step of autograd that made spikes (T, B, C, H, W)."""
+    """Hang the bits on the step of autograd whose first output are spikes (T, B, C, H, W)."""
     if bits is not None:
         size = torch.Size((spikes.shape[0] * spikes.shape[1], *spikes.shape[2:]))
         ctx.carried = Packed(bits, size, fired), spikes._version
@@ -56,6 +56,7 @@ def carried(x: Tensor) -> Packed | None:
     packed, version = getattr(made.grad_fn, "carried", (None, -1))
     if (
         packed is None
+        or made.output_nr  # what else that step made
         or made._version != version
         or x.data_ptr() != made.data_ptr()
         or x.numel() != made.numel()
