@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from sys import getrefcount
+from threading import Lock
 from typing import Any
 
 import torch
@@ -23,6 +25,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._kept: list[Any] = []
+        self._lock = Lock()  # threads may train together
 
     def take(
         self, size: Sequence[int], stride: Sequence[int], dtype: torch.dtype = torch.uint8
@@ -37,11 +40,25 @@ class Memory:
         if _counted is None:
             return torch.empty_strided(size, stride, dtype=dtype)
         wanted = prod(size) * dtype.itemsize
-        for storage in self._kept:
-            if _counted(storage._cdata) == 1 and storage.nbytes() >= wanted:
-                break
-        else:
-            self._kept = [each for each in self._kept if _counted(each._cdata) > 1]  # too small
-            storage = torch.empty(wanted, dtype=torch.uint8).untyped_storage()
-            self._kept.append(storage)
-        return torch.empty(0, dtype=dtype).set_(storage, 0, size, stride)
+        with self._lock:
+            for storage in self._kept:
+                if (
+                    _counted(storage._cdata) == 1
+                    and storage.nbytes() >= wanted
+                    and getrefcount(storage) == _OURS  # nobody else has it without a tensor
+                    and not storage.is_shared()  # with a process that nobody counts here
+                ):
+                    break
+            else:
+                self._kept = [each for each in self._kept if _counted(each._cdata) > 1]  # too small
+                storage = torch.empty(wanted, dtype=torch.uint8).untyped_storage()
+                self._kept.append(storage)
+            return torch.empty(0, dtype=dtype).set_(storage, 0, size, stride)
+
+
+def _references() -> int:
+    """How many there are to what a list holds while a variable goes through it."""
+    return next(getrefcount(each) for each in [object()])
+
+
+_OURS = _references()
