@@ -15,7 +15,7 @@ from purespike.trainer.nn.carrying import Packed
 from purespike.trainer.nn.normed import Neurons, Norm, fire_normed
 from purespike.trainer.nn.unit import hear_and_fire
 
-__all__ = ["Deferred", "Link", "Normed", "listened"]
+__all__ = ["Deferred", "Link", "Normed", "listened", "tensors_of"]
 
 
 class Link:
@@ -42,15 +42,13 @@ class Link:
             and native.usable(x)
             and channels == norm.num_features
             and not norm.over_processes
-            and norm.affine
-            and norm.weight.dtype == wide
             and norm.momentum is not None
-            and norm.running_mean is not None
-            and norm.running_mean.dtype == norm.running_var.dtype == wide
+            and tensors_of(norm, wide) is not None
             and not listened(norm)
             and not self.neuron._forward_pre_hooks
             and not self.neuron._backward_hooks
             and not self.neuron._backward_pre_hooks
+            and "forward" not in vars(self.neuron)
         )
         return found
 
@@ -115,11 +113,24 @@ class Normed:
         return spikes
 
 
+def tensors_of(norm: Any, dtype: torch.dtype) -> tuple[Any, ...] | None:
+    """Weight, bias, running mean and variance, where the kernels can read and write them all."""
+    # Not as attributes: what a module holds as a parameter is found last of all there.
+    given, kept = norm._parameters, norm._buffers
+    found = *map(given.get, ("weight", "bias")), *map(kept.get, ("running_mean", "running_var"))
+    size = (norm.num_features,)
+    for each in found:
+        if each is None or each.dtype != dtype or each.shape != size or not each.is_contiguous():
+            return None
+    return found
+
+
 def listened(module: Any) -> bool:
-    """Whether a hook would see what a module takes or gives."""
+    """Whether a hook, or a forward that was put on it, would see what a module takes or gives."""
     return bool(
         module._forward_hooks
         or module._forward_pre_hooks
         or module._backward_hooks
         or module._backward_pre_hooks
+        or "forward" in vars(module)
     )

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks_of_all
 
-from purespike.trainer.nn import block
+from purespike.trainer.nn import block, gates
 from purespike.trainer.nn.block_plan import Described, Plan
 from purespike.trainer.nn.carrying import carried
 from purespike.trainer.nn.choosing import worth_a_block
-from purespike.trainer.nn.gates import And, Iand, Or, Xor
+from purespike.trainer.nn.deferring import tensors_of
 from purespike.trainer.nn.kernel import SLOPES
 from purespike.trainer.nn.layers import ThresholdBatchNorm2d
 from purespike.trainer.nn.memory import Memory
@@ -30,7 +30,8 @@ from purespike.trainer.nn.synapses import pack
 
 __all__ = ["KINDS", "Fused", "Paths", "Through", "whole"]
 
-_GATES = (And, Or, Iand, Xor)
+_GATES = {gates.GATES[name]: name for name in gates.LOGICAL}  # and no class made of them
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _PLANS = 4  # shapes that are remembered: batches, and the rest at the end of an epoch
 
 
@@ -97,6 +98,7 @@ class Fused:
     """What one block needs.
 
     Args:
+        owner: the block.
         paths: its modules.
         modules: of the network by name.
         kernels: what is on.
@@ -104,21 +106,24 @@ class Fused:
     """
 
     def __init__(
-        self, paths: Paths, modules: Mapping[str, nn.Module], kernels: Any, spare: Memory
+        self,
+        owner: nn.Module,
+        paths: Paths,
+        modules: Mapping[str, nn.Module],
+        kernels: Any,
+        spare: Memory,
     ) -> None:
         names = {module: name for name, module in modules.items()}
         self.paths, self.kernels, self.memory = paths, kernels, block.Room(spare)
         self.names = [names[unit[0]] for unit in paths.units]
-        self.gate = type(paths.gate).__name__.lower()
-        self.modules = paths.modules()
-        self.listeners = [
-            hooks
-            for module in self.modules
-            for hooks in (
-                *(module._forward_hooks, module._forward_pre_hooks),
-                *(module._backward_hooks, module._backward_pre_hooks),
-            )
-        ]
+        self.gate = _GATES[type(paths.gate)]
+        inner = set(paths.modules())
+        holders = [each for each in owner.modules() if inner & set(each.children())]
+        self.modules = [*inner, *(each for each in holders if each is not owner)]
+        self.held = [(each._modules, dict(each._modules)) for each in holders]
+        self.own = [vars(module) for module in self.modules]
+        self.begun = False  # whether it has been computed as a whole
+        self.listeners = [own[hooks] for own in self.own for hooks in _HOOKS]
         self.plans: dict[Any, Plan | None] = {}
 
     def through(self, x: Tensor, closing: bool) -> tuple[Tensor, Tensor | None] | None:
@@ -128,7 +133,10 @@ class Fused:
             x: spikes, (T, B, C, H, W).
             closing: whether the spikes of the residual path are asked for.
         """
-        if not (x.dim() == 5 and self._undisturbed(x)):
+        if not (isinstance(x, Tensor) and x.dim() == 5 and self._undisturbed(x)):
+            return None
+        again = torch._C._current_graph_task_id() >= 0  # the backward pass runs, and asks for it
+        if again and not self.begun:  # so it was computed by modules
             return None
         known = [self.kernels.choices.get(name) for name in self.names]
         if None in known:  # the first step measures rates, by modules
@@ -149,6 +157,7 @@ class Fused:
         found = block.through(x, spikes, plan, parameters, running, self.memory, closing=closing)
         if found is None:
             return None
+        self.begun = True
         for (_, norm, neuron), rate in zip(self.paths.units, found[2], strict=True):
             neuron.firing_rate = rate
             tracked = norm._buffers["num_batches_tracked"]
@@ -165,6 +174,8 @@ class Fused:
             and not any(self.listeners)
             and not hooks_of_all._has_any_global_hook()  # type: ignore[no-untyped-call]
             and all(module.training for module in self.modules)
+            and all(now == was for now, was in self.held)  # no module took another's place
+            and not any("forward" in own for own in self.own)
         )
 
     def _plan(self, x: Tensor, units: list[Any], known: list[Any]) -> Plan | None:
@@ -197,29 +208,27 @@ def _described(
     running: list[Tensor],
 ) -> Described | None:
     """A unit as the kernels know it, and its tensors; None where they do not take it."""
-    # Not as attributes: what a module holds as a parameter is found last of all there.
-    layer, normalized, statistics = convolution._parameters, norm._parameters, norm._buffers
-    weight, scale, bias = layer["weight"], normalized["weight"], normalized["bias"]
-    mean, variance = statistics["running_mean"], statistics["running_var"]
+    layer, normalized = convolution._parameters, tensors_of(norm, dtype)
+    weight = layer.get("weight")  # None where something else computes it
     slope = SLOPES.get(type(neuron.surrogate))
+    if weight is None or normalized is None or slope is None:
+        return None
+    scale, bias, mean, variance = normalized
     dense = weight.is_contiguous()
     possible = (
-        slope is not None
-        and not neuron.rectified
+        not neuron.rectified
         and layer["bias"] is None
         and convolution.groups == 1
         and convolution.padding_mode == "zeros"
         and not isinstance(convolution.padding, str)
         and (dense or weight.is_contiguous(memory_format=torch.channels_last))
         and weight.requires_grad
-        and scale is not None
         and norm.momentum is not None
-        and mean is not None
-        and weight.dtype == scale.dtype == bias.dtype == mean.dtype == variance.dtype == dtype
+        and weight.dtype == dtype
         and norm.num_features == len(weight)
         and not norm.over_processes
     )
-    if slope is None or not possible:
+    if not possible:
         return None
     parameters += (
         weight,

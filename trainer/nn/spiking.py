@@ -102,7 +102,7 @@ def spike_kernels(
             _become(link.neuron, Normed, link, changed)
         spare = Memory()
         for block, paths in whole(modules, joined).items():
-            _become(block, Through, Fused(paths, modules, kernels, spare), changed)
+            _become(block, Through, Fused(block, paths, modules, kernels, spare), changed)
         for name, module in modules.items():
             mixin: type | None = _MIXINS.get(type(module))
             if name in begun:
