@@ -11,6 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from purespike.trainer.networks.blocks import BottleneckBlock, ResidualBlock
 from purespike.trainer.networks.configuration import NeuronConfig
 from purespike.trainer.nn import block, paths, synapses
+from purespike.trainer.nn.block_plan import Plan
 from purespike.trainer.nn.choosing import Choice, worth_a_block
 from purespike.trainer.nn.kernel import SLOPES
 from purespike.trainer.nn.layers import Conv2d
@@ -336,3 +337,12 @@ def test_a_tensor_subclass_is_left_to_its_class():
         pass
 
     assert not paths.usable(torch.zeros(2, 2, 2, 2, 2).as_subclass(Mine))
+
+
+def test_a_path_that_the_kernels_have_no_room_for_is_not_planned():
+    numbers = (True, True, 1, 1e-5, 0.1, 1.0, 1.0, 1.0, 1.0, 3.0, 1.0)
+    unit = (torch.Size((8, 8, 3, 3)), False, ((1, 1), (1, 1), (1, 1)), numbers)
+    size = torch.Size((2, 8, 8, 10, 10))
+    for residual, possible in ((1, True), (3, True), (4, False), (0, False)):
+        plan = Plan(size, torch.float32, [unit] * residual, residual, "or")
+        assert plan.possible is possible

@@ -108,7 +108,7 @@ class Plan:
         entering = torch.Size((steps * batch, *image))
         self.convolutions: list[_Convolved] = []
         self.outs: list[torch.Size] = []
-        self.possible = 1 <= residual <= len(units) <= min(UNITS, residual + 1)
+        self.possible = 1 <= residual <= len(units) <= residual + 1 and residual < UNITS
         for k, (weight, _, sizes, _) in enumerate(units):
             into = entering if k in (0, residual) else self.outs[-1]
             self.convolutions.append(_Convolved(into, weight, sizes))
