@@ -109,10 +109,12 @@ class Plan:
         self.convolutions: list[_Convolved] = []
         self.outs: list[torch.Size] = []
         self.possible = 1 <= residual <= len(units) <= residual + 1 and residual < UNITS
+        if not self.possible:
+            return
         for k, (weight, _, sizes, _) in enumerate(units):
             into = entering if k in (0, residual) else self.outs[-1]
             self.convolutions.append(_Convolved(into, weight, sizes))
-            self.possible = self.possible and self.convolutions[-1].possible
+            self.possible = self.convolutions[-1].possible
             if not self.possible:
                 return
             self.outs.append(self.convolutions[-1].out)
