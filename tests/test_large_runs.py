@@ -39,7 +39,7 @@ CASES = ("long", "wide", "many", "million")
 COMMANDS = ("compile", "simulate", "verify", "check", "replay", "report")
 MIB = 1 << 20
 IDLE = 2.0  # seconds of processor time between two signs of life, and from Ctrl-C to the end
-LOADED = 6.0  # until the first; loading takes 1.3 where a core is free, and 1.9 where two share one
+LOADED = 4.0  # until the first; loading takes 1.3 where a core is free, and 1.9 where two share one
 
 
 def wide(path: Path, side: int) -> Path:

@@ -85,7 +85,7 @@ def compared(monkeypatch, make, x):
         if name.startswith("block."):
             assert torch.equal(whole[name], wanted), name
         else:
-            torch.testing.assert_close(whole[name], wanted, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(whole[name], wanted, rtol=1e-4, atol=1e-4)
     plainly(make, x)
 
 

@@ -16,7 +16,9 @@ __all__ = ["Choice", "choose", "cycles", "worth_a_block"]
 _LANES = 16  # of numbers in a vector of 512 bits, or in two of 256
 _TABLED = 16  # channels at most, as in kernels/forward.h
 _GAIN = 0.95  # a kernel that promises less than that is left alone
-_STEP = 300_000  # that a layer costs besides its sums, and not in a block: measured on Zen 5
+# That a layer costs besides its sums, and not in a block; 278 us by benchmarks/RESULTS.md, of which
+# a block keeps some.
+_STEP = 300_000
 _CALL = 600_000  # of a dense gradient of weights, whatever its size: measured on Sapphire Rapids
 
 

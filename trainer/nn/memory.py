@@ -1,7 +1,7 @@
 """Memory that is used again as soon as nothing holds it.
 
 Large pieces that are given back go to the system, which clears every page before it lends it again:
-in small networks a sixth of a training step.
+7 of 50 ms of a step in one small network (benchmarks/RESULTS.md).
 """
 
 from __future__ import annotations
