@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import nan
 from pathlib import Path
 from statistics import mean
@@ -20,17 +20,30 @@ __all__ = ["as_run", "draw"]
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 
 
-def as_run(row: Row, name: str) -> Run:
-    """One training as ``purespike plot`` reads it: of rates and gradients, two epochs."""
+def as_run(rows: Sequence[Row], name: str) -> Run:
+    """A cell as ``purespike plot`` reads a training: the mean over its seeds.
+
+    Of rates and gradients the file has two epochs.
+    """
+    runs = [_values(row) for row in rows]
+    values = {
+        metric: {epoch: mean(run[metric][epoch] for run in runs) for epoch in epochs}
+        for metric, epochs in runs[0].items()
+    }
+    blocks = range(len(layers(int(rows[0]["network"])).widths))
+    weights = ("stem.0", *(f"blocks.{i}.conv{k}" for i in blocks for k in (1, 2)), "fc")
+    return Run(name, values, weights, tuple(f"blocks.{i}" for i in blocks))
+
+
+def _values(row: Row) -> dict[str, dict[int, float]]:
+    """What one training logged, by metric and epoch."""
     values = {name: dict(enumerate(curve)) for name, curve in row["curve"].items()}
     last = row["epochs"] - 1
     ends = {"gradient": ("gradients", "gradients_last"), "rate": ("rates_first", "rates")}
     for metric, (first, final) in ends.items():
         values |= {f"{metric}/{n}": {0: v, last: row[final][n]} for n, v in row[first].items()}
     values["first_layer_gradient_norm"] = values["gradient/stem.0"]
-    blocks = range(len(layers(int(row["network"])).widths))
-    weights = ("stem.0", *(f"blocks.{i}.conv{k}" for i in blocks for k in (1, 2)), "fc")
-    return Run(name, values, weights, tuple(f"blocks.{i}" for i in blocks))
+    return values
 
 
 def accuracy(evidence: Evidence) -> Figure:
@@ -89,7 +102,7 @@ def draw(evidence: Evidence, folder: Path) -> Iterator[Path]:
         ],
     }
     for name, chosen in cells.items():
-        runs = [as_run(rows[0], text) for text, key in chosen if (rows := evidence.cell(key))]
+        runs = [as_run(rows, text) for text, key in chosen if (rows := evidence.cell(key))]
         yield save(by_depth(runs, 0), folder / name)
         if name == "depth-methods.svg":
             yield save(curves(runs), folder / "depth-curves.svg")

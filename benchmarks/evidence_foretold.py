@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from math import exp, log, sqrt
+from statistics import mean
 
 import torch
-from evidence_cells import NAMES
+from evidence_cells import NAMES, VARIANTS
 from evidence_rows import GATES, SHORT, Evidence, Row, share, table
 from scipy import stats
 
@@ -63,27 +64,31 @@ def widths(evidence: Evidence) -> str:
 
     def rows() -> Iterator[Sequence[str]]:
         for gate in GATES:
-            tried = [
-                (float(r.get("width", DEFAULT_WIDTH)), r)
-                for r in evidence.rows
-                if tuple(r[n] for n in ("data", "network", "gate", "method", "seed", "epochs"))
-                == ("mnist-5k", "34", gate, "vanilla", 0, SHORT)
-                and r["part"] == "validation"
-                and (not r["variant"] or r["variant"].startswith(("width", "tuned")))
+            cells = [
+                evidence.cell(("34", gate, "vanilla", variant))
+                for variant in VARIANTS
+                if not variant or variant.startswith(("width", "tuned"))
             ]
+            tried = [(_widths(cell), cell) for cell in cells if cell]
             if len(tried) < 2:
                 continue
-            for width, row in sorted(tried, key=lambda t: t[0]):
-                note = {"": " (default)", "tuned": " (tuned)"}.get(row["variant"], "")
-                gain = gains.get(tuple(row[n] for n in NAMES))
+            for found, cell in sorted(tried, key=lambda t: mean(t[0])):
+                note = {"": " (default)", "tuned": " (tuned)"}.get(cell[0]["variant"], "")
+                low, high = (f"{w:.3g}" for w in (min(found), max(found)))
+                gain = [g for r in cell if (g := gains.get(tuple(r[n] for n in NAMES)))]
                 yield [
                     gate.upper(),
-                    f"{width:g}{note}",
-                    "" if gain is None else f"{gain:.2f}",
-                    share([row]),
+                    (low if low == high else f"{low} to {high}") + note,
+                    f"{mean(gain):.2f}" if gain else "",
+                    share(cell),
                 ]
 
     return table(["gate, plain", "width", "gain of the gradient a layer, untrained", "%"], rows())
+
+
+def _widths(cell: Sequence[Row]) -> list[float]:
+    """By seed: a tuned width is that of its own weights."""
+    return [float(row.get("width", DEFAULT_WIDTH)) for row in cell]
 
 
 def verdicts(evidence: Evidence) -> str:

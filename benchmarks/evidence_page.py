@@ -145,15 +145,16 @@ def variants(evidence: Evidence) -> str:
         for gate, method, variant in sorted(seen):
             found = evidence.cell(("34", gate, method, variant))
             base = evidence.cell(("34", gate, method, ""))
-            width = f" (width {found[0]['width']:g})" if variant == "tuned" else ""
-            rate = min(v for k, v in found[0]["rates_first"].items())
+            width = ""
+            if variant == "tuned":  # to the weights of each seed
+                width = " (width " + ", ".join(f"{r['width']:.3g}" for r in found) + ")"
             yield [
                 gate.upper(),
                 method,
                 variant + width,
                 share(found),
                 points(found, base),
-                f"{rate:.2g}",
+                _size([min(r["rates_first"].values()) for r in found]),
             ]
 
     head = ["gate", "method", "changed", "%", "points", "lowest rate of a layer, first epoch"]

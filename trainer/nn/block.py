@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from purespike.compiler.native import library, mode
 from purespike.trainer.nn import filtering, native, synapses
 from purespike.trainer.nn.block_plan import UNITS, Plan
 from purespike.trainer.nn.carrying import Packed, carry
 from purespike.trainer.nn.memory import Memory
+from purespike.trainer.nn.once import once
 
 __all__ = ["Room", "available", "through"]
 
@@ -121,7 +121,7 @@ class _Through(torch.autograd.Function):
         return out if path is None else (out, path)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         heard, kept, *parameters = ctx.saved_tensors
         plan: Plan = ctx.plan

@@ -20,10 +20,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from purespike.trainer.nn import kernel
 from purespike.trainer.nn.native import usable
+from purespike.trainer.nn.once import once
 from purespike.trainer.nn.rectificator import rectify, rectify_slope
 from purespike.trainer.nn.surrogate import ATan, Surrogate
 
@@ -124,7 +124,7 @@ class _Fire(torch.autograd.Function):
         return spikes, firing_rate
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         gap, x = ctx.saved_tensors
         dynamics: Dynamics = ctx.dynamics

@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from purespike.trainer.errors import ConfigError, ShapeError
+from purespike.trainer.nn.once import once
 
 __all__ = ["ILIF", "LevelActivation"]
 
@@ -172,7 +172,7 @@ class _Count(torch.autograd.Function):
         return x.clamp(0, levels).round_()
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (x,) = ctx.saved_tensors
         return grad_outputs[0] * ((x >= 0) & (x <= ctx.levels)), None
@@ -190,7 +190,7 @@ class _Learned(torch.autograd.Function):
         return (x / threshold).clamp_(0, levels).round_().mul_(threshold)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         (grad,) = grad_outputs

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from purespike.trainer.nn.carrying import carry, room_for
 from purespike.trainer.nn.dynamics import Dynamics
 from purespike.trainer.nn.kernel import SLOPES
 from purespike.trainer.nn.native import function, threads
+from purespike.trainer.nn.once import once
 
 __all__ = ["Neurons", "Norm", "fire_normed"]
 
@@ -92,7 +92,7 @@ class _FireNormed(torch.autograd.Function):
         return spikes, rate
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, moments = ctx.saved_tensors
         grads = unfired(grad_outputs[0], x, weight, bias, moments, ctx.neurons)

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from purespike.compiler.native import library, mode
 from purespike.trainer.nn import native
 from purespike.trainer.nn.carrying import Packed, carried
 from purespike.trainer.nn.filtering import Sizes, by_input, by_weights, shape_of
 from purespike.trainer.nn.native import threads, usable
+from purespike.trainer.nn.once import once
 
 __all__ = ["GATES", "Packed", "available", "gate", "hear", "listable", "pack", "ready"]
 
@@ -176,7 +176,7 @@ class _Hear(torch.autograd.Function):
         return out.contiguous() if x.is_contiguous() and weight.is_contiguous() else out
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         bits, weight, x = ctx.saved_tensors
         grad = grad_outputs[0].contiguous(memory_format=torch.channels_last)
@@ -244,7 +244,7 @@ class _Joined(torch.autograd.Function):
         return out
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         bits_a, bits_s = ctx.saved_tensors
         grad, (kind, run) = grad_outputs[0], ctx.how

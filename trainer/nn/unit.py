@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from purespike.trainer.nn.carrying import Packed
 from purespike.trainer.nn.filtering import Sizes, by_input
 from purespike.trainer.nn.normed import Neurons, Norm, fired, unfired
+from purespike.trainer.nn.once import once
 from purespike.trainer.nn.synapses import heard, possible, unheard
 
 __all__ = ["hear_and_fire"]
@@ -77,7 +77,7 @@ class _Unit(torch.autograd.Function):
         return out, rate
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         currents, weight, bias, moments, kernel, bits, dense = ctx.saved_tensors
         grad, by_weight, by_bias = unfired(
