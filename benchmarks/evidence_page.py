@@ -147,7 +147,8 @@ def variants(evidence: Evidence) -> str:
             base = evidence.cell(("34", gate, method, ""))
             width = ""
             if variant == "tuned":  # to the weights of each seed
-                width = " (width " + ", ".join(f"{r['width']:.3g}" for r in found) + ")"
+                tuned = dict.fromkeys(f"{r['width']:.3g}" for r in found)
+                width = f" (width {', '.join(tuned)})"
             yield [
                 gate.upper(),
                 method,

@@ -34,7 +34,8 @@ def once(backward: Callable[..., Gradients]) -> Callable[..., Gradients]:
         several = isinstance(found, tuple)
         # Something must need a gradient, or autograd would not come by.
         anchor = torch.zeros((), requires_grad=True)
-        given = _Once.apply(anchor, *(found if several else (found,)))  # type: ignore[no-untyped-call]
+        each = found if several else (found,)
+        given: tuple[Tensor, ...] = _Once.apply(anchor, *each)  # type: ignore[no-untyped-call]
         return given if several else given[0]
 
     return wrapper
