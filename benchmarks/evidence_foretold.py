@@ -75,7 +75,8 @@ def widths(evidence: Evidence) -> str:
             for found, cell in sorted(tried, key=lambda t: mean(t[0])):
                 note = {"": " (default)", "tuned": " (tuned)"}.get(cell[0]["variant"], "")
                 low, high = (f"{w:.3g}" for w in (min(found), max(found)))
-                gain = [g for r in cell if (g := gains.get(tuple(r[n] for n in NAMES)))]
+                keys = [tuple(r[n] for n in NAMES) for r in cell]
+                gain = [gains[key] for key in keys if key in gains]
                 yield [
                     gate.upper(),
                     (low if low == high else f"{low} to {high}") + note,

@@ -16,6 +16,7 @@ from purespike.trainer.nn.neuron import IF, PLIF, Neuron
 from purespike.trainer.nn.once import once
 from purespike.trainer.nn.spiking import spike_kernels
 from purespike.trainer.nn.surrogate import Rectangular
+from purespike.trainer.training.fine_tuning import _Fires
 
 KERNELS = pytest.mark.skipif(bool(synapses.available()), reason="no kernels here")
 INFLOR = {"decay": 0.5, "threshold": 0.5, "amount": 1.0, "reset": "subtract", "rectified": True}
@@ -87,6 +88,15 @@ def test_the_gradients_themselves_are_the_same():
         assert torch.equal(graph[name], parameter.grad) and not parameter.grad.requires_grad
 
 
+def test_neurons_that_learn_on_the_integers_refuse_too():
+    distance = torch.linspace(-1, 1, 5, requires_grad=True)
+    spikes = _Fires.apply(distance, lambda gap: 1 - gap.abs())
+    (grad,) = torch.autograd.grad(spikes.sum(), distance, create_graph=True)
+    assert torch.equal(grad, 1 - distance.detach().abs())
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
+        grad.sum().backward()
+
+
 class Halved(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, y):
@@ -102,5 +112,5 @@ def test_an_input_without_a_gradient_stays_without():
     x = torch.ones(3, requires_grad=True)
     (grad,) = torch.autograd.grad(Halved.apply(x, 2.0).sum(), x, create_graph=True)
     assert torch.equal(grad, torch.full((3,), 0.5)) and grad.requires_grad
-    with pytest.raises(RuntimeError, match="second derivative"):
+    with pytest.raises(RuntimeError, match="cannot be differentiated again"):
         grad.sum().backward()

@@ -52,5 +52,5 @@ class _Once(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:
         raise RuntimeError(
             "gradients of purespike's neurons and spike kernels cannot be differentiated again "
-            "(create_graph=True): surrogates have no second derivative"
+            "(create_graph=True): autograd does not see how they are computed"
         )

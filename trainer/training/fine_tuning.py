@@ -32,6 +32,7 @@ from purespike.compiler.passes.quantize.quantize import by_row, quantized
 from purespike.compiler.passes.quantize.scales import Scaling, exact_scale
 from purespike.trainer.errors import DataError, TrainingDiverged
 from purespike.trainer.nn import pointwise
+from purespike.trainer.nn.once import once
 from purespike.trainer.nn.surrogate import ATan, Surrogate
 
 __all__ = ["FineTuneConfig", "IntegerNetwork", "QatError", "fine_tune"]
@@ -81,7 +82,7 @@ class _Fires(torch.autograd.Function):
         return (distance >= 0).to(distance.dtype)
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
         (distance,) = ctx.saved_tensors
         return grad_outputs[0] * ctx.derivative(distance), None
