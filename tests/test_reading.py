@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import io
 import json
 import os
+import sys
+import time
 import tracemalloc
 import zipfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
@@ -16,7 +22,7 @@ from helpers.fuzz_formats import bundle
 
 from purespike.cli.app import main
 from purespike.compiler.errors import UsageError
-from purespike.compiler.files import archives
+from purespike.compiler.files import archives, parsing
 from purespike.compiler.files.reading import opened, read_bytes, read_text
 from purespike.compiler.rules.policy import PolicyError, read_policy
 from purespike.errors import InputError
@@ -104,6 +110,65 @@ def test_arrays_that_unpack_to_too_much_are_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(archives, "UNPACKED", 1000)
     with pytest.raises(ValueError, match="and at most 1000 are read"):
         archives.arrays(file)
+
+
+class _Garbage:
+    """Leaves itself to the collector, which runs Python code then: inside of other code in C."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+    def __del__(self) -> None:
+        pass
+
+
+@pytest.fixture
+def many_turns() -> Iterator[None]:
+    """Threads take turns all the time, also inside of Python's parser (3.11)."""
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(10)
+    sys.setswitchinterval(1e-5)
+    yield
+    gc.set_threshold(*threshold)
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("many_turns")
+def test_arrays_are_read_whatever_other_threads_read() -> None:
+    content = packed(a=array((3, 2), 6), b=array((5,), 5)).getvalue()
+    disturbed = [0] * 4
+    ends = time.monotonic() + 20
+
+    def work(index: int) -> None:
+        # Of Python 3.11, whose parser is disturbed: until that was seen, or for 20 s.
+        for _ in range(300):
+            _Garbage()
+            assert archives.arrays(io.BytesIO(content))["a"].shape == (3, 2)
+        while sys.version_info < (3, 12) and not any(disturbed) and time.monotonic() < ends:
+            _Garbage()
+            assert set(archives.arrays(io.BytesIO(content))) == {"a", "b"}
+            try:
+                ast.literal_eval("{'shape': (3, 2), 'order': False, 'descr': '|u1'}")
+            except SystemError:
+                disturbed[index] += 1
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+
+
+def test_what_goes_on_going_wrong_is_raised() -> None:
+    calls = []
+
+    def fail(words: str) -> None:
+        calls.append(words)
+        raise SystemError(words)
+
+    with pytest.raises(SystemError, match="another"):
+        parsing.parsed(lambda: fail("another"))
+    assert len(calls) == 1
+    with pytest.raises(SystemError, match="mismatch"):
+        parsing.parsed(lambda: fail("AST constructor recursion depth mismatch"))
+    assert len(calls) == 1 + parsing.TRIES
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

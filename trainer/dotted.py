@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.files.parsing import parsed
 from purespike.compiler.files.reading import read_bytes
 from purespike.compiler.near import nearest
 from purespike.compiler.packages import install
@@ -117,7 +118,8 @@ def meant(source: str) -> str:
 def _defined(file: Path) -> list[str]:
     """Names of classes and functions of a file, and what it assigns; it is read, and not run."""
     try:
-        body = ast.parse(read_bytes(file, _LARGEST, PurespikeError, "the module")).body
+        text = read_bytes(file, _LARGEST, PurespikeError, "the module")
+        body = parsed(lambda: ast.parse(text)).body
     except (PurespikeError, OSError, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     defined = [n.name for n in body if isinstance(n, ast.ClassDef | ast.FunctionDef)]

@@ -9,10 +9,13 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterable
+from functools import partial
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from purespike.compiler.files.parsing import parsed
 
 __all__ = ["DAMAGED", "UNPACKED", "arrays", "forms", "header"]
 
@@ -82,7 +85,7 @@ def arrays(file: IO[bytes], names: Iterable[str] | None = None) -> dict[str, NDA
         held = forms(archive, None if names is None else set(names))
     file.seek(0)
     with np.load(file, allow_pickle=False) as archive:
-        return {name: np.asarray(archive[name]) for name in held}
+        return {name: np.asarray(parsed(partial(archive.__getitem__, name))) for name in held}
 
 
 def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -95,7 +98,14 @@ def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     read = getattr(np.lib.format, f"read_array_header_{version[0]}_{version[1]}", None)
     if read is None:
         raise ValueError(f"an array in version {version} of the format")
-    shape, fortran, dtype = read(file)
+    begins = file.tell()
+
+    def again() -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+        file.seek(begins)
+        found: tuple[tuple[int, ...], bool, np.dtype[Any]] = read(file)
+        return found
+
+    shape, fortran, dtype = parsed(again)
     if min(shape, default=0) < 0:
         raise ValueError(f"an array of shape {shape}")
     return shape, fortran, dtype

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from torch import nn
 
+from purespike.compiler.files.parsing import parsed
+
 
 def find_sources(model: nn.Module, paths: Iterable[str]) -> dict[str, dict[str, str | int]]:
     """The innermost class around each module path that is neither torch's nor one of our layers.
@@ -42,7 +44,7 @@ def _source(kind: type[nn.Module]) -> dict[str, str | int] | None:
     if module.startswith(_NOT_THE_USERS):
         return None
     try:
-        line = inspect.getsourcelines(kind)[1]
+        line = parsed(lambda: inspect.getsourcelines(kind))[1]
         file = Path(inspect.getsourcefile(kind) or "")
     except (OSError, TypeError):
         return None  # made in an interactive session

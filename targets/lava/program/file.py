@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from purespike.compiler.files.archives import DAMAGED, arrays
+from purespike.compiler.files.parsing import parsed
 from purespike.compiler.files.reading import read_bytes
 from purespike.compiler.files.writing import write_file
 from purespike.targets.lava.program.check import ProgramError, check
@@ -175,5 +176,6 @@ def _restore_reshape(value: Any) -> Reshape:
 def _with_file(process: Process, folder: Path) -> Process:
     if not isinstance(process, Source) or process.spikes is not None:
         return process
-    frames = np.load(folder / f"{process.name}.npy", mmap_mode="r", allow_pickle=False)
+    path = folder / f"{process.name}.npy"
+    frames = parsed(lambda: np.load(path, mmap_mode="r", allow_pickle=False))
     return replace(process, spikes=frames)

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from purespike.compiler.errors import PurespikeError
+from purespike.compiler.files.parsing import parsed
 from purespike.compiler.memory import SMALLER, said
 from purespike.compiler.scratch import claimed_folder
 from purespike.compiler.wording import Advice
@@ -196,8 +197,10 @@ def _run(
                 os.replace(scratch / name, keep / name)
         mode: Literal["r"] | None = None if keep is None else "r"
         where = keep or scratch
-        spikes: NDArray[np.uint8] = np.load(where / "spikes.npy", mmap_mode=mode)
-        membranes: NDArray[np.int32] = np.load(where / "membranes.npy", mmap_mode=mode)
+        spikes: NDArray[np.uint8]
+        membranes: NDArray[np.int32]
+        spikes = parsed(lambda: np.load(where / "spikes.npy", mmap_mode=mode))
+        membranes = parsed(lambda: np.load(where / "membranes.npy", mmap_mode=mode))
         return Result(
             spikes=_split(spikes, program, program.record),
             membranes=_split(membranes, program, program.record_v),
