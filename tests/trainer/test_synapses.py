@@ -29,6 +29,9 @@ LAYERS = (
     (19, 9, 3, 3, 4, (3, 1), (1, 2), (0, 1), 1),
     (1, 100, 1, 37, 10, 1, 1, 0, 1),
     (3, 9, 7, 17, 5, 3, 2, 1, 1),
+    # Several tiles and bands, and no whole groups of channels: in the gradient of the weights.
+    (2, 20, 33, 35, 40, 3, 1, 1, 1),
+    (2, 35, 34, 31, 70, 3, 2, 1, 1),
 )
 
 

@@ -10,6 +10,8 @@
 namespace {
 
 constexpr int64_t BAND = 20480;  // bytes of gradients that stay in a first-level cache
+constexpr int64_t CACHE = 28672; // bytes of the first-level cache that gradients may take
+constexpr int64_t GROUP = 16;    // channels whose lists are made at a time
 constexpr int64_t SHARES = 16;   // of the images; fixed, so that threads do not change the sums
 
 inline uint64_t transposed(uint64_t x) {  // 8 x 8 bits (Hacker's Delight, 7-3)
@@ -98,7 +100,7 @@ void share(const uint8_t *bits, const R *grad, const Shape &s, const Frame &f, i
     const int64_t wide = f.pitch / 8;  // bytes of a row of a plane
     lined<R> frame(size_t(tiles * f.height * f.pitch * TILE));
     std::vector<uint8_t> planes(size_t(bytes * 8 * s.height * wide) + 8);
-    std::vector<uint32_t> list(size_t(s.height * f.pitch + 8));  // of a channel: bytes from the begin of the frame
+    std::vector<uint32_t> lists;  // of some channels in a band: bytes from the begin of the frame
     std::vector<int64_t> offset(static_cast<size_t>(taps));
     const int64_t row_bytes = f.pitch * PIXEL;
     for (int64_t n = from; n < to; ++n) {
@@ -123,23 +125,37 @@ void share(const uint8_t *bits, const R *grad, const Shape &s, const Frame &f, i
             planes_of(bits + n * s.image(), s, p, wide, planes.data());
             const int64_t reach = *std::max_element(p.down.begin(), p.down.end()) - *std::min_element(p.down.begin(), p.down.end());
             const int64_t band = std::clamp<int64_t>(BAND / row_bytes - reach, 2, std::max<int64_t>(p.rows, 2));
+            // Several channels at a time where the bands of all tiles do not fit: that of one tile then stays in the cache.
+            const int64_t group = tiles > 1 && tiles * std::min(band + reach, f.height) * row_bytes > CACHE ? GROUP : 1;
+            lists.resize(std::max(lists.size(), size_t(group * std::min(band, p.rows) * wide * 8 + 8)));
+            const auto hear = [&](int64_t i, int64_t c, const uint32_t *list, const uint32_t *end) {
+                const R *heard = frame.data() + i * f.height * f.pitch * TILE;
+                R *sum = phased + (i * s.channels + c) * taps * TILE;
+                const int64_t *at = offset.data();
+                int64_t k = 0;
+                for (; k + 9 <= count; k += 9) gather<R, V, 9>(list, end, heard, at + k, sum + k * TILE);
+                for (; k + 4 <= count; k += 4) gather<R, V, 4>(list, end, heard, at + k, sum + k * TILE);
+                for (; k + 2 <= count; k += 2) gather<R, V, 2>(list, end, heard, at + k, sum + k * TILE);
+                for (; k < count; ++k) gather<R, V, 1>(list, end, heard, at + k, sum + k * TILE);
+            };
             for (int64_t y = 0; y < p.rows; y += band) {
                 const int64_t length = std::min(band, p.rows - y) * wide;
-                for (int64_t c = 0; c < s.channels; ++c) {
+                const auto listing = [&](int64_t c, uint32_t *end) {
                     const uint8_t *plane = planes.data() + (c * p.rows + y) * wide;
-                    uint32_t *end = list.data();
                     uint32_t place = uint32_t(y * row_bytes);
                     for (int64_t k = 0; k < length; ++k, place += 8 * PIXEL) end = listed(end, plane[k], place, PIXEL);
-                    for (int64_t i = 0; i < tiles; ++i) {
-                        const R *heard = frame.data() + i * f.height * f.pitch * TILE;
-                        R *sum = phased + (i * s.channels + c) * taps * TILE;
-                        const int64_t *at = offset.data();
-                        int64_t k = 0;
-                        for (; k + 9 <= count; k += 9) gather<R, V, 9>(list.data(), end, heard, at + k, sum + k * TILE);
-                        for (; k + 4 <= count; k += 4) gather<R, V, 4>(list.data(), end, heard, at + k, sum + k * TILE);
-                        for (; k + 2 <= count; k += 2) gather<R, V, 2>(list.data(), end, heard, at + k, sum + k * TILE);
-                        for (; k < count; ++k) gather<R, V, 1>(list.data(), end, heard, at + k, sum + k * TILE);
-                    }
+                    return end;
+                };
+                for (int64_t c = 0; group == 1 && c < s.channels; ++c) {
+                    const uint32_t *end = listing(c, lists.data());
+                    for (int64_t i = 0; i < tiles; ++i) hear(i, c, lists.data(), end);
+                }
+                for (int64_t c = 0; group > 1 && c < s.channels; c += group) {
+                    const int64_t many = std::min(group, s.channels - c);
+                    uint32_t *ends[GROUP + 1] = {lists.data()};
+                    for (int64_t k = 0; k < many; ++k) ends[k + 1] = listing(c + k, ends[k]);
+                    for (int64_t i = 0; i < tiles; ++i)
+                        for (int64_t k = 0; k < many; ++k) hear(i, c + k, ends[k], ends[k + 1]);
                 }
             }
             phased += count * TILE;

@@ -2,6 +2,9 @@
 #pragma once
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -18,11 +21,16 @@ inline const Bits BITS;
 
 // The spikes of a byte behind `to`, in `each`, from `base` on; eight places are written.
 inline uint32_t *listed(uint32_t *to, uint8_t byte, uint32_t base, uint32_t each) {
-    typedef uint8_t eight __attribute__((vector_size(8)));
     typedef uint32_t wide __attribute__((vector_size(32)));
-    eight at;
-    std::memcpy(&at, BITS.at[byte], sizeof at);
-    const wide all = __builtin_convertvector(at, wide) * each + base;
+#if defined(__AVX2__)  // GCC 12 takes the bytes of a conversion one by one
+    const wide at = (wide)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i *>(BITS.at[byte])));
+#else
+    typedef uint8_t eight __attribute__((vector_size(8)));
+    eight narrow;
+    std::memcpy(&narrow, BITS.at[byte], sizeof narrow);
+    const wide at = __builtin_convertvector(narrow, wide);
+#endif
+    const wide all = at * each + base;
     std::memcpy(to, &all, sizeof all);
     return to + __builtin_popcount(byte);
 }
