@@ -75,13 +75,15 @@ class Conv2d(Op):
         # (B, in, H', W', kH, kW)
         windows = unfold(x, span, self.stride, self.padding)[..., ::dh, ::dw]
         batch, _, height, width = windows.shape[:4]
+        outputs, heard = len(self.weight) // self.groups, self.weight.shape[1]
         parts = []
-        for w, part in zip(
-            np.split(self.weight, self.groups), np.split(windows, self.groups, axis=1), strict=True
-        ):
+        for g in range(self.groups):
+            part = windows[:, g * heard : (g + 1) * heard]
             columns = part.transpose(0, 2, 3, 1, 4, 5).reshape(batch * height * width, -1)
-            parts.append(columns @ w.reshape(len(w), -1).T)
-        y = np.concatenate(parts, axis=1).reshape(batch, height, width, -1).transpose(0, 3, 1, 2)
+            w = self.weight[g * outputs : (g + 1) * outputs].reshape(outputs, -1)
+            parts.append(columns @ w.T)
+        y = parts[0] if self.groups == 1 else np.concatenate(parts, axis=1)
+        y = y.reshape(batch, height, width, -1).transpose(0, 3, 1, 2)
         return None, y if self.bias is None else y + self.bias[:, None, None]
 
     def arrays(self) -> dict[str, Array]:
@@ -248,12 +250,21 @@ class Scale(Op):
 
 def unfold(x: Array, window: Pair, stride: Pair, padding: Pair, fill: float = 0.0) -> Array:
     """Windows of images: (B, C, H, W) -> (B, C, H', W', h, w), a view, padded with ``fill``."""
+    # Interpreters ask this at every step: np.pad and sliding_window_view take seven times as long.
+    (h, w), (down, right) = window, stride
     if any(padding):
-        around = ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2)
-        x = np.pad(x, around, constant_values=fill)
-    slide: Any = np.lib.stride_tricks.sliding_window_view  # its stub knows no pairs of axes
-    view: Array = slide(x, window, axis=(2, 3))
-    return view[:, :, :: stride[0], :: stride[1]]
+        batch, channels, height, width = x.shape
+        top, left = padding
+        wide = np.full((batch, channels, height + 2 * top, width + 2 * left), fill, x.dtype)
+        wide[:, :, top : top + height, left : left + width] = x
+        x = wide
+    batch, channels, height, width = x.shape
+    if height < h or width < w:
+        raise ValueError(f"windows of {window} on images of {(height, width)}")
+    b, c, y, z = x.strides
+    shape = (batch, channels, (height - h) // down + 1, (width - w) // right + 1, h, w)
+    strides = (b, c, y * down, z * right, y, z)
+    return np.lib.stride_tricks.as_strided(x, shape, strides, writeable=False)
 
 
 def _one_each(bias: Array | None, weight: Array) -> bool:
