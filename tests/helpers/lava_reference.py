@@ -32,6 +32,7 @@ def convolve(conv: Conv, frame: Frames) -> Frames:
     (kx, ky), inputs = conv.weight.shape[1:3], conv.weight.shape[3]
     px, py = conv.padding
     padded = np.pad(frame, ((px, px), (py, py), (0, 0)))
+    flipped = conv.weight[:, ::-1, ::-1].astype(int)
     out = np.zeros((width, height, outputs), np.int64)
     for o in range(outputs):
         first = o // (outputs // conv.groups) * inputs
@@ -44,7 +45,7 @@ def convolve(conv: Conv, frame: Frames) -> Frames:
                             y * conv.stride[1] + j * conv.dilation[1],
                             first : first + inputs,
                         ]
-                        out[x, y, o] += at @ conv.weight[o, kx - 1 - i, ky - 1 - j].astype(int)
+                        out[x, y, o] += at @ flipped[o, i, j]
     return out
 
 
