@@ -56,14 +56,21 @@ def bound_neurons(graph: Graph, *, current_limit: float) -> dict[str, Bounds]:
         graph: A graph in integers (real numbers are bounded too, up to rounding).
         current_limit: The largest magnitude of a summed current, in units of a weight.
     """
-    flows = bound_flows(graph)
-    return {
-        node.name: _bound(
-            node.op, faded(node.op, flows[node.inputs[0]], graph.steps), graph.steps, current_limit
-        )
-        for node in graph.nodes
-        if isinstance(node.op, Neuron)
-    }
+    # Passes, proofs and executors ask for the same graph, which nobody can change: it keeps them.
+    known: dict[float, dict[str, Bounds]] = vars(graph).setdefault("_bounds", {})
+    if current_limit not in known:
+        flows = bound_flows(graph)
+        known[current_limit] = {
+            node.name: _bound(
+                node.op,
+                faded(node.op, flows[node.inputs[0]], graph.steps),
+                graph.steps,
+                current_limit,
+            )
+            for node in graph.nodes
+            if isinstance(node.op, Neuron)
+        }
+    return dict(known[current_limit])
 
 
 def current_interval(

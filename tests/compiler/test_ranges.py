@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -488,3 +490,22 @@ def test_tightness_that_the_documentation_states() -> None:
     many = ratios(range(60))
     print(len(many), np.percentile(many, [25, 50, 75, 90]))
     assert many.min() >= 1.0 and np.median(many) < 2.5
+
+
+def test_bounds_are_computed_once_a_graph() -> None:
+    """What a caller does to its bounds, other limits and other graphs change nothing."""
+
+    def made(threshold: float) -> Graph:
+        nodes = [("l", Linear(np.array([[3.0, -2.0]])), ("x",)), ("n", Neuron(threshold), ("l",))]
+        return build((Edge("x", (2,), SPIKE),), nodes, ("n",), 4)
+
+    graph = made(4.0)
+    first = bound_neurons(graph, current_limit=LIMIT)
+    kept = dict(first)
+    first.clear()
+    assert bound_neurons(graph, current_limit=LIMIT) == kept
+    assert bound_neurons(graph, current_limit=1.0)["n"].verdict == "may wrap"
+    assert bound_neurons(made(40.0), current_limit=LIMIT) != kept
+    assert replace(graph, steps=9) != graph
+    assert bound_neurons(replace(graph, steps=9), current_limit=LIMIT) != kept
+    assert bound_neurons(pickle.loads(pickle.dumps(graph)), current_limit=LIMIT) == kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 from torch import nn
 
@@ -23,8 +24,7 @@ def find_sources(model: nn.Module, paths: Iterable[str]) -> dict[str, dict[str, 
         where the class begins. Classes whose source cannot be read are left out.
     """
     modules = dict(model.named_modules())
-    classes = {type(m) for m in modules.values()}  # each is looked for by parsing its whole file
-    sources = {kind: _source(kind) for kind in classes}
+    sources = {kind: _source(kind) for kind in {type(m) for m in modules.values()}}
     found = {}
     for path in paths:
         parts = path.split(".") if path else []
@@ -32,14 +32,22 @@ def find_sources(model: nn.Module, paths: Iterable[str]) -> dict[str, dict[str, 
         types = (type(modules[p]) for p in around if p in modules)
         source = next((s for t in types if (s := sources[t])), None)
         if source:
-            found[path] = source
+            found[path] = dict(source)
     return found
 
 
 _NOT_THE_USERS = ("torch.", "purespike.trainer.nn.layers", "purespike.trainer.nn.neuron")
+_KNOWN: WeakKeyDictionary[type[nn.Module], dict[str, str | int] | None] = WeakKeyDictionary()
 
 
 def _source(kind: type[nn.Module]) -> dict[str, str | int] | None:
+    """Of a class, which is looked for once: by parsing its whole file."""
+    if kind not in _KNOWN:
+        _KNOWN[kind] = _found(kind)
+    return _KNOWN[kind]
+
+
+def _found(kind: type[nn.Module]) -> dict[str, str | int] | None:
     module = kind.__module__
     if module.startswith(_NOT_THE_USERS):
         return None
