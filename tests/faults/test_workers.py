@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from helpers.fault_cases import STATED, contents
 from helpers.output_cases import disk, snapshot
-from helpers.process_tools import eventually, started
+from helpers.process_tools import eventually, heeding, started
 
 from purespike.targets.lava.worker.session import members
 
@@ -25,14 +25,15 @@ from purespike.targets.lava.worker.session import members
 def command(folder: Path, *words: str) -> subprocess.Popen[bytes]:
     """A command in a session of its own, with a folder for temporary files of its own."""
     (folder / "tmp").mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, "-m", "purespike", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
-    )
+    with heeding():
+        return subprocess.Popen(
+            [sys.executable, "-m", "purespike", *words],
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "TMPDIR": str(folder / "tmp"), "OMP_NUM_THREADS": "1"},
+        )
 
 
 def compiling(out: str) -> tuple[str, ...]:

@@ -16,21 +16,31 @@ SHM = "/dev/shm"
 
 
 @contextmanager
-def started(command: list[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
-    """A child process, gone with its pipes afterwards, however the test ends.
+def heeding() -> Iterator[None]:
+    """Children that start meanwhile heed Ctrl-C and a lost terminal.
 
-    One that a failed test leaves is found when its object is collected: the ResourceWarning then
-    fails whichever test runs at that time. The child heeds Ctrl-C and a lost terminal even where
-    the tests themselves run in the background of a script, or under nohup, and ignore them.
+    The tests themselves ignore them in the background of a script and under nohup, and a child
+    takes that over.
     """
     ignored = [n for n in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(n) == signal.SIG_IGN]
     for number in ignored:
         signal.signal(number, signal.SIG_DFL)
     try:
-        child = subprocess.Popen(command, **how)
+        yield
     finally:
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def started(command: list[str], **how: Any) -> Iterator[subprocess.Popen[Any]]:
+    """A child process, `heeding`, gone with its pipes afterwards, however the test ends.
+
+    One that a failed test leaves is found when its object is collected: the ResourceWarning then
+    fails whichever test runs at that time.
+    """
+    with heeding():
+        child = subprocess.Popen(command, **how)
     with child:
         try:
             yield child

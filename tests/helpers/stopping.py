@@ -23,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from helpers import stopping_child
+from helpers.process_tools import heeding
 
 _RECEIVE, _SEND = 0xC0502100, 0xC0182101  # requests of seccomp_unotify(2)
 _ASKED, _ANSWER = struct.Struct("QII64x"), struct.Struct("QqiI")
@@ -44,7 +45,7 @@ class Stopped:
         self.output = folder.parent / f"{folder.name}.out"
         here, there = socket.socketpair()
         child = [sys.executable, "-IS", stopping_child.__file__, str(there.fileno())]
-        with self.output.open("wb") as output, here, there:
+        with self.output.open("wb") as output, here, there, heeding():
             self.process = subprocess.Popen(
                 [*child, sys.executable, "-m", "purespike", *words],
                 cwd=folder,

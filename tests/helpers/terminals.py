@@ -12,6 +12,8 @@ import sys
 import time
 from dataclasses import dataclass, field
 
+from helpers.process_tools import heeding
+
 _CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _BAR = re.compile(r"^\S (.+?)\s+[━╸╺]+\s+(\d+/\d+)\s+(\d+:\d\d:\d\d)")
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -68,14 +70,15 @@ class Watched:
     def __post_init__(self) -> None:
         ours, theirs = pty.openpty()
         environment = {**os.environ, "COLUMNS": "120", "TERM": "xterm", "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
-            [sys.executable, "-m", "purespike", *self.words],
-            stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=theirs,
-            start_new_session=True,
-            env=environment,
-        )
+        with heeding():
+            process = subprocess.Popen(
+                [sys.executable, "-m", "purespike", *self.words],
+                stdin=subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                start_new_session=True,
+                env=environment,
+            )
         os.close(theirs)
         try:
             self._watch(process.pid, ours)
