@@ -78,7 +78,7 @@ def test_a_lost_worker_ends_the_run_with_the_name_of_its_test(tmp_path) -> None:
 
 @pytest.mark.timeout(450)
 def test_every_test_has_a_time_limit_also_where_python_cannot_interrupt_it(tmp_path) -> None:
-    done = make_test(project(tmp_path, test_a=HANGS, test_b=PASSES), "-o", "timeout=2")
+    done = make_test(project(tmp_path, test_a=HANGS, test_b=PASSES), "-o", "timeout=3")
     assert done.returncode == 1, done.stdout
     assert re.search(r"FAILED tests/test_a.py::test_sleeps.*Timeout", done.stdout)
     assert re.search(r"crashed while running 'tests/test_a.py::test_never_leaves_c", done.stdout)

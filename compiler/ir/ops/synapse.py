@@ -250,7 +250,7 @@ class Scale(Op):
 
 def unfold(x: Array, window: Pair, stride: Pair, padding: Pair, fill: float = 0.0) -> Array:
     """Windows of images: (B, C, H, W) -> (B, C, H', W', h, w), a view, padded with ``fill``."""
-    # Interpreters ask this at every step: np.pad and sliding_window_view take seven times as long.
+    # Asked at every step: np.pad and sliding_window_view take 7 times as long on small images.
     (h, w), (down, right) = window, stride
     if any(padding):
         batch, channels, height, width = x.shape

@@ -9,10 +9,10 @@
 
 namespace {
 
-constexpr int64_t BAND = 20480;  // bytes of gradients that stay in a first-level cache
-constexpr int64_t CACHE = 28672; // bytes of the first-level cache that gradients may take
-constexpr int64_t GROUP = 16;    // channels whose lists are made at a time
-constexpr int64_t SHARES = 16;   // of the images; fixed, so that threads do not change the sums
+constexpr int64_t BAND = 20480;   // bytes of gradients that stay in a first-level cache
+constexpr int64_t CACHE = 28672;  // bytes of the first-level cache that gradients may take
+constexpr int64_t GROUP = 16;     // channels whose lists are made at a time
+constexpr int64_t SHARES = 16;    // of the images; fixed, so that threads do not change the sums
 
 inline uint64_t transposed(uint64_t x) {  // 8 x 8 bits (Hacker's Delight, 7-3)
     uint64_t t = (x ^ (x >> 7)) & 0x00AA00AA00AA00AAull;
